@@ -1,0 +1,67 @@
+# The verbs of jax-sif; each is one command that lives elsewhere. Runs on a login node, a laptop or in CI.
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# cuda12, cuda13 or cpu: which image the verbs speak of.
+ACCEL ?= cuda12
+# Where the base comes from: registry (a container registry), local (made here), or a path.
+BASE ?= registry
+# Where `make install` puts image, module, programs and jobs.
+PREFIX ?= /usr/local/jax-sif
+# More arguments for pytest, as in: make test TESTS='-k entry'
+TESTS ?=
+
+export ACCEL BASE
+
+.PHONY: help
+help: ## show these verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+.PHONY: build-image
+build-image: ## build/jax-sif-<jax>-$(ACCEL).sif, for Singularity/Apptainer
+	python3 tools/build_image.py --accel "$(ACCEL)" --base "$(BASE)"
+
+.PHONY: build-oci
+build-oci: ## the same image as an OCI archive, for podman and docker
+	python3 tools/build_oci.py --accel "$(ACCEL)" --base "$(BASE)"
+
+.PHONY: info
+info: ## what the image of ACCEL holds
+	python3 tools/info.py --accel "$(ACCEL)"
+
+.PHONY: install
+install: ## image, module, programs and jobs into PREFIX, for a whole centre
+	python3 tools/install.py --accel "$(ACCEL)" --prefix "$(PREFIX)"
+
+.PHONY: demo
+demo: ## a cluster on this machine, the image, and a verified all-reduce on 2 nodes
+	minicluster/demo
+
+.PHONY: test
+test: ## every test; sets up the mini cluster and the CPU image itself
+	tools/test all $(TESTS)
+
+.PHONY: test-unit
+test-unit: ## the tests that need no cluster, in seconds
+	tools/test unit $(TESTS)
+
+.PHONY: lint
+lint: ## ruff, mypy, shellcheck and a Lua check
+	tools/lint
+
+.PHONY: bench
+bench: ## sizes, start-up times and costs, as JSON and a table
+	python3 benchmarks/bench.py
+
+.PHONY: lock
+lock: ## newest versions into requirements/*.txt and the module's version files
+	python3 tools/lock.py
+
+.PHONY: clean
+clean: ## stop the mini cluster and remove build/
+	minicluster/minicluster down
+	rm -rf build

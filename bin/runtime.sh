@@ -1,0 +1,21 @@
+# Finds the image and the container runtime for the programs beside it; sourced, on the host.
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
+
+# Sets runtime. Ends the program with status 2 and a way out when something is missing.
+me=$(basename "$0")
+
+if [ -z "${JAX_IMAGE:-}" ]; then
+  echo "$me: JAX_IMAGE is not set; load the module first: module load jax-sif" >&2
+  exit 2
+fi
+if [ ! -r "$JAX_IMAGE" ]; then
+  echo "$me: cannot read the image '$JAX_IMAGE'; build it (make build-image) or load" \
+    "another version (module avail jax-sif)" >&2
+  exit 2
+fi
+if runtime=$(command -v apptainer) || runtime=$(command -v singularity); then :; else
+  echo "$me: neither apptainer nor singularity is on PATH; load the site's module for" \
+    "it, or run this on a compute node" >&2
+  exit 2
+fi

@@ -1,0 +1,37 @@
+"""Sums a one from every device of the job, then proves whose ones they were; runs as a rank of a job, in the container."""
+# SPDX-License-Identifier: Apache-2.0
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxsif.rank import narrate, wait_for_coordinator
+
+with narrate() as tell:
+    wait_for_coordinator()
+    jax.distributed.initialize()
+    tell.connected()
+
+    print(
+        f"Total devices: {jax.device_count()}  |  "
+        f"Devices per task: {jax.local_device_count()}"
+    )
+    tell.devices()
+
+    # One array over all devices of all processes, a one on each.
+    mesh = Mesh(np.array(jax.devices()), ("i",))
+    x = jax.make_array_from_process_local_data(
+        NamedSharding(mesh, P("i")), np.ones(jax.local_device_count(), np.float32)
+    )
+    all_reduce = jax.jit(
+        jax.shard_map(
+            lambda x: jax.lax.psum(x, "i"), mesh=mesh, in_specs=P("i"), out_specs=P("i")
+        )
+    )
+    y = all_reduce(x)
+
+    local = np.concatenate([shard.data for shard in y.addressable_shards])
+    print(f"Process {jax.process_index()} has y={local}")
+    tell.all_reduced(y)
+    tell.prove_identity()

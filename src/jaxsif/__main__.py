@@ -1,0 +1,6 @@
+"""`python -m jaxsif` is the `jax-sif` command; runs in the container."""
+# SPDX-License-Identifier: Apache-2.0
+
+from jaxsif.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,70 @@
+"""The one-line records in which a rank narrates its phases, and their checksum; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+# A record is `@jaxsif1 CRC32 JSON`. The marker may stand anywhere in a line, because
+# `srun --label` and half-printed lines put text before it; the checksum tells a record
+# that was cut or mixed with another rank's output from a whole one.
+MARKER = "@jaxsif1 "
+MARKER_BYTES = MARKER.encode()
+
+# A write of at most this many bytes to a pipe is not mixed with other writes (POSIX).
+MOST_BYTES = 4096
+
+# In the order in which a healthy rank passes through them.
+PHASES = ("started", "connected", "devices", "allreduce", "identity", "done")
+FAILED = "failed"
+
+Record = dict[str, Any]
+
+# What every record says besides the facts of its phase; `time` in seconds since 1970.
+_ADDRESS: dict[str, type | tuple[type, ...]] = {
+    "rank": int,
+    "step": str,
+    "phase": str,
+    "node": str,
+    "time": (int, float),
+}
+
+
+class DamagedRecord(ValueError):
+    """A line carries the marker but not a whole record behind it."""
+
+
+def encode(record: Record) -> str:
+    """One line, newline included, of at most MOST_BYTES bytes.
+
+    Raises ValueError for a record that would be longer.
+    """
+    text = json.dumps(record, separators=(",", ":"))
+    line = f"{MARKER}{zlib.crc32(text.encode()):08x} {text}\n"
+    if len(line) > MOST_BYTES:
+        raise ValueError(f"a record of {len(line)} bytes; at most {MOST_BYTES} fit")
+    return line
+
+
+def decode(line: bytes, position: int) -> Record:
+    """The record whose marker stands at `position` of `line`.
+
+    Raises DamagedRecord when what follows the marker is not a whole record.
+    """
+    start = position + len(MARKER_BYTES)
+    text = line[start + 9 :].rstrip(b"\r\n")
+    try:
+        if line[start : start + 9] != b"%08x " % zlib.crc32(text):
+            raise DamagedRecord("checksum differs")
+        record = json.loads(text)
+    except ValueError as error:
+        raise DamagedRecord(str(error)) from error
+    if not isinstance(record, dict) or not _is_addressed(record):
+        raise DamagedRecord("no rank, step, phase, node and time")
+    return record
+
+
+def _is_addressed(record: Record) -> bool:
+    return all(isinstance(record.get(name), kind) for name, kind in _ADDRESS.items())

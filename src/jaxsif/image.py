@@ -1,0 +1,34 @@
+"""What the running image holds, as its build wrote it down; runs in the container."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from jaxsif.contract.errors import CouldNotTell
+
+DESCRIPTION = Path("/opt/jax-sif/image.json")
+
+
+def fingerprint(description: Path = DESCRIPTION) -> str | None:
+    """A short name that two different builds do not share; None outside an image."""
+    try:
+        return f"{zlib.crc32(description.read_bytes()):08x}"
+    except FileNotFoundError:
+        return None
+
+
+def describe(description: Path = DESCRIPTION) -> dict[str, Any]:
+    """Versions, build date, git revision and lock hash. Raises CouldNotTell."""
+    try:
+        facts: dict[str, Any] = json.loads(description.read_text())
+    except (OSError, ValueError) as error:
+        raise CouldNotTell(
+            f"cannot read what this image holds from {str(description)!r}: {error};"
+            " run `jax-sif info` through the image: singularity exec $JAX_IMAGE"
+            " jax-sif info"
+        ) from error
+    return facts

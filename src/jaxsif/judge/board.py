@@ -1,0 +1,76 @@
+"""What each rank has said so far; runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxsif.contract.record import PHASES, Record
+
+
+@dataclass
+class Story:
+    """One rank: the last record of each phase it told."""
+
+    rank: int
+    node: str
+    told: dict[str, Record] = field(default_factory=dict)
+
+    def fact(self, phase: str, name: str) -> Any:
+        """A fact of a phase; None when the rank never told it."""
+        return self.told.get(phase, {}).get(name)
+
+    @property
+    def phase(self) -> str:
+        """The last phase that was reached."""
+        return next((p for p in reversed(PHASES) if p in self.told), "unknown")
+
+    @property
+    def is_done(self) -> bool:
+        return "done" in self.told
+
+
+Stories = dict[int, Story]
+
+
+class Board:
+    """All ranks of all steps in a stream. Memory grows with ranks, not with records."""
+
+    def __init__(self) -> None:
+        # How many ranks have told each phase, over all steps.
+        self.count: Counter[str] = Counter()
+        self._runs: dict[str, tuple[int, Stories]] = {}
+
+    def add(self, record: Record) -> None:
+        """Notes one record; a later restart of a step replaces the earlier one."""
+        stories = self._stories(record["step"])
+        if stories is None:
+            return
+        rank, phase = record["rank"], record["phase"]
+        if rank not in stories:
+            stories[rank] = Story(rank, record["node"])
+        told = stories[rank].told
+        self.count[phase] += phase not in told
+        told[phase] = record
+
+    def _stories(self, run: str) -> Stories | None:
+        """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""
+        step, _, text = run.rpartition(".")
+        restart = int(text) if text.isdecimal() else 0
+        latest, stories = self._runs.get(step, (-1, {}))
+        if restart > latest:
+            for story in stories.values():
+                self.count.subtract(story.told.keys())
+            stories = {}
+            self._runs[step] = (restart, stories)
+        return stories if restart >= latest else None
+
+    @property
+    def steps(self) -> dict[str, Stories]:
+        """The ranks of each step, `cluster.job.step`, in order of rank."""
+        return {
+            step: dict(sorted(stories.items()))
+            for step, (_, stories) in self._runs.items()
+        }

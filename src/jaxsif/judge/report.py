@@ -1,0 +1,106 @@
+"""Shows a verdict to people, as text, and to programs, as JSON; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxsif.contract.errors import PASS
+from jaxsif.judge.board import Stories, Story
+from jaxsif.judge.verdict import WORDS, Verdict
+
+SCHEMA = "jax-sif/verdict/1"
+
+# A table of more ranks than this shows only those that need a look.
+_MOST_ROWS = 64
+_MOST_FINDINGS = 12
+
+
+def text(verdict: Verdict) -> str:
+    """The table of ranks, the findings, and the verdict as the last line."""
+    lines = _table(verdict.stories, _accused(verdict))
+    for number, finding in enumerate(verdict.findings[:_MOST_FINDINGS], 1):
+        lines += [f"{number}. {finding.text}", f"   -> {finding.remedy}"]
+    if len(verdict.findings) > _MOST_FINDINGS:
+        lines.append(f"... and {len(verdict.findings) - _MOST_FINDINGS} more findings")
+    lines.append(f"{WORDS[verdict.status]}  {summary(verdict)}")
+    return "\n".join(lines) + "\n"
+
+
+def summary(verdict: Verdict) -> str:
+    """What the verdict rests on, in one line."""
+    if verdict.status != PASS:
+        return f"{verdict.topology.label}: {verdict.findings[0].text}"
+    topology = verdict.topology
+    nodes = sorted({story.node for story in verdict.stories.values()})
+    first = next(iter(verdict.stories.values()))
+    platform = first.fact("devices", "backend")
+    return (
+        f"{topology.label}: {topology.processes} processes on {len(nodes)} nodes"
+        f" ({_some(nodes)}), {topology.devices} {platform} devices, every rank proved"
+        f" its peers, {_seconds(verdict.stories):.1f} s"
+    )
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """The same values for programs."""
+    return {
+        "step": verdict.step,
+        "topology": {
+            "label": verdict.topology.label,
+            "nodes": verdict.topology.nodes,
+            "processes": verdict.topology.processes,
+            "devices": verdict.topology.devices,
+        },
+        "status": verdict.status,
+        "verdict": WORDS[verdict.status],
+        "summary": summary(verdict),
+        "findings": [
+            {"kind": f.kind, "text": f.text, "remedy": f.remedy, "ranks": list(f.ranks)}
+            for f in verdict.findings
+        ],
+        "ranks": [
+            {"rank": s.rank, "node": s.node, "phase": s.phase, "told": s.told}
+            for s in verdict.stories.values()
+        ],
+    }
+
+
+def _table(stories: Stories, accused: set[int]) -> list[str]:
+    if not stories:
+        return []
+    shown = list(stories.values())
+    if len(shown) > _MOST_ROWS:
+        shown = [s for s in shown if s.rank in accused or not s.is_done][:_MOST_ROWS]
+    rows = [("rank", "node", "local devices", "phase reached")]
+    rows += [(str(s.rank), s.node, _devices(s), s.phase) for s in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    if len(shown) < len(stories):
+        lines.append(f"... and {len(stories) - len(shown)} more ranks")
+    return lines
+
+
+def _devices(story: Story) -> str:
+    local = story.fact("devices", "local")
+    if local is None:
+        return "-"
+    names = [device.get("uuid") or f"id {device.get('id')}" for device in local]
+    return f"{len(local)}: {', '.join(names)}"
+
+
+def _accused(verdict: Verdict) -> set[int]:
+    return {rank for finding in verdict.findings for rank in finding.ranks}
+
+
+def _some(nodes: list[str], most: int = 4) -> str:
+    more = f", and {len(nodes) - most} more" if len(nodes) > most else ""
+    return ", ".join(nodes[:most]) + more
+
+
+def _seconds(stories: Stories) -> float:
+    times = [r["time"] for s in stories.values() for r in s.told.values()]
+    return float(max(times) - min(times))

@@ -1,0 +1,76 @@
+"""Splits a job's output into what people read and the records behind it; runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from jaxsif.contract.record import (
+    MARKER_BYTES,
+    MOST_BYTES,
+    DamagedRecord,
+    Record,
+    decode,
+)
+
+_LABEL = re.compile(rb"\s*\d+: ?")
+
+
+class Stream:
+    """Takes the output piece by piece, however it was cut.
+
+    `feed` returns the bytes to show, unchanged but for the records and the labels that
+    `srun --label` puts before them. Memory: one line, at most MOST_BYTES of it.
+    """
+
+    def __init__(self, take: Callable[[Record], None]) -> None:
+        self.damaged = 0
+        self._take = take
+        self._tail = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Text to show out of `piece`, as soon as it cannot belong to a record."""
+        text = self._tail + piece
+        if b"@" not in text and not _LABEL.match(text[text.rfind(b"\n") + 1 :]):
+            self._tail = b""
+            return text
+        lines = text.split(b"\n")
+        self._tail = lines.pop()
+        shown = b"".join([self._line(line + b"\n") for line in lines])
+        return shown + self._release_tail()
+
+    def close(self) -> bytes:
+        """What is left when the output has ended, perhaps in the middle of a line."""
+        tail, self._tail = self._tail, b""
+        return self._line(tail) if tail else b""
+
+    def _line(self, line: bytes) -> bytes:
+        position = line.find(MARKER_BYTES)
+        if position < 0:
+            return line
+        before = line[:position]
+        try:
+            self._take(decode(line, position))
+        except DamagedRecord:
+            self.damaged += 1
+        return b"" if _LABEL.fullmatch(before) else before
+
+    def _release_tail(self) -> bytes:
+        """The unfinished line, or what of it cannot become a record any more."""
+        tail = self._tail
+        position = tail.find(MARKER_BYTES)
+        if position >= 0 and len(tail) - position <= 2 * MOST_BYTES:
+            return b""
+        if position < 0 and _may_start_record(tail):
+            return b""
+        self.damaged += position >= 0
+        self._tail = b""
+        return tail
+
+
+def _may_start_record(tail: bytes) -> bool:
+    if len(tail) <= 16 and _LABEL.fullmatch(tail):
+        return True
+    at = tail.rfind(b"@")
+    return at >= 0 and MARKER_BYTES.startswith(tail[at:])

@@ -1,0 +1,185 @@
+"""`jax-sif verify`: reads a job's output while it comes and ends with a verdict; runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from jaxsif.contract.errors import COULD_NOT_TELL, PASS, KitError, UsageError
+from jaxsif.contract.record import PHASES
+from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+from jaxsif.judge import report
+from jaxsif.judge.board import Board
+from jaxsif.judge.stream import Stream
+from jaxsif.judge.verdict import Verdict, judge
+
+_PIECE_BYTES = 1 << 16
+_SILENCE_S = 10.0
+
+
+def verify(log: str, label: str | None, json_file: Path | None) -> int:
+    """Judges a job's output and returns the exit status.
+
+    Args:
+      log: a file's path, or `-` for standard input.
+      label: the topology asked for; without it the job's variable, then the records.
+      json_file: where the verdicts are written for programs.
+    """
+    topology = _asked(label, os.environ)
+    board = Board()
+    progress = Progress(board, topology)
+    stream = Stream(board.add)
+    with _open(log) as source:
+        _follow(source, stream, progress)
+    topology = topology or _told(board)
+    verdicts = judge(board, topology, stream.damaged)
+    for verdict in verdicts:
+        sys.stdout.write(report.text(verdict))
+    sys.stdout.flush()
+    if json_file is not None:
+        _write_json(json_file, verdicts)
+    return _worst([verdict.status for verdict in verdicts])
+
+
+class Progress:
+    """Says who has arrived: one live line on a terminal, otherwise a line a phase."""
+
+    def __init__(self, board: Board, topology: Topology | None) -> None:
+        self._board = board
+        self._topology = topology
+        self._started_s = time.monotonic()
+        self._told: set[str] = set()
+        self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._is_line_open = False
+
+    def update(self) -> None:
+        """Called when records have come."""
+        if self._topology is None:
+            return
+        expected = self._topology.processes
+        counts = [(phase, self._board.count[phase]) for phase in PHASES]
+        if self._is_live:
+            reached = ", ".join(f"{n} {phase}" for phase, n in counts if n)
+            self._write(f"\r\x1b[Kjax-sif: of {expected} ranks {reached}")
+            self._is_line_open = True
+            return
+        for phase, count in counts:
+            if count >= expected and phase not in self._told:
+                self._told.add(phase)
+                self._write(f"jax-sif: {expected} of {expected} ranks {phase}\n")
+
+    def waiting(self) -> None:
+        """Called when nothing has come for a while."""
+        if self._topology is None or self._is_live:
+            return
+        expected, started = self._topology.processes, self._board.count["started"]
+        if started < expected:
+            elapsed_s = time.monotonic() - self._started_s
+            self._write(
+                f"jax-sif: {started} of {expected} ranks started"
+                f" after {elapsed_s:.0f} s\n"
+            )
+
+    def clear(self) -> None:
+        """Takes the live line away before other text is shown."""
+        if self._is_line_open:
+            self._write("\r\x1b[K")
+            self._is_line_open = False
+
+    @staticmethod
+    def _write(text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _follow(source: BinaryIO, stream: Stream, progress: Progress) -> None:
+    for piece in _pieces(source, progress):
+        _show(stream.feed(piece), progress)
+        progress.update()
+    _show(stream.close(), progress)
+    progress.update()
+    progress.clear()
+
+
+def _show(text: bytes, progress: Progress) -> None:
+    if text:
+        progress.clear()
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+
+
+def _pieces(source: BinaryIO, progress: Progress) -> Iterator[bytes]:
+    """The input as it comes; a file is always ready, a pipe may be silent."""
+    descriptor = source.fileno()
+    while True:
+        if not select.select([descriptor], [], [], _SILENCE_S)[0]:
+            progress.waiting()
+            continue
+        piece = os.read(descriptor, _PIECE_BYTES)
+        if not piece:
+            return
+        yield piece
+
+
+def _open(log: str) -> BinaryIO:
+    try:
+        return sys.stdin.buffer if log == "-" else open(log, "rb")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the log {log!r}: {error.strerror}; give the path of a job's"
+            " output, or - for standard input"
+        ) from error
+
+
+def _asked(label: str | None, environment: Mapping[str, str]) -> Topology | None:
+    label = label or environment.get(TOPOLOGY_VARIABLE)
+    return parse_topology(label) if label else None
+
+
+def _told(board: Board) -> Topology:
+    """The topology that the ranks carried, when nobody else named one."""
+    for stories in board.steps.values():
+        for story in stories.values():
+            label = story.fact("started", "topology")
+            if label:
+                return parse_topology(str(label))
+    raise UsageError(
+        f"no topology to judge by: {TOPOLOGY_VARIABLE} is not set and no record names"
+        " one; run jax-sif verify --topology G8N2p4 (8 devices, 2 nodes, 4 processes)"
+    )
+
+
+def _write_json(path: Path, verdicts: list[Verdict]) -> None:
+    """Writes the verdicts in one piece: the file is whole, or is not there."""
+    content = {
+        "schema": report.SCHEMA,
+        "verdicts": [report.as_json(verdict) for verdict in verdicts],
+    }
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+        # NamedTemporaryFile makes it private; a report is for everyone who may read here.
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise KitError(
+            f"cannot write {str(path)!r}: {error.strerror}; the verdict above stands,"
+            " only the file is missing"
+        ) from error
+
+
+def _worst(statuses: list[int]) -> int:
+    """A failure outweighs doubt, doubt outweighs a pass."""
+    failures = [s for s in statuses if s not in (PASS, COULD_NOT_TELL)]
+    return max(failures, default=max(statuses))

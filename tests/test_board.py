@@ -1,0 +1,41 @@
+"""The board: what each rank has said, in memory that grows with ranks alone."""
+# SPDX-License-Identifier: Apache-2.0
+
+import tracemalloc
+
+from jaxsif.judge.board import Board
+from stories import tell
+
+
+def test_a_later_restart_replaces_the_earlier_run():
+    board = Board()
+    board.add({**tell(0, "started"), "step": "box.7.0.0"})
+    board.add({**tell(1, "started"), "step": "box.7.0.0"})
+    board.add({**tell(0, "started"), "step": "box.7.0.1"})
+    board.add({**tell(1, "done"), "step": "box.7.0.0"})
+
+    assert {"box.7.0": [0]} == {s: list(r) for s, r in board.steps.items()}
+    assert (1, 0) == (board.count["started"], board.count["done"])
+
+
+def test_two_steps_are_kept_apart():
+    board = Board()
+    board.add({**tell(0, "started"), "step": "box.7.0.0"})
+    board.add({**tell(0, "started"), "step": "box.7.1.0"})
+
+    assert ["box.7.0", "box.7.1"] == list(board.steps)
+
+
+def test_memory_grows_with_ranks_not_with_records():
+    board = Board()
+    for rank in range(100):
+        board.add(tell(rank, "started"))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(200):
+        for rank in range(100):
+            board.add(tell(rank, "started"))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 200_000

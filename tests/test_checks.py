@@ -1,0 +1,222 @@
+"""The checks: each spoiled job gives its finding, with the ranks and nodes named."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from jaxsif.contract.topology import parse_topology
+from jaxsif.judge import checks
+from jaxsif.judge.board import Board
+from jaxsif.judge.verdict import Verdict, judge
+from stories import G8N2P8, healthy, records, tell
+
+Job = dict[int, dict[str, dict]]
+
+
+def verdict_on(job: Job, topology=G8N2P8, damaged: int = 0) -> Verdict:
+    board = Board()
+    for record in records(job):
+        board.add(record)
+    (verdict,) = judge(board, topology, damaged)
+    return verdict
+
+
+def set_fact(job: Job, ranks, phase: str, **facts) -> None:
+    for rank in ranks:
+        job[rank][phase].update(facts)
+
+
+@pytest.mark.parametrize("label", ["G1N1p1", "G4N1p4", "G4N2p2", "G8N2p8", "G64N8p16"])
+def test_a_healthy_job_passes_without_findings(label):
+    topology = parse_topology(label)
+
+    verdict = verdict_on(healthy(topology), topology)
+
+    assert (0, ()) == (verdict.status, verdict.findings)
+
+
+def _rank_5_missing(job: Job) -> None:
+    del job[5]
+
+
+def _rank_5_raised(job: Job) -> None:
+    for phase in ("devices", "allreduce", "identity", "done"):
+        del job[5][phase]
+    job[5]["failed"] = tell(5, "failed", "node2", error="RuntimeError: boom")
+
+
+def _six_processes(job: Job) -> None:
+    del job[6], job[7]
+    set_fact(job, range(6), "started", processes=6)
+
+
+def _sixteen_processes(job: Job) -> None:
+    job |= {r: told for r, told in healthy(parse_topology("G16N4p16")).items() if r > 7}
+    set_fact(job, range(16), "started", processes=16)
+
+
+def _alone(job: Job) -> None:
+    set_fact(job, range(8), "connected", process_count=1, process_index=0)
+
+
+def _cpu(job: Job) -> None:
+    set_fact(job, [2, 3], "devices", backend="cpu")
+
+
+def _gpu_twice(job: Job) -> None:
+    set_fact(job, [6], "devices", local=[{"id": 6, "uuid": "GPU-7"}])
+
+
+def _two_local_devices(job: Job) -> None:
+    local = [{"id": i, "uuid": f"GPU-{i}"} for i in (4, 40)]
+    set_fact(job, [4], "devices", local=local)
+
+
+def _four_in_all(job: Job) -> None:
+    set_fact(job, [4, 5, 6, 7], "devices", total=4)
+
+
+def _other_image(job: Job) -> None:
+    set_fact(job, [4, 5], "started", image="def")
+
+
+def _other_jax(job: Job) -> None:
+    set_fact(job, [7], "connected", jax="0.9")
+
+
+def _other_nccl(job: Job) -> None:
+    set_fact(job, [7], "devices", nccl="2.18.1")
+
+
+def _wrong_sum(job: Job) -> None:
+    set_fact(job, [3], "allreduce", got=7.0, wrong=1)
+
+
+def _foreign(job: Job) -> None:
+    set_fact(job, range(8), "identity", foreign=1, slots=[[5, 0]])
+
+
+def _swapped(job: Job) -> None:
+    set_fact(job, [1], "connected", process_index=2)
+
+
+def _unfinished(job: Job) -> None:
+    for phase in ("identity", "done"):
+        del job[6][phase]
+
+
+def _crowded(job: Job) -> None:
+    for record in job[4].values():
+        record["node"] = "node1"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "named"),
+    [
+        (_rank_5_missing, "rank-missing", "1 of 8 ranks never reported: rank 5 on node2"),
+        (_rank_5_raised, "program-failed", "rank 5 on node2 ended in an exception"),
+        (_six_processes, "process-count", "the step has 6 processes"),
+        (_six_processes, "rank-missing", "2 of 8 ranks never reported: ranks 6-7 on node2"),
+        (_sixteen_processes, "process-count", "the step has 16 processes"),
+        (_alone, "independent-runs", "ranks 0-3 on node1, 4-7 on node2"),
+        (_cpu, "platform", "ranks 2-3 on node1: JAX runs on cpu, gpu was asked for"),
+        (_gpu_twice, "device-shared", "ranks 6-7 on node2: the same GPU GPU-7"),
+        (_two_local_devices, "local-devices", "rank 4 on node2: 2 local devices, 1"),
+        (_four_in_all, "total-devices", "ranks 4-7 on node2: 4 devices in all"),
+        (_other_image, "image-differs", "ranks 4-5 on node2: image def"),
+        (_other_jax, "jax-differs", "rank 7 on node2: JAX 0.9"),
+        (_other_nccl, "nccl-differs", "rank 7 on node2: NCCL 2.18.1"),
+        (_wrong_sum, "wrong-sum", "rank 3 on node1: the all-reduce of ones gave 7"),
+        (_foreign, "foreign-identity", "in the place of rank 5 on node2"),
+        (_swapped, "rank-swapped", "rank 1 on node1"),
+        (_unfinished, "unfinished", "rank 6 on node2 did not finish"),
+        (_crowded, "node-count", "5 on node1, 3 on node2"),
+    ],
+)
+def test_each_fault_fails_and_names_rank_and_node(
+    spoil: Callable[[Job], None], kind: str, named: str
+):
+    job = healthy()
+    spoil(job)
+
+    verdict = verdict_on(job)
+
+    texts = {finding.kind: finding.text for finding in verdict.findings}
+    assert 1 == verdict.status
+    assert named in texts[kind]
+
+
+def test_every_check_is_provoked_by_some_test():
+    spoilers = [v for name, v in globals().items() if name.startswith("_")]
+    silent = set(checks.CHECKS)
+    for spoil in (s for s in spoilers if callable(s)):
+        job = healthy()
+        spoil(job)
+        stories = verdict_on(job).stories
+        silent -= {check for check in silent if any(check(stories, G8N2P8))}
+
+    assert {checks.identity_unproven} == silent
+
+
+def test_the_first_cause_comes_before_what_follows_from_it():
+    job = healthy()
+    _rank_5_raised(job)
+    for rank in (0, 1, 2, 3, 4, 6, 7):
+        del job[rank]["done"]
+
+    kinds = [finding.kind for finding in verdict_on(job).findings]
+
+    assert ["program-failed", "unfinished"] == kinds
+
+
+def test_a_rank_that_proved_nothing_is_not_a_pass():
+    job = healthy()
+    for told in job.values():
+        del told["identity"]
+
+    verdict = verdict_on(job)
+
+    assert 3 == verdict.status
+    assert ["identity-unproven"] == [f.kind for f in verdict.findings]
+
+
+def test_a_damaged_record_that_is_not_missed_changes_nothing():
+    verdict = verdict_on(healthy(), damaged=1)
+
+    assert 0 == verdict.status
+    assert ["damaged-records"] == [f.kind for f in verdict.findings]
+
+
+def test_silence_where_records_were_damaged_could_be_anything():
+    job = healthy()
+    del job[5]["done"]
+
+    assert 3 == verdict_on(job, damaged=1).status
+
+
+def test_wrong_numbers_fail_whatever_was_damaged():
+    job = healthy()
+    _wrong_sum(job)
+
+    assert 1 == verdict_on(job, damaged=9).status
+
+
+def test_no_record_at_all_is_not_a_pass():
+    (verdict,) = judge(Board(), G8N2P8, 0)
+
+    assert 3 == verdict.status
+    assert "nothing was measured" in verdict.findings[0].text
+
+
+def test_a_missing_rank_of_a_big_job_is_named_in_a_short_line():
+    topology = parse_topology("G4096N512p4096")
+    job = healthy(topology)
+    for rank in range(0, 4096, 2):
+        del job[rank]
+
+    (finding,) = [f for f in verdict_on(job, topology).findings if f.ranks][:1]
+
+    assert "2048 of 4096 ranks never reported" in finding.text
+    assert len(finding.text) < 1000

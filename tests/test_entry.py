@@ -1,0 +1,184 @@
+"""The image's entry: what it sets in a task, for what reason, and what it refuses."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ENTRY = Path(__file__).parent.parent / "src/jaxsif/entry"
+
+STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "0",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+    "SLURM_STEP_NODELIST": "node[1-2]",
+    "SLURMD_NODENAME": "node1",
+    "SLURM_STEP_GPUS": "0,1,2,3",
+    "CUDA_VISIBLE_DEVICES": "0,1,2,3",
+}
+
+
+def enter(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(ENTRY), *(command or ("env", "-0"))],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def set_by_entry(environment: dict[str, str]) -> dict[str, str]:
+    """The variables that the program finds and that were not there before."""
+    done = enter(environment)
+    assert 0 == done.returncode, done.stderr
+    pairs = (item.partition("=") for item in done.stdout.split("\0") if item)
+    return {
+        name: value
+        for name, _, value in pairs
+        if environment.get(name) != value and name not in ("PATH", "PWD", "_", "SHLVL")
+    }
+
+
+def port(**changes: str) -> int:
+    return int(set_by_entry({**STEP, **changes})["JAX_COORDINATOR_PORT"])
+
+
+def test_a_task_of_a_step_gets_a_port_and_its_devices():
+    assert {
+        "JAX_COORDINATOR_PORT": str(port()),
+        "JAX_LOCAL_DEVICE_IDS": "1",
+    } == set_by_entry(STEP)
+
+
+def test_steps_restarts_and_jobs_have_ports_of_their_own():
+    ports = [
+        port(SLURM_JOB_ID=job, SLURM_STEP_ID=step, SLURM_RESTART_COUNT=restart)
+        for job in ("7", "8", "4103")
+        for step in ("0", "1", "2")
+        for restart in ("0", "1")
+    ]
+
+    assert len(ports) == len(set(ports))
+
+
+@pytest.mark.parametrize("job", ["1", "123456", "4294967293"])
+def test_ports_lie_below_those_that_linux_hands_out(job):
+    assert 12288 <= port(SLURM_JOB_ID=job) < 32768
+
+
+def test_all_ranks_of_a_step_agree_on_the_port():
+    ports = {port(SLURM_PROCID=str(rank), SLURM_LOCALID="0") for rank in range(1, 8)}
+
+    assert 1 == len(ports)
+
+
+def test_ports_that_slurm_reserved_are_used():
+    assert 61001 == port(SLURM_STEP_RESV_PORTS="61001-61003")
+
+
+@pytest.mark.parametrize(
+    ("node_list", "host"),
+    [
+        ("gpu[01-02]-ib", "gpu01-ib"),
+        ("n[1-2]r[03-04]", "n1r03"),
+        ("gpu107-[08-09]-r", "gpu107-08-r"),
+        ("node[01]", "node01"),
+    ],
+)
+def test_a_node_list_that_jax_cuts_wrong_gets_an_address(node_list, host):
+    variables = set_by_entry({**STEP, "SLURM_STEP_NODELIST": node_list})
+
+    assert f"{host}:{port()}" == variables["JAX_COORDINATOR_ADDRESS"]
+
+
+@pytest.mark.parametrize(
+    "node_list", ["node1", "node[1-2]", "node[001-004],x", "a-1,b-2", "n[3,5-7]"]
+)
+def test_a_node_list_that_jax_reads_right_is_left_to_jax(node_list):
+    assert "JAX_COORDINATOR_ADDRESS" not in set_by_entry(
+        {**STEP, "SLURM_STEP_NODELIST": node_list}
+    )
+
+
+def test_what_the_user_set_stays():
+    user = {
+        "JAX_COORDINATOR_PORT": "5555",
+        "JAX_LOCAL_DEVICE_IDS": "3",
+    }
+
+    assert {} == set_by_entry({**STEP, **user})
+
+
+def test_an_address_of_the_user_stays_alone():
+    user = {"JAX_COORDINATOR_ADDRESS": "head:5555", "JAX_LOCAL_DEVICE_IDS": "3"}
+
+    assert {} == set_by_entry({**STEP, **user})
+
+
+def test_switched_off_it_sets_nothing():
+    assert {} == set_by_entry({**STEP, "JAX_SIF_ENTRY": "off"})
+
+
+def test_outside_a_step_it_sets_nothing():
+    batch = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-2]"}
+
+    assert {} == set_by_entry(batch)
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_the_coordinator_is_not_reached_through_a_proxy(name):
+    variables = set_by_entry({**STEP, name: "http://proxy:3128", "no_proxy": "*"})
+
+    assert "node1" == variables["no_grpc_proxy"]
+
+
+def test_exceptions_of_the_user_to_a_proxy_stay():
+    proxies = {"https_proxy": "http://proxy:3128", "no_grpc_proxy": "db"}
+
+    assert "db,node1" == set_by_entry({**STEP, **proxies})["no_grpc_proxy"]
+
+
+def test_each_choice_is_one_line_with_its_reason():
+    done = enter({**STEP, "JAX_SIF_VERBOSE": "1"}, "true")
+
+    lines = done.stderr.splitlines()
+    assert 2 == len(lines)
+    assert "(job 7, step 0, restart 0)" in lines[0]
+    assert "sees 4 GPU(s), 4 task(s) on the node" in lines[1]
+
+
+def test_without_verbose_it_is_silent():
+    assert ("", "") == (
+        enter(STEP, "true").stdout,
+        enter(STEP, "true").stderr,
+    )
+
+
+def test_rank_0_refuses_a_port_that_somebody_listens_on():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = str(server.getsockname()[1])
+
+        done = enter({**STEP, "SLURM_PROCID": "0", "JAX_COORDINATOR_PORT": taken})
+        other = enter({**STEP, "JAX_COORDINATOR_PORT": taken})
+
+    assert 1 == done.returncode
+    assert f"port {taken}" in done.stderr
+    assert "rank 0 on node1" in done.stderr
+    assert 0 == other.returncode
+
+
+def test_arguments_and_exit_status_pass_unchanged():
+    awkward = ["a b", "", "*", "$HOME", "'\"", "line\nbreak", "ü"]
+
+    done = enter({}, "sh", "-c", 'printf "%s\\0" "$@"; exit 7', "sh", *awkward)
+
+    assert awkward == done.stdout.split("\0")[:-1]
+    assert 7 == done.returncode

@@ -1,0 +1,64 @@
+"""Reports: the text that people read and the JSON that programs read, from the same values."""
+# SPDX-License-Identifier: Apache-2.0
+
+import json
+
+from jaxsif.contract.topology import parse_topology
+from jaxsif.judge import report
+from jaxsif.judge.board import Board
+from jaxsif.judge.verdict import judge
+from stories import G8N2P8, healthy, records
+
+
+def _verdict(job, topology=G8N2P8):
+    board = Board()
+    for record in records(job):
+        board.add(record)
+    return judge(board, topology, 0)[0]
+
+
+def test_a_pass_ends_with_one_line_that_says_what_it_rests_on():
+    *table, last = report.text(_verdict(healthy())).splitlines()
+
+    assert 9 == len(table)
+    assert "rank  node   local devices  phase reached" == table[0]
+    assert "5     node2  1: GPU-5       done" == table[6]
+    assert (
+        "PASS  G8N2p8: 8 processes on 2 nodes (node1, node2), 8 gpu devices,"
+        " every rank proved its peers, 7.0 s" == last
+    )
+
+
+def test_a_failure_ends_with_its_first_cause():
+    job = healthy()
+    del job[5]
+
+    *_, finding, remedy, last = report.text(_verdict(job)).splitlines()
+
+    assert "FAIL  G8N2p8: 1 of 8 ranks never reported: rank 5 on node2" == last
+    assert finding.startswith("1. 1 of 8 ranks never reported")
+    assert remedy.startswith("   -> ")
+
+
+def test_a_big_job_shows_only_the_ranks_that_need_a_look():
+    topology = parse_topology("G1024N128p1024")
+    job = healthy(topology)
+    del job[1000]["done"], job[1000]["identity"]
+
+    lines = report.text(_verdict(job, topology)).splitlines()
+
+    assert lines[1].startswith("1000  node126")
+    assert "... and 1023 more ranks" == lines[2]
+
+
+def test_text_and_json_say_the_same():
+    job = healthy()
+    job[3]["allreduce"].update(got=7.0, wrong=1)
+    verdict = _verdict(job)
+
+    values = json.loads(json.dumps(report.as_json(verdict)))
+
+    assert (1, "FAIL") == (values["status"], values["verdict"])
+    assert values["summary"] in report.text(verdict)
+    assert [3] == values["findings"][0]["ranks"]
+    assert 8 == len(values["ranks"])

@@ -1,0 +1,69 @@
+"""The stream: other lines pass unchanged, records are taken, however it was cut."""
+# SPDX-License-Identifier: Apache-2.0
+
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxsif.contract.record import encode
+from jaxsif.judge.stream import Stream
+from stories import tell
+
+RECORD = encode(tell(1, "done")).encode()
+
+
+def _feed(pieces: list[bytes]) -> tuple[bytes, list[dict], int]:
+    taken: list[dict] = []
+    stream = Stream(taken.append)
+    shown = b"".join([stream.feed(piece) for piece in pieces]) + stream.close()
+    return shown, taken, stream.damaged
+
+
+@given(st.lists(st.binary(max_size=40).filter(lambda b: b"@jaxsif1 " not in b)))
+def test_output_without_records_passes_unchanged(pieces):
+    if b"@jaxsif1 " in b"".join(pieces):
+        return
+
+    assert (b"".join(pieces), [], 0) == _feed(pieces)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=400), max_size=12))
+def test_it_does_not_matter_where_the_output_is_cut(cuts):
+    text = b"one\n" + RECORD + b"two\n3: " + RECORD + b"half" + RECORD + b"last"
+    edges = [0, *sorted(cuts), len(text)]
+    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+    shown, taken, damaged = _feed(pieces)
+
+    # A label that came apart from its record may already have been shown.
+    assert b"one\ntwo\nhalflast" == shown.replace(b"3: ", b"")
+    assert (3, 0) == (len(taken), damaged)
+
+
+def test_a_progress_bar_without_a_newline_is_shown_at_once():
+    stream = Stream(lambda record: None)
+
+    assert b"\r 50 %" == stream.feed(b"\r 50 %")
+
+
+def test_the_label_of_srun_goes_with_its_record():
+    assert (b"3: text\n", 1) == (lambda s, t, d: (s, len(t)))(
+        *_feed([b"3: text\n3: " + RECORD])
+    )
+
+
+def test_a_record_without_its_newline_at_the_end_still_counts():
+    assert (b"", 1) == (lambda s, t, d: (s, len(t)))(*_feed([RECORD[:-1]]))
+
+
+def test_a_record_cut_by_another_line_is_counted_as_damaged():
+    shown, taken, damaged = _feed([RECORD[:30] + b"\n" + RECORD])
+
+    assert (b"", 1, 1) == (shown, len(taken), damaged)
+
+
+def test_an_endless_line_does_not_fill_the_memory():
+    stream = Stream(lambda record: None)
+
+    shown = sum(len(stream.feed(b"@jaxsif1 " + b"x" * 1000)) for _ in range(1000))
+
+    assert shown > 900_000
+    assert 20_000 > len(stream.close())

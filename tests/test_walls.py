@@ -1,0 +1,119 @@
+"""The walls of the house: who may import whom, and where words may stand; each guard is shown to bite."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src"
+
+# room -> rooms it may import, besides itself and contract
+ROOMS = {"contract": set(), "job": set(), "rank": set(), "judge": set()}
+# The only rooms where JAX may be imported.
+JAX_ROOMS = {"rank"}
+
+
+def imports(source: str) -> set[str]:
+    """Every module that a source text imports, at any depth."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def trespasses(room: str, source: str) -> set[str]:
+    """What a file of a room imports over a wall."""
+    found = imports(source)
+    others = {r for r in ROOMS if r not in {room, "contract"} | ROOMS.get(room, set())}
+    over = {m for m in found for r in others if m.startswith(f"jaxsif.{r}")}
+    if room in ROOMS:
+        if room not in JAX_ROOMS:
+            over |= {m for m in found if m.split(".")[0] in ("jax", "jaxlib")}
+        return over
+    return {m for m in found if m.split(".")[0] in ("jax", "jaxlib")}
+
+
+FILES = sorted((SRC / "jaxsif").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_no_file_imports_over_a_wall(path):
+    relative = path.relative_to(SRC / "jaxsif")
+    room = relative.parts[0] if len(relative.parts) > 1 else ""
+
+    assert set() == trespasses(room, path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("judge", "import jax"),
+        ("judge", "def f():\n    import jax.numpy"),
+        ("judge", "from jaxsif.rank import narrate"),
+        ("rank", "from jaxsif.judge.board import Board"),
+        ("contract", "from jaxsif.job import render"),
+        ("", "import jax"),
+    ],
+)
+def test_the_wall_can_fail(room, source):
+    assert trespasses(room, source)
+
+
+def test_the_command_line_starts_without_jax():
+    program = "import sys, jaxsif.cli, jaxsif.verify; print('jax' in sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "False" == done.stdout.strip()
+
+
+def test_contract_needs_the_standard_library_only():
+    for path in (SRC / "jaxsif/contract").glob("*.py"):
+        outside = {
+            module
+            for module in imports(path.read_text())
+            if module.split(".")[0] not in {*sys.stdlib_module_names, "jaxsif"}
+        }
+        assert set() == outside, path
+
+
+def test_slurm_is_named_in_identity_alone():
+    names = re.compile(r"[\"']SLURM[A-Z]*_[A-Z_]+[\"']")
+
+    naming = [
+        str(path.relative_to(SRC)) for path in FILES if names.search(path.read_text())
+    ]
+
+    assert ["jaxsif/contract/identity.py"] == naming
+
+
+def test_a_topology_is_taken_apart_in_one_place_only():
+    pattern = re.compile(r"G\(.*N\(")
+
+    found = [str(p.relative_to(SRC)) for p in FILES if pattern.search(p.read_text())]
+
+    assert ["jaxsif/contract/topology.py"] == found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_every_file_says_what_it_is_and_under_which_licence(path):
+    first, second, *_ = path.read_text().splitlines()
+
+    assert first.startswith('"""') and first.endswith('"""')
+    assert "# SPDX-License-Identifier: Apache-2.0" == second
