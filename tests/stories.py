@@ -57,7 +57,11 @@ def _rank(rank: int, topology: Topology) -> dict[str, Record]:
             "total": topology.devices,
             "nccl": "2.32.3",
         },
-        "allreduce": {"expected": topology.devices, "got": topology.devices, "wrong": 0},
+        "allreduce": {
+            "expected": topology.devices,
+            "got": topology.devices,
+            "wrong": 0,
+        },
         "identity": {"foreign": 0, "slots": []},
         "done": {},
     }

@@ -3,8 +3,9 @@
 
 import tracemalloc
 
-from jaxsif.judge.board import Board
 from stories import tell
+
+from jaxsif.judge.board import Board
 
 
 def test_a_later_restart_replaces_the_earlier_run():
@@ -14,8 +15,8 @@ def test_a_later_restart_replaces_the_earlier_run():
     board.add({**tell(0, "started"), "step": "box.7.0.1"})
     board.add({**tell(1, "done"), "step": "box.7.0.0"})
 
-    assert {"box.7.0": [0]} == {s: list(r) for s, r in board.steps.items()}
-    assert (1, 0) == (board.count["started"], board.count["done"])
+    assert {s: list(r) for s, r in board.steps.items()} == {"box.7.0": [0]}
+    assert (board.count["started"], board.count["done"]) == (1, 0)
 
 
 def test_two_steps_are_kept_apart():
@@ -23,7 +24,7 @@ def test_two_steps_are_kept_apart():
     board.add({**tell(0, "started"), "step": "box.7.0.0"})
     board.add({**tell(0, "started"), "step": "box.7.1.0"})
 
-    assert ["box.7.0", "box.7.1"] == list(board.steps)
+    assert list(board.steps) == ["box.7.0", "box.7.1"]
 
 
 def test_memory_grows_with_ranks_not_with_records():

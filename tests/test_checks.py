@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from stories import G8N2P8, healthy, records, tell
+
 from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import checks
 from jaxsif.judge.board import Board
 from jaxsif.judge.verdict import Verdict, judge
-from stories import G8N2P8, healthy, records, tell
 
 Job = dict[int, dict[str, dict]]
 
@@ -34,7 +35,7 @@ def test_a_healthy_job_passes_without_findings(label):
 
     verdict = verdict_on(healthy(topology), topology)
 
-    assert (0, ()) == (verdict.status, verdict.findings)
+    assert (verdict.status, verdict.findings) == (0, ())
 
 
 def _rank_5_missing(job: Job) -> None:
@@ -115,10 +116,18 @@ def _crowded(job: Job) -> None:
 @pytest.mark.parametrize(
     ("spoil", "kind", "named"),
     [
-        (_rank_5_missing, "rank-missing", "1 of 8 ranks never reported: rank 5 on node2"),
+        (
+            _rank_5_missing,
+            "rank-missing",
+            "1 of 8 ranks never reported: rank 5 on node2",
+        ),
         (_rank_5_raised, "program-failed", "rank 5 on node2 ended in an exception"),
         (_six_processes, "process-count", "the step has 6 processes"),
-        (_six_processes, "rank-missing", "2 of 8 ranks never reported: ranks 6-7 on node2"),
+        (
+            _six_processes,
+            "rank-missing",
+            "2 of 8 ranks never reported: ranks 6-7 on node2",
+        ),
         (_sixteen_processes, "process-count", "the step has 16 processes"),
         (_alone, "independent-runs", "ranks 0-3 on node1, 4-7 on node2"),
         (_cpu, "platform", "ranks 2-3 on node1: JAX runs on cpu, gpu was asked for"),
@@ -144,7 +153,7 @@ def test_each_fault_fails_and_names_rank_and_node(
     verdict = verdict_on(job)
 
     texts = {finding.kind: finding.text for finding in verdict.findings}
-    assert 1 == verdict.status
+    assert verdict.status == 1
     assert named in texts[kind]
 
 
@@ -168,7 +177,7 @@ def test_the_first_cause_comes_before_what_follows_from_it():
 
     kinds = [finding.kind for finding in verdict_on(job).findings]
 
-    assert ["program-failed", "unfinished"] == kinds
+    assert kinds == ["program-failed", "unfinished"]
 
 
 def test_a_rank_that_proved_nothing_is_not_a_pass():
@@ -178,35 +187,35 @@ def test_a_rank_that_proved_nothing_is_not_a_pass():
 
     verdict = verdict_on(job)
 
-    assert 3 == verdict.status
-    assert ["identity-unproven"] == [f.kind for f in verdict.findings]
+    assert verdict.status == 3
+    assert [f.kind for f in verdict.findings] == ["identity-unproven"]
 
 
 def test_a_damaged_record_that_is_not_missed_changes_nothing():
     verdict = verdict_on(healthy(), damaged=1)
 
-    assert 0 == verdict.status
-    assert ["damaged-records"] == [f.kind for f in verdict.findings]
+    assert verdict.status == 0
+    assert [f.kind for f in verdict.findings] == ["damaged-records"]
 
 
 def test_silence_where_records_were_damaged_could_be_anything():
     job = healthy()
     del job[5]["done"]
 
-    assert 3 == verdict_on(job, damaged=1).status
+    assert verdict_on(job, damaged=1).status == 3
 
 
 def test_wrong_numbers_fail_whatever_was_damaged():
     job = healthy()
     _wrong_sum(job)
 
-    assert 1 == verdict_on(job, damaged=9).status
+    assert verdict_on(job, damaged=9).status == 1
 
 
 def test_no_record_at_all_is_not_a_pass():
     (verdict,) = judge(Board(), G8N2P8, 0)
 
-    assert 3 == verdict.status
+    assert verdict.status == 3
     assert "nothing was measured" in verdict.findings[0].text
 
 

@@ -38,7 +38,7 @@ def enter(environment: dict[str, str], *command: str) -> subprocess.CompletedPro
 def set_by_entry(environment: dict[str, str]) -> dict[str, str]:
     """The variables that the program finds and that were not there before."""
     done = enter(environment)
-    assert 0 == done.returncode, done.stderr
+    assert done.returncode == 0, done.stderr
     pairs = (item.partition("=") for item in done.stdout.split("\0") if item)
     return {
         name: value
@@ -77,11 +77,11 @@ def test_ports_lie_below_those_that_linux_hands_out(job):
 def test_all_ranks_of_a_step_agree_on_the_port():
     ports = {port(SLURM_PROCID=str(rank), SLURM_LOCALID="0") for rank in range(1, 8)}
 
-    assert 1 == len(ports)
+    assert len(ports) == 1
 
 
 def test_ports_that_slurm_reserved_are_used():
-    assert 61001 == port(SLURM_STEP_RESV_PORTS="61001-61003")
+    assert port(SLURM_STEP_RESV_PORTS="61001-61003") == 61001
 
 
 @pytest.mark.parametrize(
@@ -114,52 +114,52 @@ def test_what_the_user_set_stays():
         "JAX_LOCAL_DEVICE_IDS": "3",
     }
 
-    assert {} == set_by_entry({**STEP, **user})
+    assert set_by_entry({**STEP, **user}) == {}
 
 
 def test_an_address_of_the_user_stays_alone():
     user = {"JAX_COORDINATOR_ADDRESS": "head:5555", "JAX_LOCAL_DEVICE_IDS": "3"}
 
-    assert {} == set_by_entry({**STEP, **user})
+    assert set_by_entry({**STEP, **user}) == {}
 
 
 def test_switched_off_it_sets_nothing():
-    assert {} == set_by_entry({**STEP, "JAX_SIF_ENTRY": "off"})
+    assert set_by_entry({**STEP, "JAX_SIF_ENTRY": "off"}) == {}
 
 
 def test_outside_a_step_it_sets_nothing():
     batch = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-2]"}
 
-    assert {} == set_by_entry(batch)
+    assert set_by_entry(batch) == {}
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
 def test_the_coordinator_is_not_reached_through_a_proxy(name):
     variables = set_by_entry({**STEP, name: "http://proxy:3128", "no_proxy": "*"})
 
-    assert "node1" == variables["no_grpc_proxy"]
+    assert variables["no_grpc_proxy"] == "node1"
 
 
 def test_exceptions_of_the_user_to_a_proxy_stay():
     proxies = {"https_proxy": "http://proxy:3128", "no_grpc_proxy": "db"}
 
-    assert "db,node1" == set_by_entry({**STEP, **proxies})["no_grpc_proxy"]
+    assert set_by_entry({**STEP, **proxies})["no_grpc_proxy"] == "db,node1"
 
 
 def test_each_choice_is_one_line_with_its_reason():
     done = enter({**STEP, "JAX_SIF_VERBOSE": "1"}, "true")
 
     lines = done.stderr.splitlines()
-    assert 2 == len(lines)
+    assert len(lines) == 2
     assert "(job 7, step 0, restart 0)" in lines[0]
-    assert "sees 4 GPU(s), 4 task(s) on the node" in lines[1]
+    assert "sees 4 GPU(s), shared by 4 of 4 task(s)" in lines[1]
 
 
 def test_without_verbose_it_is_silent():
-    assert ("", "") == (
+    assert (
         enter(STEP, "true").stdout,
         enter(STEP, "true").stderr,
-    )
+    ) == ("", "")
 
 
 def test_rank_0_refuses_a_port_that_somebody_listens_on():
@@ -169,10 +169,10 @@ def test_rank_0_refuses_a_port_that_somebody_listens_on():
         done = enter({**STEP, "SLURM_PROCID": "0", "JAX_COORDINATOR_PORT": taken})
         other = enter({**STEP, "JAX_COORDINATOR_PORT": taken})
 
-    assert 1 == done.returncode
+    assert done.returncode == 1
     assert f"port {taken}" in done.stderr
     assert "rank 0 on node1" in done.stderr
-    assert 0 == other.returncode
+    assert other.returncode == 0
 
 
 def test_arguments_and_exit_status_pass_unchanged():
@@ -181,4 +181,4 @@ def test_arguments_and_exit_status_pass_unchanged():
     done = enter({}, "sh", "-c", 'printf "%s\\0" "$@"; exit 7', "sh", *awkward)
 
     assert awkward == done.stdout.split("\0")[:-1]
-    assert 7 == done.returncode
+    assert done.returncode == 7

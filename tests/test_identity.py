@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import pytest
+
 from jaxsif.contract.errors import UsageError
 from jaxsif.contract.identity import Identity, identify
 
@@ -26,7 +27,7 @@ def test_a_task_of_a_step_knows_its_place():
 def test_a_restart_is_another_run():
     restarted = identify({**STEP, "SLURM_RESTART_COUNT": "2"}, "ignored")
 
-    assert "box.7.1.2" == restarted.step
+    assert restarted.step == "box.7.1.2"
 
 
 def test_without_a_step_the_program_is_alone():

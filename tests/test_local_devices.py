@@ -26,47 +26,78 @@ def ids(**environment: str) -> str:
     ).stdout.strip()
 
 
-def node(visible: str, tasks: str, step_gpus: str = "0,1,2,3") -> list[str]:
-    """The ids of every task on node 0, all seeing the same GPUs."""
+def node(tasks: int, *visible: str, **environment: str) -> list[str]:
+    """The ids of every task on a node; `visible` is what each sees, or what all see."""
+    seen = visible * tasks if len(visible) == 1 else visible
     return [
         ids(
-            CUDA_VISIBLE_DEVICES=visible,
-            SLURM_STEP_TASKS_PER_NODE=tasks,
-            SLURM_STEP_GPUS=step_gpus,
+            CUDA_VISIBLE_DEVICES=seen[local_rank],
+            SLURM_STEP_TASKS_PER_NODE=f"{tasks}(x2)",
+            SLURM_GPUS_ON_NODE="4",
             SLURM_LOCALID=str(local_rank),
-            SLURM_NODEID="0",
+            SLURM_NODEID="1",
+            **environment,
         )
-        for local_rank in range(int(tasks.split("(")[0]))
+        for local_rank in range(tasks)
     ]
 
 
 @pytest.mark.parametrize(
-    ("visible", "tasks", "expected"),
+    ("tasks", "visible", "expected"),
     [
-        ("0,1,2,3", "4", ["0", "1", "2", "3"]),
-        ("0,1,2,3", "4(x2)", ["0", "1", "2", "3"]),
-        ("0,1,2,3", "2", ["0,1", "2,3"]),
-        ("0,1,2,3", "1(x2)", ["0,1,2,3"]),
-        ("0,1,2,3", "3", ["0", "1", "2"]),
-        ("0", "1", ["0"]),
-        ("GPU-a,GPU-b", "2", ["0", "1"]),
+        (4, "0,1,2,3", ["0", "1", "2", "3"]),
+        (2, "0,1,2,3", ["0,1", "2,3"]),
+        (1, "0,1,2,3", ["0,1,2,3"]),
+        (3, "0,1,2,3", ["0", "1", "2"]),
+        (2, "0,1", ["0", "1"]),
+        (1, "3", ["0"]),
+        (2, "GPU-a,GPU-b", ["0", "1"]),
     ],
 )
-def test_tasks_that_see_all_gpus_of_the_node_share_them(visible, tasks, expected):
-    assert expected == node(visible, tasks, step_gpus=visible)
+def test_tasks_that_see_all_gpus_of_the_step_share_them(tasks, visible, expected):
+    assert expected == node(tasks, visible)
 
 
-def test_bound_tasks_take_all_that_they_see():
-    assert ["0"] * 4 == node("2", "4")
-    assert ["0,1"] * 2 == node("2,3", "2")
+# What Slurm 26.05 was seen to set with --gpus-per-task=2 and 1, --tres-per-task,
+# --gpu-bind=single:1 and map_gpu.
+@pytest.mark.parametrize(
+    ("bind", "visible", "expected"),
+    [
+        ("gres/gpu:per_task:2", ["0,1", "2,3"], ["0,1", "0,1"]),
+        ("gres/gpu:per_task:1", ["0", "1"], ["0", "0"]),
+        ("gres/gpu:single:1", ["0", "1"], ["0", "0"]),
+        ("gres/gpu:map:0,3", ["0", "3"], ["0", "0"]),
+        ("gres/gpu:mask:0x3,0xc", ["0,1", "2,3"], ["0,1", "0,1"]),
+        ("gres/gpu:none", ["0,1,2,3", "0,1,2,3"], ["0,1", "2,3"]),
+    ],
+)
+def test_bound_tasks_take_all_that_they_see(bind, visible, expected):
+    assert expected == node(2, *visible, SLURM_TRES_BIND=bind)
 
 
-def test_overlapping_binding_gives_each_task_one():
-    assert ["0", "1", "0", "1"] == node("0,1", "4")
+def test_before_slurm_told_its_binding_gpus_per_task_implied_one():
+    assert ["0", "0"] == node(2, "0", "1", SLURM_GPUS_PER_TASK="1")
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (["0,1", "0,1", "2,3", "2,3"], ["0", "1", "0", "1"]),
+        (["0,1,2,3"] * 4, ["0", "1", "2", "3"]),
+    ],
+)
+def test_tasks_close_to_the_same_gpus_share_those(visible, expected):
+    assert expected == node(4, *visible, SLURM_TRES_BIND="gres/gpu:closest")
+
+
+def test_one_task_for_each_group_of_close_gpus_has_them_all():
+    visible = ["0,1", "2,3"]
+
+    assert ["0,1", "0,1"] == node(2, *visible, SLURM_TRES_BIND="gres/gpu:closest")
 
 
 def test_more_tasks_than_gpus_share_the_gpus_there_are():
-    assert ["0", "1", "0", "1"] == node("0,1", "4", step_gpus="0,1")
+    assert ["0", "1", "0", "1"] == node(4, "0,1")
 
 
 @pytest.mark.parametrize("visible", ["", "NoDevFiles", "-1"])

@@ -4,8 +4,9 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from jaxsif.contract.record import MARKER_BYTES, DamagedRecord, decode, encode
 from stories import tell
+
+from jaxsif.contract.record import MARKER_BYTES, DamagedRecord, decode, encode
 
 
 def _decode(line: str | bytes) -> dict:
@@ -17,14 +18,14 @@ def _decode(line: str | bytes) -> dict:
 def test_any_text_travels_in_one_line(text):
     line = encode(tell(3, "failed", error=text))
 
-    assert 1 == line.count("\n")
+    assert line.count("\n") == 1
     assert text == _decode(line)["error"]
 
 
 def test_a_record_behind_other_text_is_found():
     line = "5: half a line " + encode(tell(5, "done"))
 
-    assert 5 == _decode(line)["rank"]
+    assert _decode(line)["rank"] == 5
 
 
 @given(st.integers(min_value=9, max_value=90), st.binary(min_size=1, max_size=1))

@@ -3,11 +3,12 @@
 
 import json
 
+from stories import G8N2P8, healthy, records
+
 from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import report
 from jaxsif.judge.board import Board
 from jaxsif.judge.verdict import judge
-from stories import G8N2P8, healthy, records
 
 
 def _verdict(job, topology=G8N2P8):
@@ -20,12 +21,12 @@ def _verdict(job, topology=G8N2P8):
 def test_a_pass_ends_with_one_line_that_says_what_it_rests_on():
     *table, last = report.text(_verdict(healthy())).splitlines()
 
-    assert 9 == len(table)
-    assert "rank  node   local devices  phase reached" == table[0]
-    assert "5     node2  1: GPU-5       done" == table[6]
+    assert len(table) == 9
+    assert table[0] == "rank  node   local devices  phase reached"
+    assert table[6] == "5     node2  1: GPU-5       done"
     assert (
-        "PASS  G8N2p8: 8 processes on 2 nodes (node1, node2), 8 gpu devices,"
-        " every rank proved its peers, 7.0 s" == last
+        last == "PASS  G8N2p8: 8 processes on 2 nodes (node1, node2), 8 gpu devices,"
+        " every rank proved its peers, 7.0 s"
     )
 
 
@@ -35,7 +36,7 @@ def test_a_failure_ends_with_its_first_cause():
 
     *_, finding, remedy, last = report.text(_verdict(job)).splitlines()
 
-    assert "FAIL  G8N2p8: 1 of 8 ranks never reported: rank 5 on node2" == last
+    assert last == "FAIL  G8N2p8: 1 of 8 ranks never reported: rank 5 on node2"
     assert finding.startswith("1. 1 of 8 ranks never reported")
     assert remedy.startswith("   -> ")
 
@@ -48,7 +49,7 @@ def test_a_big_job_shows_only_the_ranks_that_need_a_look():
     lines = report.text(_verdict(job, topology)).splitlines()
 
     assert lines[1].startswith("1000  node126")
-    assert "... and 1023 more ranks" == lines[2]
+    assert lines[2] == "... and 1023 more ranks"
 
 
 def test_text_and_json_say_the_same():
@@ -58,7 +59,7 @@ def test_text_and_json_say_the_same():
 
     values = json.loads(json.dumps(report.as_json(verdict)))
 
-    assert (1, "FAIL") == (values["status"], values["verdict"])
+    assert (values["status"], values["verdict"]) == (1, "FAIL")
     assert values["summary"] in report.text(verdict)
-    assert [3] == values["findings"][0]["ranks"]
-    assert 8 == len(values["ranks"])
+    assert values["findings"][0]["ranks"] == [3]
+    assert len(values["ranks"]) == 8

@@ -3,9 +3,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from stories import tell
+
 from jaxsif.contract.record import encode
 from jaxsif.judge.stream import Stream
-from stories import tell
 
 RECORD = encode(tell(1, "done")).encode()
 
@@ -34,30 +35,31 @@ def test_it_does_not_matter_where_the_output_is_cut(cuts):
     shown, taken, damaged = _feed(pieces)
 
     # A label that came apart from its record may already have been shown.
-    assert b"one\ntwo\nhalflast" == shown.replace(b"3: ", b"")
-    assert (3, 0) == (len(taken), damaged)
+    assert shown.replace(b"3: ", b"") == b"one\ntwo\nhalflast"
+    assert (len(taken), damaged) == (3, 0)
 
 
 def test_a_progress_bar_without_a_newline_is_shown_at_once():
     stream = Stream(lambda record: None)
 
-    assert b"\r 50 %" == stream.feed(b"\r 50 %")
+    assert stream.feed(b"\r 50 %") == b"\r 50 %"
 
 
 def test_the_label_of_srun_goes_with_its_record():
-    assert (b"3: text\n", 1) == (lambda s, t, d: (s, len(t)))(
-        *_feed([b"3: text\n3: " + RECORD])
+    assert (lambda s, t, d: (s, len(t)))(*_feed([b"3: text\n3: " + RECORD])) == (
+        b"3: text\n",
+        1,
     )
 
 
 def test_a_record_without_its_newline_at_the_end_still_counts():
-    assert (b"", 1) == (lambda s, t, d: (s, len(t)))(*_feed([RECORD[:-1]]))
+    assert (lambda s, t, d: (s, len(t)))(*_feed([RECORD[:-1]])) == (b"", 1)
 
 
 def test_a_record_cut_by_another_line_is_counted_as_damaged():
     shown, taken, damaged = _feed([RECORD[:30] + b"\n" + RECORD])
 
-    assert (b"", 1, 1) == (shown, len(taken), damaged)
+    assert (shown, len(taken), damaged) == (b"", 1, 1)
 
 
 def test_an_endless_line_does_not_fill_the_memory():
@@ -66,4 +68,4 @@ def test_an_endless_line_does_not_fill_the_memory():
     shown = sum(len(stream.feed(b"@jaxsif1 " + b"x" * 1000)) for _ in range(1000))
 
     assert shown > 900_000
-    assert 20_000 > len(stream.close())
+    assert len(stream.close()) < 20_000

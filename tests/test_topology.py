@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import pytest
+
 from jaxsif.contract.errors import UsageError
 from jaxsif.contract.topology import Topology, parse_topology
 
@@ -27,7 +28,8 @@ def test_a_label_gives_three_numbers_and_back(
 
 
 @pytest.mark.parametrize(
-    "label", ["", "8", "G8", "g8n2p8", "G8N2p8 ", "G0N1p1", "G8N2p-8", "G８N2p8", "x"]
+    "label",
+    ["", "8", "G8", "g8n2p8", "G8N2p8 ", "G0N1p1", "G8N2p-8", "G\uff18N2p8", "x"],
 )
 def test_what_is_no_label_is_answered_with_an_example(label):
     with pytest.raises(UsageError, match="write it as G8N2p4"):
@@ -47,4 +49,4 @@ def test_devices_that_do_not_divide_show_the_arithmetic():
 def test_ranks_fill_one_node_after_the_other():
     topology = parse_topology("G8N2p8")
 
-    assert [0, 0, 0, 0, 1, 1, 1, 1] == [topology.node_index(rank) for rank in range(8)]
+    assert [topology.node_index(rank) for rank in range(8)] == [0, 0, 0, 0, 1, 1, 1, 1]

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from jaxsif.contract.record import encode
 from stories import healthy, output, tell
+
+from jaxsif.contract.record import encode
 
 SRC = Path(__file__).parent.parent / "src"
 
@@ -32,7 +33,7 @@ def verify(text: str | bytes, *arguments: str, topology: str | None = "G8N2p8"):
 def test_a_healthy_job_passes_and_its_other_lines_stay():
     done = verify(output(healthy()))
 
-    assert 0 == done.returncode
+    assert done.returncode == 0
     assert b"rank 5 speaks\n" in done.stdout
     assert b"@jaxsif1" not in done.stdout
     assert done.stdout.splitlines()[-1].startswith(b"PASS  G8N2p8")
@@ -45,26 +46,26 @@ def test_a_failing_job_ends_with_status_1():
 
     done = verify(output(job))
 
-    assert 1 == done.returncode
+    assert done.returncode == 1
     assert b"rank 5 on node2" in done.stdout.splitlines()[-1]
 
 
 def test_the_argument_outweighs_the_variable():
     done = verify(output(healthy()), "--topology", "G4N2p4")
 
-    assert 1 == done.returncode
+    assert done.returncode == 1
     assert b"8 processes" in done.stdout
 
 
 def test_without_a_topology_the_records_tell_it():
-    assert 0 == verify(output(healthy()), topology=None).returncode
+    assert verify(output(healthy()), topology=None).returncode == 0
 
 
 @pytest.mark.parametrize("text", ["", "no record\nanywhere\n", "@jaxsif1 garbage\n"])
 def test_nothing_measured_is_status_3(text):
     done = verify(text)
 
-    assert 3 == done.returncode
+    assert done.returncode == 3
     assert b"nothing was measured" in done.stdout
 
 
@@ -73,7 +74,7 @@ def test_binary_garbage_passes_through_and_proves_nothing():
 
     done = verify(garbage)
 
-    assert 3 == done.returncode
+    assert done.returncode == 3
     assert done.stdout.startswith(garbage)
 
 
@@ -81,21 +82,21 @@ def test_binary_garbage_passes_through_and_proves_nothing():
 def test_an_unknown_topology_is_wrong_usage(topology):
     done = verify(output(healthy()), topology=topology)
 
-    assert 2 == done.returncode
+    assert done.returncode == 2
     assert b"topology" in done.stderr
 
 
 def test_nobody_naming_a_topology_is_wrong_usage():
     done = verify(encode(tell(0, "started")), topology=None)
 
-    assert 2 == done.returncode
+    assert done.returncode == 2
     assert b"jax-sif verify --topology" in done.stderr
 
 
 def test_a_log_that_is_not_there_is_wrong_usage():
     done = verify("", "missing.log")
 
-    assert 2 == done.returncode
+    assert done.returncode == 2
     assert b"cannot read the log 'missing.log'" in done.stderr
 
 
@@ -103,11 +104,11 @@ def test_a_log_file_is_judged_like_a_stream(tmp_path):
     log = tmp_path / "job.out"
     log.write_text(output(healthy()))
 
-    assert 0 == verify("", str(log)).returncode
+    assert verify("", str(log)).returncode == 0
 
 
 def test_an_unknown_command_is_wrong_usage():
-    assert 2 == verify("", "--no-such-option").returncode
+    assert verify("", "--no-such-option").returncode == 2
 
 
 def test_the_json_file_holds_the_verdict(tmp_path):
@@ -118,15 +119,15 @@ def test_the_json_file_holds_the_verdict(tmp_path):
     verify(output(job), "--json", str(file))
 
     content = json.loads(file.read_text())
-    assert "jax-sif/verdict/1" == content["schema"]
-    assert "FAIL" == content["verdicts"][0]["verdict"]
+    assert content["schema"] == "jax-sif/verdict/1"
+    assert content["verdicts"][0]["verdict"] == "FAIL"
     assert [file] == list(tmp_path.iterdir())
 
 
 def test_a_json_file_that_cannot_be_written_fails_after_the_verdict(tmp_path):
     done = verify(output(healthy()), "--json", str(tmp_path / "no" / "verdict.json"))
 
-    assert 1 == done.returncode
+    assert done.returncode == 1
     assert b"PASS" in done.stdout
     assert b"the verdict above stands" in done.stderr
 
@@ -140,11 +141,11 @@ def test_two_steps_in_one_stream_are_judged_one_by_one():
 
     done = verify(output(healthy()) + output(other))
 
-    assert 1 == done.returncode
-    assert (1, 1) == (done.stdout.count(b"PASS  "), done.stdout.count(b"FAIL  "))
+    assert done.returncode == 1
+    assert (done.stdout.count(b"PASS  "), done.stdout.count(b"FAIL  ")) == (1, 1)
 
 
 def test_an_interrupted_record_of_a_killed_rank_is_no_pass():
     text = output(healthy())
 
-    assert 3 == verify(text[:-20]).returncode
+    assert verify(text[:-20]).returncode == 3

@@ -80,7 +80,7 @@ def test_the_command_line_starts_without_jax():
         check=True,
     )
 
-    assert "False" == done.stdout.strip()
+    assert done.stdout.strip() == "False"
 
 
 def test_contract_needs_the_standard_library_only():
@@ -100,7 +100,7 @@ def test_slurm_is_named_in_identity_alone():
         str(path.relative_to(SRC)) for path in FILES if names.search(path.read_text())
     ]
 
-    assert ["jaxsif/contract/identity.py"] == naming
+    assert naming == ["jaxsif/contract/identity.py"]
 
 
 def test_a_topology_is_taken_apart_in_one_place_only():
@@ -108,7 +108,7 @@ def test_a_topology_is_taken_apart_in_one_place_only():
 
     found = [str(p.relative_to(SRC)) for p in FILES if pattern.search(p.read_text())]
 
-    assert ["jaxsif/contract/topology.py"] == found
+    assert found == ["jaxsif/contract/topology.py"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
@@ -116,4 +116,4 @@ def test_every_file_says_what_it_is_and_under_which_licence(path):
     first, second, *_ = path.read_text().splitlines()
 
     assert first.startswith('"""') and first.endswith('"""')
-    assert "# SPDX-License-Identifier: Apache-2.0" == second
+    assert second == "# SPDX-License-Identifier: Apache-2.0"

@@ -3,7 +3,8 @@
 
 local name = myModuleName()
 local version = myModuleVersion()
-local home = myFileName():gsub("/modulefiles/" .. name .. "/[^/]*$", "")
+-- The tree that holds modulefiles/jax-sif/VERSION.lua.
+local home = myFileName():match("^(.*)/[^/]+/[^/]+/[^/]+$")
 local file = name .. "-" .. version .. ".sif"
 
 -- An installed tree keeps its images in images/, a checkout builds them in build/.

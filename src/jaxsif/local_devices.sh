@@ -52,6 +52,20 @@ jaxsif_visible_gpus() {
   esac
 }
 
+# jaxsif_binding: sets binding to how Slurm tied GPUs to tasks: own (each task sees
+# GPUs that no other task sees), closest (tasks near the same GPUs see the same ones),
+# or none (every task of the step sees all of the step's GPUs on the node).
+jaxsif_binding() {
+  binding=none
+  case ${SLURM_TRES_BIND:-${SLURM_GPU_BIND:-}} in
+    *none*) ;;
+    *closest*) binding=closest ;;
+    *per_task* | *single* | *map* | *mask*) binding=own ;;
+    # Before Slurm wrote down its binding, --gpus-per-task implied one.
+    "") if [ -n "${SLURM_GPUS_PER_TASK:-}" ]; then binding=own; fi ;;
+  esac
+}
+
 # jaxsif_local_device_ids: sets local_device_ids to the ordinals (within what this
 # task can see) of the GPUs that are this task's, "0,1"; empty without a GPU. Sets
 # local_device_reason to the rule that was used.
@@ -60,27 +74,27 @@ jaxsif_local_device_ids() {
   jaxsif_visible_gpus
   if [ "$visible_gpus" -eq 0 ]; then return; fi
   jaxsif_tasks_on_node
-  jaxsif_count_items "${SLURM_STEP_GPUS:-}"
-  step_gpus=$item_count
-  local_rank=${SLURM_LOCALID:-0}
-  seen="sees $visible_gpus GPU(s), $tasks_on_node task(s) on the node"
-  if [ "$tasks_on_node" -eq 1 ]; then
+  jaxsif_binding
+  # How many tasks divide among them what this one sees.
+  case $binding in
+    own) sharers=1 ;;
+    closest)
+      node_gpus=${SLURM_GPUS_ON_NODE:-$visible_gpus}
+      sharers=$((visible_gpus * tasks_on_node / node_gpus))
+      ;;
+    none) sharers=$tasks_on_node ;;
+  esac
+  if [ "$sharers" -le 1 ]; then
     first=0 count=$visible_gpus
-    local_device_reason="$seen: all of them"
-  elif [ "$visible_gpus" -lt "$step_gpus" ] &&
-    [ $((visible_gpus * tasks_on_node)) -le "$step_gpus" ]; then
-    # --gpus-per-task or --gpu-bind: what this task sees is its own.
-    first=0 count=$visible_gpus
-    local_device_reason="$seen, bound to the task: all of them"
-  elif [ "$visible_gpus" -ge "$tasks_on_node" ]; then
-    count=$((visible_gpus / tasks_on_node)) first=$((local_rank * count))
-    local_device_reason="$seen: a share of $count each"
+  elif [ "$visible_gpus" -ge "$sharers" ]; then
+    count=$((visible_gpus / sharers))
+    first=$(((${SLURM_LOCALID:-0} % sharers) * count))
   else
-    # Fewer GPUs than tasks. Overlapping binding (--gpu-bind=closest) gives every
-    # task a GPU of its own; with fewer GPUs than tasks on the node some are shared.
-    count=1 first=$((local_rank % visible_gpus))
-    local_device_reason="$seen: GPUs are shared by tasks"
+    # More tasks than GPUs: the ordinals exist, and the verdict says who shares.
+    count=1 first=$((${SLURM_LOCALID:-0} % visible_gpus))
   fi
+  local_device_reason="sees $visible_gpus GPU(s), shared by $sharers of\
+ $tasks_on_node task(s) on the node, binding $binding"
   jaxsif_sequence
 }
 

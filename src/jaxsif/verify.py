@@ -24,6 +24,15 @@ from jaxsif.judge.verdict import Verdict, judge
 _PIECE_BYTES = 1 << 16
 _SILENCE_S = 10.0
 
+_DEEDS = {
+    "started": "started",
+    "connected": "connected",
+    "devices": "counted their devices",
+    "allreduce": "summed ones",
+    "identity": "proved their peers",
+    "done": "done",
+}
+
 
 def verify(log: str, label: str | None, json_file: Path | None) -> int:
     """Judges a job's output and returns the exit status.
@@ -67,14 +76,16 @@ class Progress:
         expected = self._topology.processes
         counts = [(phase, self._board.count[phase]) for phase in PHASES]
         if self._is_live:
-            reached = ", ".join(f"{n} {phase}" for phase, n in counts if n)
+            reached = ", ".join(f"{n} {_DEEDS[phase]}" for phase, n in counts if n)
             self._write(f"\r\x1b[Kjax-sif: of {expected} ranks {reached}")
             self._is_line_open = True
             return
         for phase, count in counts:
             if count >= expected and phase not in self._told:
                 self._told.add(phase)
-                self._write(f"jax-sif: {expected} of {expected} ranks {phase}\n")
+                self._write(
+                    f"jax-sif: {expected} of {expected} ranks {_DEEDS[phase]}\n"
+                )
 
     def waiting(self) -> None:
         """Called when nothing has come for a while."""

@@ -22,15 +22,6 @@ FAILED = "failed"
 
 Record = dict[str, Any]
 
-# What every record says besides the facts of its phase; `time` in seconds since 1970.
-_ADDRESS: dict[str, type | tuple[type, ...]] = {
-    "rank": int,
-    "step": str,
-    "phase": str,
-    "node": str,
-    "time": (int, float),
-}
-
 
 class DamagedRecord(ValueError):
     """A line carries the marker but not a whole record behind it."""
@@ -58,7 +49,8 @@ def decode(line: bytes, position: int) -> Record:
     try:
         if line[start : start + 9] != b"%08x " % zlib.crc32(text):
             raise DamagedRecord("checksum differs")
-        record = json.loads(text)
+        # From text, not bytes: json would spend a fifth of the time on guessing UTF-16.
+        record = json.loads(text.decode())
     except ValueError as error:
         raise DamagedRecord(str(error)) from error
     if not isinstance(record, dict) or not _is_addressed(record):
@@ -67,4 +59,12 @@ def decode(line: bytes, position: int) -> Record:
 
 
 def _is_addressed(record: Record) -> bool:
-    return all(isinstance(record.get(name), kind) for name, kind in _ADDRESS.items())
+    """Whether it has what every record has besides the facts of its phase."""
+    get = record.get
+    return (
+        isinstance(get("rank"), int)
+        and isinstance(get("step"), str)
+        and isinstance(get("phase"), str)
+        and isinstance(get("node"), str)
+        and isinstance(get("time"), (int, float))
+    )

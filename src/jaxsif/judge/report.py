@@ -32,13 +32,15 @@ def summary(verdict: Verdict) -> str:
     if verdict.status != PASS:
         return f"{verdict.topology.label}: {verdict.findings[0].text}"
     topology = verdict.topology
-    nodes = sorted({story.node for story in verdict.stories.values()})
+    nodes = list(dict.fromkeys(story.node for story in verdict.stories.values()))
     first = next(iter(verdict.stories.values()))
     platform = first.fact("devices", "backend")
+    stand_in = "" if platform == "gpu" else " in the place of GPUs"
     return (
-        f"{topology.label}: {topology.processes} processes on {len(nodes)} nodes"
-        f" ({_some(nodes)}), {topology.devices} {platform} devices, every rank proved"
-        f" its peers, {_seconds(verdict.stories):.1f} s"
+        f"{topology.label}: {_plural(topology.processes, 'process', 'es')} on"
+        f" {_plural(len(nodes), 'node')}"
+        f" ({_some(nodes)}), {_plural(topology.devices, f'{platform} device')}"
+        f"{stand_in}, every rank proved its peers, {_seconds(verdict.stories):.1f} s"
     )
 
 
@@ -94,6 +96,10 @@ def _devices(story: Story) -> str:
 
 def _accused(verdict: Verdict) -> set[int]:
     return {rank for finding in verdict.findings for rank in finding.ranks}
+
+
+def _plural(count: int, noun: str, ending: str = "s") -> str:
+    return f"{count} {noun}{'' if count == 1 else ending}"
 
 
 def _some(nodes: list[str], most: int = 4) -> str:

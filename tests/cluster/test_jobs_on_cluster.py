@@ -1,0 +1,121 @@
+"""The four jobs on a real Slurm, as they are: they pass, and each fault fails with rank and node named."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.cluster
+
+# job -> what the verdict of a pass says, and the last rank with its node
+JOBS = {
+    "G4N1p4": ("4 processes on 1 node (node1), 4 cpu devices", "rank 3 on node1"),
+    "G4N2p2": (
+        "2 processes on 2 nodes (node1, node2), 4 cpu devices",
+        "rank 1 on node2",
+    ),
+    "G4N2p4": (
+        "4 processes on 2 nodes (node1, node2), 4 cpu devices",
+        "rank 3 on node2",
+    ),
+    "allreduce": (
+        "8 processes on 2 nodes (node1, node2), 8 cpu devices",
+        "rank 7 on node2",
+    ),
+}
+each_job = pytest.mark.parametrize("name", JOBS)
+
+
+@each_job
+def test_the_job_passes(cluster, name):
+    job = cluster.submit(name)
+
+    assert 0 == job.status, job.output
+    assert job.verdict.startswith("PASS  ")
+    assert JOBS[name][0] in job.verdict
+    assert "@jaxsif1" not in job.output
+
+
+def test_the_lines_that_people_know_are_there(cluster):
+    query = cluster.submit("G4N2p2").output
+    reduce = cluster.submit("allreduce").output
+
+    assert 2 == query.count("# Local devices: [ 2 ], [")
+    assert 2 == query.count("# Global devices:[ 4 ], [")
+    assert 8 == reduce.count("Total devices: 8  |  Devices per task: 1\n")
+    assert all(f"Process {rank} has y=[8.]\n" in reduce for rank in range(8))
+
+
+@each_job
+def test_a_rank_that_leaves_is_named(cluster, name):
+    job = cluster.submit(name, program="last_rank_leaves.py")
+
+    assert 1 == job.status, job.output
+    assert f"never reported: {JOBS[name][1]}" in job.verdict
+
+
+@each_job
+def test_a_topology_that_disagrees_fails(cluster, name):
+    job = cluster.submit(name, JAX_SIF_TOPOLOGY="G6N2p6")
+
+    assert 1 == job.status, job.output
+    assert "G6N2p6 (2 nodes x 3 processes x 1 devices)" in job.verdict
+    assert f"on {JOBS[name][1].split()[-1]}" in job.output
+
+
+@each_job
+def test_a_rank_with_wrong_numbers_is_named(cluster, name):
+    job = cluster.submit(name, program="last_rank_wrong.py")
+
+    assert 1 == job.status, job.output
+    assert f"in the place of {JOBS[name][1]}" in job.verdict
+
+
+@pytest.mark.parametrize(
+    ("finding", "how"),
+    [
+        (
+            "rank 7 on node2 ended in an exception: ZeroDivisionError",
+            {"program": "last_rank_raises.py"},
+        ),
+        (
+            "ranks 0-3 on node1, 4-7 on node2: a group of one process",
+            {"program": "nobody_connects.py"},
+        ),
+        ("rank 7 on node2: image deadbeef", {"program": "last_rank_other_image.py"}),
+        ("rank 7 on node2: JAX 0.0.1", {"program": "last_rank_other_jax.py"}),
+        ("JAX runs on cpu, gpu was asked for", {"JAX_SIF_PLATFORM": "gpu"}),
+        ("the same GPU node1/gpu0", {"JAX_LOCAL_DEVICE_IDS": "0"}),
+        ("2 local devices, 1 expected", {"JAX_NUM_CPU_DEVICES": "2"}),
+    ],
+)
+def test_each_fault_is_found_in_a_real_job(cluster, finding, how):
+    job = cluster.submit("allreduce", **how)
+
+    assert 1 == job.status, job.output
+    assert finding in job.output
+
+
+def test_fewer_processes_than_asked_are_found(cluster):
+    job = cluster.submit("allreduce", "--ntasks-per-node=3")
+
+    assert 1 == job.status, job.output
+    assert "the step has 6 processes" in job.verdict
+
+
+def test_options_of_the_site_still_apply(cluster):
+    job = cluster.submit("G4N1p4", "-p", "gpu", "--constraint=a100", "--time=5")
+
+    assert 0 == job.status, job.output
+
+
+def test_a_missing_image_ends_the_job_with_its_name(cluster):
+    done = cluster.bash(
+        'cd; JAX_IMAGE=/no/such.sif PATH="$1/bin:$PATH" '
+        'sbatch --quiet --wait --output=missing.out "$1/jobs/G4N1p4.slurm" && exit 99;'
+        "cat missing.out",
+        str(cluster.checkout),
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert "cannot read the image '/no/such.sif'" in done.stdout

@@ -1,0 +1,84 @@
+"""The programs that the module puts on PATH, with a container runtime that tells what it was asked."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BIN = Path(__file__).parent.parent / "bin"
+each_program = pytest.mark.parametrize("program", ["jax-sif", "jax-python"])
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Variables of a node with an image and a runtime that only prints its arguments."""
+    runtime = tmp_path / "runtime" / "apptainer"
+    runtime.parent.mkdir()
+    runtime.write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
+    runtime.chmod(0o755)
+    image = tmp_path / "an image.sif"
+    image.touch()
+    return {"PATH": f"{runtime.parent}:/usr/bin:/bin", "JAX_IMAGE": str(image)}
+
+
+def call(program: str, environment: dict[str, str], *arguments: str):
+    return subprocess.run(
+        [BIN / program, *arguments], env=environment, capture_output=True, text=True
+    )
+
+
+def test_the_tool_runs_in_the_image(site):
+    done = call("jax-sif", site, "verify", "a b", "")
+
+    assert ["exec", site["JAX_IMAGE"], "jax-sif", "verify", "a b", ""] == (
+        done.stdout.split("\0")[:-1]
+    )
+
+
+def test_python_runs_through_the_entry_with_gpus(site):
+    done = call("jax-python", site, "-c", "print('x')")
+
+    assert ["run", "--nv", site["JAX_IMAGE"], "python", "-c", "print('x')"] == (
+        done.stdout.split("\0")[:-1]
+    )
+
+
+def test_a_link_to_a_program_works(site, tmp_path):
+    (tmp_path / "link").symlink_to(BIN / "jax-sif")
+
+    assert call(str(tmp_path / "link"), site).returncode == 0
+
+
+@each_program
+def test_without_the_module_it_says_what_to_load(program, site):
+    del site["JAX_IMAGE"]
+
+    done = call(program, site)
+
+    assert done.returncode == 2
+    assert "module load jax-sif" in done.stderr
+
+
+@each_program
+def test_a_missing_image_is_named(program, site):
+    done = call(program, {**site, "JAX_IMAGE": "/no/such.sif"})
+
+    assert done.returncode == 2
+    assert "'/no/such.sif'" in done.stderr
+
+
+@each_program
+def test_without_a_runtime_it_says_where_there_may_be_one(program, site, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("sh", "basename", "dirname", "readlink"):
+        (tools / tool).symlink_to(shutil.which(tool))
+
+    done = call(program, {**site, "PATH": str(tools)})
+
+    assert done.returncode == 2
+    assert "apptainer" in done.stderr

@@ -1,0 +1,78 @@
+"""The job scripts, as text: one shape, right numbers, nothing of a site."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jaxsif.contract.topology import parse_topology
+
+JOBS = sorted((Path(__file__).parent.parent / "jobs").glob("*.slurm"))
+ORDER = [
+    "job-name",
+    "output",
+    "time",
+    "nodes",
+    "ntasks-per-node",
+    "cpus-per-task",
+    "gpus-per-node",
+]
+
+each_job = pytest.mark.parametrize("job", JOBS, ids=lambda path: path.stem)
+
+
+def directives(job: Path) -> dict[str, str]:
+    return dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", job.read_text(), re.M))
+
+
+def test_the_four_jobs_are_there():
+    assert {"G4N1p4", "G4N2p2", "G4N2p4", "allreduce"} <= {job.stem for job in JOBS}
+
+
+@each_job
+def test_the_directives_ask_for_the_topology_and_stand_in_order(job):
+    asked = directives(job)
+    (label,) = re.findall(r"JAX_SIF_TOPOLOGY:-(\w+)", job.read_text())
+    topology = parse_topology(label)
+
+    assert list(asked) == ORDER
+    assert str(topology.nodes) == asked["nodes"]
+    assert str(topology.processes_per_node) == asked["ntasks-per-node"]
+    assert str(topology.devices_per_node) == asked["gpus-per-node"]
+    assert job.stem in (label, asked["job-name"])
+
+
+@each_job
+def test_every_directive_is_a_long_option_that_was_read(job):
+    lines = [x for x in job.read_text().splitlines() if x.startswith("#SBATCH")]
+
+    assert len(directives(job)) == len(lines)
+
+
+def test_the_jobs_differ_in_their_numbers_and_programs_alone():
+    def shape(job: Path) -> str:
+        text = "\n".join(job.read_text().splitlines()[2:])
+        varying = r"(?<=job-name=)\w+|G\d+N\d+p\d+|(?<==)\d+$|\w+(?=\.(slurm|py))"
+        return re.sub(varying, "", text, flags=re.M)
+
+    assert len({shape(job) for job in JOBS}) == 1
+
+
+@each_job
+def test_no_site_is_named(job):
+    assert not re.search(
+        r"partition|account|constraint|qos|module use|reservation|gpus-per-task",
+        job.read_text(),
+    )
+
+
+@each_job
+def test_without_the_module_the_job_says_what_to_load(job):
+    done = subprocess.run(["bash", job], env={}, capture_output=True, text=True)
+
+    assert done.returncode != 0
+    assert "module load jax-sif" in done.stderr

@@ -1,0 +1,137 @@
+"""The locks and the versions read from them; no network, no image."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import host_settings
+import lock
+import pytest
+import versions
+
+ACCELERATORS = versions.ACCELERATORS
+REQUIREMENT = re.compile(r"^(?P<name>[a-z0-9._-]+)(?P<pin>.*)$", re.MULTILINE)
+
+
+def requirements(accel: str) -> list[str]:
+    """Each requirement with its hashes, as one line."""
+    text = versions.lock_path(accel).read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and line[0] not in "#-"]
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_every_requirement_has_one_exact_version_and_a_hash(accel: str) -> None:
+    exact = re.compile(r"[a-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}")
+
+    loose = [line for line in requirements(accel) if not exact.match(line)]
+
+    assert loose == []
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_a_lock_names_no_index_and_allows_wheels_only(accel: str) -> None:
+    lines = versions.lock_path(accel).read_text().splitlines()
+
+    options = [line for line in lines if line.startswith("-")]
+
+    assert options == ["--only-binary :all:"]
+    assert not [line for line in lines if "://" in line]
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_a_lock_was_made_from_what_is_asked_for_now(accel: str) -> None:
+    header = versions.lock_path(accel).read_text().partition("\n\n")[0]
+
+    assert lock.header(accel).splitlines() == header.splitlines()[:3], (
+        "requirements/*.in or image.env changed since: run `make lock`"
+    )
+
+
+def test_all_images_hold_the_same_jax() -> None:
+    found = {accel: versions.jax_version(accel) for accel in ACCELERATORS}
+
+    assert len(set(found.values())) == 1, found
+
+
+def test_a_lock_made_for_another_python_is_told_from_its_inputs(tmp_path: Path) -> None:
+    for name in ("image.env", "requirements/cpu.in"):
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text((versions.CHECKOUT / name).read_text())
+    before = versions.lock_inputs_hash("cpu", tmp_path)
+    environment = tmp_path / "image.env"
+    environment.write_text(environment.read_text().replace("3.13", "3.14"))
+
+    assert before == versions.lock_inputs_hash("cpu")
+    assert before != versions.lock_inputs_hash("cpu", tmp_path)
+
+
+def test_the_image_is_named_after_jax_and_the_accelerator() -> None:
+    jax = versions.jax_version("cuda12")
+
+    assert versions.image_name("cuda12") == f"jax-sif-{jax}-cuda12"
+
+
+@pytest.mark.parametrize(
+    ("accel", "components"),
+    [
+        ("cpu", {"jax", "jaxlib"}),
+        ("cuda12", set(versions.COMPONENTS)),
+        ("cuda13", set(versions.COMPONENTS)),
+    ],
+)
+def test_the_components_people_ask_for_are_in_the_lock(
+    accel: str, components: set[str]
+) -> None:
+    assert set(versions.component_versions(accel)) == components
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("cuda", "did you mean cuda12?"), ("CPU ", "cuda12, cuda13, cpu"), ("", "''")],
+)
+def test_a_wrong_accelerator_is_told_what_there_is(value: str, hint: str) -> None:
+    with pytest.raises(versions.UsageError, match="choose one of") as caught:
+        versions.check_accelerator(value)
+
+    assert hint in str(caught.value)
+
+
+def test_a_wrong_accelerator_ends_the_lock_with_wrong_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = lock.main(["cuda11"])
+
+    assert status == 2
+    assert "ACCEL='cuda11'" in capsys.readouterr().err
+
+
+def test_only_addresses_that_others_can_reach_leave_the_machine() -> None:
+    settings = {
+        "index-url": "https://packages.example.org/simple",
+        "extra-index-url": "file:///srv/index https://more.example.org/simple /opt/x",
+        "find-links": "/srv/wheels",
+    }
+
+    assert host_settings.index_addresses(settings) == {
+        "index-url": "https://packages.example.org/simple",
+        "extra-index-url": "https://more.example.org/simple",
+    }
+
+
+def test_pip_variables_win_over_pip_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = tmp_path / "pip.conf"
+    configuration.write_text(
+        "[global]\nindex-url = https://file.example.org/simple\ntimeout = 7\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(configuration))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://variable.example.org/simple")
+
+    settings = host_settings.pip_settings()
+
+    assert settings["index-url"] == "https://variable.example.org/simple"
+    assert settings["timeout"] == "7"

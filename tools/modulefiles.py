@@ -1,0 +1,44 @@
+"""Writes the version files of the jax-sif module: links to its one body, and the default; used by tools/."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from versions import ACCELERATORS, CHECKOUT, DEFAULT_ACCELERATOR, jax_version
+
+NAME = "jax-sif"
+BODY = ".generic.lua"
+
+
+def module_version(accel: str) -> str:
+    """The module's version for an image: <jax version>-<accel>."""
+    return f"{jax_version(accel)}-{accel}"
+
+
+def write_all(folder: Path = CHECKOUT / "modulefiles" / NAME) -> None:
+    """One version for each lock; older ones of this checkout go."""
+    for path in folder.glob("*.lua"):
+        if path.is_symlink():
+            path.unlink()
+    for accel in ACCELERATORS:
+        add_version(folder, module_version(accel))
+    set_default(folder, module_version(DEFAULT_ACCELERATOR))
+
+
+def add_version(folder: Path, version: str) -> None:
+    """Makes `module load jax-sif/<version>` known."""
+    link = folder / f"{version}.lua"
+    if not link.is_symlink():
+        link.symlink_to(BODY)
+
+
+def set_default(folder: Path, version: str) -> None:
+    """What `module load jax-sif` loads. The file is replaced in one piece."""
+    temporary = folder / f".modulerc.lua.{version}"
+    temporary.write_text(
+        f"-- What `module load {NAME}` loads; written by the tools of the kit, read by"
+        " Lmod.\n-- SPDX-License-Identifier: Apache-2.0\n"
+        f'module_version("{NAME}/{version}", "default")\n'
+    )
+    temporary.replace(folder / ".modulerc.lua")
