@@ -113,6 +113,27 @@ def _crowded(job: Job) -> None:
         record["node"] = "node1"
 
 
+SPOILERS = [
+    _rank_5_missing,
+    _rank_5_raised,
+    _six_processes,
+    _sixteen_processes,
+    _alone,
+    _cpu,
+    _gpu_twice,
+    _two_local_devices,
+    _four_in_all,
+    _other_image,
+    _other_jax,
+    _other_nccl,
+    _wrong_sum,
+    _foreign,
+    _swapped,
+    _unfinished,
+    _crowded,
+]
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "named"),
     [
@@ -157,16 +178,82 @@ def test_each_fault_fails_and_names_rank_and_node(
     assert named in texts[kind]
 
 
+def _heard(job: Job, *lines: str, nodes=()) -> Verdict:
+    board = Board()
+    for record in records(job):
+        board.add(record)
+    for line in lines:
+        board.hear(line)
+    (verdict,) = judge(board, G8N2P8, nodes=nodes)
+    return verdict
+
+
+def test_the_first_rank_to_end_by_sruns_word_is_the_cause():
+    job = healthy()
+    for rank in job:
+        job[rank] = {"started": job[rank]["started"]}
+    verdict = _heard(
+        job,
+        "srun: error: node2: task 7: Exited with exit code 9\n",
+        "srun: error: node1: tasks 0,2-3: Terminated\n",
+        "srun: error: node1: task 1: Exited with exit code 1\n",
+    )
+
+    assert 1 == verdict.status
+    assert ["rank-ended", "unfinished"] == [f.kind for f in verdict.findings]
+    assert "rank 7 on node2: Exited with exit code 9" in verdict.findings[0].text
+
+
+def test_a_rank_that_ends_badly_after_it_was_done_is_no_pass():
+    verdict = _heard(healthy(), "srun: error: node1: task 3: Segmentation fault\n")
+
+    assert 1 == verdict.status
+    assert "rank 3 on node1: Segmentation fault" in verdict.findings[0].text
+
+
+def test_when_no_rank_spoke_srun_and_the_job_still_name_them():
+    verdict = _heard({}, "srun: error: b: task 7: Killed\n", nodes=["a", "b"])
+
+    assert 1 == verdict.status
+    assert "rank 7 on b: Killed" in verdict.findings[0].text
+    assert "ranks 0-3 on a, 4-7 on b" in verdict.findings[1].text
+
+
+def test_a_rank_that_said_why_it_failed_is_told_once():
+    job = healthy()
+    _rank_5_raised(job)
+    verdict = _heard(job, "srun: error: node2: task 5: Exited with exit code 1\n")
+
+    assert ["program-failed"] == [f.kind for f in verdict.findings]
+
+
+@pytest.mark.parametrize("numbers", ["9-", "1-99999999", ",", "-"])
+def test_what_srun_did_not_say_is_not_heard(numbers):
+    assert (0, ()) == (
+        (v := _heard(healthy(), f"srun: error: n: tasks {numbers}: x\n")).status,
+        v.findings,
+    )
+
+
 def test_every_check_is_provoked_by_some_test():
-    spoilers = [v for name, v in globals().items() if name.startswith("_")]
     silent = set(checks.CHECKS)
-    for spoil in (s for s in spoilers if callable(s)):
+    for spoil in SPOILERS:
         job = healthy()
         spoil(job)
-        stories = verdict_on(job).stories
-        silent -= {check for check in silent if any(check(stories, G8N2P8))}
+        case = checks.Case(G8N2P8, verdict_on(job).stories, {})
+        silent -= {check for check in silent if any(check(case))}
 
-    assert {checks.identity_unproven} == silent
+    assert {checks.identity_unproven, checks.ranks_ended} == silent
+
+
+def test_a_rank_that_computes_wrongly_does_not_accuse_the_others():
+    job = healthy()
+    _foreign(job)
+    set_fact(
+        job, [5], "identity", foreign=7, slots=[[r, 0] for r in range(8) if r != 5]
+    )
+
+    assert "in the place of rank 5 on node2" in verdict_on(job).findings[0].text
 
 
 def test_the_first_cause_comes_before_what_follows_from_it():
@@ -213,7 +300,7 @@ def test_wrong_numbers_fail_whatever_was_damaged():
 
 
 def test_no_record_at_all_is_not_a_pass():
-    (verdict,) = judge(Board(), G8N2P8, 0)
+    (verdict,) = judge(Board(), G8N2P8)
 
     assert verdict.status == 3
     assert "nothing was measured" in verdict.findings[0].text

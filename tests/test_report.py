@@ -15,7 +15,7 @@ def _verdict(job, topology=G8N2P8):
     board = Board()
     for record in records(job):
         board.add(record)
-    return judge(board, topology, 0)[0]
+    return judge(board, topology)[0]
 
 
 def test_a_pass_ends_with_one_line_that_says_what_it_rests_on():

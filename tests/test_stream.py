@@ -13,7 +13,7 @@ RECORD = encode(tell(1, "done")).encode()
 
 def _feed(pieces: list[bytes]) -> tuple[bytes, list[dict], int]:
     taken: list[dict] = []
-    stream = Stream(taken.append)
+    stream = Stream(taken.append, lambda line: None)
     shown = b"".join([stream.feed(piece) for piece in pieces]) + stream.close()
     return shown, taken, stream.damaged
 
@@ -40,7 +40,7 @@ def test_it_does_not_matter_where_the_output_is_cut(cuts):
 
 
 def test_a_progress_bar_without_a_newline_is_shown_at_once():
-    stream = Stream(lambda record: None)
+    stream = Stream(lambda record: None, lambda line: None)
 
     assert stream.feed(b"\r 50 %") == b"\r 50 %"
 
@@ -63,9 +63,24 @@ def test_a_record_cut_by_another_line_is_counted_as_damaged():
 
 
 def test_an_endless_line_does_not_fill_the_memory():
-    stream = Stream(lambda record: None)
+    stream = Stream(lambda record: None, lambda line: None)
 
     shown = sum(len(stream.feed(b"@jaxsif1 " + b"x" * 1000)) for _ in range(1000))
 
     assert shown > 900_000
     assert len(stream.close()) < 20_000
+
+
+@given(st.lists(st.integers(min_value=0, max_value=120), max_size=8))
+def test_what_srun_says_is_heard_and_shown_wherever_it_was_cut(cuts):
+    text = b"a\nsrun: error: node2: task 7: Killed\nnot srun: error: x\n"
+    edges = [0, *sorted(cuts), len(text)]
+    heard: list[str] = []
+    stream = Stream(lambda record: None, heard.append)
+
+    shown = b"".join(
+        stream.feed(text[a:b]) for a, b in zip(edges, edges[1:], strict=False)
+    )
+
+    assert text == shown + stream.close()
+    assert ["srun: error: node2: task 7: Killed\n"] == heard

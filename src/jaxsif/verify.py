@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxsif.contract.errors import COULD_NOT_TELL, PASS, KitError, UsageError
+from jaxsif.contract.hostlist import expand
+from jaxsif.contract.identity import JOB_NODE_LIST
 from jaxsif.contract.record import PHASES
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.judge import report
@@ -45,11 +47,11 @@ def verify(log: str, label: str | None, json_file: Path | None) -> int:
     topology = _asked(label, os.environ)
     board = Board()
     progress = Progress(board, topology)
-    stream = Stream(board.add)
+    stream = Stream(board.add, board.hear)
     with _open(log) as source:
         _follow(source, stream, progress)
     topology = topology or _told(board)
-    verdicts = judge(board, topology, stream.damaged)
+    verdicts = judge(board, topology, stream.damaged, _job_nodes(os.environ))
     for verdict in verdicts:
         sys.stdout.write(report.text(verdict))
     sys.stdout.flush()
@@ -153,6 +155,14 @@ def _open(log: str) -> BinaryIO:
 def _asked(label: str | None, environment: Mapping[str, str]) -> Topology | None:
     label = label or environment.get(TOPOLOGY_VARIABLE)
     return parse_topology(label) if label else None
+
+
+def _job_nodes(environment: Mapping[str, str]) -> list[str]:
+    """The job's nodes, when the verdict is spoken inside the job."""
+    try:
+        return expand(environment.get(JOB_NODE_LIST, ""))
+    except ValueError:
+        return []
 
 
 def _told(board: Board) -> Topology:

@@ -93,7 +93,7 @@ class Cluster:
             binds = [
                 f"{PROGRAMS / program}:/opt/jax-sif/diag/{name}" for name in DIAGNOSTICS
             ]
-            environment["APPTAINER_BIND"] = ",".join(binds)
+            environment["APPTAINER_BIND"] = ",".join([str(CHECKOUT), *binds])
             environment["PYTHONPATH"] = str(PROGRAMS)
         path = job if isinstance(job, Path) else CHECKOUT / "jobs" / f"{job}.slurm"
         variables = [f"{name}={value}" for name, value in environment.items()]

@@ -41,7 +41,9 @@ def test_diagnostics_side_by_side_are_right(cluster):
 def test_a_plain_program_side_by_side_is_right(cluster):
     program = str(cluster.checkout / "tests/cluster/programs/plain.py")
 
-    for first, second, output in trials(cluster, program):
+    for first, second, output in trials(
+        cluster, program, APPTAINER_BIND=str(cluster.checkout)
+    ):
         assert (0, 0) == (first, second), output
         assert (2, 2) == (output.count("sum 2\n"), output.count("sum 2000\n")), output
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxsif.contract.hostlist import expand
 from jaxsif.contract.record import PHASES, Record
 
 
@@ -35,10 +37,24 @@ class Story:
 Stories = dict[int, Story]
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What srun said of ranks of one node that ended badly."""
+
+    node: str
+    ranks: tuple[int, ...]
+    reason: str
+
+
+_ENDING = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
+
+
 class Board:
     """All ranks of all steps in a stream. Memory grows with ranks, not with records."""
 
     def __init__(self) -> None:
+        # By rank, the first to end first; later words on the same rank add nothing.
+        self.ended: dict[int, Ending] = {}
         # How many ranks have told each phase, over all steps.
         self.count: Counter[str] = Counter()
         self._runs: dict[str, tuple[int, Stories]] = {}
@@ -54,6 +70,20 @@ class Board:
         told = stories[rank].told
         self.count[phase] += phase not in told
         told[phase] = record
+
+    def hear(self, line: str) -> None:
+        """Notes a line that srun printed about ranks which ended badly."""
+        match = _ENDING.match(line)
+        if match is None:
+            return
+        node, numbers, reason = match.groups()
+        try:
+            ranks = tuple(map(int, expand(f"[{numbers}]")))
+        except ValueError:
+            return
+        ending = Ending(node, ranks, reason.strip())
+        for rank in ranks:
+            self.ended.setdefault(rank, ending)
 
     def _stories(self, run: str) -> Stories | None:
         """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""

@@ -15,6 +15,9 @@ from jaxsif.contract.record import (
 )
 
 _LABEL = re.compile(rb"\s*\d+: ?")
+_LAUNCHER = b"srun: error: "
+# Most output is neither a record nor srun's nor cut in the middle of a line.
+_CALLS_FOR_A_LOOK = re.compile(rb"@|srun: error: |[^\n]\Z")
 
 
 class Stream:
@@ -24,16 +27,23 @@ class Stream:
     `srun --label` puts before them. Memory: one line, at most MOST_BYTES of it.
     """
 
-    def __init__(self, take: Callable[[Record], None]) -> None:
+    def __init__(
+        self, take: Callable[[Record], None], hear: Callable[[str], None]
+    ) -> None:
+        """`take` is given the records, `hear` what srun says of the ranks."""
         self.damaged = 0
         self._take = take
+        self._hear = hear
         self._tail = b""
+        self._is_mid_line = False
 
     def feed(self, piece: bytes) -> bytes:
         """Text to show out of `piece`, as soon as it cannot belong to a record."""
+        if not piece:
+            return b""
         text = self._tail + piece
-        if b"@" not in text and not _LABEL.match(text[text.rfind(b"\n") + 1 :]):
-            self._tail = b""
+        if not _CALLS_FOR_A_LOOK.search(text):
+            self._tail, self._is_mid_line = b"", False
             return text
         lines = text.split(b"\n")
         self._tail = lines.pop()
@@ -47,7 +57,10 @@ class Stream:
 
     def _line(self, line: bytes) -> bytes:
         position = line.find(MARKER_BYTES)
+        is_whole, self._is_mid_line = not self._is_mid_line, False
         if position < 0:
+            if is_whole and line.startswith(_LAUNCHER):
+                self._hear(line.decode(errors="replace"))
             return line
         before = line[:position]
         try:
@@ -62,15 +75,19 @@ class Stream:
         position = tail.find(MARKER_BYTES)
         if position >= 0 and len(tail) - position <= 2 * MOST_BYTES:
             return b""
-        if position < 0 and _may_start_record(tail):
+        if position < 0 and _may_be_ours(tail):
             return b""
         self.damaged += position >= 0
+        self._is_mid_line = self._is_mid_line or bool(tail)
         self._tail = b""
         return tail
 
 
-def _may_start_record(tail: bytes) -> bool:
+def _may_be_ours(tail: bytes) -> bool:
+    """Whether it may become a record, or a line of srun's, when more has come."""
     if len(tail) <= 16 and _LABEL.fullmatch(tail):
         return True
+    if len(tail) <= MOST_BYTES and _LAUNCHER.startswith(tail[: len(_LAUNCHER)]):
+        return bool(tail)
     at = tail.rfind(b"@")
     return at >= 0 and MARKER_BYTES.startswith(tail[at:])

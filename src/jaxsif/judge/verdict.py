@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.contract.topology import Topology
 from jaxsif.judge.board import Board, Stories
-from jaxsif.judge.checks import Finding, find
+from jaxsif.judge.checks import Case, Finding, find
 
 WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 
@@ -24,25 +25,33 @@ class Verdict:
     status: int
 
 
-def judge(board: Board, topology: Topology, damaged: int) -> list[Verdict]:
-    """One verdict per step in the stream; one that could not tell when there is none."""
-    if not board.steps:
-        return [
-            Verdict("", topology, {}, (_nothing_to_judge(damaged),), COULD_NOT_TELL)
-        ]
-    return [
-        _judge_step(step, stories, topology, damaged)
+def judge(
+    board: Board, topology: Topology, damaged: int = 0, nodes: Sequence[str] = ()
+) -> list[Verdict]:
+    """One verdict per step in the stream; one that could not tell when there is none.
+
+    Args:
+      damaged: how many records did not arrive whole.
+      nodes: the names of the job's nodes in Slurm's order, if they are known.
+    """
+    cases = {
+        step: Case(topology, stories, board.ended, nodes)
         for step, stories in board.steps.items()
-    ]
+    }
+    if not cases and board.ended:
+        cases[""] = Case(topology, {}, board.ended, nodes)
+    if not cases:
+        silence = (_nothing_to_judge(damaged),)
+        return [Verdict("", topology, {}, silence, COULD_NOT_TELL)]
+    return [_judge_case(step, case, damaged) for step, case in cases.items()]
 
 
-def _judge_step(
-    step: str, stories: Stories, topology: Topology, damaged: int
-) -> Verdict:
-    findings = find(stories, topology)
+def _judge_case(step: str, case: Case, damaged: int) -> Verdict:
+    findings = find(case)
     if damaged:
         findings.append(_damaged_records(damaged))
-    return Verdict(step, topology, stories, tuple(findings), _status(findings, damaged))
+    status = _status(findings, damaged)
+    return Verdict(step, case.topology, case.stories, tuple(findings), status)
 
 
 def _status(findings: list[Finding], damaged: int) -> int:
