@@ -1,0 +1,205 @@
+"""Makes Debian trees and keeps them in the cache by content; on the host."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import child
+import host
+import identity
+import mirror
+from errors import ClusterError
+
+# Raise it when something below changes what a tree holds.
+RECIPE_VERSION = 1
+CACHE_KNOB = "JAX_SIF_CACHE"
+CLUSTER_SUITE = "sid"
+# fuse2fs and gocryptfs: without them Apptainer says so at each start.
+CLUSTER_PACKAGES = (
+    *("apptainer", "squashfs-tools", "squashfuse", "fuse3", "fuse2fs", "gocryptfs"),
+    *("slurm-wlm", "slurm-client", "munge", "lmod", "uidmap", "ca-certificates"),
+    *("iproute2", "procps", "make", "python3", "python3-venv"),
+)
+_NEEDED_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Recipe:
+    suite: str
+    packages: tuple[str, ...]
+    mirror: str
+
+    @property
+    def name(self) -> str:
+        parts = (self.suite, *self.packages, self.mirror, platform.machine())
+        text = "\n".join((*parts, str(RECIPE_VERSION)))
+        return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def cluster_recipe() -> Recipe:
+    return Recipe(CLUSTER_SUITE, CLUSTER_PACKAGES, mirror.debian_mirror())
+
+
+def base_recipe(suite: str) -> Recipe:
+    return Recipe(suite, (), mirror.debian_mirror())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time makes an entry; the others wait and then find it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _run_logged(command: list[str], log: Path, environment: dict[str, str]) -> None:
+    with log.open("w") as stream:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env=environment,
+        )
+    if done.returncode:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        remedy = ""
+        if "No space left" in tail:
+            remedy = f"\nthe disk is full: free some, or set {CACHE_KNOB}"
+        raise ClusterError(
+            f"{command[0]} ended with status {done.returncode}; the end of {log}:\n"
+            f"{tail}{remedy}"
+        )
+
+
+def _hooks(recipe: Recipe, packages_folder: Path) -> list[str]:
+    """Downloads are kept, and checked again by apt; the job user is made once."""
+    archives = "/var/cache/apt/archives"
+    hooks = [
+        f'--setup-hook=mkdir -p "$1"{archives}',
+        f"--setup-hook=sync-in {packages_folder} {archives}",
+        f"--customize-hook=sync-out {archives} {packages_folder}",
+    ]
+    if recipe.packages:
+        make_user = (
+            f'chroot "$1" useradd --uid {identity.JOB_ID} --no-create-home'
+            f" --home-dir /home/{identity.JOB_USER} --shell /bin/bash"
+            f" {identity.JOB_USER}"
+        )
+        hooks.append(f"--customize-hook={make_user}")
+    return hooks
+
+
+def _bootstrap(
+    recipe: Recipe, target: Path, cache: Path, work: Path, apt_options: list[str]
+) -> None:
+    """Makes the tar file of a recipe; runs as root of a namespace."""
+    packages = cache / "packages"
+    for folder in (work, packages):
+        folder.mkdir(exist_ok=True)
+    options = ['Acquire::Check-Valid-Until "false"', *apt_options]
+    command = [
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=minbase",
+        "--skip=download/empty,essential/unlink",
+        *[f"--aptopt={option}" for option in options],
+        *_hooks(recipe, packages),
+    ]
+    if recipe.packages:
+        command.append(f"--include={','.join(recipe.packages)}")
+    environment = host.passed_on()
+    environment.update(
+        PATH=host.SYSTEM_PATH, TMPDIR=str(work), LANG="C.UTF-8", HOME="/root"
+    )
+    command += [recipe.suite, str(target), recipe.mirror]
+    _run_logged(command, cache / f"{recipe.name}.log", environment)
+
+
+def tar_file(recipe: Recipe, cache: Path) -> Path:
+    """The compressed tree of a recipe, made if the cache has none."""
+    cache.mkdir(parents=True, exist_ok=True)
+    final = cache / f"{recipe.name}.tar.zst"
+    with _locked(cache / f"{recipe.name}.lock"):
+        if final.exists():
+            return final
+        host.check_free_space(cache, _NEEDED_BYTES, CACHE_KNOB)
+        print(f"minicluster: making {final.name} (once)", file=sys.stderr)
+        part = cache / f"part-{recipe.name}.tar.zst"
+
+        work = cache / f"work-{recipe.name}"
+
+        def make() -> None:
+            options = mirror.transport_options()
+            child.call_as_first_process(
+                lambda: _bootstrap(recipe, part, cache, work, options)
+            )
+            # Others than the maker, as a container engine, read it too.
+            os.chown(part, identity.JOB_ID, identity.JOB_ID)
+            part.chmod(0o644)
+
+        _remove("cluster", work)
+        try:
+            child.call_as_root("cluster", make)
+            part.rename(final)
+        finally:
+            _remove("cluster", work)
+            part.unlink(missing_ok=True)
+    return final
+
+
+def tree(recipe: Recipe, map_name: str, cache: Path) -> Path:
+    """The unpacked tree, its owners those of the named id map."""
+    final = cache / map_name / recipe.name
+    if final.exists():
+        return final
+    tar = tar_file(recipe, cache)
+    final.parent.mkdir(exist_ok=True)
+    with _locked(cache / f"{recipe.name}-{map_name}.lock"):
+        if final.exists():
+            return final
+        host.check_free_space(cache, _NEEDED_BYTES, CACHE_KNOB)
+        part = final.with_name(f"part-{final.name}")
+
+        def unpack() -> None:
+            part.mkdir()
+            part.chmod(0o755)
+            # Namespaces have no right to make device nodes.
+            command = ["tar", "--extract", "--zstd", "--numeric-owner"]
+            command += ["--preserve-permissions", "--exclude=./dev/*"]
+            command += [f"--file={tar}", f"--directory={part}"]
+            _run_logged(command, cache / f"{recipe.name}-tar.log", dict(os.environ))
+            part.rename(final)
+
+        _remove(map_name, part)
+        child.call_as_root(map_name, unpack)
+    return final
+
+
+def _remove(map_name: str, folder: Path) -> None:
+    """Removes what subordinate ids own, in a namespace where nothing is mounted."""
+    if folder.exists():
+        child.call_as_root(map_name, lambda: shutil.rmtree(folder))
+
+
+def remove_all(cache: Path) -> None:
+    """Removes every cached tree, also what belongs to subordinate ids."""
+    if not cache.exists():
+        return
+    for path in cache.iterdir():
+        if path.is_dir():
+            _remove("cluster", path)
+        else:
+            path.unlink()

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Slurm's TaskProlog on the mini cluster's nodes: CPU devices stand in for the GPUs of a task.
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+
+# Slurm adds each printed `export NAME=VALUE` to the environment of the task.
+
+# shellcheck source=src/jaxsif/local_devices.sh
+. "$(dirname "$0")/../src/jaxsif/local_devices.sh"
+
+# A batch script and a nested srun hand their environment on. What this program chose
+# for them is not what the user chose, so it must not hold for the tasks below.
+if [ "${JAX_NUM_CPU_DEVICES-}" = "${MINICLUSTER_CPU_DEVICES-none}" ]; then
+  unset JAX_NUM_CPU_DEVICES
+fi
+
+[ -n "${JAX_PLATFORMS+set}" ] || echo "export JAX_PLATFORMS=cpu"
+[ -n "${JAX_SIF_PLATFORM+set}" ] || echo "export JAX_SIF_PLATFORM=cpu"
+
+jaxsif_local_device_ids
+if [ -n "$local_device_ids" ] && [ -z "${JAX_NUM_CPU_DEVICES+set}" ]; then
+  jaxsif_count_items "$local_device_ids"
+  echo "export JAX_NUM_CPU_DEVICES=$item_count"
+  echo "export MINICLUSTER_CPU_DEVICES=$item_count"
+fi
