@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -241,6 +242,21 @@ def test_a_full_disk_at_the_end_leaves_the_old_image_alone(
 
     assert image.read_text() == "old"
     assert {path.name for path in tmp_path.iterdir()} == {"built", "jax.sif"}
+
+
+def test_the_scratch_of_a_killed_build_is_removed_by_the_next(tmp_path: Path) -> None:
+    scratch, host = tmp_path / "scratch", socket.gethostname()
+    killed = scratch / f"{host}-4194305-abc"  # above the highest process id of Linux
+    running = scratch / f"{host}-{os.getpid()}-abc"
+    elsewhere = scratch / "another-machine-4194305-abc"
+    for folder in (killed, running, elsewhere):
+        folder.mkdir(parents=True)
+
+    with Builder("x", os.getuid(), os.getgid(), tmp_path, tmp_path).scratch() as mine:
+        found = {*scratch.iterdir()}
+
+    assert found == {running, elsewhere, mine}
+    assert {*scratch.iterdir()} == {running, elsewhere}
 
 
 def test_an_ordinary_user_is_told_how_to_install_buildah(

@@ -1,89 +1,140 @@
-"""`make install`: puts an image, the module, its programs and the jobs where a whole centre finds them."""
+"""Puts an image, the module, its programs and the jobs where a whole centre finds them: `make install`; on any machine."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import os
 import shutil
+import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import build_run
+from build_run import BuildError
 from versions import CHECKOUT, UsageError, check_accelerator, image_name
 
 import modulefiles
 
-# What the installed tree has besides the image and the module.
-FOLDERS = ("bin", "jobs", "diag")
+# What the installed tree has besides the image and the module. diag/ is in the image
+# too; on the disk it can be read and copied.
+FOLDERS = ("bin", "diag", "jobs")
 FILES = ("LICENSE", "README.md")
 
 
 def main() -> int:
-    """Installs, or says in one line why not."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--accel", required=True, help="cuda12, cuda13 or cpu")
     parser.add_argument("--prefix", required=True, type=Path, help="where to")
-    arguments = parser.parse_args()
-    try:
-        install(check_accelerator(arguments.accel), arguments.prefix.absolute())
-    except UsageError as error:
-        print(f"install: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(
-            f"install: cannot write {error.filename!r}: {error.strerror}; choose a"
-            " PREFIX that you may write to, with enough space: make install PREFIX=...",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    options = parser.parse_args()
+    return build_run.run_tool(
+        "install.py", lambda: install(options.accel, options.prefix.absolute())
+    )
 
 
 def install(accel: str, prefix: Path) -> None:
     """Adds one image to an installed tree; images that are there already stay."""
-    image = CHECKOUT / "build" / f"{image_name(accel)}.sif"
-    if not image.is_file():
-        raise UsageError(
-            f"there is no image {image}; build it first: make build-image ACCEL={accel}"
-        )
+    check_accelerator(accel)
+    image = find_image(accel)
     # A private umask would leave a centre with a tree that only its installer can read.
     os.umask(0o022)
-    (prefix / "images").mkdir(parents=True, exist_ok=True)
-    for source in (image, image.with_name(f"{image.name}.json")):
-        _replace(source, prefix / "images" / source.name)
+    try:
+        copy_all(image, prefix)
+        install_module(accel, prefix / "modulefiles" / modulefiles.NAME)
+    except OSError as error:
+        raise BuildError(
+            f"cannot write to {str(error.filename2 or error.filename or prefix)!r}:"
+            f" {error.strerror}; name a folder that you may write to and that has room:"
+            " make install PREFIX=..."
+        ) from error
+    report(accel, prefix)
+
+
+def find_image(accel: str) -> Path:
+    image = CHECKOUT / "build" / f"{image_name(accel)}.sif"
+    for path in (image, facts_of(image)):
+        if not path.is_file():
+            raise UsageError(
+                f"there is no {path}; build it first: make build-image ACCEL={accel}"
+            )
+    return image
+
+
+def facts_of(image: Path) -> Path:
+    """What the image holds, beside it, for `module whatis`."""
+    return image.with_name(f"{image.name}.json")
+
+
+def copy_all(image: Path, prefix: Path) -> None:
+    """The image first: what speaks of it must never be there without it."""
+    for source in (image, facts_of(image)):
+        copy(source, prefix / "images" / source.name)
     for folder in FOLDERS:
         for source in sorted((CHECKOUT / folder).iterdir()):
             if source.is_file():
-                _replace(source, prefix / folder / source.name)
+                copy(source, prefix / folder / source.name)
     for name in FILES:
-        _replace(CHECKOUT / name, prefix / name)
-    _install_module(accel, prefix / "modulefiles" / modulefiles.NAME)
-    print(f"installed {image_name(accel)} in {prefix}; on every node, for every user:")
-    print(f"  module use {prefix / 'modulefiles'}")
-    print(f"  module load jax-sif/{modulefiles.module_version(accel)}")
+        copy(CHECKOUT / name, prefix / name)
 
 
-def _install_module(accel: str, folder: Path) -> None:
+def install_module(accel: str, folder: Path) -> None:
     source = CHECKOUT / "modulefiles" / modulefiles.NAME / modulefiles.BODY
-    _replace(source, folder / modulefiles.BODY)
-    modulefiles.add_version(folder, modulefiles.module_version(accel))
-    # The site's choice stays; without one, the first image is what people get.
-    if not (folder / ".modulerc.lua").exists():
-        modulefiles.set_default(folder, modulefiles.module_version(accel))
+    copy(source, folder / modulefiles.BODY)
+    version = modulefiles.module_version(accel)
+    # The centre's choice stays; without one, the first image is what people get.
+    if not (folder / modulefiles.MODULERC).exists():
+        modulefiles.set_default(folder, version)
+    modulefiles.add_version(folder, version)
 
 
-def _replace(source: Path, target: Path) -> None:
-    """Copies a file in one piece: jobs that read the old one are not disturbed."""
+def copy(source: Path, target: Path) -> None:
+    """Copies a file in one piece, and only if it is another: jobs may be using the old."""
+    mode = 0o755 if os.access(source, os.X_OK) else 0o644
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        if stat.S_IMODE(target.stat().st_mode) != mode:
+            target.chmod(mode)
+        return
+    check_space(source, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.new")
     try:
         shutil.copyfile(source, temporary)
-        executable = os.access(source, os.X_OK)
-        temporary.chmod(0o755 if executable else 0o644)
+        temporary.chmod(mode)
         temporary.replace(target)
     finally:
-        if temporary.exists():
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
+
+
+def check_space(source: Path, target: Path) -> None:
+    """Raises BuildError before a byte is written; an older target stays until then."""
+    folder = next(path for path in target.parents if path.exists())
+    need_bytes, free_bytes = source.stat().st_size, shutil.disk_usage(folder).free
+    if need_bytes > free_bytes:
+        raise BuildError(
+            f"{source.name} needs {need_bytes / 1e9:.3f} GB in {str(folder)!r}, and"
+            f" {free_bytes / 1e9:.3f} GB are free: free some, or name a folder with"
+            " room: make install PREFIX=..."
+        )
+
+
+def report(accel: str, prefix: Path) -> None:
+    module = f"{modulefiles.NAME}/{modulefiles.module_version(accel)}"
+    print(f"installed {module} in {prefix}; for every user, on every node:")
+    print(f"  module use '{prefix / 'modulefiles'}'")
+    print(f"  module load {module}")
+    print("what users get without a version stands there, in the file")
+    print(f"  {modulefiles.NAME}/{modulefiles.MODULERC} (yours: an install keeps it)")
+    for folder in closed_folders(prefix):
+        print(f"but others may not enter {folder}: chmod a+rx '{folder}'")
+
+
+def closed_folders(prefix: Path) -> Iterator[Path]:
+    """The folders on the way to the tree, and the tree, that keep other users out."""
+    for folder in (*reversed(prefix.parents), prefix):
+        if not stat.S_IMODE(folder.stat().st_mode) & stat.S_IXOTH:
+            yield folder
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from versions import ACCELERATORS, CHECKOUT, DEFAULT_ACCELERATOR, jax_version
 
 NAME = "jax-sif"
 BODY = ".generic.lua"
+MODULERC = ".modulerc.lua"
 
 
 def module_version(accel: str) -> str:
@@ -27,18 +28,21 @@ def write_all(folder: Path = CHECKOUT / "modulefiles" / NAME) -> None:
 
 
 def add_version(folder: Path, version: str) -> None:
-    """Makes `module load jax-sif/<version>` known."""
+    """Makes `module load jax-sif/<version>` known; a site's own file for it stays."""
     link = folder / f"{version}.lua"
-    if not link.is_symlink():
+    if not link.is_symlink() and not link.exists():
         link.symlink_to(BODY)
 
 
 def set_default(folder: Path, version: str) -> None:
     """What `module load jax-sif` loads. The file is replaced in one piece."""
-    temporary = folder / f".modulerc.lua.{version}"
-    temporary.write_text(
-        f"-- What `module load {NAME}` loads; written by the tools of the kit, read by"
-        " Lmod.\n-- SPDX-License-Identifier: Apache-2.0\n"
-        f'module_version("{NAME}/{version}", "default")\n'
-    )
-    temporary.replace(folder / ".modulerc.lua")
+    temporary = folder / f"{MODULERC}.new"
+    try:
+        temporary.write_text(
+            f"-- What `module load {NAME}` loads; written by the tools of the kit, read"
+            " by Lmod.\n-- SPDX-License-Identifier: Apache-2.0\n"
+            f'module_version("{NAME}/{version}", "default")\n'
+        )
+        temporary.replace(folder / MODULERC)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -173,7 +173,7 @@ def test_the_image_holds_few_files_and_no_caches(sif: Image) -> None:
     count = sif.run("sh", "-c", "find / -xdev 2> /dev/null | wc -l")
     left = sif.run("sh", "-c", "ls -A /mnt /var/lib/apt/lists")
 
-    assert int(count) < 14_000
+    assert int(count) < 12_000
     assert left == "/mnt:\n\n/var/lib/apt/lists:\n"
 
 

@@ -1,0 +1,87 @@
+"""Times `import jax` in the image against the same files on plain disk; runs in the mini cluster's toolbox."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROGRAM = ["python", "-c", "import jax"]
+
+
+def main() -> None:
+    """Prints JSON: seconds of each trial, and the ratios of the medians."""
+    image, trials = Path(sys.argv[1]), int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        tree = unpack(image, Path(folder))
+        ways = {
+            "container": ["apptainer", "exec", str(image), *PROGRAM],
+            "plain disk": [
+                "chroot",
+                str(tree),
+                "/opt/jax/bin/" + PROGRAM[0],
+                *PROGRAM[1:],
+            ],
+            "container, nothing in it": ["apptainer", "exec", str(image), "true"],
+        }
+        result = {
+            "warm": measure(ways, trials, lambda: None),
+            "cold": measure(ways, trials, lambda: forget(image, tree)),
+        }
+    print(json.dumps(result))
+
+
+def unpack(image: Path, folder: Path) -> Path:
+    """The image's file system as a folder on disk."""
+    archive, tree = folder / "fs.squashfs", folder / "tree"
+    listing = run(["apptainer", "sif", "list", str(image)])
+    number = next(x.split("|")[0] for x in listing.splitlines() if "Squashfs" in x)
+    run(["apptainer", "sif", "dump", number.strip(), str(image), str(archive)])
+    run(["unsquashfs", "-quiet", "-no-progress", "-d", str(tree), str(archive)])
+    archive.unlink()
+    return tree
+
+
+def measure(ways: dict, trials: int, prepare) -> dict:
+    """In turn, so that a machine that slows down slows all ways down."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for trial in range(trials + 1):
+        for name, command in ways.items():
+            prepare()
+            began_s = time.perf_counter()
+            run(command)
+            # The first round fills caches and does not count.
+            if trial:
+                seconds[name].append(round(time.perf_counter() - began_s, 4))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratio = medians["container"] / medians["plain disk"]
+    return {"seconds": seconds, "medians": medians, "ratio": round(ratio, 3)}
+
+
+def forget(image: Path, tree: Path) -> None:
+    """Drops the files' contents from the page cache; needs no privilege."""
+    os.sync()
+    for path in (image, *(p for p in tree.rglob("*") if p.is_file())):
+        if path.is_symlink():
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def run(command: list[str]) -> str:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What goes into an image: the files of the kit, and what the machine lends; used by tools/."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import host_settings
+import versions
+
+# What the recipes copy into the image.
+FILES = (
+    "Dockerfile",
+    "Singularity.def",
+    "image.env",
+    "tools/image_manifest.py",
+    "tools/image_post.sh",
+    "tools/image_test.py",
+)
+TREES = ("diag", "src/jaxsif")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Certificates that the build's downloads need, and why these."""
+
+    path: Path
+    reason: str
+
+
+def find_bundle(chosen: str | None) -> Bundle | None:
+    if chosen:
+        path = Path(chosen)
+        reason = "CA_BUNDLE"
+    else:
+        found = host_settings.certificate_bundle()
+        if found is None:
+            return None
+        path, reason = found
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise versions.UsageError(
+            f"cannot read the certificates {str(path)!r} (from {reason});"
+            " give a PEM file: CA_BUNDLE=/path/of/bundle.crt"
+        )
+    return Bundle(path, reason)
+
+
+def files(accel: str) -> list[Path]:
+    """The files of the context, relative to the checkout, sorted."""
+    checkout = versions.CHECKOUT
+    found = {Path(name) for name in FILES}
+    found.add(versions.lock_path(accel).relative_to(checkout))
+    for tree in TREES:
+        for path in (checkout / tree).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found.add(path.relative_to(checkout))
+    return sorted(found)
+
+
+def copy(accel: str, target: Path) -> None:
+    """Copies the context, with modes that do not depend on the caller's umask."""
+    for name in files(accel):
+        destination = target / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(versions.CHECKOUT / name, destination)
+        destination.chmod(0o644)
+
+
+def content_hash(accel: str, *choices: str) -> str:
+    """Changes with every file and choice that changes the image."""
+    digest = hashlib.sha256(repr(choices).encode())
+    for name in files(accel):
+        content = (versions.CHECKOUT / name).read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def git_revision(accel: str) -> str:
+    """The commit, with -dirty where a file of the image differs from it."""
+    git = ["git", "--no-optional-locks", "-C", str(versions.CHECKOUT)]
+    git += ["-c", f"safe.directory={versions.CHECKOUT}"]
+    try:
+        head = _output([*git, "rev-parse", "--verify", "--quiet", "HEAD"])
+        names = [str(name) for name in files(accel)]
+        changed = _output([*git, "status", "--porcelain", "--", *names])
+    except (OSError, subprocess.CalledProcessError):
+        # A checkout without git, or an archive of the sources.
+        return "unknown"
+    return head + ("-dirty" if changed else "")
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def build_time_s() -> int:
+    """When the image says that it was built; SOURCE_DATE_EPOCH fixes it."""
+    chosen = os.environ.get("SOURCE_DATE_EPOCH") or ""
+    return int(chosen) if chosen.isdigit() else int(time.time())
+
+
+def lend(folder: Path, bundle: Bundle | None, built_s: int) -> None:
+    """Fills the folder that is /mnt during the build; image_post.sh reads it."""
+    for name in ("tmp", "wheels"):
+        (folder / name).mkdir(parents=True)
+    dated = f"export SOURCE_DATE_EPOCH={built_s}\n"
+    (folder / "settings.sh").write_text(host_settings.pip_script() + dated)
+    (folder / "apt.conf").write_text(
+        host_settings.apt_configuration(bundle is not None)
+    )
+    if bundle:
+        shutil.copyfile(bundle.path, folder / "ca-bundle.crt")
+        (folder / "ca-bundle.crt").chmod(0o644)

@@ -1,0 +1,236 @@
+"""Runs a build stage by stage and puts its result in place whole; used by tools/ on the host."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from builder import Builder
+from errors import ClusterError
+from versions import UsageError
+
+FIRST_STAGE = "base"
+# Lines of the output that begin a stage; image_post.sh names its own.
+STAGE_MARK = "==> "
+MARKS = {
+    "Running testscript": "test",
+    "RUN python -B /opt/jax-sif/image_test.py": "test",
+    "Creating SIF file": "compression",
+    "COMMIT jax-sif:": "commit",
+}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NO_SPACE = ("No space left on device", "Disk quota exceeded")
+TAIL_LINES = 20
+GRACE_S = 15
+
+
+class BuildError(Exception):
+    """The build cannot go on; the message says what to do."""
+
+
+class Interrupted(Exception):
+    """One of SIGNALS came."""
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    for other in SIGNALS:
+        # Tidying up must not be cut short.
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def run_tool(name: str, build: Callable[[], None]) -> int:
+    """Calls build; turns what it raises into one message and an exit status."""
+    for number in SIGNALS:
+        # nohup ignores SIGHUP, and a shell's background job SIGINT.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    try:
+        build()
+    except UsageError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except (BuildError, ClusterError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as interruption:
+        print(f"{name}: interrupted; nothing half-built is left", file=sys.stderr)
+        return 128 + int(interruption.args[0])
+    return 0
+
+
+class Stages:
+    """Tells stages from lines of output and prints each, when it ends, with its time."""
+
+    def __init__(self) -> None:
+        self.name = FIRST_STAGE
+        self.began_s = time.monotonic()
+
+    def read(self, line: str) -> None:
+        if line.startswith(STAGE_MARK):
+            self.enter(line[len(STAGE_MARK) :].strip())
+        for mark, name in MARKS.items():
+            if mark in line:
+                self.enter(name)
+
+    def enter(self, name: str) -> None:
+        self.end()
+        self.name, self.began_s = name, time.monotonic()
+
+    def end(self) -> None:
+        print(f"{time.monotonic() - self.began_s:8.1f} s  {self.name}", flush=True)
+
+
+def run_stages(
+    command: list[str],
+    stages: Stages,
+    log: Path,
+    builder: Builder | None,
+    **options: str,
+) -> None:
+    """Runs a command of a build; builder is None where the command changes user itself."""
+    environment = (
+        builder.environment(**options) if builder else {**os.environ, **options}
+    )
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        cwd="/",
+        **(builder.process_options() if builder else {}),
+    )
+    assert process.stdout is not None
+    try:
+        with log.open("a") as stream:
+            for line in process.stdout:
+                stream.write(line)
+                stages.read(line)
+        status = process.wait()
+    finally:
+        _end(process)
+    if status:
+        raise BuildError(explain(status, stages.name, log))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends the command, politely so that it can tidy up, and whatever it left."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def explain(status: int, stage: str, log: Path) -> str:
+    """What a failed build says: the cause where it is known, and the log's end."""
+    lines = log.read_text(errors="replace").splitlines()
+    tail = "\n".join(lines[-TAIL_LINES:])
+    remedy = ""
+    if any(phrase in tail for phrase in NO_SPACE):
+        remedy = (
+            "the disk is full: free some space, or set JAX_SIF_CACHE to a folder with"
+            " room\n"
+        )
+    return (
+        f"the stage '{stage}' ended with status {status}; nothing half-built is left\n"
+        f"{remedy}the end of {log}:\n{tail}"
+    )
+
+
+@contextmanager
+def registry_advice(stages: Stages, base: str, source: str) -> Iterator[None]:
+    """Says what to do instead, where the build failed before it had its base."""
+    try:
+        yield
+    except BuildError as error:
+        if base != "registry" or stages.name != FIRST_STAGE:
+            raise
+        raise BuildError(
+            f"the container registry gave no {source}: where no registry can be"
+            f" reached, use BASE=local (made from Debian packages)\n{error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a build needs while it runs, downloads included, and its result; measured."""
+
+    scratch_gb: float
+    image_gb: float
+
+
+def check_free_space(accel: str, space: Space, cache: Path, output: Path) -> None:
+    needs = {cache: ("JAX_SIF_CACHE", space.scratch_gb)}
+    if os.stat(cache).st_dev != os.stat(output).st_dev:
+        needs[output] = ("--output", space.image_gb)
+    for folder, (knob, need_gb) in needs.items():
+        free_gb = shutil.disk_usage(folder).free / 1e9
+        if free_gb < need_gb:
+            raise BuildError(
+                f"building an image for {accel} needs {need_gb:.1f} GB in {folder}, and"
+                f" {free_gb:.1f} GB are free: free some, or name a folder with room by"
+                f" {knob}"
+            )
+
+
+def _stamp(image: Path) -> Path:
+    return image.with_name(f".{image.name}.json")
+
+
+def is_up_to_date(image: Path, content: str) -> bool:
+    """True where the image is the one that was built from this content."""
+    try:
+        stamp = json.loads(_stamp(image).read_text())
+        found = image.stat()
+    except (OSError, ValueError):
+        return False
+    return bool(
+        stamp == {"content": content, "bytes": found.st_size, "time": found.st_mtime_ns}
+    )
+
+
+def publish(built: Path, image: Path, content: str) -> None:
+    """Moves the image to its name in one step: whole, or not at all."""
+    hidden = image.with_name(f".{image.name}.{os.getpid()}")
+    try:
+        # Across file systems this copies, which is why it goes to a hidden name.
+        shutil.move(str(built), str(hidden))
+        folder = image.parent.stat()
+        if os.geteuid() == 0:
+            os.chown(hidden, folder.st_uid, folder.st_gid)
+        # A SIF is a program too: ./image.sif COMMAND.
+        hidden.chmod(0o755 if image.suffix == ".sif" else 0o644)
+        os.replace(hidden, image)
+    except OSError as error:
+        raise BuildError(f"cannot write {image}: {error.strerror}") from error
+    finally:
+        hidden.unlink(missing_ok=True)
+    found = image.stat()
+    stamp = {"content": content, "bytes": found.st_size, "time": found.st_mtime_ns}
+    _stamp(image).write_text(json.dumps(stamp) + "\n")
+
+
+def report(image: Path, began_s: float) -> None:
+    size_bytes = image.stat().st_size
+    print(
+        f"{time.monotonic() - began_s:8.1f} s  in all: {image}"
+        f" ({size_bytes / 1e9:.3f} GB)"
+    )

@@ -1,0 +1,96 @@
+"""Writes image.json and the image's labels; run by image_post.sh in the image being built."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+KIT = Path("/opt/jax-sif")
+
+# What people ask for, and the distributions that may carry it.
+COMPONENTS = {
+    "jax": ("jax",),
+    "jaxlib": ("jaxlib",),
+    "plugin": ("jax-cuda12-plugin", "jax-cuda13-plugin"),
+    "cuda": ("nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime"),
+    "cudnn": ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
+    "nccl": ("nvidia-nccl-cu12", "nvidia-nccl-cu13"),
+}
+
+
+def main(accel: str, revision: str) -> None:
+    manifest = describe(accel, revision)
+    text = json.dumps(manifest, indent=2) + "\n"
+    (KIT / "image.json").write_text(text)
+    append_labels(labels(manifest))
+
+
+def describe(accel: str, revision: str) -> dict[str, object]:
+    lock = (KIT / "recipe/requirements.txt").read_bytes()
+    built_s = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return {
+        "schema": 1,
+        "kit": read_pins()["JAX_SIF_VERSION"],
+        "accel": accel,
+        "machine": platform.machine(),
+        "versions": {"python": platform.python_version(), **installed_versions()},
+        "debian": Path("/etc/debian_version").read_text().strip(),
+        "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(built_s)),
+        "revision": revision,
+        "lock_sha256": hashlib.sha256(lock).hexdigest(),
+    }
+
+
+def read_pins() -> dict[str, str]:
+    lines = (KIT / "recipe/image.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and line[0] != "#")
+
+
+def installed_versions() -> dict[str, str]:
+    installed = {
+        distribution.metadata["Name"]: distribution.version
+        for distribution in metadata.distributions()
+    }
+    return {
+        component: installed[name]
+        for component, names in COMPONENTS.items()
+        for name in names
+        if name in installed
+    }
+
+
+def labels(manifest: dict[str, object]) -> dict[str, str]:
+    """The labels that are known only now; the fixed ones stand in the recipes."""
+    versions = manifest["versions"]
+    assert isinstance(versions, dict)
+    return {
+        "org.opencontainers.image.version": f"{versions['jax']}-{manifest['accel']}",
+        "org.opencontainers.image.revision": str(manifest["revision"]),
+        "org.opencontainers.image.created": str(manifest["built"]),
+        "jax-sif.version": str(manifest["kit"]),
+        "jax-sif.accel": str(manifest["accel"]),
+        **{
+            f"jax-sif.{component}": versions[component]
+            for component in COMPONENTS
+            if component in versions
+        },
+    }
+
+
+def append_labels(values: dict[str, str]) -> None:
+    """Hands the labels to Apptainer; an OCI engine gets them from its build tool."""
+    path = os.environ.get("APPTAINER_LABELS") or os.environ.get("SINGULARITY_LABELS")
+    if path:
+        with open(path, "a") as file:
+            file.writelines(f"{key} {value}\n" for key, value in values.items())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,112 @@
+#!/bin/sh
+# Turns a slim Debian base into the image; run by both recipes, as root in the image being built.
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+umask 022
+
+# usage: image_post.sh ACCEL REVISION
+#
+# /mnt is empty, or holds what the machine lends to the build and must not stay in the
+# image: settings.sh (pip's index), apt.conf, ca-bundle.crt, wheels/ (downloads), tmp/.
+
+accel=$1 revision=$2
+kit=/opt/jax-sif
+venv=/opt/jax
+python=$venv/bin/python
+# shellcheck disable=SC1091 # exists only in the image being built
+. "$kit/recipe/image.env"
+
+stage() { echo "==> $1"; }
+
+borrow_settings() {
+  # shellcheck disable=SC1091 # comes from the machine that builds
+  if [ -e /mnt/settings.sh ]; then . /mnt/settings.sh; fi
+  if [ -e /mnt/apt.conf ]; then export APT_CONFIG=/mnt/apt.conf; fi
+  if [ -e /mnt/ca-bundle.crt ]; then
+    export SSL_CERT_FILE=/mnt/ca-bundle.crt PIP_CERT=/mnt/ca-bundle.crt
+  fi
+  if [ -d /mnt/tmp ]; then export TMPDIR=/mnt/tmp; fi
+  export DEBIAN_FRONTEND=noninteractive
+  export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+}
+
+install_debian_packages() {
+  # The unprivileged user apt would switch to does not exist in every user namespace,
+  # and may not read /mnt.
+  set -- -qq -o APT::Sandbox::User=root
+  apt-get "$@" update
+  # shellcheck disable=SC2046 # a list of package names
+  apt-get "$@" install --yes --no-install-recommends $(echo "$APT_PACKAGES" | tr , ' ')
+}
+
+check_python() {
+  found=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  if [ "$found" != "$PYTHON_VERSION" ]; then
+    echo "image_post.sh: the base has Python '$found', but the lock was made for \
+$PYTHON_VERSION: build on Debian $DEBIAN_SUITE" >&2
+    exit 1
+  fi
+}
+
+install_wheels() {
+  python3 -m venv "$venv"
+  set -- --quiet --no-deps --require-hashes --requirement "$kit/recipe/requirements.txt"
+  if [ -d /mnt/wheels ]; then
+    stage "downloads"
+    "$python" -m pip download "$@" --dest /mnt/wheels
+    set -- "$@" --no-index --find-links /mnt/wheels
+  fi
+  stage "Python packages"
+  "$python" -m pip install "$@" --no-compile
+  # 700 files that no program imports; the CUDA 13 image is too big with them.
+  for package in numpy scipy; do
+    find "$venv"/lib/python*/site-packages/$package \
+      -type d -name tests -prune -exec rm -r {} +
+  done
+  # Network plugins from the host (aws-ofi-nccl) ask for libcudart.so by its bare name,
+  # which the wheels lack.
+  for library in "$venv"/lib/python*/site-packages/nvidia/*/lib/libcudart.so.[0-9]*; do
+    if [ -e "$library" ]; then
+      ln -sf "${library##*/}" "${library%/*}/libcudart.so"
+    fi
+  done
+}
+
+install_kit() {
+  mkdir -p "$kit/bin"
+  printf '%s\n' '#!/bin/sh' '# Runs the kit; in the container.' \
+    "exec $python -m jaxsif \"\$@\"" > "$kit/bin/jax-sif"
+  echo "$kit/lib" > "$(echo "$venv"/lib/python*/site-packages)/jax-sif.pth"
+  find "$kit" -type d -exec chmod 755 {} +
+  find "$kit" -type f -exec chmod 644 {} +
+  chmod 755 "$kit/lib/jaxsif/entry" "$kit/bin/jax-sif"
+}
+
+compile_all() {
+  # Nothing can be compiled later, in a read-only image. unchecked-hash, because it
+  # stays valid whatever an unpacker does to the times of the files.
+  find "$venv" "$kit" -name __pycache__ -prune -exec rm -rf {} +
+  "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+    "$venv/lib" "$kit/lib" "$kit/diag"
+}
+
+clean() {
+  apt-get clean
+  rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old \
+    /var/cache/ldconfig/aux-cache /var/log/*.log /var/log/apt/* /root/.cache \
+    /usr/share/man/* /usr/share/locale/* /usr/share/info/* /usr/share/lintian
+  find /usr/share/doc -depth -type f ! -name copyright -delete
+  find /usr/share/doc -depth -type d -empty -delete
+}
+
+borrow_settings
+stage "Debian packages"
+install_debian_packages
+check_python
+install_wheels
+stage "byte code"
+install_kit
+compile_all
+stage "manifest"
+"$python" "$kit/recipe/image_manifest.py" "$accel" "$revision"
+clean

@@ -1,0 +1,134 @@
+"""Tests the image from inside, without a GPU: `apptainer test IMAGE`, or run by hand."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata, util
+from pathlib import Path
+
+KIT = Path("/opt/jax-sif")
+LOCKED = re.compile(r"^([a-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+
+
+def locked_versions_are_installed() -> str:
+    locked = dict(LOCKED.findall((KIT / "recipe/requirements.txt").read_text()))
+    for name, version in locked.items():
+        found = metadata.version(name)
+        if found != version:
+            raise AssertionError(f"{name} is {found!r}, the lock says {version!r}")
+    return f"{len(locked)} packages, jax {locked['jax']}"
+
+
+def packages_agree_with_each_other() -> str:
+    return run(sys.executable, "-m", "pip", "check").strip()
+
+
+def the_kit_imports() -> str:
+    import jaxsif
+
+    manifest = json.loads((KIT / "image.json").read_text())
+    return f"{Path(jaxsif.__file__).parent}, {manifest['accel']}"
+
+
+def byte_code_is_there() -> str:
+    spec = util.find_spec("jax")
+    if spec is None or not spec.cached or not Path(spec.cached).exists():
+        raise AssertionError(f"no byte code for jax: {spec!r}")
+    return str(spec.cached)
+
+
+def fabric_libraries_load() -> str:
+    names = ("libibverbs.so.1", "librdmacm.so.1", "libmlx5.so.1")
+    for name in names:
+        ctypes.CDLL(name)
+    return " ".join(names)
+
+
+def nccl_loads_in_the_locked_version() -> str:
+    library = ctypes.CDLL(str(nvidia_file("nccl/lib/libnccl.so.2")))
+    number = ctypes.c_int()
+    library.ncclGetVersion(ctypes.byref(number))
+    major, rest = divmod(number.value, 10000)
+    found = f"{major}.{rest // 100}.{rest % 100}"
+    expected = json.loads((KIT / "image.json").read_text())["versions"]["nccl"]
+    if found != expected:
+        raise AssertionError(f"NCCL says {found!r}, the lock says {expected!r}")
+    return found
+
+
+def ptxas_runs() -> str:
+    return run(str(nvidia_file("*/bin/ptxas")), "--version").splitlines()[-1]
+
+
+def two_cpu_devices_sum() -> str:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+    import jax
+
+    mesh, over = jax.make_mesh((2,), ("i",)), jax.sharding.PartitionSpec("i")
+    summands = jax.device_put(
+        jax.numpy.array([1.0, 2.0]), jax.sharding.NamedSharding(mesh, over)
+    )
+    reduce = jax.shard_map(
+        lambda x: jax.lax.psum(x, "i"), mesh=mesh, in_specs=over, out_specs=over
+    )
+    total = jax.jit(reduce)(summands).tolist()
+    if total != [3.0, 3.0]:
+        raise AssertionError(f"psum of [1, 2] gave {total!r}")
+    return f"{jax.device_count()} devices, {total}"
+
+
+def nvidia_file(pattern: str) -> Path:
+    """The one file of the NVIDIA wheels that matches; they moved between CUDA 12 and 13."""
+    spec = util.find_spec("nvidia")
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    found = [path for root in roots for path in Path(root).glob(pattern)]
+    if not found:
+        raise AssertionError(f"no file nvidia/{pattern} in {roots!r}")
+    return found[0]
+
+
+def run(*command: str) -> str:
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ).stdout
+
+
+CHECKS: tuple[Callable[[], str], ...] = (
+    locked_versions_are_installed,
+    packages_agree_with_each_other,
+    the_kit_imports,
+    byte_code_is_there,
+    fabric_libraries_load,
+    two_cpu_devices_sum,
+)
+CUDA_CHECKS: tuple[Callable[[], str], ...] = (
+    nccl_loads_in_the_locked_version,
+    ptxas_runs,
+)
+
+
+def main() -> int:
+    accel = json.loads((KIT / "image.json").read_text())["accel"]
+    failures = 0
+    for check in CHECKS + (CUDA_CHECKS if accel.startswith("cuda") else ()):
+        sentence = check.__name__.replace("_", " ")
+        try:
+            print(f"ok    {sentence}: {check()}", flush=True)
+        except Exception as error:
+            # The remaining checks often tell the cause, so they run all the same.
+            print(f"FAIL  {sentence}: {error!r}", flush=True)
+            failures += 1
+    print(f"image test: {'FAIL' if failures else 'pass'} ({accel})")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

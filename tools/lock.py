@@ -1,0 +1,111 @@
+"""Resolves requirements/*.in to exact versions with hashes: `make lock`; needs a package index."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+import host_settings
+import versions
+from folders import cache_folder
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("accel", nargs="*", metavar="ACCEL", help="default: all")
+    chosen = parser.parse_args(arguments).accel or versions.ACCELERATORS
+    try:
+        for accel in chosen:
+            versions.check_accelerator(accel)
+        uv = install_uv(versions.pins()["UV_VERSION"])
+        for accel in chosen:
+            lock(uv, accel)
+    except versions.UsageError as error:
+        print(f"lock.py: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(
+            f"lock.py: {' '.join(map(str, error.cmd))} ended with status"
+            f" {error.returncode} (message above); the old lock is untouched",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def install_uv(version: str) -> Path:
+    """The resolver, in an environment of its own in the cache."""
+    folder = cache_folder() / f"uv-{version}"
+    program = folder / "bin/uv"
+    if not program.exists():
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="uv-new-") as name:
+            # A virtual environment names its own path, so pip alone is borrowed.
+            venv.create(Path(name) / "venv", with_pip=True)
+            pip = [str(Path(name) / "venv/bin/python"), "-m", "pip", "install"]
+            new = Path(name) / "uv"
+            command = [*pip, "--quiet", "--target", str(new), f"uv=={version}"]
+            subprocess.run(command, check=True)
+            new.rename(folder)
+    return program
+
+
+def lock(uv: Path, accel: str) -> None:
+    target = versions.lock_path(accel)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".lock-") as name:
+        new = Path(name) / target.name
+        resolve(uv, accel, new)
+        check_platforms(uv, new)
+        new.write_text(header(accel) + new.read_text())
+        old = target.read_text() if target.exists() else ""
+        print(f"{target.name}: {'unchanged' if old == new.read_text() else 'written'}")
+        new.replace(target)
+
+
+def resolve(uv: Path, accel: str, output: Path) -> None:
+    subprocess.run(
+        [
+            *(str(uv), "pip", "compile", "--quiet", "--no-config", "--no-header"),
+            *("--universal", "--python-version", versions.pins()["PYTHON_VERSION"]),
+            *("--generate-hashes", "--no-emit-index-url", "--no-annotate"),
+            *("--only-binary", ":all:", "--emit-build-options"),
+            *("--output-file", str(output), f"requirements/{accel}.in"),
+        ],
+        check=True,
+        cwd=versions.CHECKOUT,
+        env={**os.environ, **host_settings.uv_environment()},
+    )
+
+
+def check_platforms(uv: Path, lock_file: Path) -> None:
+    """Every platform must find a wheel for every requirement; nothing is installed."""
+    pinned = versions.pins()
+    for platform in pinned["LOCK_PLATFORMS"].split(","):
+        target = lock_file.parent / platform
+        subprocess.run(
+            [
+                *(str(uv), "pip", "install", "--quiet", "--no-config", "--dry-run"),
+                *("--target", str(target), "--python-platform", platform),
+                *("--python-version", pinned["PYTHON_VERSION"]),
+                *("--no-deps", "--require-hashes", "--requirements", str(lock_file)),
+            ],
+            check=True,
+            env={**os.environ, **host_settings.uv_environment()},
+        )
+
+
+def header(accel: str) -> str:
+    return (
+        f"# The exact wheels of the {accel} image; made by `make lock`.\n"
+        "# SPDX-License-Identifier: Apache-2.0\n"
+        f"# inputs: {versions.lock_inputs_hash(accel)}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
