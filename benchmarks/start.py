@@ -42,7 +42,9 @@ def unpack(image: Path, folder: Path) -> Path:
     archive, tree = folder / "fs.squashfs", folder / "tree"
     listing = run(["apptainer", "sif", "list", str(image)])
     number = next(x.split("|")[0] for x in listing.splitlines() if "Squashfs" in x)
-    run(["apptainer", "sif", "dump", number.strip(), str(image), str(archive)])
+    with archive.open("wb") as file:
+        command = ["apptainer", "sif", "dump", number.strip(), str(image)]
+        subprocess.run(command, stdout=file, check=True)
     run(["unsquashfs", "-quiet", "-no-progress", "-d", str(tree), str(archive)])
     archive.unlink()
     return tree

@@ -390,7 +390,7 @@ def test_apptainer_reads_the_second_name_only_without_the_first(cluster) -> None
     only, both = (
         loaded(
             cluster,
-            f"mkdir -p bound; export {names}\n{show} 2>&1 || :",
+            f"mkdir bound; export {names}\n{show} 2>&1 || :\nrmdir bound",
         ).stdout
         for names in (
             "SINGULARITY_BINDPATH=$PWD/bound:/second",
