@@ -31,7 +31,7 @@ build-oci: ## the same image as an OCI archive, for podman and docker
 
 .PHONY: info
 info: ## what the image of ACCEL holds
-	python3 tools/info.py --accel "$(ACCEL)"
+	"$$(tools/venv)/bin/python" tools/info.py --accel "$(ACCEL)"
 
 .PHONY: install
 install: ## image, module, programs and jobs into PREFIX, for a whole centre

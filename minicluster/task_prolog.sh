@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
-# Slurm adds each printed `export NAME=VALUE` to the environment of the task.
+# Slurm does each printed `export NAME=VALUE` and `unset NAME` to the task's environment.
 
 # shellcheck source=src/jaxsif/local_devices.sh
 . "$(dirname "$0")/../src/jaxsif/local_devices.sh"
@@ -12,6 +12,7 @@ set -eu
 # for them is not what the user chose, so it must not hold for the tasks below.
 if [ "${JAX_NUM_CPU_DEVICES-}" = "${MINICLUSTER_CPU_DEVICES-none}" ]; then
   unset JAX_NUM_CPU_DEVICES
+  echo "unset JAX_NUM_CPU_DEVICES"
 fi
 
 [ -n "${JAX_PLATFORMS+set}" ] || echo "export JAX_PLATFORMS=cpu"

@@ -195,6 +195,11 @@ def test_a_failed_build_says_why_and_where_its_log_is(
     assert str(tmp_path / "build.log") in str(caught.value)
 
 
+def make_facts(folder: Path) -> Path:
+    (folder / "facts").write_text("{}")
+    return folder / "facts"
+
+
 def test_an_image_appears_whole_under_its_name_and_nothing_beside_it(
     tmp_path: Path,
 ) -> None:
@@ -203,12 +208,13 @@ def test_an_image_appears_whole_under_its_name_and_nothing_beside_it(
         path.parent.mkdir()
     built.write_text("image")
 
-    build_run.publish(built, image, content="abc")
+    build_run.publish(built, make_facts(tmp_path), image, content="abc")
 
     assert image.read_text() == "image"
     assert stat.S_IMODE(image.stat().st_mode) == 0o755
     assert {path.name for path in image.parent.iterdir()} == {
         "jax.sif",
+        "jax.sif.json",
         ".jax.sif.json",
     }
     assert build_run.is_up_to_date(image, "abc")
@@ -218,7 +224,7 @@ def test_an_image_appears_whole_under_its_name_and_nothing_beside_it(
 def test_an_image_that_was_changed_by_hand_is_not_up_to_date(tmp_path: Path) -> None:
     built, image = tmp_path / "built", tmp_path / "jax.sif"
     built.write_text("image")
-    build_run.publish(built, image, content="abc")
+    build_run.publish(built, make_facts(tmp_path), image, content="abc")
 
     image.write_text("other")
 
@@ -238,10 +244,10 @@ def test_a_full_disk_at_the_end_leaves_the_old_image_alone(
 
     monkeypatch.setattr(build_run.shutil, "move", fill)
     with pytest.raises(build_run.BuildError, match="No space left on device"):
-        build_run.publish(built, image, content="abc")
+        build_run.publish(built, make_facts(tmp_path), image, content="abc")
 
     assert image.read_text() == "old"
-    assert {path.name for path in tmp_path.iterdir()} == {"built", "jax.sif"}
+    assert {path.name for path in tmp_path.iterdir()} == {"built", "facts", "jax.sif"}
 
 
 def test_the_scratch_of_a_killed_build_is_removed_by_the_next(tmp_path: Path) -> None:

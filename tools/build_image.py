@@ -88,7 +88,8 @@ def build(options: argparse.Namespace) -> None:
     with builder.scratch() as scratch:
         prepare(scratch, builder, options)
         run(scratch, builder, runtime, base, options, image.with_suffix(".log"))
-        build_run.publish(scratch / "image.sif", image, content)
+        facts = scratch / "lent/tmp/image.json"
+        build_run.publish(scratch / "image.sif", facts, image, content)
     build_run.report(image, began_s)
 
 

@@ -76,7 +76,8 @@ def build(options: argparse.Namespace) -> None:
     with builder.scratch() as scratch:
         shop = Workshop(builder, scratch, log, build_run.Stages())
         make_image(shop, options)
-        build_run.publish(scratch / "image.tar", image, content)
+        facts = scratch / "lent/tmp/image.json"
+        build_run.publish(scratch / "image.tar", facts, image, content)
     build_run.report(image, began_s)
 
 

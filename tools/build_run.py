@@ -191,6 +191,11 @@ def check_free_space(accel: str, space: Space, cache: Path, output: Path) -> Non
             )
 
 
+def facts_file(image: Path) -> Path:
+    """What the image holds, for those who do not start it: the module, `make info`."""
+    return image.with_name(f"{image.name}.json")
+
+
 def _stamp(image: Path) -> Path:
     return image.with_name(f".{image.name}.json")
 
@@ -200,6 +205,7 @@ def is_up_to_date(image: Path, content: str) -> bool:
     try:
         stamp = json.loads(_stamp(image).read_text())
         found = image.stat()
+        facts_file(image).stat()
     except (OSError, ValueError):
         return False
     return bool(
@@ -207,8 +213,17 @@ def is_up_to_date(image: Path, content: str) -> bool:
     )
 
 
-def publish(built: Path, image: Path, content: str) -> None:
-    """Moves the image to its name in one step: whole, or not at all."""
+def publish(built: Path, facts: Path, image: Path, content: str) -> None:
+    """Moves the image and its facts to their names, each in one step."""
+    _put(built, image, mode=0o755 if image.suffix == ".sif" else 0o644)
+    _put(facts, facts_file(image), mode=0o644)
+    found = image.stat()
+    stamp = {"content": content, "bytes": found.st_size, "time": found.st_mtime_ns}
+    _stamp(image).write_text(json.dumps(stamp) + "\n")
+
+
+def _put(built: Path, image: Path, mode: int) -> None:
+    """Moves a file to its name: whole, or not at all."""
     hidden = image.with_name(f".{image.name}.{os.getpid()}")
     try:
         # Across file systems this copies, which is why it goes to a hidden name.
@@ -217,15 +232,12 @@ def publish(built: Path, image: Path, content: str) -> None:
         if os.geteuid() == 0:
             os.chown(hidden, folder.st_uid, folder.st_gid)
         # A SIF is a program too: ./image.sif COMMAND.
-        hidden.chmod(0o755 if image.suffix == ".sif" else 0o644)
+        hidden.chmod(mode)
         os.replace(hidden, image)
     except OSError as error:
         raise BuildError(f"cannot write {image}: {error.strerror}") from error
     finally:
         hidden.unlink(missing_ok=True)
-    found = image.stat()
-    stamp = {"content": content, "bytes": found.st_size, "time": found.st_mtime_ns}
-    _stamp(image).write_text(json.dumps(stamp) + "\n")
 
 
 def report(image: Path, began_s: float) -> None:
