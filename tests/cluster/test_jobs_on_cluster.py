@@ -51,7 +51,8 @@ def test_a_rank_that_leaves_is_named(cluster, name):
     job = cluster.submit(name, program="last_rank_leaves.py")
 
     assert 1 == job.status, job.output
-    assert f"never reported: {JOBS[name][1]}" in job.verdict
+    assert f"{JOBS[name][1]}: Exited with exit code 9" in job.verdict
+    assert "never reported" in job.output
 
 
 @each_job

@@ -196,9 +196,11 @@ def test_each_node_has_its_own_tmp_and_all_share_home(lab: Lab) -> None:
     on_node1 = ("srun", "--nodes=1", "--nodelist=node1")
     lab.run(*on_node1, "touch", "/tmp/mine", "/home/hpc/ours")
 
-    found = lab("on", "node2", "--", "sh", "-c", "ls /tmp; ls /home/hpc")
+    here = "ls /tmp/mine /home/hpc/ours 2>&1"
+    found = lab("on", "node2", "--", "sh", "-c", here)
 
-    assert "ours\n" == found.stdout
+    assert "cannot access '/tmp/mine'" in found.stdout
+    assert "/home/hpc/ours\n" in found.stdout
 
 
 def test_a_job_writes_into_the_checkout_as_the_caller(lab: Lab) -> None:
