@@ -11,6 +11,8 @@ from stories import G8N2P8, healthy, records, tell
 from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import checks
 from jaxsif.judge.board import Board
+from jaxsif.judge.case import Case
+from jaxsif.judge.checks import numbers, processes
 from jaxsif.judge.verdict import Verdict, judge
 
 Job = dict[int, dict[str, dict]]
@@ -240,10 +242,10 @@ def test_every_check_is_provoked_by_some_test():
     for spoil in SPOILERS:
         job = healthy()
         spoil(job)
-        case = checks.Case(G8N2P8, verdict_on(job).stories, {})
+        case = Case(G8N2P8, verdict_on(job).stories, {})
         silent -= {check for check in silent if any(check(case))}
 
-    assert {checks.identity_unproven, checks.ranks_ended} == silent
+    assert {numbers.identity_unproven, processes.ranks_ended} == silent
 
 
 def test_a_rank_that_computes_wrongly_does_not_accuse_the_others():

@@ -22,6 +22,7 @@ FILES = (
     "tools/image_manifest.py",
     "tools/image_post.sh",
     "tools/image_test.py",
+    "tools/versions.py",
 )
 TREES = ("diag", "src/jaxsif")
 

@@ -12,17 +12,9 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-KIT = Path("/opt/jax-sif")
+from versions import COMPONENTS, pins
 
-# What people ask for, and the distributions that may carry it.
-COMPONENTS = {
-    "jax": ("jax",),
-    "jaxlib": ("jaxlib",),
-    "plugin": ("jax-cuda12-plugin", "jax-cuda13-plugin"),
-    "cuda": ("nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime"),
-    "cudnn": ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
-    "nccl": ("nvidia-nccl-cu12", "nvidia-nccl-cu13"),
-}
+KIT = Path("/opt/jax-sif")
 
 
 def main(accel: str, revision: str) -> None:
@@ -37,7 +29,7 @@ def describe(accel: str, revision: str) -> dict[str, object]:
     built_s = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
     return {
         "schema": 1,
-        "kit": read_pins()["JAX_SIF_VERSION"],
+        "kit": pins(KIT / "recipe")["JAX_SIF_VERSION"],
         "accel": accel,
         "machine": platform.machine(),
         "versions": {"python": platform.python_version(), **installed_versions()},
@@ -46,11 +38,6 @@ def describe(accel: str, revision: str) -> dict[str, object]:
         "revision": revision,
         "lock_sha256": hashlib.sha256(lock).hexdigest(),
     }
-
-
-def read_pins() -> dict[str, str]:
-    lines = (KIT / "recipe/image.env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if line and line[0] != "#")
 
 
 def installed_versions() -> dict[str, str]:

@@ -108,7 +108,7 @@ stage "byte code"
 install_kit
 compile_all
 stage "manifest"
-"$python" "$kit/recipe/image_manifest.py" "$accel" "$revision"
+"$python" -B "$kit/recipe/image_manifest.py" "$accel" "$revision"
 # Handed out too: the module and `make info` read it without starting the image.
 if [ -d /mnt/tmp ]; then cp "$kit/image.json" /mnt/tmp/image.json; fi
 clean

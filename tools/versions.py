@@ -1,4 +1,4 @@
-"""The versions the kit pins, read from image.env and requirements/; used by tools/ on any machine."""
+"""The versions the kit pins, read from image.env and requirements/; used by tools/ on any machine, and in the image being built."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.contract.topology import Topology
 from jaxsif.judge.board import Board, Stories
-from jaxsif.judge.checks import Case, Finding, find
+from jaxsif.judge.case import Case, Finding
+from jaxsif.judge.checks import find
 
 WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 

@@ -1,0 +1,159 @@
+"""Ranks that failed, are missing, or form another group than was asked for; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from jaxsif.contract.record import FAILED
+from jaxsif.judge.board import Story
+from jaxsif.judge.case import Case, Finding
+from jaxsif.judge.naming import by_differing, by_time, numbers_of, where
+
+
+def programs_failed(case: Case) -> Iterator[Finding]:
+    """An exception in a rank's program."""
+    by_error: dict[str, list[Story]] = defaultdict(list)
+    for story in by_time(case.stories.values(), FAILED):
+        by_error[str(story.fact(FAILED, "error"))].append(story)
+    for error, failed in by_error.items():
+        yield Finding(
+            "program-failed",
+            f"{where(failed)} ended in an exception: {error}",
+            "its traceback is in the output above",
+            numbers_of(failed),
+        )
+
+
+def ranks_ended(case: Case) -> Iterator[Finding]:
+    """A rank that ended badly, by srun's own word, and did not say why itself."""
+    # The first alone: srun ends the others for its sake.
+    for ending in list(case.ended.values())[:1]:
+        silent = [
+            case.stories.get(rank, Story(rank, ending.node))
+            for rank in ending.ranks
+            if not _has_told_why(case.stories.get(rank))
+        ]
+        if silent:
+            yield Finding(
+                "rank-ended",
+                f"{where(silent)}: {ending.reason}, says srun",
+                "its last lines are in the output above",
+                numbers_of(silent),
+            )
+
+
+def _has_told_why(story: Story | None) -> bool:
+    return story is not None and (
+        FAILED in story.told
+        or bool(story.fact("allreduce", "wrong") or story.fact("identity", "foreign"))
+    )
+
+
+def ranks_alone(case: Case) -> Iterator[Finding]:
+    """Every process is a group of its own: nobody initialised the distributed system."""
+    if case.topology.processes == 1:
+        return
+    alone = [
+        s for s in case.stories.values() if s.fact("connected", "process_count") == 1
+    ]
+    if alone:
+        yield Finding(
+            "independent-runs",
+            f"{where(alone)}: a group of one process, where {case.topology.processes} belong"
+            " together; these are independent runs of the same program",
+            "call jax.distributed.initialize() before anything else of JAX, and start"
+            " with srun",
+            numbers_of(alone),
+        )
+
+
+def processes_differ(case: Case) -> Iterator[Finding]:
+    """The launcher started another number of processes than the topology has."""
+    started = {s.fact("started", "processes") for s in case.stories.values()} - {None}
+    for number in sorted(started - {case.topology.processes}):
+        yield Finding(
+            "process-count",
+            f"the step has {number} processes, {case.topology} asks for"
+            f" {case.topology.processes}",
+            f"submit with --nodes={case.topology.nodes}"
+            f" --ntasks-per-node={case.topology.processes_per_node}, or correct"
+            " JAX_SIF_TOPOLOGY",
+        )
+
+
+def ranks_missing(case: Case) -> Iterator[Finding]:
+    """Ranks that were asked for and never reported."""
+    nodes = case.all_nodes
+    silent = [
+        Story(rank, nodes[case.topology.node_index(rank)])
+        for rank in range(case.topology.processes)
+        if rank not in case.stories
+    ]
+    if silent:
+        yield Finding(
+            "rank-missing",
+            f"{len(silent)} of {case.topology.processes} ranks never reported:"
+            f" {where(silent)}",
+            "look above for what srun says of them; is the node up, is the image there?",
+            numbers_of(silent),
+        )
+
+
+def nodes_differ(case: Case) -> Iterator[Finding]:
+    """The ranks are spread over the nodes in another way than was asked."""
+    per_node = Counter(story.node for story in case.stories.values())
+    full = len(case.stories) == case.topology.processes
+    if full and set(per_node.values()) != {case.topology.processes_per_node}:
+        spread = ", ".join(f"{n} on {node}" for node, n in sorted(per_node.items()))
+        yield Finding(
+            "node-count",
+            f"the ranks are spread as {spread}; {case.topology} asks for"
+            f" {case.topology.processes_per_node} on each of {case.topology.nodes} nodes",
+            f"submit with --nodes={case.topology.nodes}"
+            f" --ntasks-per-node={case.topology.processes_per_node}",
+        )
+
+
+def groups_differ(case: Case) -> Iterator[Finding]:
+    """A rank is in a group of another size, or is not the process it should be."""
+    for count, group in by_differing(
+        case.stories, "connected", "process_count", {1, case.topology.processes}
+    ):
+        yield Finding(
+            "group-size",
+            f"{where(group)}: in a group of {count} processes,"
+            f" {case.topology.processes} were asked for",
+            "two steps may share a coordinator: let the image set JAX_COORDINATOR_PORT",
+            numbers_of(group),
+        )
+    swapped = [
+        s
+        for s in case.stories.values()
+        if s.fact("connected", "process_index") not in (None, s.rank)
+        and s.fact("connected", "process_count") != 1
+    ]
+    if swapped:
+        yield Finding(
+            "rank-swapped",
+            f"{where(swapped)}: JAX numbers the process differently than Slurm does",
+            "do not pass process_id to jax.distributed.initialize()",
+            numbers_of(swapped),
+        )
+
+
+def ranks_unfinished(case: Case) -> Iterator[Finding]:
+    """Ranks that stopped between two phases without a word."""
+    by_phase: dict[str, list[Story]] = defaultdict(list)
+    for story in case.stories.values():
+        if not story.is_done and FAILED not in story.told:
+            by_phase[story.phase].append(story)
+    for phase, group in by_phase.items():
+        yield Finding(
+            "unfinished",
+            f"{where(group)} did not finish; the last phase told was {phase!r}",
+            "if another finding names a rank, this follows from it; otherwise look"
+            " above for what srun says",
+            numbers_of(group),
+        )
