@@ -10,7 +10,7 @@ from pathlib import Path
 
 import kernel
 from errors import ClusterError
-from host import refused_by_kernel
+from host import SYSTEM_PATH, refused_by_kernel
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
 _LINKS = {
@@ -135,6 +135,7 @@ def enter(machine: Machine, own_network: bool) -> None:
         _write(root, name, text)
     os.chdir(root)
     # Namespaces of a job's own (Apptainer) are refused to a mere chroot.
-    subprocess.run(["pivot_root", ".", "."], check=True)
+    # It stands in /usr/sbin, which an ordinary user's PATH may lack.
+    subprocess.run(["pivot_root", ".", "."], env={"PATH": SYSTEM_PATH}, check=True)
     kernel.detach(".")
     os.chdir("/")
