@@ -22,7 +22,7 @@ help: ## show these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 .PHONY: build-image
-build-image: ## build/jax-sif-<jax>-$(ACCEL).sif, for Singularity/Apptainer
+build-image: ## build/jax-sif-<jax>-<accel>.sif, for Singularity/Apptainer
 	python3 tools/build_image.py --accel "$(ACCEL)" --base "$(BASE)"
 
 .PHONY: build-oci

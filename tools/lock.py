@@ -15,6 +15,8 @@ import host_settings
 import versions
 from folders import cache_folder
 
+import modulefiles
+
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
@@ -26,6 +28,8 @@ def main(arguments: list[str]) -> int:
         uv = install_uv(versions.pins()["UV_VERSION"])
         for accel in chosen:
             lock(uv, accel)
+        # The module's versions are named after JAX's.
+        modulefiles.write_all()
     except versions.UsageError as error:
         print(f"lock.py: {error}", file=sys.stderr)
         return 2
