@@ -237,6 +237,27 @@ def test_what_srun_did_not_say_is_not_heard(numbers):
     )
 
 
+def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
+    first, second = healthy(), healthy()
+    _wrong_sum(first)
+    board = Board()
+    for record in records(first) + records(second):
+        board.add(record)
+    (verdict,) = judge(board, G8N2P8)
+
+    assert 1 == verdict.status
+    assert ["rank-twice"] == [f.kind for f in verdict.findings]
+    assert "ranks 0-3 on node1, 4-7 on node2" in verdict.findings[0].text
+
+
+# Provoked by tests of their own, above and below.
+SILENT_HERE = {
+    numbers.identity_unproven,
+    processes.ranks_ended,
+    processes.ranks_twice,
+}
+
+
 def test_every_check_is_provoked_by_some_test():
     silent = set(checks.CHECKS)
     for spoil in SPOILERS:
@@ -245,7 +266,7 @@ def test_every_check_is_provoked_by_some_test():
         case = Case(G8N2P8, verdict_on(job).stories, {})
         silent -= {check for check in silent if any(check(case))}
 
-    assert {numbers.identity_unproven, processes.ranks_ended} == silent
+    assert SILENT_HERE == silent
 
 
 def test_a_rank_that_computes_wrongly_does_not_accuse_the_others():

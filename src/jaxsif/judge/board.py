@@ -19,6 +19,8 @@ class Story:
     rank: int
     node: str
     told: dict[str, Record] = field(default_factory=dict)
+    # More than one: two programs spoke as this rank, and what the first told is gone.
+    starts: int = 0
 
     def fact(self, phase: str, name: str) -> Any:
         """A fact of a phase; None when the rank never told it."""
@@ -67,6 +69,7 @@ class Board:
         rank, phase = record["rank"], record["phase"]
         if rank not in stories:
             stories[rank] = Story(rank, record["node"])
+        stories[rank].starts += phase == "started"
         told = stories[rank].told
         self.count[phase] += phase not in told
         told[phase] = record

@@ -11,6 +11,7 @@ CHECKS: tuple[Check, ...] = (
     processes.programs_failed,
     processes.ranks_ended,
     processes.ranks_alone,
+    processes.ranks_twice,
     processes.processes_differ,
     processes.ranks_missing,
     processes.nodes_differ,

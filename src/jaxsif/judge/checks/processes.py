@@ -69,6 +69,19 @@ def ranks_alone(case: Case) -> Iterator[Finding]:
         )
 
 
+def ranks_twice(case: Case) -> Iterator[Finding]:
+    """Two programs spoke as one rank, so that the second may hide the first's fault."""
+    twice = [s for s in case.stories.values() if s.starts > 1]
+    if twice:
+        yield Finding(
+            "rank-twice",
+            f"{where(twice)} started more than once in one step",
+            "give each program a step of its own (one srun, one verdict); if there was"
+            " one program only, start it with srun so that every process has its number",
+            numbers_of(twice),
+        )
+
+
 def processes_differ(case: Case) -> Iterator[Finding]:
     """The launcher started another number of processes than the topology has."""
     started = {s.fact("started", "processes") for s in case.stories.values()} - {None}
