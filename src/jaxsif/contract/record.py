@@ -18,7 +18,11 @@ MOST_BYTES = 4096
 
 # In the order in which a healthy rank passes through them.
 PHASES = ("started", "connected", "devices", "allreduce", "identity", "done")
-FAILED = "failed"
+# Why a rank did not come to its end, in its own words: an exception or a trouble, no
+# progress within the deadline, a SIGTERM from outside.
+FAILED, STUCK, TERMINATED = "failed", "stuck", "terminated"
+# Words of a rank that goes on: it waits for the others, something is not as it should be.
+WAITING, TROUBLED = "waiting", "troubled"
 
 Record = dict[str, Any]
 
