@@ -175,6 +175,51 @@ def test_rank_0_refuses_a_port_that_somebody_listens_on():
     assert other.returncode == 0
 
 
+GROUP = {**STEP, "SLURM_STEP_NUM_TASKS": "8"}
+
+
+def test_a_group_without_certificates_is_told_in_one_line_of_rank_0():
+    first = enter({**GROUP, "SLURM_PROCID": "0"}, "true")
+    other = enter(GROUP, "true")
+
+    assert (0, 0) == (first.returncode, other.returncode)
+    assert "" == other.stderr
+    assert (
+        "jax-sif entry: the group is not authenticated: the image has no JAX\n"
+        == first.stderr
+    )
+
+
+def test_without_certificates_a_group_that_requires_them_does_not_start():
+    done = enter({**GROUP, "JAX_SIF_TLS": "required"}, "true")
+
+    assert 1 == done.returncode
+    assert "rank 1 on node1: the group cannot be authenticated" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "choice", [{"JAX_SIF_TLS": "off"}, {"JAX_MTLS_CERT_FILE": "x"}]
+)
+def test_who_chose_otherwise_hears_nothing_of_certificates(choice):
+    done = enter({**GROUP, "SLURM_PROCID": "0", **choice}, "true")
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_rank_0_listens_at_the_one_address_of_its_name_alone():
+    # A name in this machine's own table; loopback is no cluster's network.
+    loopback = {**GROUP, "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0"}
+    unknown = {**GROUP, "SLURM_STEP_NODELIST": "no-such.invalid", "SLURM_PROCID": "0"}
+    address = {**unknown, "JAX_COORDINATOR_ADDRESS": "192.0.2.7:5555"}
+
+    assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(loopback)
+    assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(unknown)
+    assert "192.0.2.7:5555" == set_by_entry(address)["JAX_COORDINATOR_BIND_ADDRESS"]
+    assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(
+        {**address, "SLURM_PROCID": "1"}
+    )
+
+
 def test_arguments_and_exit_status_pass_unchanged():
     awkward = ["a b", "", "*", "$HOME", "'\"", "line\nbreak", "ü"]
 

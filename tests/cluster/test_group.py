@@ -1,0 +1,112 @@
+"""Only the ranks of a step are in its group: on the real cluster, also for programs that have never heard of the kit."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.cluster
+
+# Four ranks on two nodes, through the image's entry.
+STEP = "srun --nodes=2 --ntasks-per-node=2 --gpus-per-node=2 singularity run $JAX_IMAGE"
+LOAD = 'cd; module use "$1/modulefiles"; module load "$2"; '
+
+
+def on_login(cluster, script: str, **variables: str) -> str:
+    """A script with the module loaded; returns all it printed, and must end with 0."""
+    words = "".join(f"export {name}='{value}'; " for name, value in variables.items())
+    checkout = str(cluster.checkout)
+    done = cluster.bash(LOAD + words + script, checkout, cluster.module, checkout)
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+LOOK = r"""
+f=$JAX_MTLS_KEY_FILE
+echo "files $f $JAX_MTLS_CERT_FILE $JAX_MTLS_CA_FILE"
+echo "mode $(stat -Lc %a:%u $f) of $(id -u)"
+echo "kinds $(grep -c "PRIVATE KEY" $f) $(grep -c "BEGIN CERT" $f)"
+sleep 1
+echo "left $(ls /dev/shm /tmp | grep -c "jax-sif-.*\\.$SLURM_JOB_ID\\.")"
+secret=$(od -An -tx1 ~/.config/jax-sif/secret | tr -d " \n")
+if env | grep -qi "$secret" || grep -qia "$secret" /proc/$$/cmdline; then echo leaked; fi
+"""
+
+
+def test_the_files_are_private_and_gone_after_the_start(cluster):
+    output = on_login(cluster, f"{STEP} bash -c '{LOOK}'")
+
+    assert 4 == output.count("mode 600:"), output
+    assert 4 == output.count("kinds 2 2"), output
+    assert 4 == output.count("left 0"), output
+    assert "leaked" not in output
+    owners = {
+        line.split(":")[1].split()[0] for line in output.splitlines() if "mode" in line
+    }
+    users = {line.split()[-1] for line in output.splitlines() if "mode" in line}
+    assert owners == users
+
+
+def test_another_user_cannot_read_them(cluster):
+    load = LOAD.replace("$1", str(cluster.checkout)).replace("$2", cluster.module)
+    job = ("runuser", "-u", "hpc", "--", "bash", "--login", "-c")
+    look = """
+        for i in $(seq 100); do
+          pid=$(pgrep --exact --full "sleep 4712" | head -n 1)
+          if [ -n "$pid" ]; then break; fi
+          sleep 0.1
+        done
+        runuser -u hpc -- head -c 27 "/proc/$pid/fd/7"
+        runuser -u munge -- cat "/proc/$pid/fd/7"
+    """
+    with cluster.in_background("login", *job, f"{load}{STEP} sleep 4712"):
+        done = cluster.try_on("node1", "bash", "-c", look)
+
+    assert "-----BEGIN PRIVATE KEY-----" == done.stdout
+    assert "Permission denied" in done.stderr
+
+
+def test_a_program_that_never_heard_of_the_kit_is_guarded_too(cluster):
+    program = "$3/tests/cluster/programs/plain.py"
+    output = on_login(
+        cluster,
+        f"{STEP} python {program}",
+        STEP_VALUE="1",
+        APPTAINER_BIND=str(cluster.checkout),
+        JAX_SIF_VERBOSE="1",
+    )
+
+    assert 4 == output.count("sum 4"), output
+    assert 4 == output.count("only ranks of step"), output
+
+
+def test_the_programs_children_find_the_files_too(cluster):
+    child = 'import subprocess, sys; sys.exit(subprocess.call(["sh", "-c", "head -c 20 $JAX_MTLS_KEY_FILE"]))'
+
+    output = on_login(cluster, f"{STEP} python -c '{child}'")
+
+    assert 4 == output.count("BEGIN PRIVATE K"), output
+
+
+@pytest.mark.parametrize("choice", ["off", "on"])
+def test_switched_off_the_job_passes_as_well(cluster, choice):
+    job = cluster.submit("G4N2p4", JAX_SIF_TLS=choice)
+
+    assert 0 == job.status, job.output
+
+
+def test_nodes_that_do_not_share_the_secret_are_named(cluster):
+    job = cluster.submit("G4N2p4", JAX_SIF_SECRET_FILE="/tmp/secret-of-the-node")
+
+    assert 1 == job.status, job.output
+    assert "on node2" in job.verdict
+    assert "is not this step's coordinator: TLS fails" in job.verdict
+    for node in ("node1", "node2"):
+        cluster.on(node, "rm", "/tmp/secret-of-the-node")
+
+
+def test_without_a_home_rank_0_says_why_and_the_job_runs(cluster):
+    job = cluster.submit("G4N2p4", JAX_SIF_SECRET_FILE="/proc/secret")
+
+    assert 0 == job.status, job.output
+    assert 1 == job.output.count("the group is not authenticated: "), job.output
