@@ -107,6 +107,8 @@ install_wheels
 stage "byte code"
 install_kit
 compile_all
+stage "flags of XLA"
+"$python" -B "$kit/recipe/image_flags.py" "$(echo "$venv"/lib/python*/site-packages)"
 stage "manifest"
 "$python" -B "$kit/recipe/image_manifest.py" "$accel" "$revision"
 # Handed out too: the module and `make info` read it without starting the image.

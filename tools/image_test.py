@@ -67,6 +67,14 @@ def ptxas_runs() -> str:
     return run(str(nvidia_file("*/bin/ptxas")), "--version").splitlines()[-1]
 
 
+def the_flags_of_xla_are_listed() -> str:
+    known = (KIT / "xla_flags.txt").read_text().split()
+    asked = {"xla_dump_to", "xla_force_host_platform_device_count"}
+    if missing := asked - set(known):
+        raise AssertionError(f"{missing!r} are not among {len(known)} names")
+    return f"{len(known)} names"
+
+
 def two_cpu_devices_sum() -> str:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_NUM_CPU_DEVICES"] = "2"
@@ -107,6 +115,7 @@ CHECKS: tuple[Callable[[], str], ...] = (
     the_kit_imports,
     byte_code_is_there,
     fabric_libraries_load,
+    the_flags_of_xla_are_listed,
     two_cpu_devices_sum,
 )
 CUDA_CHECKS: tuple[Callable[[], str], ...] = (

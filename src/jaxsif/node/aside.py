@@ -1,0 +1,106 @@
+"""Runs something that may never return, in a child that can be left behind; used by the doctor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# A child that waits in the kernel, as in a driver that hangs, cannot even be killed: a
+# thread there would keep this process from ending, a child does not.
+
+_REAPING_S = 0.2
+
+
+class TooLate(Exception):
+    """No answer within the time."""
+
+
+class Died(Exception):
+    """The child ended without an answer, or its work raised something unforeseen."""
+
+
+class NotChecked(Exception):
+    """Something could not be looked at. The text says why.
+
+    `is_needed` says that nothing can be said about the node without it.
+    """
+
+    def __init__(self, reason: str, is_needed: bool = False) -> None:
+        super().__init__(reason, is_needed)
+        self.reason = reason
+        self.is_needed = is_needed
+
+
+def within(limit_s: float, work: Callable[[], T]) -> T:
+    """What `work` returns. Raises TooLate, Died, or the NotChecked that it raises."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _serve(work, writer)
+    os.close(writer)
+    try:
+        answer = _read_all(reader, time.monotonic() + limit_s)
+    except TooLate:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.close(reader)
+        status = _reap(child)
+    try:
+        kind, value = pickle.loads(answer)
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise Died(f"it ended with wait status {status}, without an answer") from error
+    if kind == "value":
+        result: T = value
+        return result
+    raise value
+
+
+def _serve(work: Callable[[], object], writer: int) -> None:
+    """The child's side; never returns, and runs nothing of what the parent has open."""
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        # Whoever waits for the end of the parent's output must not wait for the child.
+        for descriptor in range(3):
+            os.dup2(nothing, descriptor)
+        try:
+            answer: tuple[str, object] = ("value", work())
+        except NotChecked as reason:
+            answer = ("error", reason)
+        except Exception as error:
+            answer = ("error", Died(f"{type(error).__name__}: {error}"))
+        with open(writer, "wb") as pipe:
+            pickle.dump(answer, pipe)
+    finally:
+        os._exit(0)
+
+
+def _read_all(reader: int, deadline_s: float) -> bytes:
+    pieces: list[bytes] = []
+    while True:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0 or not select.select([reader], [], [], left_s)[0]:
+            raise TooLate
+        piece = os.read(reader, 1 << 16)
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+
+
+def _reap(child: int) -> int | None:
+    """Its wait status; None when it does not end, which is left to whoever inherits it."""
+    deadline_s = time.monotonic() + _REAPING_S
+    while time.monotonic() < deadline_s:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        time.sleep(0.001)
+    return None

@@ -1,0 +1,154 @@
+"""What a reading of the GPUs says about their health: pure, readings in, troubles out; used by the doctor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jaxsif.contract.trouble import Trouble
+from jaxsif.node.host import amount
+from jaxsif.node.nvml import FABRIC_STATES, RECOVERY_ACTIONS, Gpu, Reading
+
+_RESET = "drain the node and reset the GPU (nvidia-smi --gpu-reset), or reboot"
+_REPLACE = "drain the node and have the GPU replaced"
+
+
+def health_troubles(
+    reading: Reading, expected: int | None = None, ours: frozenset[int] | None = None
+) -> Iterator[Trouble]:
+    """Judges every GPU.
+
+    Args:
+      reading: what NVML told.
+      expected: how many GPUs the PCI bus has; None when nobody knows.
+      ours: the minor numbers of the GPUs that Slurm gave to this job, on which nobody
+        else has a place; None outside a job.
+    """
+    if expected is not None and len(reading.gpus) < expected:
+        yield Trouble(
+            "gpu-lost",
+            f"{expected} NVIDIA GPUs are on the PCI bus, the driver shows"
+            f" {len(reading.gpus)}",
+            "drain the node and reboot; if it stays, have the GPU looked at",
+        )
+    for gpu in reading.gpus:
+        if gpu.gone:
+            yield Trouble("gpu-lost", f"{gpu}: the driver says that {gpu.gone}", _RESET)
+            continue
+        yield from _memory(gpu)
+        yield from _fabric(gpu, reading)
+        yield from _speed(gpu)
+        yield from _use(gpu, ours)
+
+
+def _memory(gpu: Gpu) -> Iterator[Trouble]:
+    if gpu.uncorrected_errors:
+        yield Trouble(
+            "gpu-ecc",
+            f"{gpu}: {gpu.uncorrected_errors} uncorrected ECC errors since the driver"
+            " was loaded",
+            _RESET,
+        )
+    if gpu.is_page_retirement_pending:
+        # No context is made on it meanwhile (docs.nvidia.com/deploy/
+        # dynamic-page-retirement, "Use Case 1").
+        yield Trouble(
+            "gpu-retired-pages",
+            f"{gpu}: memory pages wait to be retired",
+            _RESET,
+        )
+    if gpu.has_row_remap_failed:
+        yield Trouble(
+            "gpu-row-remap", f"{gpu}: remapping a row of its memory failed", _REPLACE
+        )
+    elif gpu.is_row_remap_pending:
+        # "Unaffected applications can continue" (docs.nvidia.com/deploy/
+        # a100-gpu-mem-error-mgmt, "Error Recovery and Response Flags").
+        yield Trouble(
+            "gpu-row-remap",
+            f"{gpu}: a row of its memory is remapped at the next reset",
+            "reset the GPU when the node is empty (nvidia-smi --gpu-reset)",
+            is_fatal=False,
+        )
+    if gpu.recovery_action:
+        action = RECOVERY_ACTIONS.get(gpu.recovery_action, str(gpu.recovery_action))
+        yield Trouble(
+            "gpu-recovery", f"{gpu}: the driver asks to {action}", f"{action}, drained"
+        )
+
+
+def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Trouble]:
+    if gpu.fabric_state in (1, 2):
+        yield Trouble(
+            "gpu-nvlink",
+            f"{gpu}: the NVSwitch fabric is {FABRIC_STATES[gpu.fabric_state]}, so CUDA"
+            " does not start",
+            "start nvidia-fabricmanager in the driver's version, or wait for it",
+        )
+    down = [link for link, is_active in gpu.links if not is_active]
+    # A GPU on PCIe without bridges has none at all that is active.
+    has_neighbours = any(
+        is_active
+        for g in reading.gpus
+        if g.name == gpu.name
+        for _, is_active in g.links
+    )
+    if down and has_neighbours:
+        yield Trouble(
+            "gpu-nvlink",
+            f"{gpu}: {len(down)} of {len(gpu.links)} NVLinks are down"
+            f" ({', '.join(map(str, down))})",
+            "drain the node and reset its GPUs; all-reduce is slow meanwhile",
+            is_fatal=False,
+        )
+
+
+def _speed(gpu: Gpu) -> Iterator[Trouble]:
+    if gpu.slow_reasons:
+        warmth = f" at {gpu.temperature_c} °C" if gpu.temperature_c else ""
+        yield Trouble(
+            "gpu-throttled",
+            f"{gpu}: slowed down{warmth}: {', '.join(gpu.slow_reasons)}",
+            "look at cooling and power supply; the whole job goes at this GPU's pace",
+            is_fatal=False,
+        )
+    width, most = gpu.pcie_width, gpu.pcie_width_most
+    if width and most and width < most:
+        # The generation drops when a GPU idles; the width does not.
+        yield Trouble(
+            "gpu-pcie",
+            f"{gpu}: PCIe runs on {width} lanes of {most}",
+            "reseat the GPU or its riser; transfers to the host are slow meanwhile",
+            is_fatal=False,
+        )
+
+
+def _use(gpu: Gpu, ours: frozenset[int] | None) -> Iterator[Trouble]:
+    if gpu.compute_mode == 2:
+        yield Trouble(
+            "gpu-compute-mode",
+            f"{gpu}: its compute mode is 'prohibited', so CUDA cannot use it",
+            "nvidia-smi --compute-mode=DEFAULT",
+        )
+    if ours is not None and gpu.minor in ours and gpu.processes:
+        held = ", ".join(
+            f"process {pid}" + (f" ({amount(used)})" if used else "")
+            for pid, used in gpu.processes
+        )
+        yield Trouble(
+            "gpu-busy",
+            f"{gpu}: used before this job has started anything there: {held}",
+            "end what a former job has left behind; JAX may not find enough memory",
+            is_fatal=False,
+        )
+
+
+def summary(reading: Reading) -> str:
+    """One line: how many of which GPU, and what the driver can serve."""
+    names = sorted({gpu.name or "unknown" for gpu in reading.gpus})
+    told = [f"{len(reading.gpus)} {' and '.join(names)}"]
+    if reading.driver:
+        told.append(f"driver {reading.driver}")
+    if reading.cuda:
+        told.append(f"up to CUDA {reading.cuda}")
+    return ", ".join(told)

@@ -1,0 +1,186 @@
+"""Checks of the node's name, limits and folders, and of how the program was started; run in each rank and in the doctor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jaxsif.contract.hostlist import expand
+from jaxsif.contract.identity import (
+    JOB_ID,
+    JOB_NODES,
+    PROCESSES,
+    RANK,
+    STEP_NODE_LIST,
+)
+from jaxsif.contract.trouble import Trouble
+from jaxsif.node.surroundings import GIB, MIB, Surroundings
+
+# What NVIDIA gives its containers: `--shm-size=1g --ulimit memlock=-1`
+# (docs.nvidia.com/deeplearning/frameworks/user-guide, "Setting The Shared Memory Flag").
+ENOUGH_SHM_BYTES = GIB
+LITTLE_FREE_BYTES = 64 * MIB
+LITTLE_FREE_FILES = 100
+# RDMA pins its buffers; the usual limits, 64 KiB and 8 MiB, end in "ibv_reg_mr: Cannot
+# allocate memory" (NVIDIA/nccl-tests#206).
+ENOUGH_LOCKED_BYTES = 64 * MIB
+# Besides the one that gloo opens to every other process: measured 13, and JAX's own.
+OWN_FILES = 64
+COMMON_OPEN_FILES = 1024
+
+_ADDRESSES_OF_SELF = ("127.", "::1")
+
+
+def not_under_srun(surroundings: Surroundings) -> Iterator[Trouble]:
+    """A plain `python` in an allocation of several tasks: no rank has a number."""
+    environment = surroundings.environment
+    if JOB_ID not in environment or STEP_NODE_LIST in environment:
+        return
+    # Another launcher, or a program that was told where its group is.
+    if {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "JAX_COORDINATOR_ADDRESS"} & set(
+        environment
+    ):
+        return
+    tasks = number(surroundings, PROCESSES) or 1
+    nodes = number(surroundings, JOB_NODES) or 1
+    if tasks > 1 or nodes > 1:
+        yield Trouble(
+            "not-under-srun",
+            f"the job has {tasks} tasks on {nodes} nodes, but this program was not"
+            " started by srun: it runs once, and belongs to no group",
+            "put srun before the command: srun singularity run --nv $JAX_IMAGE python"
+            " ...",
+        )
+
+
+def own_name(surroundings: Surroundings) -> Iterator[Trouble]:
+    """JAX's CPU collectives listen where the node's own name points, in GPU jobs too."""
+    name = surroundings.host_name
+    addresses = surroundings.resolve(name)
+    if not addresses:
+        yield Trouble(
+            "own-name",
+            f"the node's own host name {name!r} does not resolve to an address",
+            "add the name to /etc/hosts of the node or to the site's DNS; JAX cannot"
+            " start its CPU back end without it",
+        )
+    elif addresses[0].startswith(_ADDRESSES_OF_SELF) and _step_nodes(surroundings) > 1:
+        yield Trouble(
+            "own-name",
+            f"the node's own host name {name!r} resolves to {addresses[0]}, where no"
+            " other node can reach it",
+            "let the name point to the node's address in the cluster's network; look"
+            " for a line such as `127.0.1.1 name` in /etc/hosts",
+            is_fatal=_computes_on_cpu(surroundings),
+        )
+
+
+def open_files(surroundings: Surroundings) -> Iterator[Trouble]:
+    """Connections are open files: to every process (gloo), or from every one (rank 0)."""
+    limit, most = surroundings.open_files, surroundings.open_files_at_most
+    processes = number(surroundings, PROCESSES) or 1
+    is_hub = surroundings.variable(RANK) in ("", "0")
+    needed = OWN_FILES
+    if _computes_on_cpu(surroundings) or is_hub:
+        needed += processes
+    if limit >= max(needed, COMMON_OPEN_FILES):
+        return
+    raised = max(4096, 2 * needed)
+    remedy = f"raise it before srun: ulimit -n {raised}"
+    if most < raised:
+        remedy = (
+            f"the hard limit is {most:.0f}: raise LimitNOFILE of slurmd, or the nofile"
+            f" limit in /etc/security/limits.conf, to {raised}"
+        )
+    yield Trouble(
+        "open-files",
+        f"this process may open {limit:.0f} files, and {processes} processes need"
+        f" about {needed}"
+        if limit < needed
+        else f"this process may open {limit:.0f} files only",
+        remedy,
+        is_fatal=limit < needed,
+    )
+
+
+def shared_memory(surroundings: Surroundings) -> Iterator[Trouble]:
+    """NCCL exchanges data between the processes of a node in /dev/shm."""
+    room = surroundings.room("/dev/shm")
+    remedy = (
+        "give the node or the container more: mount -o remount,size=50% /dev/shm, or"
+        " --shm-size=1g where an OCI engine starts it"
+    )
+    if room is None:
+        text = "there is no /dev/shm"
+    elif not room.is_writable:
+        text = "/dev/shm cannot be written"
+    elif room.size_bytes < ENOUGH_SHM_BYTES:
+        text = f"/dev/shm has {amount(room.size_bytes)}, 1 GiB is recommended"
+    elif room.free_bytes < LITTLE_FREE_BYTES:
+        text = f"/dev/shm is full: {amount(room.free_bytes)} are left"
+        remedy = "remove what ended jobs have left there: ls -l /dev/shm"
+    else:
+        return
+    yield Trouble("shm-small", text, remedy, is_fatal=False)
+
+
+def locked_memory(surroundings: Surroundings) -> Iterator[Trouble]:
+    """RDMA needs memory that stays where it is."""
+    devices = surroundings.names("/sys/class/infiniband")
+    limit = surroundings.locked_bytes
+    if devices and limit < ENOUGH_LOCKED_BYTES:
+        yield Trouble(
+            "memlock",
+            f"this process may lock {amount(limit)} of memory; RDMA over"
+            f" {', '.join(devices)} needs more",
+            "set `* - memlock unlimited` in /etc/security/limits.conf, LimitMEMLOCK="
+            "infinity for slurmd, and PropagateResourceLimitsExcept=MEMLOCK in"
+            " slurm.conf",
+            is_fatal=False,
+        )
+
+
+def temporary_space(surroundings: Surroundings) -> Iterator[Trouble]:
+    """XLA compiles through temporary files."""
+    folder = temporary_folder(surroundings)
+    room = surroundings.room(folder)
+    remedy = "clean it up, or choose another place with TMPDIR"
+    if room is None:
+        text = f"the folder for temporary files {folder!r} does not exist"
+        remedy = "make it, or choose another place with TMPDIR"
+    elif room.free_bytes < LITTLE_FREE_BYTES:
+        text = f"{folder} is full: {amount(room.free_bytes)} are left"
+    elif room.free_files is not None and room.free_files < LITTLE_FREE_FILES:
+        text = f"{folder} is full: no room for more files ({room.free_files} inodes)"
+    else:
+        return
+    yield Trouble("disk-full", text, remedy, is_fatal=False)
+
+
+def temporary_folder(surroundings: Surroundings) -> str:
+    return surroundings.variable("TMPDIR") or "/tmp"
+
+
+def number(surroundings: Surroundings, variable: str) -> int | None:
+    """A variable that should be a number; None when it is not."""
+    value = surroundings.variable(variable)
+    return int(value) if value.isdecimal() else None
+
+
+def amount(size_bytes: float) -> str:
+    """As people say it: `64 MiB`, `1.5 GiB`."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (1024, "KiB")):
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:.4g} {name}"
+    return f"{size_bytes:.0f} bytes"
+
+
+def _computes_on_cpu(surroundings: Surroundings) -> bool:
+    return surroundings.has_stand_ins or not surroundings.wants_gpus
+
+
+def _step_nodes(surroundings: Surroundings) -> int:
+    try:
+        return len(expand(surroundings.variable(STEP_NODE_LIST)))
+    except ValueError:
+        return 1

@@ -1,0 +1,147 @@
+"""Whether the image's own JAX and libraries will be loaded, or the host's; runs in each rank and in the doctor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from jaxsif.contract.trouble import Trouble
+from jaxsif.node.surroundings import Surroundings
+
+VENV = "/opt/jax"
+
+# The first two must belong together; others of another version work, or do not.
+_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "ml_dtypes")
+_CORE = ("jax", "jaxlib")
+
+# Where the runtime puts the driver's libraries, which are meant to come from the host.
+_DRIVER_FOLDERS = (
+    "/.singularity.d/libs",
+    "/usr/local/nvidia",
+    "/usr/local/cuda/compat",
+)
+# What the CUDA wheels of the image bring.
+_LIBRARY = re.compile(
+    r"lib(nccl|cudnn\w*|cublas(Lt)?|cudart|cupti|nvrtc)\.so(\.[\d.]+)?", re.ASCII
+)
+
+
+def host_leak(surroundings: Surroundings) -> Iterator[Trouble]:
+    """Something of the host's that takes the place of the image's."""
+    own = _image_packages(surroundings)
+    if own is None:
+        return
+    strangers: dict[str, list[str]] = {}
+    for package in _PACKAGES:
+        folder = _found_in(surroundings, package)
+        if folder not in (None, own):
+            strangers.setdefault(str(folder), []).append(package)
+    for folder, packages in strangers.items():
+        yield _other_packages(surroundings, packages, folder, own)
+    yield from _other_python(surroundings)
+    if (surroundings.accelerator or "").startswith("cuda"):
+        yield from _other_libraries(surroundings)
+
+
+def _image_packages(surroundings: Surroundings) -> str | None:
+    for name in surroundings.names(f"{VENV}/lib"):
+        folder = f"{VENV}/lib/{name}/site-packages"
+        if name.startswith("python3") and surroundings.has(folder):
+            return folder
+    return None
+
+
+def _found_in(surroundings: Surroundings, package: str) -> str | None:
+    """The folder that `import package` would take it from, without importing it."""
+    entries = [str(surroundings.path(entry)) for entry in surroundings.search_path]
+    spec = PathFinder.find_spec(package, entries)
+    if spec is None or spec.origin is None:
+        return None
+    origin = Path(spec.origin)
+    folder = origin.parents[1] if origin.name == "__init__.py" else origin.parent
+    return f"/{folder.relative_to(surroundings.root)}"
+
+
+def _other_packages(
+    surroundings: Surroundings, packages: list[str], folder: str, own: str
+) -> Trouble:
+    cause, remedy = _cause(surroundings, folder)
+    return Trouble(
+        "host-leak",
+        f"{', '.join(packages)} would be imported from {folder} instead of the image's"
+        f" {own}: {cause}",
+        remedy,
+        is_fatal=any(package in _CORE for package in packages),
+    )
+
+
+def _cause(surroundings: Surroundings, folder: str) -> tuple[str, str]:
+    """Which variable lets a folder in, and how to keep it out."""
+    for entry in surroundings.variable("PYTHONPATH").split(":"):
+        if entry and f"{folder}/".startswith(f"{entry.rstrip('/')}/"):
+            return "PYTHONPATH names it", "unset PYTHONPATH, or take it out there"
+    if "/.local/lib/python" in folder:
+        return (
+            "~/.local is searched, because PYTHONNOUSERSITE is not set",
+            "export PYTHONNOUSERSITE=1, as the image does unless it is set already, or"
+            " pip uninstall it there",
+        )
+    conda = surroundings.variable("CONDA_PREFIX")
+    if conda and folder.startswith(f"{conda}/"):
+        return f"conda's environment {conda} is active", "conda deactivate"
+    if folder.startswith(f"{surroundings.python}/"):
+        return (
+            f"the Python that runs is {surroundings.python}'s",
+            f"call {VENV}/bin/python, or keep other Pythons off PATH",
+        )
+    return (
+        "it comes first in sys.path",
+        "if it lies beside the program, give it another name",
+    )
+
+
+def _other_python(surroundings: Surroundings) -> Iterator[Trouble]:
+    """`python` by name would be another than the image's, which cannot import JAX."""
+    chosen = surroundings.variable("VIRTUAL_ENV")
+    for entry in surroundings.variable("PATH").split(":"):
+        folder = entry.rstrip("/")
+        if not folder or not surroundings.has(f"{folder}/python"):
+            continue
+        if folder != f"{VENV}/bin" and not (chosen and folder.startswith(chosen)):
+            yield Trouble(
+                "host-leak",
+                f"`python` is {folder}/python instead of the image's"
+                f" {VENV}/bin/python: PATH names {folder} first",
+                f"call {VENV}/bin/python, or take {folder} out of PATH",
+                is_fatal=False,
+            )
+        return
+
+
+def _other_libraries(surroundings: Surroundings) -> Iterator[Trouble]:
+    preloaded = re.split("[ :]+", surroundings.variable("LD_PRELOAD"))
+    for name in filter(None, preloaded):
+        if _LIBRARY.fullmatch(Path(name).name):
+            yield _other_library("LD_PRELOAD", name)
+    for folder in surroundings.variable("LD_LIBRARY_PATH").split(":"):
+        if not folder.startswith("/") or folder.startswith(_DRIVER_FOLDERS):
+            continue
+        # The image's own wheels may be named on purpose.
+        if folder.startswith(f"{VENV}/"):
+            continue
+        found = [n for n in surroundings.names(folder) if _LIBRARY.fullmatch(n)]
+        if found:
+            yield _other_library("LD_LIBRARY_PATH", f"{folder}/{found[0]}")
+
+
+def _other_library(variable: str, path: str) -> Trouble:
+    return Trouble(
+        "host-leak",
+        f"{path} may be loaded instead of the image's: {variable} names it",
+        f"unset {variable} in the container (SINGULARITYENV_{variable},"
+        f" APPTAINERENV_{variable})",
+        is_fatal=False,
+    )

@@ -1,0 +1,154 @@
+"""All that the checks read of a node: its variables, limits, names and files; runs in each rank and in the doctor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
+PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
+
+DESCRIPTION = "/opt/jax-sif/image.json"
+
+MIB = 2**20
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Room:
+    """A file system, as far as it matters to whoever wants to write there.
+
+    `free_files` is None where the file system does not count files.
+    """
+
+    size_bytes: int
+    free_bytes: int
+    free_files: int | None
+    is_writable: bool
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A node as a process on it sees it. Files are read below `root` when asked for.
+
+    `resolve` gives a host name's addresses, none when nobody knows the name; `room`
+    tells of the file system of a folder, None when there is no such folder.
+    """
+
+    environment: Mapping[str, str]
+    root: Path
+    host_name: str
+    search_path: tuple[str, ...]
+    python: str
+    open_files: float
+    open_files_at_most: float
+    locked_bytes: float
+    resolve: Callable[[str], tuple[str, ...]]
+    room: Callable[[str], Room | None]
+
+    def path(self, name: str) -> Path:
+        """Where an absolute path of the node lies."""
+        return self.root / name.lstrip("/")
+
+    def has(self, name: str) -> bool:
+        return self.path(name).exists()
+
+    def read(self, name: str) -> str | None:
+        """A text file's content; None when it cannot be read."""
+        try:
+            return self.path(name).read_text(errors="replace")
+        except OSError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted; none when it cannot be read."""
+        try:
+            return sorted(os.listdir(self.path(folder)))
+        except OSError:
+            return []
+
+    def variable(self, name: str) -> str:
+        return self.environment.get(name) or ""
+
+    @property
+    def accelerator(self) -> str | None:
+        """What the image was built for, as `cuda12` or `cpu`; None outside an image."""
+        return self.image_facts.get("accel")
+
+    @property
+    def image_facts(self) -> dict[str, Any]:
+        """What the image's build wrote down; nothing outside an image."""
+        try:
+            facts = json.loads(self.read(DESCRIPTION) or "{}")
+        except ValueError:
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    @property
+    def has_stand_ins(self) -> bool:
+        """Whether the cluster has CPU devices in the place of GPUs."""
+        return self.variable(PLATFORM_VARIABLE) == "cpu"
+
+    @property
+    def wants_gpus(self) -> bool:
+        """Whether JAX will look for NVIDIA GPUs, as far as one can tell without it."""
+        chosen = self.variable("JAX_PLATFORMS") or self.variable("JAX_PLATFORM_NAME")
+        if chosen.split(",")[0] == "cpu" or self.accelerator == "cpu":
+            return False
+        return self.accelerator is not None or self.has("/dev/nvidiactl")
+
+
+def look_around(environment: Mapping[str, str], root: Path = Path("/")) -> Surroundings:
+    """The node as this process sees it; with another `root` its files are a model's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+
+    def room(folder: str) -> Room | None:
+        return _room(root / folder.lstrip("/"))
+
+    return Surroundings(
+        environment=environment,
+        root=root,
+        host_name=socket.gethostname(),
+        search_path=tuple(os.path.abspath(entry) for entry in sys.path),
+        python=sys.prefix,
+        open_files=_limit(soft),
+        open_files_at_most=_limit(hard),
+        locked_bytes=_limit(locked),
+        resolve=_addresses,
+        room=room,
+    )
+
+
+def _limit(number: int) -> float:
+    return math.inf if number == resource.RLIM_INFINITY else number
+
+
+def _addresses(name: str) -> tuple[str, ...]:
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(str(address[4][0]) for address in found)
+
+
+def _room(folder: Path) -> Room | None:
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return None
+    return Room(
+        size_bytes=status.f_blocks * status.f_frsize,
+        free_bytes=status.f_bavail * status.f_frsize,
+        free_files=status.f_favail if status.f_files else None,
+        is_writable=os.access(folder, os.W_OK),
+    )

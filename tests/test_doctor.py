@@ -1,0 +1,517 @@
+"""The doctor on made-up nodes: table, reason, JSON and exit status, and that nothing keeps it waiting."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fake_nvml import FakeNvml
+from nodes import STEP, gpus, image, put, well
+
+from jaxsif import cli, doctor
+from jaxsif.contract.trouble import Trouble
+from jaxsif.doctor import carry_out, node_name
+from jaxsif.node import Room, examine_gpus, examine_host
+from jaxsif.node.aside import NotChecked
+from jaxsif.node.examination import (
+    NOT_CHECKED,
+    OK,
+    TROUBLE,
+    Examination,
+    Result,
+    as_facts,
+    closing,
+)
+from jaxsif.node.examine import Check, Found, Patient, examine
+from jaxsif.node.examine_gpus import gpu_health, gpus_on_bus
+from jaxsif.node.trials import Ran
+
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src"
+QUICK = (*examine_host.QUICK, *examine_gpus.QUICK)
+
+
+def with_nvml(nvml, checks=QUICK):
+    """The checks, asking a made-up driver."""
+    return [
+        replace(check, look=gpu_health(lambda: nvml))
+        if check.name == "GPU health"
+        else check
+        for check in checks
+    ]
+
+
+def diagnose(surroundings, checks=QUICK, **facts) -> Examination:
+    begun = Examination(node_name(surroundings), "image", True, (), **facts)
+    return carry_out(begun, Patient(surroundings), checks, 20.0, is_shown=True)
+
+
+@pytest.fixture
+def gpu_node(tmp_path):
+    """A node of four GPUs outside of any job, with nothing in its environment."""
+    image(tmp_path)
+    gpus(tmp_path)
+    put(tmp_path, "/proc/uptime", "3720.00 1.00\n")
+    put(tmp_path, "/dev/kmsg")
+    return well(tmp_path, {}, host_name="node2.cluster")
+
+
+FOUR = FakeNvml({}, {}, {}, {})
+
+
+def test_a_good_gpu_node_is_ok(gpu_node, capsys):
+    ended = diagnose(gpu_node, with_nvml(FOUR))
+
+    assert 0 == ended.status
+    assert "jax-sif doctor: OK node2" == ended.reason
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == ended.reason
+    assert (
+        "GPU health        ok           4 NVIDIA H100 80GB HBM3, driver 550.54.15"
+        in ("\n".join(shown))
+    )
+    unchecked = [r.check for r in ended.results if r.outcome == NOT_CHECKED]
+    assert ["locked memory", "RDMA ports", "GPUs of the job"] == unchecked
+
+
+def test_a_node_without_gpus_is_ok_too(tmp_path):
+    image(tmp_path, "cpu")
+
+    ended = diagnose(well(tmp_path, {}))
+
+    assert (0, "jax-sif doctor: OK node2") == (ended.status, ended.reason)
+
+
+def test_a_bad_gpu_drains_the_node(gpu_node, capsys):
+    bad = {"TotalEccErrors": {(1, 0): 12, (1, 1): 12}, "CurrPcieLinkWidth": 8}
+
+    ended = diagnose(gpu_node, with_nvml(FakeNvml({}, {}, {}, bad)))
+
+    assert 1 == ended.status
+    assert ended.reason == (
+        "jax-sif doctor: DRAIN node2: gpu-ecc GPU 3 (GPU-3): 12 uncorrected ECC errors"
+        " since the driver was loaded"
+    )
+    shown = capsys.readouterr().out
+    assert "1. gpu-ecc: GPU 3" in shown
+    assert "   -> drain the node and reset the GPU" in shown
+    assert "2. gpu-pcie: warning: GPU 3" in shown
+
+
+def test_a_driver_that_hangs_drains_the_node_and_keeps_nobody_waiting(gpu_node):
+    started_s = time.monotonic()
+    checks = [
+        replace(check, limit_s=0.2) if check.name == "GPU health" else check
+        for check in with_nvml(FakeNvml(hangs=True))
+    ]
+
+    ended = diagnose(gpu_node, checks)
+
+    assert 1 == ended.status
+    assert "DRAIN node2: driver-hangs the NVIDIA driver does not answer" in ended.reason
+    assert time.monotonic() - started_s < 10
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (9, "the NVIDIA driver is not loaded"),
+        (18, "are of different versions"),
+        (999, "the NVIDIA driver cannot be asked: NVML error 999"),
+    ],
+)
+def test_a_driver_that_cannot_be_asked_drains_the_node(gpu_node, error, text):
+    ended = diagnose(gpu_node, with_nvml(FakeNvml(init=error)))
+
+    assert 1 == ended.status
+    assert ended.reason.startswith("jax-sif doctor: DRAIN node2: gpu-driver the NVIDIA")
+    assert text in ended.reason
+
+
+def test_gpus_whose_health_cannot_be_read_are_no_pass_and_no_drain(gpu_node):
+    ended = diagnose(gpu_node, with_nvml(FakeNvml(init=12)))
+
+    assert 3 == ended.status
+    assert ended.reason.startswith(
+        "jax-sif doctor: COULD NOT TELL node2: GPU health not checked: no"
+        " libnvidia-ml.so.1 in the container; start it with --nv"
+    )
+
+
+def test_an_image_without_nvml_could_not_tell_of_gpus(gpu_node):
+    def load():
+        raise ImportError("pynvml")
+
+    checks = [Check("GPU health", gpu_health(load)), *examine_host.QUICK]
+
+    assert 3 == diagnose(gpu_node, checks).status
+
+
+def test_a_gpu_that_is_missing_is_noticed_outside_of_jobs_only(gpu_node):
+    three = with_nvml(FakeNvml({}, {}, {}))
+    in_job = replace(gpu_node, environment={"SLURM_JOB_ID": "7"})
+
+    assert (
+        "gpu-lost 4 NVIDIA GPUs are on the PCI bus" in diagnose(gpu_node, three).reason
+    )
+    assert 0 == diagnose(in_job, three).status
+
+
+def test_before_a_job_its_gpus_must_be_unused(gpu_node):
+    used = {"ComputeRunningProcesses": [SimpleNamespace(pid=42, usedGpuMemory=2**30)]}
+    nvml = FakeNvml({}, used, {}, {})
+    prolog = {"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0-1"}
+    other = {"SLURM_JOB_ID": "8", "SLURM_JOB_GPUS": "2,3"}
+
+    def reason(environment):
+        node = replace(gpu_node, environment=environment)
+        return diagnose(node, with_nvml(nvml)).reason
+
+    assert "jax-sif doctor: OK node2, but gpu-busy" == reason(prolog)
+    assert "jax-sif doctor: OK node2" == reason(other)
+    assert "jax-sif doctor: OK node2" == reason({})
+
+
+def test_gpus_without_a_driver_are_found_on_the_bus(tmp_path):
+    image(tmp_path)
+    for name, kind in (("0000:3b:00.0", "0x030200"), ("0000:03:00.0", "0x020000")):
+        put(tmp_path, f"/sys/bus/pci/devices/{name}/vendor", "0x10de\n")
+        put(tmp_path, f"/sys/bus/pci/devices/{name}/class", f"{kind}\n")
+    node = well(tmp_path, {})
+
+    assert ["0000:3b:00.0"] == [gpu.bus_id for gpu in gpus_on_bus(node)]
+    ended = diagnose(node, [*examine_gpus.QUICK[:1], *examine_host.QUICK])
+    assert "gpu-driver NVIDIA GPUs are on the PCI bus (0000:3b:00.0)" in ended.reason
+
+
+def test_a_gpu_that_a_virtual_machine_has_is_not_ours(tmp_path):
+    gpus(tmp_path, count=1)
+    driver = tmp_path / "sys/bus/pci/devices/0000:00:00.0/driver"
+    driver.unlink()
+    driver.symlink_to("../../../bus/pci/drivers/vfio-pci")
+
+    assert [] == gpus_on_bus(well(tmp_path))
+
+
+def test_a_node_is_not_drained_for_what_is_wrong_with_the_caller(gpu_node):
+    caller = replace(gpu_node, environment={"XLA_FLAGS": "--xla_nosuch=1"})
+
+    ended = diagnose(caller, with_nvml(FOUR))
+
+    assert 1 == ended.status
+    assert ended.reason.startswith("jax-sif doctor: FAIL node2: xla-flags XLA_FLAGS")
+
+
+def test_a_warning_is_no_failure_unless_it_is_asked_for(gpu_node):
+    small = replace(gpu_node, room=lambda folder: Room(2**26, 2**26, None, True))
+
+    lenient = diagnose(small, with_nvml(FOUR))
+    strict = diagnose(small, with_nvml(FOUR), is_strict=True)
+
+    assert (0, "jax-sif doctor: OK node2, but shm-small") == (
+        lenient.status,
+        lenient.reason,
+    )
+    assert 1 == strict.status
+    assert "DRAIN node2: shm-small /dev/shm has 64 MiB" in strict.reason
+
+
+def test_slurms_name_of_the_node_comes_first(tmp_path):
+    assert "n7" == node_name(well(tmp_path, {"SLURMD_NODENAME": "n7"}))
+    assert "gpu3" == node_name(well(tmp_path, {}, host_name="gpu3.site.org"))
+
+
+def result(*troubles: Trouble, **facts) -> Result:
+    return Result("check", TROUBLE if troubles else OK, "said", troubles, **facts)
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_the_reason_is_one_short_line_that_scontrol_takes(count):
+    long = Trouble("gpu-lost", 'a "quoted"\nword ' * 20, "remedy")
+    ended = Examination("node2", "image", True, tuple([result(long)] * count))
+
+    assert len(ended.reason) <= 200
+    assert not set('"\n') & set(ended.reason)
+    assert ended.reason.startswith("jax-sif doctor: DRAIN node2: gpu-lost a 'quoted'")
+    assert (count > 1) == ended.reason.endswith(" (and 29 more)")
+
+
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [
+        ([result()], 0),
+        ([Result("a", NOT_CHECKED, "no GPU"), result()], 0),
+        ([Result("a", NOT_CHECKED, "no GPU")], 3),
+        ([], 3),
+        ([Result("a", NOT_CHECKED, "no answer", is_needed=True), result()], 3),
+        (
+            [
+                Result("a", NOT_CHECKED, "no answer", is_needed=True),
+                result(Trouble("own-name", "text", "remedy")),
+            ],
+            1,
+        ),
+        ([result(Trouble("shm-small", "text", "remedy", is_fatal=False))], 0),
+    ],
+)
+def test_the_exit_status_fails_closed(results, status):
+    assert status == Examination("node2", "image", True, tuple(results)).status
+
+
+def test_what_is_fatal_is_told_first():
+    warning = Trouble("gpu-pcie", "slow", "reseat it", is_fatal=False)
+    fatal = Trouble("gpu-lost", "gone", "replace it")
+    ended = Examination("n", "image", True, (result(warning), result(fatal)))
+
+    assert closing(ended).splitlines()[:4] == [
+        "1. gpu-lost: gone",
+        "   -> replace it",
+        "2. gpu-pcie: warning: slow",
+        "   -> reseat it",
+    ]
+
+
+def test_json_says_the_same_as_the_table(gpu_node):
+    bad = {"TotalEccErrors": {(1, 0): 12, (1, 1): 12}}
+    ended = diagnose(gpu_node, with_nvml(FakeNvml(bad, {}, {}, {})))
+
+    facts = json.loads(json.dumps(as_facts(ended)))
+
+    assert ("jax-sif/doctor/1", "node2", 1) == (
+        facts["schema"],
+        facts["node"],
+        facts["status"],
+    )
+    assert ended.reason == facts["reason"]
+    (health,) = [c for c in facts["checks"] if c["check"] == "GPU health"]
+    assert ["gpu-ecc"] == [trouble["kind"] for trouble in health["troubles"]]
+    assert [12, 0, 0, 0] == [gpu["uncorrected_errors"] for gpu in facts["gpus"]]
+
+
+def hang(patient: Patient, limit_s: float) -> Found:
+    signal.pause()
+    return Found("never")
+
+
+def test_a_check_that_never_answers_is_itself_the_trouble(gpu_node):
+    checks = [Check("temporary files", hang, limit_s=0.05), *examine_host.QUICK]
+
+    ended = diagnose(gpu_node, checks)
+
+    assert 1 == ended.status
+    assert "DRAIN node2: node-hangs temporary files: no answer within 0.05 s" in (
+        ended.reason
+    )
+
+
+def test_all_checks_together_take_no_longer_than_the_budget(gpu_node):
+    checks = [Check(f"check {n}", hang, limit_s=0.2) for n in range(20)]
+    started_s = time.monotonic()
+
+    results = [r for r, _ in examine(Patient(gpu_node), checks, budget_s=0.3)]
+
+    assert time.monotonic() - started_s < 3
+    assert [TROUBLE, TROUBLE] == [r.outcome for r in results[:2]]
+    assert "the checks before it took all the time" == results[-1].said
+    assert results[-1].is_needed
+
+
+def test_the_budget_and_the_limits_fit_into_slurms_minute():
+    assert doctor.QUICK_BUDGET_S < 30
+
+
+def test_a_check_that_fails_in_an_unforeseen_way_is_not_a_pass(gpu_node):
+    def broken(patient: Patient, limit_s: float) -> Found:
+        raise KeyError("surprise")
+
+    ended = diagnose(gpu_node, [Check("odd", broken), *examine_host.QUICK])
+
+    assert 3 == ended.status
+    assert "KeyError: 'surprise'" in ended.reason
+
+
+def test_why_something_is_not_checked_is_said(gpu_node, capsys):
+    def look(patient: Patient, limit_s: float) -> Found:
+        raise NotChecked("no such thing here")
+
+    diagnose(gpu_node, [Check("odd", look), *examine_host.QUICK])
+
+    assert "odd              not checked  no such thing here" in capsys.readouterr().out
+
+
+SLOW = [*examine_host.SLOW, *examine_gpus.SLOW]
+
+
+def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypatch):
+    tried = []
+
+    def run(commands, environments, limit_s):
+        tried.append([e.get("CUDA_VISIBLE_DEVICES") for e in environments])
+        output = "0.12.0.1" if len(tried) == 1 else "gpu 5559680.0"
+        return [Ran(0, output, 1.0) for _ in commands]
+
+    monkeypatch.setattr("jaxsif.node.trials.run", run)
+    for folder in ("tmp", "dev/shm"):
+        (gpu_node.root / folder).mkdir(parents=True)
+
+    ended = diagnose(gpu_node, with_nvml(FOUR, [*QUICK, *SLOW]))
+
+    assert 0 == ended.status, ended.results
+    assert [[None], ["GPU-0", "GPU-1", "GPU-2", "GPU-3"]] == tried
+    said = {r.check: r.said for r in ended.results}
+    assert "4 GPUs, the slowest in 1.0 s" == said["computing on GPUs"]
+    assert "jax 0.12.0.1 in 1.0 s" == said["importing JAX"]
+
+
+def test_in_a_job_only_its_own_gpus_are_tried(gpu_node, monkeypatch):
+    tried = []
+
+    def run(commands, environments, limit_s):
+        tried.extend(e["CUDA_VISIBLE_DEVICES"] for e in environments)
+        return [Ran(1, "RuntimeError: CUDA_ERROR_ECC_UNCORRECTABLE", 1.0)] * 2
+
+    monkeypatch.setattr("jaxsif.node.trials.run", run)
+    mine = replace(gpu_node, environment={**STEP, "CUDA_VISIBLE_DEVICES": "2,3"})
+
+    ended = diagnose(mine, [*examine_gpus.SLOW, *examine_host.QUICK[:2]])
+
+    assert ["2", "3"] == tried
+    assert "DRAIN node2: gpu-compute GPU 2: a product of two small matrices failed" in (
+        ended.reason
+    )
+
+
+def test_a_child_that_cannot_be_started_is_no_pass(gpu_node, monkeypatch):
+    def run(commands, environments, limit_s):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("jaxsif.node.trials.run", run)
+
+    ended = diagnose(gpu_node, [*examine_host.SLOW[-1:], *examine_host.QUICK])
+
+    assert 3 == ended.status
+    assert "importing JAX not checked: no child could be started" in ended.reason
+
+
+@pytest.mark.parametrize("options", [["--quick"], ["--quick", "--json"]])
+def test_it_runs_on_this_machine_with_an_empty_environment(options):
+    program = "from jaxsif.cli import main; exit(main())"
+    started_s = time.monotonic()
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, "doctor", *options],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode in (0, 1, 3), done.stderr
+    assert "" == done.stderr
+    if "--json" in options:
+        assert done.returncode == json.loads(done.stdout)["status"]
+    else:
+        assert done.stdout.splitlines()[-1].startswith("jax-sif doctor: ")
+    assert time.monotonic() - started_s < 30
+
+
+def test_the_doctor_itself_does_not_load_jax():
+    program = (
+        "import sys, jaxsif.doctor; from jaxsif import cli;"
+        "cli.main(['doctor', '--quick']); print('jax' in sys.modules)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "False" == done.stdout.splitlines()[-1]
+
+
+def test_a_wrong_option_is_wrong_usage():
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["doctor", "--fast"])
+
+    assert 2 == caught.value.code
+
+
+def test_every_kind_of_trouble_is_explained():
+    kinds = {
+        kind
+        for source in (SRC / "jaxsif/node").glob("*.py")
+        for kind in re.findall(r'Trouble\(\s*"([^"]+)"', source.read_text())
+    }
+    explained = set(re.findall(r"`([a-z-]+)`", (ROOT / "docs/doctor.md").read_text()))
+
+    assert len(kinds) > 20
+    assert set() == kinds - explained
+
+
+SCRIPTS = [
+    re.sub("^ {4}", "", block, flags=re.M)
+    for block in re.findall(
+        r"((?:^ {4}.*\n)+)", (ROOT / "docs/doctor.md").read_text(), flags=re.M
+    )
+    if block.startswith("    #!/bin/sh")
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "status", "told"),
+    [
+        (
+            SCRIPTS[0],
+            "jax-sif doctor: DRAIN node2: gpu-ecc GPU 3: it's 12 errors",
+            0,
+            "scontrol [update] [nodename=node2] [state=drain]"
+            " [reason=jax-sif doctor: DRAIN node2: gpu-ecc GPU 3: it's 12 errors]",
+        ),
+        (SCRIPTS[0], "jax-sif doctor: OK node2", 0, ""),
+        (SCRIPTS[0], "jax-sif doctor: FAIL node2: xla-flags x", 0, ""),
+        (SCRIPTS[0], "", 0, ""),
+        (
+            SCRIPTS[1],
+            "jax-sif doctor: DRAIN node2: x",
+            1,
+            "logger [-t] [jax-sif] [jax-sif doctor: DRAIN node2: x]",
+        ),
+        (
+            SCRIPTS[1],
+            "jax-sif doctor: COULD NOT TELL node2: x",
+            0,
+            "logger [-t] [jax-sif] [jax-sif doctor: COULD NOT TELL node2: x]",
+        ),
+    ],
+)
+def test_the_scripts_for_slurm_do_what_the_page_says(
+    tmp_path, script, line, status, told
+):
+    words = f"printf 'table\\n%s\\n' \"{line}\""
+    programs = {
+        "apptainer": words,
+        "hostname": "echo node2",
+        "scontrol": 'printf scontrol >&3; printf " [%s]" "$@" >&3',
+        "logger": 'printf logger >&3; printf " [%s]" "$@" >&3',
+    }
+    for name, text in programs.items():
+        program = put(tmp_path, name, f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    path = f"PATH={tmp_path}:/usr/bin:/bin"
+    script = re.sub("PATH=.*", path, script)
+
+    done = subprocess.run(["sh", "-c", f"exec 3> told; {script}"], cwd=tmp_path, env={})
+
+    assert (status, told) == (done.returncode, (tmp_path / "told").read_text())

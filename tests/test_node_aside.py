@@ -1,0 +1,98 @@
+"""Work in a child: its answer comes back, and it can be left behind whatever it does."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxsif.contract.trouble import Trouble
+from jaxsif.node.aside import Died, NotChecked, TooLate, within
+
+SRC = Path(__file__).parent.parent / "src"
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_the_answer_comes_back_from_another_process():
+    pid, trouble = within(5.0, lambda: (os.getpid(), Trouble("a", "b", "c")))
+
+    assert pid != os.getpid()
+    assert Trouble("a", "b", "c") == trouble
+
+
+def test_a_long_answer_comes_back_whole():
+    assert 3_000_000 == len(within(5.0, lambda: "x" * 3_000_000))
+
+
+def test_what_never_answers_is_left_behind():
+    started_s = time.monotonic()
+
+    with pytest.raises(TooLate):
+        within(0.05, signal.pause)
+
+    assert time.monotonic() - started_s < 2
+
+
+def test_a_child_that_cannot_be_ended_keeps_nobody_waiting(monkeypatch):
+    # As one that hangs in the kernel: the signal does nothing.
+    killed = []
+    kill = os.kill
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
+
+    with pytest.raises(TooLate):
+        within(0.05, signal.pause)
+
+    assert 1 == len(killed)
+    kill(killed[0], signal.SIGKILL)
+    os.waitpid(killed[0], 0)
+
+
+def test_why_something_was_not_checked_comes_back():
+    with pytest.raises(NotChecked) as caught:
+        within(5.0, lambda: _raise(NotChecked("no driver", is_needed=True)))
+
+    assert ("no driver", True) == (caught.value.reason, caught.value.is_needed)
+
+
+def test_an_unforeseen_exception_comes_back_as_text():
+    with pytest.raises(Died, match="KeyError: 'uuid'"):
+        within(5.0, lambda: _raise(KeyError("uuid")))
+
+
+def test_a_child_that_is_killed_is_told_from_one_that_answers():
+    with pytest.raises(Died, match="wait status 9"):
+        within(5.0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_a_child_left_behind_does_not_hold_the_output_open():
+    # Whoever reads the doctor's output waits until everybody has closed it.
+    program = (
+        "import os, signal\n"
+        "from jaxsif.node.aside import TooLate, within\n"
+        "os.kill = lambda pid, number: print(pid, flush=True)\n"
+        "try:\n"
+        "    within(0.05, signal.pause)\n"
+        "except TooLate:\n"
+        "    print('left')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+
+    pid, word = done.stdout.split()
+    os.kill(int(pid), signal.SIGKILL)
+    assert "left" == word

@@ -1,0 +1,149 @@
+"""Readings of GPUs judged: each fault is named with its GPU, and what is normal is not."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+from nodes import kinds, only
+
+from jaxsif.node.health import health_troubles, summary
+from jaxsif.node.nvml import Gpu, Reading
+
+UP = tuple((link, True) for link in range(18))
+
+
+def reading(*gpus: Gpu) -> Reading:
+    return Reading("550.54.15", "12.4", gpus)
+
+
+def gpu(index: int = 3, **facts) -> Gpu:
+    normal = {
+        "uuid": f"GPU-{index}",
+        "name": "H100",
+        "minor": index,
+        "uncorrected_errors": 0,
+        "uncorrected_errors_ever": 7,
+        "remapped_rows": 2,
+        "is_page_retirement_pending": False,
+        "is_row_remap_pending": False,
+        "has_row_remap_failed": False,
+        "recovery_action": 0,
+        "temperature_c": 60,
+        "slow_reasons": (),
+        "pcie_width": 16,
+        "pcie_width_most": 16,
+        "pcie_generation": 1,
+        "links": UP,
+        "fabric_state": 3,
+        "compute_mode": 0,
+        "processes": ((42, 2**30),),
+    }
+    return Gpu(index, **{**normal, **facts})
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"compute_mode": 3},
+        {"is_mig_on": True},
+        {"links": ()},
+        {"fabric_state": None},
+        {"pcie_width": None},
+    ],
+)
+def test_what_is_normal_is_no_trouble(facts):
+    assert [] == list(health_troubles(reading(gpu(**facts)), expected=1))
+
+
+def test_a_gpu_that_tells_nothing_is_no_trouble():
+    assert [] == list(health_troubles(reading(Gpu(0))))
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "fatal", "text"),
+    [
+        (
+            {"uncorrected_errors": 12},
+            "gpu-ecc",
+            True,
+            "GPU 3 (GPU-3): 12 uncorrected ECC errors since the driver was loaded",
+        ),
+        (
+            {"is_page_retirement_pending": True},
+            "gpu-retired-pages",
+            True,
+            "memory pages wait to be retired",
+        ),
+        ({"is_row_remap_pending": True}, "gpu-row-remap", False, "at the next reset"),
+        ({"has_row_remap_failed": True}, "gpu-row-remap", True, "failed"),
+        (
+            {"has_row_remap_failed": True, "is_row_remap_pending": True},
+            "gpu-row-remap",
+            True,
+            "failed",
+        ),
+        ({"recovery_action": 2}, "gpu-recovery", True, "asks to reboot the node"),
+        (
+            {"slow_reasons": ("hardware slowdown",)},
+            "gpu-throttled",
+            False,
+            "slowed down at 60 °C: hardware slowdown",
+        ),
+        ({"pcie_width": 8}, "gpu-pcie", False, "PCIe runs on 8 lanes of 16"),
+        (
+            {"links": ((0, True), (1, False), (2, False))},
+            "gpu-nvlink",
+            False,
+            "2 of 3 NVLinks are down (1, 2)",
+        ),
+        ({"fabric_state": 2}, "gpu-nvlink", True, "fabric is in progress"),
+        ({"compute_mode": 2}, "gpu-compute-mode", True, "'prohibited'"),
+        (
+            {"gone": "it is lost"},
+            "gpu-lost",
+            True,
+            "GPU 3 (GPU-3): the driver says that",
+        ),
+    ],
+)
+def test_each_fault_is_named_with_its_gpu(facts, kind, fatal, text):
+    trouble = only(health_troubles(reading(gpu(0), gpu(**facts))))
+
+    assert (kind, fatal) == (trouble.kind, trouble.is_fatal)
+    assert trouble.text.startswith("GPU 3 (GPU-3): ")
+    assert text in trouble.text
+
+
+def test_links_that_are_all_down_are_a_fault_only_beside_gpus_that_have_them():
+    down = gpu(1, links=tuple((link, False) for link in range(12)))
+    alone = gpu(0, links=tuple((link, False) for link in range(12)))
+
+    assert [] == list(health_troubles(reading(alone, down)))
+    assert [("gpu-nvlink", False)] == kinds(health_troubles(reading(gpu(0), down)))
+    assert [] == list(health_troubles(reading(gpu(0, name="other"), down)))
+
+
+def test_a_gpu_that_the_driver_does_not_show_is_missed():
+    trouble = only(health_troubles(reading(gpu(0)), expected=2))
+
+    assert "gpu-lost" == trouble.kind
+    assert "2 NVIDIA GPUs are on the PCI bus, the driver shows 1" == trouble.text
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        (None, []),
+        (frozenset({0}), []),
+        (frozenset({3}), [("gpu-busy", False)]),
+    ],
+)
+def test_who_uses_a_gpu_of_this_job_before_it_begins_is_told(ours, expected):
+    assert expected == kinds(health_troubles(reading(gpu()), ours=ours))
+
+
+def test_the_summary_counts_and_names_them():
+    assert "2 H100, driver 550.54.15, up to CUDA 12.4" == summary(
+        reading(gpu(0), gpu(1))
+    )

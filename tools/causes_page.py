@@ -1,0 +1,38 @@
+"""Renews what docs/explain.md shows of the tool itself: a real sample and the table of causes; run by a developer after a change of the catalogue."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "explain.md"
+COMMAND = "renew it with: python tools/causes_page.py"
+
+
+def renewed(page: str) -> str:
+    """The page, with every sample run again and the table made from the catalogue."""
+    from jaxsif.judge.causes import load
+    from jaxsif.judge.explanation import table
+
+    page = re.sub(r"(?m)^    \$ jax-sif explain (\S+)\n(?:    .*\n)*", _sample, page)
+    return re.sub(r"(?m)^\| \| Causes \|\n(?:\|.*\n)*", lambda _: table(load()), page)
+
+
+def _sample(found: re.Match[str]) -> str:
+    from jaxsif.judge import explanation
+    from jaxsif.judge.listener import Listener
+
+    listener = Listener()
+    listener.begin(found[1])
+    listener.feed((ROOT / found[1]).read_bytes())
+    shown = explanation.text(listener.diagnosis(), [found[1]])
+    lines = [f"$ jax-sif explain {found[1]}", *shown.splitlines()]
+    return "".join(f"    {line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "src"))
+    PAGE.write_text(renewed(PAGE.read_text()))
