@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_verify(commands)
+    _add_explain(commands)
     _add_info(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -58,16 +60,57 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.set_defaults(run=_verify)
 
 
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "explain",
+        help="name the cause of a failure from any job's output",
+        description="Names the causes of a failure from the output of a job, also of one"
+        " that never used jax-sif.",
+        epilog="Exit status: 0 recognised, 2 wrong usage, 3 not recognised.",
+    )
+    command.add_argument(
+        "log", nargs="+", help="outputs of one job; - for standard input"
+    )
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.set_defaults(run=_explain)
+
+
 def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("info", help="show what the image holds")
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=_info)
 
 
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="examine this node",
+        description="Examines this node alone, in or out of a job; its last line says"
+        " whether and why to drain it.",
+        epilog="Exit status: 0 well, 1 not, 2 wrong usage, 3 could not tell.",
+    )
+    command.add_argument(
+        "--quick",
+        action="store_true",
+        help="nothing that takes long: no trial of JAX, of a GPU, of writing",
+    )
+    command.add_argument(
+        "--strict", action="store_true", help="warnings count as failures"
+    )
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.set_defaults(run=_doctor)
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from jaxsif.verify import verify
 
     return verify(arguments.log, arguments.topology, arguments.json)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from jaxsif.explain import explain
+
+    return explain(arguments.log, arguments.json)
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -83,3 +126,13 @@ def _info(arguments: argparse.Namespace) -> int:
     for name, value in rows.items():
         print(f"{name:<{width}}  {value}")
     return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from jaxsif.doctor import doctor
+
+    return doctor(
+        is_quick=arguments.quick,
+        is_strict=arguments.strict,
+        is_json=arguments.json,
+    )

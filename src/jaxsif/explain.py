@@ -1,0 +1,83 @@
+"""`jax-sif explain`: reads the logs of a job, of any program, and names the causes of its failure; runs on a login node or anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from jaxsif.contract.errors import COULD_NOT_TELL, PASS, UsageError
+from jaxsif.judge import explanation
+from jaxsif.judge.listener import Listener
+
+_PIECE_BYTES = 1 << 20
+# Of what begins like this, nothing can be read as it is.
+_COMPRESSED = {
+    b"\x1f\x8b": "zcat",
+    b"\xfd7zXZ\x00": "xzcat",
+    b"BZh": "bzcat",
+    b"\x28\xb5\x2f\xfd": "zstdcat",
+}
+# Terminals' own: bell, backspace, tab, newline, vertical tab, form feed, return, escape.
+_TEXT_CONTROLS = b"\a\b\t\n\v\f\r\x1b"
+_BINARY_CONTROLS = bytes(set(range(32)) - set(_TEXT_CONTROLS))
+_BINARY_SHARE = 0.02
+
+
+def explain(logs: Sequence[str], is_json: bool) -> int:
+    """Names the causes in the logs, in the order given, and returns the exit status."""
+    listener = Listener()
+    binary = [log for log in logs if not _listen(listener, log)]
+    diagnosis = listener.diagnosis()
+    if is_json:
+        json.dump(explanation.as_json(diagnosis, logs), sys.stdout, indent=1)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write(explanation.text(diagnosis, logs, binary))
+    sys.stdout.flush()
+    return PASS if diagnosis.causes else COULD_NOT_TELL
+
+
+def _listen(listener: Listener, log: str) -> bool:
+    """Reads one log, and says whether it is text."""
+    listener.begin(log)
+    first = b""
+    with _open(log) as source:
+        for piece in _pieces(source):
+            if not first:
+                first = piece[: 1 << 16]
+                _refuse_compressed(log, first)
+            listener.feed(piece)
+    if not first:
+        raise UsageError(f"the log {log!r} is empty; give the path of a job's output")
+    controls = len(first) - len(first.translate(None, _BINARY_CONTROLS))
+    return controls < _BINARY_SHARE * len(first)
+
+
+def _open(log: str) -> BinaryIO:
+    try:
+        if log == "-":
+            return os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+        return open(log, "rb", buffering=0)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the log {log!r}: {error.strerror}; give the path of a job's"
+            " output, or - for standard input"
+        ) from error
+
+
+def _pieces(source: BinaryIO) -> Iterator[bytes]:
+    while piece := source.read(_PIECE_BYTES):
+        yield piece
+
+
+def _refuse_compressed(log: str, first: bytes) -> None:
+    for magic, program in _COMPRESSED.items():
+        if first.startswith(magic):
+            raise UsageError(
+                f"the log {log!r} is compressed; unpack it on the way:"
+                f" {program} {log} | jax-sif explain -"
+            )

@@ -1,0 +1,312 @@
+"""The listener: who is concerned, what comes first, what only follows; and it survives whatever a log holds."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stories import tell
+
+from jaxsif.contract.hostlist import expand
+from jaxsif.contract.record import encode
+from jaxsif.judge.listener import Listener, recognise
+
+LOGS = Path(__file__).parent / "logs"
+FATAL = "Terminating process because the JAX distributed service detected fatal errors"
+OUT_OF_MEMORY = (
+    "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."
+)
+SEGFAULT = "srun: error: node2: task 5: Segmentation fault (core dumped)"
+ABORTED = "srun: error: node1: tasks 0-3: Aborted (core dumped)"
+TIME_LIMIT = "error: *** JOB 7 ON n1 CANCELLED AT 2025-11-21T11:15:00 DUE TO TIME LIMIT"
+UNHEALTHY = (
+    "E1121 04:28:50.7 3077 coordination_service.cc:1518] [59] Use error polling to"
+    " propagate the following error to all tasks: UNAVAILABLE: The following tasks are"
+    " unhealthy (stopped sending heartbeats):"
+)
+
+
+def _first(*lines: str):
+    return recognise(lines).causes[0]
+
+
+def _corpus() -> list[list[str]]:
+    """Log, first cause, ranks and nodes, by the table of tests/logs/README.md."""
+    rows = (LOGS / "README.md").read_text().partition("|---|")[2].splitlines()[1:]
+    return [
+        [cell.strip(" `").replace("-", "", cell.strip(" `") == "-") for cell in cells]
+        for row in rows
+        if len(cells := row.strip("|").split("|")) == 4
+    ]
+
+
+CORPUS = _corpus()
+
+
+@pytest.mark.parametrize("row", CORPUS, ids=lambda row: row[0])
+def test_of_a_whole_log_the_first_cause_is_named_with_ranks_and_nodes(row):
+    name, cause, ranks, nodes = row
+
+    found = recognise((LOGS / name).read_bytes().split(b"\n")).causes
+
+    assert cause == (found[0].cause.id if found else "")
+    assert tuple(map(int, expand(f"[{ranks}]" if ranks else ""))) == (
+        found[0].ranks if found else ()
+    )
+    assert nodes == (", ".join(found[0].nodes) if found else "")
+
+
+def test_every_log_of_the_folder_is_in_the_table():
+    assert sorted(path.name for path in LOGS.glob("*.log")) == [r[0] for r in CORPUS]
+    assert len(CORPUS) > 20
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "ranks", "nodes"),
+    [
+        (
+            SEGFAULT,
+            "rank 5 on node2 crashed (segmentation fault)",
+            (5,),
+            ("node2",),
+        ),
+        (
+            "srun: error: n7: tasks 0,4,15-17: Out Of Memory",
+            "ranks 0, 4, 15-17 on n7 used more main memory than the job asked for, and"
+            " the kernel ended a process",
+            (0, 4, 15, 16, 17),
+            ("n7",),
+        ),
+        (
+            "3: ModuleNotFoundError: No module named 'jax'",
+            "rank 3: Python has no module 'jax': another Python runs than the one it is"
+            " installed in",
+            (3,),
+            (),
+        ),
+        (
+            "0: slurmstepd: error: *** STEP 9.0 ON n2 CANCELLED DUE TO TIME LIMIT ***",
+            "the job reached its time limit",
+            (),
+            (),
+        ),
+        (
+            "gpu3:88:157 [0] init.cc:738 NCCL WARN Duplicate GPU detected : rank 0 and"
+            " rank 1 both on CUDA device 1000",
+            "ranks 0-1 on gpu3: two processes use one GPU (1000)",
+            (0, 1),
+            ("gpu3",),
+        ),
+        (
+            "Nov 21 09:20:10 gpu9 kernel: [1.5] NVRM: Xid (PCI:0000:b3:00): 79, pid=1",
+            "gpu9: GPU 0000:b3:00 has fallen off the bus (Xid 79): a fault of the GPU, its"
+            " power or its slot",
+            (),
+            ("gpu9",),
+        ),
+        (
+            "RPC: /xla.coordination.CoordinationService/Heartbeat",
+            "rank 0 stopped answering heartbeats, and runs the coordinator: stopped,"
+            " overloaded, or cut off by a broken network",
+            (0,),
+            (),
+        ),
+        (
+            f"{UNHEALTHY} 28 4",
+            "ranks 4, 28 stopped sending heartbeats: dead, stopped, or cut off by a broken"
+            " network",
+            (4, 28),
+            (),
+        ),
+    ],
+)
+def test_ranks_and_nodes_are_named(line, text, ranks, nodes):
+    found = _first(line)
+
+    assert (found.text, found.ranks, found.nodes) == (text, ranks, nodes)
+
+
+def test_ranks_that_stand_in_later_lines_are_named_though_others_speak_between():
+    lines = [f"0: {UNHEALTHY}", "2: step 17", "0: 5", "1: 7", "0: 3", "0: bye", "0: 9"]
+
+    assert _first(*lines).ranks == (3, 5)
+
+
+def test_a_rank_that_falls_silent_is_not_waited_for():
+    talk = ["1: step 17"] * 10_000
+
+    assert _first(f"0: {UNHEALTHY}", *talk, "0: 5").ranks == ()
+
+
+def test_the_node_of_a_rank_is_learned_from_srun_and_from_records():
+    learned = recognise(
+        [
+            f"3: {OUT_OF_MEMORY}",
+            f"5: {OUT_OF_MEMORY}",
+            SEGFAULT,
+            encode(tell(3, "started", "node7")),
+        ]
+    ).causes[0]
+
+    assert learned.text.startswith("ranks 3 on node7, 5 on node2: ")
+    assert learned.nodes == ("node7", "node2")
+
+
+def test_a_cause_comes_before_a_symptom_and_a_symptom_before_a_note():
+    note = "host:1:1 [0] NCCL INFO Using network Socket"
+
+    found = recognise([FATAL, note, SEGFAULT, OUT_OF_MEMORY]).recognised
+
+    assert [r.standing for r in found] == ["cause", "symptom", "note", "follows"]
+
+
+def test_of_two_causes_the_earlier_is_the_first():
+    assert _first(TIME_LIMIT, OUT_OF_MEMORY).cause.id == "slurm-time-limit"
+    assert _first(OUT_OF_MEMORY, TIME_LIMIT).cause.id == "xla-out-of-memory"
+
+
+def test_of_the_ranks_that_ended_only_the_first_count():
+    found = recognise([SEGFAULT, ABORTED, SEGFAULT.replace("task 5", "task 6")])
+
+    assert [(r.cause.id, r.standing, r.ranks) for r in found.recognised] == [
+        ("slurm-task-segfault", "symptom", (5,)),
+        ("slurm-task-aborted", "follows", (0, 1, 2, 3)),
+    ]
+    assert found.recognised[0].count == 2
+
+
+def test_an_exception_is_named_by_its_last_line_and_its_rank():
+    found = _first(
+        "1: Traceback (most recent call last):",
+        "1:   File 'train.py', line 3, in <module>",
+        "0: step 17",
+        "1:     raise ValueError('no')",
+        "1: my.package.BadShardError: shard 17 is bad",
+    )
+
+    assert found.text == (
+        "rank 1: the program ended in an exception: my.package.BadShardError: shard 17"
+        " is bad"
+    )
+    assert found.line.number == 5
+
+
+def test_an_exception_with_a_cause_of_its_own_is_no_exception_of_the_program():
+    found = recognise(["Traceback (most recent call last):", "  x", OUT_OF_MEMORY])
+
+    assert [r.cause.id for r in found.recognised] == ["xla-out-of-memory"]
+
+
+def test_a_traceback_that_is_cut_off_is_no_cause():
+    assert recognise(["Traceback (most recent call last):", "  x"]).recognised == ()
+
+
+def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
+    record = encode(tell(3, "failed", error=OUT_OF_MEMORY))
+
+    found = recognise([record, f"3: {record}", "@jaxsif2 00000000 {}"])
+
+    assert (found.recognised, found.records, found.newer_records) == ((), 2, 1)
+
+
+def test_what_stands_before_a_record_is_heard():
+    found = recognise([OUT_OF_MEMORY + encode(tell(3, "done"))])
+
+    assert [r.cause.id for r in found.recognised] == ["xla-out-of-memory"]
+
+
+def test_lines_that_look_like_errors_are_kept_the_last_of_them():
+    lines = [f"[data] ERROR shard {i} is bad" for i in range(20)]
+
+    found = recognise([*lines, "eval error 0.02", "all is well"])
+
+    assert [s.text for s in found.suspicious] == lines[-8:]
+    assert found.suspicious[-1].number == 20
+
+
+def test_a_terminal_is_not_made_to_obey_what_a_log_says():
+    found = _first(f"{OUT_OF_MEMORY} \x1b]0;title\x07\x9b31m")
+
+    assert "\x1b" not in found.line.text and "\x07" not in found.line.text
+
+
+def test_several_logs_are_one_story_with_lines_of_their_own():
+    listener = Listener()
+    listener.begin("job.out")
+    listener.feed(b"one\ntwo\n" + SEGFAULT.encode())
+    listener.begin("job.err")
+    listener.feed(f"\n{OUT_OF_MEMORY}\n".encode())
+
+    found = listener.diagnosis()
+
+    assert [(r.line.log, r.line.number) for r in found.causes] == [
+        ("job.err", 2),
+        ("job.out", 3),
+    ]
+    assert found.lines == 5
+
+
+def test_more_may_be_heard_after_a_diagnosis():
+    listener = Listener()
+    listener.hear(SEGFAULT)
+    before = listener.diagnosis()
+    listener.hear(OUT_OF_MEMORY)
+
+    assert [len(before.causes), len(listener.diagnosis().causes)] == [1, 2]
+
+
+WORDS = st.sampled_from(
+    [
+        b"0: ",
+        b"\n",
+        b"\r",
+        b"\x1b[31m",
+        b"@jaxsif1 ",
+        b"@jaxsif9 ",
+        b'{"rank":1,"node":"n"}',
+        b"1\n",
+        b"srun: error: n: tasks 0-99999999,7: Killed\n",
+        b"Traceback (most recent call last):\n",
+        b"ValueError: x\n",
+        UNHEALTHY.encode(),
+        OUT_OF_MEMORY.encode(),
+        b"The first task at the barrier: 0. Some timed out task names:",
+        b"Barrier timed out. Id: Shutdown::",
+    ]
+)
+
+
+@given(st.lists(st.one_of(WORDS, st.binary(max_size=30)), max_size=30))
+def test_no_bytes_whatever_make_it_fail(pieces):
+    listener = Listener()
+    for piece in pieces:
+        listener.feed(piece)
+
+    found = listener.diagnosis()
+
+    assert found.lines == b"".join(pieces).count(b"\n") + (
+        not b"".join(pieces).endswith((b"\n", b"\r")) and b"".join(pieces) != b""
+    )
+    assert all(r.count > 0 and r.line.number > 0 for r in found.recognised)
+
+
+def test_an_endless_log_takes_no_memory():
+    line = "".join(
+        f"{rank}: {OUT_OF_MEMORY}\n{rank}: {FATAL}\n{rank}: Traceback (most recent call"
+        " last):\n"
+        for rank in range(500)
+    )
+    listener = Listener()
+    listener.feed(line.encode())
+    tracemalloc.start()
+    for _ in range(20):
+        listener.feed(line.encode())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert listener.diagnosis().causes[0].count == 21 * 500
+    assert peak < 3_000_000
