@@ -1,17 +1,16 @@
 """Sums a one from every device of the job, then proves whose ones they were; runs as a rank of a job, in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
-import jax
-import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
-
-from jaxsif.rank import narrate, wait_for_coordinator
+from jaxsif import initialize_distributed
+from jaxsif.rank import narrate
 
 with narrate() as tell:
-    wait_for_coordinator()
-    jax.distributed.initialize()
-    tell.connected()
+    initialize_distributed()
+    # Not before: what would keep JAX from its import is told by the line above.
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding
+    from jax.sharding import PartitionSpec as P
 
     print(
         f"Total devices: {jax.device_count()}  |  "
@@ -29,6 +28,7 @@ with narrate() as tell:
             lambda x: jax.lax.psum(x, "i"), mesh=mesh, in_specs=P("i"), out_specs=P("i")
         )
     )
+    tell.enters("allreduce")
     y = all_reduce(x)
 
     local = np.concatenate([shard.data for shard in y.addressable_shards])

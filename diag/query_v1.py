@@ -1,14 +1,13 @@
 """Shows the devices that each process has when every process has one GPU; runs as a rank of a job, in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
-import jax
-
-from jaxsif.rank import narrate, wait_for_coordinator
+from jaxsif import initialize_distributed
+from jaxsif.rank import narrate
 
 with narrate() as tell:
-    wait_for_coordinator()
-    jax.distributed.initialize()
-    tell.connected()
+    initialize_distributed()
+    # Not before: what would keep JAX from its import is told by the line above.
+    import jax
 
     print(f"# Local devices: [ {jax.local_device_count()} ], {jax.local_devices()}")
     print(f"# Global devices:[ {jax.device_count()} ], {jax.devices()}")

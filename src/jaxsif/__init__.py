@@ -1,2 +1,20 @@
 """jax-sif: JAX on a GPU cluster from a container, with proof that it works."""
 # SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxsif.rank import initialize_distributed
+
+__all__ = ["initialize_distributed"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a rank's side only for a rank: the tool must start in milliseconds."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from jaxsif import rank
+
+    return getattr(rank, name)

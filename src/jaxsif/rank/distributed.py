@@ -1,22 +1,32 @@
-"""Where the group's coordinator is and which devices are this rank's; runs in each rank."""
+"""Where the group's coordinator is, which devices are this rank's, and joining the group; runs in each rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import os
-import socket
-import time
+import signal
+import threading
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from jaxsif.contract.hostlist import expand
-from jaxsif.contract.identity import JOB_ID, RANK, STEP_NODE_LIST
+from jaxsif.contract.identity import JOB_ID, STEP_NODE_LIST
+from jaxsif.rank.limits import Limits
 
-_POLL_INTERVAL_S = 0.02
+# Our own deadline ends the wait first, and says more than JAX's abort does.
+_AFTER_OURS_S = 30
 
 
-def coordinator(environment: Mapping[str, str]) -> tuple[str, int] | None:
-    """Host and port that JAX will connect to; None when no launcher gave any."""
-    address = environment.get("JAX_COORDINATOR_ADDRESS")
+def coordinator(
+    environment: Mapping[str, str], settings: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[str, int] | None:
+    """Host and port that JAX will connect to; None when nobody gave any.
+
+    `settings` are the arguments of `jax.distributed.initialize()`, which come first.
+    """
+    address = settings.get("coordinator_address")
+    address = address or environment.get("JAX_COORDINATOR_ADDRESS")
     if address:
         host, _, number = address.rpartition(":")
         return host, int(number)
@@ -29,26 +39,6 @@ def coordinator(environment: Mapping[str, str]) -> tuple[str, int] | None:
     return expand(environment[STEP_NODE_LIST])[0], int(port)
 
 
-def wait_for_coordinator(limit_s: float = 60.0) -> bool:
-    """Waits until rank 0 listens, so that connecting works at the first attempt.
-
-    gRPC answers a refused first attempt with growing pauses, 1 s and more for a rank 0
-    that is only a moment late. Returns False when the limit passed, or at once when
-    there is nobody to wait for; JAX's own attempt then tells what is wrong.
-    """
-    where = coordinator(os.environ)
-    if where is None or os.environ.get(RANK) == "0":
-        return False
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection(where, timeout=1.0):
-                return True
-        except OSError:
-            time.sleep(_POLL_INTERVAL_S)
-    return False
-
-
 def local_device_ids() -> list[int] | None:
     """Ordinals, within the GPUs this task can see, of those that are its own.
 
@@ -57,3 +47,39 @@ def local_device_ids() -> list[int] | None:
     """
     ordinals = os.environ.get("JAX_LOCAL_DEVICE_IDS")
     return [int(ordinal) for ordinal in ordinals.split(",")] if ordinals else None
+
+
+def has_devices() -> bool:
+    """Whether the program has used JAX's devices; asking JAX itself would start them."""
+    from jax._src import xla_bridge
+
+    return bool(xla_bridge.backends_are_initialized())
+
+
+def join(limits: Limits, settings: Mapping[str, Any]) -> Any:
+    """Calls `jax.distributed.initialize()` with limits that end a broken group soon.
+
+    Returns JAX's client of the coordinator. `settings` are the caller's own arguments
+    and win.
+    """
+    import jax
+
+    # There is no public way to the client (JAX 0.12).
+    from jax._src.distributed import global_state
+
+    # JAX replaces a handler that is there already by its own.
+    handler = signal.getsignal(signal.SIGTERM)
+    jax.distributed.initialize(
+        **{
+            "local_device_ids": local_device_ids(),
+            "initialization_timeout": int(
+                min(limits.deadline_s("connected"), 86400) + _AFTER_OURS_S
+            ),
+            "heartbeat_timeout_seconds": limits.heartbeat_s,
+            "shutdown_timeout_seconds": limits.shutdown_s,
+            **settings,
+        }
+    )
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+    return global_state.client

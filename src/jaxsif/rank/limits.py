@@ -1,0 +1,94 @@
+"""How long each phase of a rank may take, and how soon a silent peer counts as dead; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.contract.record import PHASES
+
+# JAX_SIF_DEADLINE_S holds for every phase, JAX_SIF_DEADLINE_DEVICES_S for one.
+DEADLINE_VARIABLE = "JAX_SIF_DEADLINE_S"
+HEARTBEAT_VARIABLE = "JAX_SIF_HEARTBEAT_S"
+SWITCH_VARIABLE = "JAX_SIF_WATCHDOG"
+
+# A rank that waits this long says where; while a job is healthy nobody does.
+WAITING_S = 3.0
+# Then rank 0 compares where everybody is. In a diagnostic all ranks do the same, so one
+# that is elsewhere for this long will not come any more.
+COMPARING_S = 7.0
+
+# JAX's coordinator hears from every rank twice in this time; more ranks, more time.
+_RANKS_PER_SECOND = 500
+
+
+@dataclass(frozen=True)
+class Limits:
+    """In seconds; infinity where there is none."""
+
+    # By the phase that is to be reached.
+    deadlines_s: Mapping[str, float]
+    heartbeat_s: int
+    shutdown_s: int
+    # Whether ranks that are at different places are wrong to be so.
+    is_lockstep: bool
+    is_watched: bool = True
+
+    def deadline_s(self, phase: str) -> float:
+        """For the phase that is to be reached next."""
+        return self.deadlines_s.get(phase, math.inf)
+
+
+def diagnostic_limits(environment: Mapping[str, str], processes: int) -> Limits:
+    """For a program of diag/: every phase takes moments, but for NCCL's start."""
+    return _limits(environment, processes, 120.0, 120.0, 5, 10, is_lockstep=True)
+
+
+def program_limits(environment: Mapping[str, str], processes: int) -> Limits:
+    """For a user's program, whose own phases may take any time."""
+    return _limits(environment, processes, 300.0, math.inf, 30, 300, is_lockstep=False)
+
+
+def _limits(
+    environment: Mapping[str, str],
+    processes: int,
+    connect_s: float,
+    phase_s: float,
+    heartbeat_s: int,
+    shutdown_s: int,
+    *,
+    is_lockstep: bool,
+) -> Limits:
+    every = _seconds(environment, DEADLINE_VARIABLE)
+    deadlines_s = {}
+    for phase in PHASES:
+        own = _seconds(environment, f"JAX_SIF_DEADLINE_{phase.upper()}_S")
+        default = connect_s if phase == "connected" else phase_s
+        deadlines_s[phase] = own or every or default
+    heartbeat = _seconds(environment, HEARTBEAT_VARIABLE)
+    return Limits(
+        deadlines_s,
+        int(heartbeat or heartbeat_s + processes // _RANKS_PER_SECOND),
+        shutdown_s,
+        is_lockstep,
+        is_watched=environment.get(SWITCH_VARIABLE, "on") != "off",
+    )
+
+
+def _seconds(environment: Mapping[str, str], name: str) -> float | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds) or seconds < 1.0:
+        raise UsageError(
+            f"{name} is {text!r}, expected a number of seconds, at least 1; unset it"
+            " for the default"
+        )
+    return seconds

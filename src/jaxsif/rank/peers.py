@@ -1,0 +1,190 @@
+"""Whether the ranks that met are the right ones and alike, and where each is; through JAX's key-value store, in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxsif import image
+from jaxsif.contract.identity import Identity
+from jaxsif.contract.trouble import Trouble
+
+# Each rank writes one card and reads one word; only rank 0 reads all cards. So the
+# traffic grows with the ranks and no faster.
+_CARDS = "jaxsif/card/"
+_WORD = "jaxsif/word"
+_PLACES = "jaxsif/place/"
+
+# From the moment at which JAX has connected all ranks.
+_LATEST_CARD_S = 10.0
+_MOST_NAMED = 8
+
+Card = dict[str, Any]
+
+
+def card(identity: Identity) -> Card:
+    """What a rank says of itself to the others of its group."""
+    import jax
+    import jaxlib
+
+    return {
+        "step": identity.step,
+        "rank": identity.rank,
+        "node": identity.node,
+        "program": program_fingerprint(),
+        "image": image.fingerprint(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.version.__version__,
+    }
+
+
+def program_fingerprint() -> str | None:
+    """A short name of the program's text, as `train.py 1a2b3c4d`; None if it has none."""
+    path = getattr(sys.modules["__main__"], "__file__", None)
+    if path is None:
+        return None
+    try:
+        return f"{Path(path).name} {zlib.crc32(Path(path).read_bytes()):08x}"
+    except OSError:
+        return None
+
+
+def meet(client: Any, identity: Identity) -> list[Trouble]:
+    """Exchanges the cards. Returns what is wrong, for rank 0 to tell, or for the rank
+    that is in a foreign group.
+
+    Args:
+      client: JAX's client of the coordinator (`jax._src.distributed.global_state`, the
+        only way to its key-value store; there is no public one).
+    """
+    mine = card(identity)
+    client.key_value_set(f"{_CARDS}{identity.rank}", json.dumps(mine), True)
+    if identity.rank:
+        limit_ms = int(_LATEST_CARD_S * 2000)
+        return _word_of_rank_0(client, identity, limit_ms)
+    cards = _all_cards(client, identity.processes)
+    troubles = list(compare_cards(cards, mine, identity.processes))
+    word = {"step": identity.step, "node": identity.node, "is_well": not troubles}
+    client.key_value_set(_WORD, json.dumps(word), True)
+    return troubles
+
+
+def _word_of_rank_0(client: Any, identity: Identity, limit_ms: int) -> list[Trouble]:
+    word = json.loads(client.blocking_key_value_get(_WORD, limit_ms))
+    if word["step"] != identity.step:
+        return [
+            Trouble(
+                "foreign-group",
+                f"the coordinator is that of step {word['step']} on {word['node']}, this"
+                f" is step {identity.step}",
+                "two steps share a coordinator's address: let the image set"
+                " JAX_COORDINATOR_PORT, and leave JAX_SIF_TLS on",
+            )
+        ]
+    if not word["is_well"]:
+        # Rank 0 says why and ends the step; this rank has nothing to add.
+        time.sleep(_LATEST_CARD_S)
+    return []
+
+
+def _all_cards(client: Any, processes: int) -> dict[int, Card]:
+    deadline_s, pause_s = time.monotonic() + _LATEST_CARD_S, 0.005
+    while True:
+        pairs = client.key_value_dir_get(_CARDS)
+        if len(pairs) >= processes or time.monotonic() > deadline_s:
+            return {
+                int(key.rpartition("/")[2]): json.loads(text) for key, text in pairs
+            }
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.5)
+
+
+def compare_cards(
+    cards: Mapping[int, Card], mine: Card, processes: int
+) -> Iterator[Trouble]:
+    """What is wrong with a group, seen by rank 0. Pure."""
+    foreign = [c for c in cards.values() if c["step"] != mine["step"]]
+    if foreign:
+        steps = ", ".join(sorted({str(c["step"]) for c in foreign}))
+        yield Trouble(
+            "foreign-peer",
+            f"{_named(foreign)} of the group belong to step {steps}, not to this step"
+            f" {mine['step']}",
+            "two steps share a coordinator's address: let the image set"
+            " JAX_COORDINATOR_PORT, and leave JAX_SIF_TLS on",
+            ranks=tuple(c["rank"] for c in foreign),
+        )
+        return
+    silent = [rank for rank in range(processes) if rank not in cards]
+    if silent:
+        yield Trouble(
+            "foreign-peer",
+            f"{_some(silent)} of the group did not say who they are",
+            "start every rank of the step with the same program and image",
+            ranks=tuple(silent),
+        )
+        return
+    for name, noun, remedy in (
+        ("program", "program", "start one program in all ranks of a step"),
+        ("image", "image", "give every node the same image file"),
+        ("jax", "JAX", "give every node the same image; unset PYTHONPATH"),
+        ("jaxlib", "jaxlib", "give every node the same image; unset PYTHONPATH"),
+    ):
+        yield from _odd_ones(cards, name, noun, remedy)
+
+
+def _odd_ones(
+    cards: Mapping[int, Card], name: str, noun: str, remedy: str
+) -> Iterator[Trouble]:
+    counts = Counter(c[name] for c in cards.values())
+    usual, _ = counts.most_common(1)[0]
+    by_value: dict[Any, list[Card]] = defaultdict(list)
+    for c in cards.values():
+        if c[name] != usual:
+            by_value[c[name]].append(c)
+    for value, odd in by_value.items():
+        yield Trouble(
+            f"{name}-differs",
+            f"another {noun} on {_named(odd)}: {value}; the others have {usual}",
+            remedy,
+            # A user's program may well have a part of its own for one rank.
+            is_fatal=name != "program",
+            ranks=tuple(c["rank"] for c in odd),
+        )
+
+
+def _named(cards: list[Card]) -> str:
+    names = [f"rank {c['rank']} on {c['node']}" for c in cards[:_MOST_NAMED]]
+    more = len(cards) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
+
+
+def _some(ranks: list[int]) -> str:
+    more = len(ranks) - _MOST_NAMED
+    named = ", ".join(f"rank {rank}" for rank in ranks[:_MOST_NAMED])
+    return named + (f" and {more} more" if more > 0 else "")
+
+
+def post_place(client: Any, rank: int, place: str) -> None:
+    """Says to the others where this rank waits."""
+    client.key_value_set(f"{_PLACES}{rank}", place, True)
+
+
+def compare_places(client: Any, own: str) -> list[dict[str, Any]] | None:
+    """The places where ranks wait, each with some of them, when there are several."""
+    ranks_by_place: dict[str, list[int]] = defaultdict(list)
+    for key, place in client.key_value_dir_get(_PLACES):
+        ranks_by_place[place].append(int(key.rpartition("/")[2]))
+    if len({own, *ranks_by_place}) < 2:
+        return None
+    return [
+        {"place": place, "count": len(ranks), "ranks": sorted(ranks)[:_MOST_NAMED]}
+        for place, ranks in ranks_by_place.items()
+    ]

@@ -1,0 +1,254 @@
+"""One rank's run from its start to its end: what is checked before, who watches it, how it ends; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, NoReturn
+
+from jaxsif.contract.identity import Identity, identify
+from jaxsif.contract.topology import TOPOLOGY_VARIABLE
+from jaxsif.contract.trouble import Trouble
+from jaxsif.rank import distributed, peers, preflight
+from jaxsif.rank.limits import Limits, diagnostic_limits, program_limits
+from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.watchdog import Watchdog
+
+# srun ends the step for the first that goes, and the others find the same by then.
+_LINGER_S = 0.5
+
+PREFLIGHT_VARIABLE = "JAX_SIF_PREFLIGHT"
+
+
+class Session:
+    """What belongs to one rank. There is one in a process, and it is never put back."""
+
+    def __init__(self, identity: Identity, limits: Limits, narrator: Narrator) -> None:
+        self.identity = identity
+        self.limits = limits
+        self.narrator = narrator
+        self.who = f"rank {identity.rank} on {identity.node}"
+        self.is_connected = False
+        self._watchdog = Watchdog(self._say_from_thread, self.who, limits)
+
+    def begin(self) -> None:
+        """Says that this rank has started, and starts its watchdog."""
+        self.narrator.on_reached = self._watchdog.reached
+        self.narrator.on_entered = self._watchdog.entered
+        self._watchdog.start()
+        self.narrator.started()
+
+    def connect(self, settings: dict[str, Any]) -> None:
+        """Checks the way, joins the group, and makes sure that it is the right one."""
+        is_checked = os.environ.get(PREFLIGHT_VARIABLE, "on") != "off"
+        where = distributed.coordinator(os.environ, settings)
+        # Looked for all the same where nobody wants to hear: that waits for rank 0.
+        self._stop_for(t for t in self._start_troubles(where) if is_checked)
+        if where is None and not settings:
+            self._be_alone()
+            return
+        client = distributed.join(self.limits, settings)
+        self.is_connected = True
+        if _nobody_handles_sigterm():
+            self._watchdog.leave_at_sigterm()
+        if client is None:
+            # Somebody else's initialize() stands in JAX's place; the counts will tell.
+            self.narrator.connected()
+            return
+        identity = self.identity
+        self._stop_for(peers.meet(client, identity))
+        self._watchdog.post = lambda place: peers.post_place(
+            client, identity.rank, place
+        )
+        if identity.rank == 0:
+            self._watchdog.compare = lambda own: peers.compare_places(client, own)
+        self.narrator.connected(has_proof=True)
+
+    def _be_alone(self) -> None:
+        """There is no launcher: nobody to join, and JAX would raise ValueError."""
+        self.is_connected = True
+        print(f"jax-sif: {self.who}: no launcher, a single process", file=sys.stderr)
+        self.narrator.connected()
+
+    def _start_troubles(self, where: tuple[str, int] | None) -> Iterator[Trouble]:
+        from jaxsif.node import look_around, start_troubles
+
+        yield from start_troubles(look_around(os.environ), where[0] if where else None)
+        if where is None or self.identity.processes == 1:
+            return
+        if self.identity.rank == 0:
+            yield from preflight.own_port_taken(where)
+        else:
+            limit_s = self.limits.deadline_s("connected")
+            yield from preflight.reach_coordinator(where, limit_s, self.identity.node)
+
+    def _stop_for(self, found: Iterator[Trouble] | Sequence[Trouble]) -> None:
+        """Ends the rank where it cannot go on; says the rest and goes on."""
+        troubles: list[Trouble] = []
+        for trouble in found:
+            troubles.append(trouble)
+            # What comes later takes longer, and may only follow from this.
+            if trouble.is_fatal:
+                break
+        if not troubles:
+            return
+        is_over = self.limits.is_lockstep or troubles[-1].is_fatal
+        for trouble in troubles:
+            sign = "" if is_over else "warning: "
+            text = f"jax-sif: {self.who}: {sign}{trouble.text}; {trouble.remedy}"
+            print(text, file=sys.stderr, flush=True)
+        if is_over:
+            self.narrator.failed_to_start(troubles)
+            time.sleep(_LINGER_S)
+            end_at_once(1)
+        self.narrator.troubled(troubles)
+
+    def _say_from_thread(self, phase: str, **facts: Any) -> None:
+        self.narrator.write(phase, is_flushed=False, **facts)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Tells an exception and ends at once: JAX would wait 300 s for the others."""
+        self.narrator.failed(error)
+        traceback.print_exception(error)
+        end_at_once(1)
+
+
+def _nobody_handles_sigterm() -> bool:
+    """Whether the program has neither a handler nor asked JAX for its preemption sync."""
+    has_asked = os.environ.get("JAX_ENABLE_PREEMPTION_SERVICE", "").lower()
+    handler = signal.getsignal(signal.SIGTERM)
+    return has_asked not in ("1", "true") and handler in (None, signal.SIG_DFL)
+
+
+_session: Session | None = None
+
+
+def _begin(*, is_diagnostic: bool) -> Session:
+    global _session
+    if _session is None:
+        identity = identify(os.environ, socket.gethostname())
+        limits = diagnostic_limits if is_diagnostic else program_limits
+        # Somebody reads the records of a diagnostic, and of a job that has a judge.
+        is_heard = is_diagnostic or bool(os.environ.get(TOPOLOGY_VARIABLE))
+        narrator = Narrator(identity, is_heard=is_heard)
+        _session = Session(identity, limits(os.environ, identity.processes), narrator)
+        _session.begin()
+    return _session
+
+
+@contextlib.contextmanager
+def narrate() -> Iterator[Narrator]:
+    """Narrates the program inside the `with` block, from its start to its end.
+
+    An exception is printed and recorded, and ends the process at once: JAX would make
+    it wait 300 s for the others at its shutdown barrier. Wrong numbers end it with
+    status 1, after all ranks have told theirs.
+    """
+    session = _begin(is_diagnostic=True)
+    try:
+        yield session.narrator
+        session.narrator.say("done")
+    except BaseException as error:
+        session.fail(error)
+    if session.narrator.saw_wrong_numbers:
+        _meet_the_others()
+        end_at_once(1)
+
+
+def initialize_distributed(**settings: Any) -> None:
+    """Joins this process to its group, as `jax.distributed.initialize()` does, safely.
+
+    Checks the node and the way to the coordinator first, makes sure that the peers are
+    those of this job step, and from then on ends the process soon, with the cause, where
+    JAX would wait for minutes or for ever: at an exception, a dead or silent peer, a
+    SIGTERM. To be called before anything else of JAX's.
+
+    Args:
+      **settings: arguments of `jax.distributed.initialize()`, which win over the kit's.
+
+    Raises RuntimeError when JAX has been used before, or the group exists already. Ends
+    the process with status 1 when the group cannot be formed.
+    """
+    is_bare = _session is None
+    session = _begin(is_diagnostic=False)
+    if session.is_connected:
+        raise RuntimeError("initialize_distributed() should only be called once")
+    if is_bare:
+        sys.excepthook = _ExceptionHook(session)
+        sys.exit = _ExitNoted.leave
+    session.connect(settings)
+    if is_bare:
+        # Now that JAX is loaded: what is registered last runs first.
+        atexit.register(_at_exit, session)
+
+
+class _ExceptionHook:
+    """Prints as the hook before it does, and then ends the process."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._print = sys.excepthook
+
+    def __call__(
+        self,
+        kind: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session.narrator.failed(error)
+        self._print(kind, error, trace)
+        end_at_once(1)
+
+
+class _ExitNoted(SystemExit):
+    """sys.exit() that nobody catches: the only sign of it that Python gives.
+
+    Its object is freed while no frame runs any more, before atexit.
+    """
+
+    status: int | None = None
+
+    def __del__(self) -> None:
+        if sys._getframe().f_back is None and self.code not in (None, 0):
+            _ExitNoted.status = self.code if isinstance(self.code, int) else 1
+
+    @staticmethod
+    def leave(status: Any = None) -> NoReturn:
+        """Stands in the place of `sys.exit`."""
+        raise _ExitNoted(status)
+
+
+def _at_exit(session: Session) -> None:
+    """Runs before JAX's own, which waits for the others."""
+    status = _ExitNoted.status
+    if status:
+        session.narrator.failed(SystemExit(status))
+        end_at_once(status)
+    # Not before: which devices there are is the program's to choose.
+    if distributed.has_devices():
+        session.narrator.devices()
+    session.narrator.say("done")
+
+
+def _meet_the_others() -> None:
+    """Waits for all ranks, so that `srun` ends nobody who has still to speak."""
+    import jax
+
+    jax.distributed.shutdown()
+
+
+def end_at_once(status: int) -> NoReturn:
+    """Ends the process without waiting for anybody."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,224 @@
+"""Ends a rank that makes no progress, and says where it was; a thread beside the program, in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import math
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from jaxsif.rank.limits import COMPARING_S, WAITING_S, Limits
+
+# What a rank says when it is ended may be lost where its output is blocked.
+_LAST_WORDS_S = 2.0
+# All ranks of a step find the same deadline expired within this time.
+_LINGER_S = 0.5
+
+Say = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a rank is, as far as it has said: the same for all while all is well."""
+
+    reached: str
+    entered: str | None = None
+
+    def __str__(self) -> str:
+        return f"in {self.entered}" if self.entered else f"after {self.reached}"
+
+
+class Watchdog:
+    """Sleeps until a phase takes too long or a SIGTERM comes.
+
+    The program only tells it where it is. Everything else happens in its own thread, so
+    it works while the program waits in a collective for ever.
+    """
+
+    def __init__(self, say: Say, who: str, limits: Limits) -> None:
+        """
+        Args:
+          say: writes a record.
+          who: this rank, for people, as `rank 5 on node2`.
+        """
+        self._say = say
+        self._who = who
+        self._limits = limits
+        self._where = Whereabouts("start")
+        self._since_s = time.monotonic()
+        self._next_phase = "connected"
+        self._has_told = self._has_compared = False
+        self._wake, self._bell = os.pipe()
+        os.set_blocking(self._bell, False)
+        # Set when there is a group: how to post and read where the ranks are.
+        self.post: Callable[[str], None] | None = None
+        self.compare: Callable[[str], list[dict[str, Any]] | None] | None = None
+
+    def start(self) -> None:
+        """Starts the thread; without it, by JAX_SIF_WATCHDOG=off, nothing happens."""
+        if self._limits.is_watched:
+            threading.Thread(target=self._watch, name="jax-sif", daemon=True).start()
+
+    def reached(self, phase: str, next_phase: str) -> None:
+        """The program has told a phase; the clock of the next one starts."""
+        self._next_phase = next_phase
+        self._move(Whereabouts(phase))
+
+    def entered(self, collective: str) -> None:
+        """The program is about to wait for all others."""
+        self._move(Whereabouts(self._where.reached, collective))
+
+    def leave_at_sigterm(self) -> None:
+        """Makes SIGTERM end the process, also while it waits in a collective.
+
+        JAX catches SIGTERM from `jax.distributed.initialize()` on and goes on. Python
+        lets only the main thread do this; from another nothing changes.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        if self._limits.is_watched and is_main:
+            signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
+            signal.signal(signal.SIGTERM, leave_to_the_thread)
+
+    def _move(self, where: Whereabouts) -> None:
+        self._where, self._since_s = where, time.monotonic()
+        self._has_told = self._has_compared = False
+        self._ring()
+
+    def _ring(self) -> None:
+        # A full pipe: it is about to wake anyway.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._bell, b"\0")
+
+    def _watch(self) -> None:
+        while True:
+            if select.select([self._wake], [], [], self._pause_s())[0]:
+                heard = os.read(self._wake, 4096)
+                # The program may have chosen a handler of its own since.
+                is_ours = signal.getsignal(signal.SIGTERM) is leave_to_the_thread
+                if is_ours and signal.SIGTERM in heard:
+                    self._end_by_sigterm()
+                continue
+            self._look()
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self._since_s
+
+    def _pause_s(self) -> float | None:
+        """Until there is something to do; None: until somebody rings."""
+        events = [self._limits.deadline_s(self._next_phase)]
+        if self._limits.is_lockstep and not self._has_told:
+            events.append(WAITING_S)
+        if self._limits.is_lockstep and self.compare and not self._has_compared:
+            events.append(COMPARING_S)
+        first = min(events)
+        return None if math.isinf(first) else max(first - self._age_s(), 0.01)
+
+    def _look(self) -> None:
+        age_s = self._age_s()
+        if age_s >= self._limits.deadline_s(self._next_phase):
+            self._end_by_deadline(age_s)
+        if not self._limits.is_lockstep:
+            return
+        if age_s >= WAITING_S and not self._has_told:
+            self._has_told = True
+            self._tell_waiting(age_s)
+        if age_s >= COMPARING_S and self.compare and not self._has_compared:
+            self._has_compared = True
+            apart = self.compare(str(self._where))
+            if apart:
+                self._end_by_comparison(age_s, apart)
+
+    def _tell_waiting(self, age_s: float) -> None:
+        where = str(self._where)
+        self._say("waiting", where=where, for_s=round(age_s, 1), line=_line())
+        if self.post:
+            # The group's coordinator may be gone, and this thread must not wait for it.
+            threading.Thread(target=self.post, args=(where,), daemon=True).start()
+
+    def _end_by_deadline(self, age_s: float) -> None:
+        text = (
+            f"{self._who}: no {self._next_phase!r} after {age_s:.0f} s"
+            f" ({self._where}, {_line()})"
+        )
+        self._end(
+            text,
+            1,
+            "stuck",
+            missing=self._next_phase,
+            for_s=round(age_s, 1),
+            where=str(self._where),
+            line=_line(),
+        )
+
+    def _end_by_comparison(self, age_s: float, apart: list[dict[str, Any]]) -> None:
+        text = f"{self._who}: the ranks are at different places since {age_s:.0f} s"
+        self._end(text, 1, "stuck", for_s=round(age_s, 1), apart=apart)
+
+    def _end_by_sigterm(self) -> None:
+        age_s = self._age_s()
+        text = f"{self._who}: ended by SIGTERM ({self._where}, {_line()})"
+        self._end(
+            text,
+            128 + signal.SIGTERM,
+            "terminated",
+            has_stacks=age_s > WAITING_S,
+            for_s=round(age_s, 1),
+            where=str(self._where),
+            line=_line(),
+        )
+
+    def _end(
+        self, text: str, status: int, phase: str, has_stacks: bool = True, **facts: Any
+    ) -> None:
+        """Says why, and ends the process; Slurm then ends the step."""
+
+        def speak() -> None:
+            self._say(phase, **facts)
+            print(f"jax-sif: {text}", file=sys.__stderr__, flush=True)
+            if has_stacks:
+                faulthandler.dump_traceback(file=2, all_threads=True)
+
+        words = threading.Thread(target=speak, daemon=True)
+        words.start()
+        words.join(_LAST_WORDS_S)
+        if phase == "stuck":
+            time.sleep(_LINGER_S)
+        os._exit(status)
+
+
+def leave_to_the_thread(number: int, frame: FrameType | None) -> None:
+    """Python tells the thread through the pipe; here is nothing left to do."""
+
+
+def _line() -> str:
+    """Where the program is, as `train.py:42 in step`: its own line, not a library's."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    innermost = frame
+    while frame is not None and _is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    frame = frame or innermost
+    if frame is None:
+        return "no Python line"
+    name = os.path.basename(frame.f_code.co_filename)
+    return f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _is_library(path: str) -> bool:
+    return "/site-packages/" in path or path.startswith(_LIBRARIES)
+
+
+_LIBRARIES = (
+    os.path.dirname(os.__file__),
+    os.path.dirname(os.path.dirname(__file__)),
+    "<frozen",
+)

@@ -1,0 +1,189 @@
+"""The way to the coordinator: each cause of a failure has a name of its own; on loopback addresses."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from jaxsif import authority
+from jaxsif.rank import preflight
+
+SECRET = b"s" * authority.SECRET_BYTES
+
+
+@contextlib.contextmanager
+def listener(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, int]]:
+    """Somebody who listens, and does `answer` to the first who connects."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), server.accept()[0] as connection:
+                connection.settimeout(5)
+                answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()
+        thread.join(10)
+
+
+def kinds(where, limit_s=0.3, node="node1", **environment) -> list[tuple[str, str]]:
+    troubles = preflight.reach_coordinator(where, limit_s, node, environment)
+    return [(t.kind, t.text) for t in troubles]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch):
+    monkeypatch.setattr(preflight, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(preflight, "_UNANSWERED_S", 0.3)
+    # Here the coordinator is on this machine; see the test of its own below.
+    monkeypatch.setattr(preflight, "is_own_address", lambda address: False)
+
+
+def settings_frame(connection: socket.socket) -> None:
+    connection.recv(64)
+    connection.sendall(bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+
+
+def test_a_grpc_server_is_taken_for_the_coordinator():
+    with listener(settings_frame) as where:
+        assert [] == kinds(where)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), "it answers b'SSH-2.0-Open"),
+        (lambda c: c.recv(64), "it wants TLS, and this rank has no certificate"),
+        (lambda c: c.sendall(b"\x15\x03\x03\0\2\2F"), "it wants TLS"),
+        (lambda c: (c.recv(64), threading.Event().wait(1)), "timed out"),
+    ],
+)
+def test_somebody_else_who_listens_is_found_out(answer, text):
+    with listener(answer) as where:
+        ((kind, got),) = kinds(where)
+
+    assert "coordinator-foreign" == kind
+    assert text in got
+
+
+def tls(path, step: str) -> Callable[[socket.socket], object]:
+    """A coordinator of a step, with certificates."""
+    file = path / f"{step}.pem"
+    file.write_bytes(authority.credentials(SECRET, step, "node1"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(file)
+    context.load_cert_chain(file)
+
+    def answer(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            context.wrap_socket(connection, server_side=True).recv(1)
+
+    return answer
+
+
+def credentials(path, step: str) -> dict[str, str]:
+    file = path / "mine.pem"
+    file.write_bytes(authority.credentials(SECRET, step, "node1"))
+    return {
+        "JAX_MTLS_CERT_FILE": str(file),
+        "JAX_MTLS_PEER_URI_PREFIX": authority.group_uri(step),
+    }
+
+
+def test_the_coordinator_of_this_step_proves_itself(tmp_path):
+    mine = credentials(tmp_path, "box.7.0.0")
+
+    with listener(tls(tmp_path, "box.7.0.0")) as where:
+        assert [] == kinds(where, **mine)
+
+
+def test_the_coordinator_of_another_step_does_not(tmp_path):
+    mine = credentials(tmp_path, "box.7.0.0")
+
+    with listener(tls(tmp_path, "box.7.1.0")) as where:
+        ((kind, text),) = kinds(where, **mine)
+
+    assert "coordinator-foreign" == kind
+    assert "TLS fails, certificate signature failure" in text
+
+
+def test_a_port_where_nobody_listens_is_waited_for_and_then_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = server.getsockname()
+
+    ((kind, text),) = kinds(where)
+
+    assert "coordinator-absent" == kind
+    assert "Connection refused" in text
+
+
+def test_a_coordinator_that_is_late_is_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+    threading.Timer(0.3, lambda: serve_once(host, port)).start()
+
+    assert [] == kinds((host, port), limit_s=10)
+
+
+def serve_once(host: str, port: int) -> None:
+    with socket.create_server((host, port)) as server:
+        connection, _ = server.accept()
+        with connection:
+            settings_frame(connection)
+
+
+def test_a_name_that_nobody_knows_is_named():
+    ((kind, text),) = kinds(("no-such-node.invalid", 12345))
+
+    assert "coordinator-unknown" == kind
+    assert "'no-such-node.invalid'" in text
+    assert "on node1" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TimeoutError(), "coordinator-filtered"),
+        (OSError(113, "No route to host"), "coordinator-unreachable"),
+        (OSError(101, "Network is unreachable"), "coordinator-unreachable"),
+    ],
+)
+def test_packets_that_vanish_and_ways_that_do_not_exist_are_told_apart(
+    monkeypatch, error, expected
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+
+    ((kind, _),) = kinds(("127.0.0.1", 9))
+
+    assert expected == kind
+
+
+def test_a_node_that_takes_the_coordinator_for_itself_is_named(monkeypatch):
+    monkeypatch.undo()
+
+    ((kind, text),) = kinds(("localhost", 9), node="node2")
+
+    assert "coordinator-misdirected" == kind
+    assert "node2 takes localhost, the coordinator's node, for itself" in text
+
+
+def test_a_port_in_use_is_found_before_jax_shares_it():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        ((trouble),) = preflight.own_port_taken(("node1", port))
+    assert "port-taken" == trouble.kind
+    assert str(port) in trouble.text
+
+    assert [] == list(preflight.own_port_taken(("node1", port)))

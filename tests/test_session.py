@@ -1,0 +1,116 @@
+"""A rank's run, in a process of its own: how a program's end is told; a stand-in for JAX takes JAX's place."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src"
+TESTS = Path(__file__).parent
+
+# What the session asks of JAX: whose process it is, and a shutdown that never ends.
+JAX = """
+import atexit, time
+__version__ = "1.0"
+process_index = lambda: 0
+process_count = lambda: 1
+atexit.register(time.sleep, 60)
+"""
+# The private room that knows whether a device was used.
+BRIDGE = "backends_are_initialized = lambda: False\n"
+JAXLIB = "class version:\n    __version__ = '1.0'\n"
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "jax" / "_src").mkdir(parents=True)
+    for name, text in (
+        ("jax/__init__", JAX),
+        ("jax/_src/__init__", ""),
+        ("jax/_src/xla_bridge", BRIDGE),
+        ("jaxlib", JAXLIB),
+    ):
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "program.py"
+        file.write_text(
+            f"from jaxsif import initialize_distributed\ninitialize_distributed()\n{program}"
+        )
+        return subprocess.run(
+            [sys.executable, file],
+            env={
+                "PYTHONPATH": f"{SRC}:{tmp_path}",
+                "HOME": str(tmp_path),
+                "JAX_SIF_TOPOLOGY": "G1N1p1",
+                "JAX_PLATFORMS": "cpu",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "told"),
+    [
+        ("1 // 0", 1, "ZeroDivisionError"),
+        ("import sys; sys.exit(3)", 3, "SystemExit: 3"),
+        ("import sys; sys.exit('no data')", 1, "SystemExit: 1"),
+        ("def main(): return 4\nimport sys; sys.exit(main())", 4, "SystemExit: 4"),
+    ],
+)
+def test_a_failing_program_ends_at_once_and_says_why(run, program, status, told):
+    done = run(program)
+
+    assert status == done.returncode, done.stderr
+    assert '"phase":"failed"' in done.stdout
+    assert told in done.stdout
+
+
+def test_the_traceback_is_printed(run):
+    assert "ZeroDivisionError: integer" in run("1 // 0").stderr
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys\ntry:\n    sys.exit(3)\nexcept SystemExit:\n    pass\n",
+        "import sys\ndef f():\n    try:\n        sys.exit(3)\n    except SystemExit as e:\n        return e\nf()\n",
+        "import sys; sys.exit(0)",
+        "",
+    ],
+)
+def test_a_program_that_ends_well_is_left_to_jax(run, program):
+    leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
+
+    done = run(leaves + program)
+
+    assert 0 == done.returncode, done.stderr
+    assert '"phase":"done"' in done.stdout
+    assert '"phase":"failed"' not in done.stdout
+
+
+def test_records_are_written_only_where_a_job_has_a_judge(run):
+    leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
+
+    assert "@jaxsif1" not in run(leaves, JAX_SIF_TOPOLOGY="").stdout
+
+
+def test_a_process_without_a_launcher_says_so(run):
+    leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
+
+    assert "no launcher, a single process" in run(leaves).stderr
+
+
+def test_a_second_call_is_refused(run):
+    done = run("initialize_distributed()")
+
+    assert "initialize_distributed() should only be called once" in done.stderr

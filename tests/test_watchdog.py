@@ -1,0 +1,200 @@
+"""The watchdog, in a process of its own as in a rank: what it ends, what it says, and what it leaves alone."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src"
+
+# Times so short that a test takes moments; `said` takes the place of records.
+PREAMBLE = """
+import os, signal, sys, threading, time
+from jaxsif.rank import watchdog
+from jaxsif.rank.limits import Limits
+watchdog.WAITING_S, watchdog.COMPARING_S, watchdog._LINGER_S = 0.1, 0.2, 0.0
+
+def said(phase, **facts):
+    os.write(1, f"{phase} {facts}\\n".encode())
+
+def start(deadline_s=float("inf"), is_lockstep=False, **more):
+    phases = dict.fromkeys(("connected", "devices", "end"), deadline_s)
+    dog = watchdog.Watchdog(
+        said, "rank 5 on node2", Limits(phases, 6, 10, is_lockstep, **more)
+    )
+    dog.start()
+    return dog
+
+def stuck_in_a_collective():
+    # Waits in C for a lock that nobody opens, as in a collective.
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+"""
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PREAMBLE + program],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+def test_a_phase_that_takes_too_long_ends_the_process_with_stacks():
+    done = run("start(deadline_s=0.3); stuck_in_a_collective()")
+
+    assert 1 == done.returncode
+    assert (
+        "stuck {'missing': 'connected', 'for_s': 0.3, 'where': 'after start'"
+        in done.stdout
+    )
+    assert "jax-sif: rank 5 on node2: no 'connected' after 0 s" in done.stderr
+    assert "in stuck_in_a_collective" in done.stderr
+    assert 2 <= done.stderr.count("(most recent call first)")
+
+
+def test_a_phase_that_is_reached_starts_the_clock_anew():
+    done = run(
+        """
+dog = start(deadline_s=0.4)
+for phase, following in (("connected", "devices"), ("devices", "end")):
+    time.sleep(0.25)
+    dog.reached(phase, following)
+print("fine", flush=True)
+os._exit(0)
+"""
+    )
+
+    assert (0, "fine\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_without_a_deadline_nothing_happens():
+    done = run("start(); time.sleep(0.5); print('fine')")
+
+    assert (0, "fine\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_sigterm_ends_a_process_that_waits_in_a_collective():
+    done = run(
+        """
+dog = start()
+dog.leave_at_sigterm()
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+stuck_in_a_collective()
+"""
+    )
+
+    assert 143 == done.returncode
+    assert "ended by SIGTERM (after start, <string>:" in done.stderr
+    assert "terminated {" in done.stdout
+
+
+def test_a_handler_of_the_programs_own_gets_the_sigterm():
+    done = run(
+        """
+start().leave_at_sigterm()
+signal.signal(signal.SIGTERM, lambda *_: print("checkpoint", flush=True))
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.3)
+"""
+    )
+
+    assert (0, "checkpoint\n") == (done.returncode, done.stdout)
+
+
+def test_other_signals_are_none_of_its_business():
+    done = run(
+        """
+start().leave_at_sigterm()
+signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
+os.kill(os.getpid(), signal.SIGUSR1)
+time.sleep(0.2)
+"""
+    )
+
+    assert (0, "usr1\n") == (done.returncode, done.stdout)
+
+
+def test_a_rank_that_waits_says_where_and_posts_it():
+    done = run(
+        """
+dog = start(is_lockstep=True)
+dog.post = lambda place: said("posted", place=place)
+dog.reached("devices", "end")
+dog.entered("allreduce")
+time.sleep(0.4)
+os._exit(0)
+"""
+    )
+
+    assert "waiting {'where': 'in allreduce', 'for_s': 0.1" in done.stdout
+    assert "posted {'place': 'in allreduce'}" in done.stdout
+
+
+@pytest.mark.parametrize(("apart", "status"), [("None", 0), ("[{'place': 'x'}]", 1)])
+def test_ranks_at_different_places_are_ended_and_others_are_not(apart, status):
+    done = run(
+        f"""
+dog = start(is_lockstep=True)
+dog.compare = lambda own: {apart}
+dog.reached("devices", "end")
+time.sleep(0.5)
+os._exit(0)
+"""
+    )
+
+    assert status == done.returncode, done.stderr
+    assert status == done.stdout.count("stuck {'for_s': 0.2, 'apart':")
+
+
+def test_last_words_that_nobody_takes_do_not_keep_the_process():
+    done = run(
+        """
+watchdog._LAST_WORDS_S = 0.2
+said = lambda *words, **facts: stuck_in_a_collective()
+start(deadline_s=0.2)
+stuck_in_a_collective()
+"""
+    )
+
+    assert 1 == done.returncode
+
+
+def test_it_can_be_switched_off():
+    done = run(
+        """
+dog = start(deadline_s=0.1, is_watched=False)
+dog.leave_at_sigterm()
+time.sleep(0.3)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    )
+
+    assert -15 == done.returncode
+    assert "" == done.stdout
+
+
+def test_it_sleeps_while_nothing_is_due():
+    done = run(
+        """
+dog = start()
+time.sleep(0.3)
+before = [t for t in os.listdir("/proc/self/task")]
+switches = 0
+for task in before:
+    if task != str(os.getpid()):
+        with open(f"/proc/self/task/{task}/status") as file:
+            switches += sum(int(l.split()[1]) for l in file if "ctxt_switches" in l)
+print(switches < 20, flush=True)
+os._exit(0)
+"""
+    )
+
+    assert "True\n" == done.stdout
