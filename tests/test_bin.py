@@ -39,6 +39,15 @@ def test_the_tool_runs_in_the_image(site):
     )
 
 
+def test_the_doctor_is_given_the_driver_where_there_is_one(site):
+    done = call("jax-sif", site, "doctor", "--quick")
+
+    nv = ["--nv"] if Path("/dev/nvidiactl").exists() else []
+    assert ["exec", *nv, site["JAX_IMAGE"], "jax-sif", "doctor", "--quick"] == (
+        done.stdout.split("\0")[:-1]
+    )
+
+
 def test_python_runs_through_the_entry_with_gpus(site):
     done = call("jax-python", site, "-c", "print('x')")
 

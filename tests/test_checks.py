@@ -12,7 +12,7 @@ from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import checks
 from jaxsif.judge.board import Board
 from jaxsif.judge.case import Case
-from jaxsif.judge.checks import numbers, processes
+from jaxsif.judge.checks import endings, numbers, processes
 from jaxsif.judge.verdict import Verdict, judge
 
 Job = dict[int, dict[str, dict]]
@@ -250,11 +250,20 @@ def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
     assert "ranks 0-3 on node1, 4-7 on node2" in verdict.findings[0].text
 
 
-# Provoked by tests of their own, above and below.
+# Provoked by tests of their own, above and below and in test_endings.py.
 SILENT_HERE = {
     numbers.identity_unproven,
-    processes.ranks_ended,
     processes.ranks_twice,
+    endings.starts_failed,
+    endings.cancelled,
+    endings.terminated,
+    endings.ranks_apart,
+    endings.causes_recognised,
+    endings.ranks_ended,
+    endings.symptoms_recognised,
+    endings.ranks_ended_for_others,
+    endings.ranks_stuck,
+    endings.errors_after,
 }
 
 

@@ -149,3 +149,57 @@ def test_an_interrupted_record_of_a_killed_rank_is_no_pass():
     text = output(healthy())
 
     assert verify(text[:-20]).returncode == 3
+
+
+NEWER = '@jaxsif2 00000000 {"phase":"started","rank":0}\n'
+
+
+def test_records_of_a_newer_kit_are_said_to_be_such():
+    done, without_topology = verify(NEWER), verify(NEWER, topology=None)
+
+    assert (3, 3) == (done.returncode, without_topology.returncode)
+    assert b"1 records are of a newer jax-sif than this one" in done.stdout
+    assert b"of a newer jax-sif" in without_topology.stderr
+
+
+def test_clocks_that_disagree_by_an_hour_blame_nobody():
+    job = healthy()
+    for rank in range(4, 8):
+        for record in job[rank].values():
+            record["time"] -= 3600
+
+    done = verify(output(job))
+
+    assert 0 == done.returncode
+    assert done.stdout.endswith(b", 3.0 s\n")
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)) * 400, b"\0" * 100_000])
+def test_a_file_that_is_no_log_proves_nothing(content):
+    done = verify(content)
+
+    assert 3 == done.returncode
+    assert b"nothing was measured" in done.stdout
+
+
+def test_the_verdict_of_a_cancelled_job_is_still_spoken():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxsif", "verify", "--topology", "G8N2p8"],
+        env={"PYTHONPATH": str(SRC)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin and process.stdout
+    process.stdin.write(b"first line\n")
+    process.stdin.flush()
+    assert b"first line\n" == process.stdout.readline()
+
+    process.terminate()
+    rest, _ = process.communicate(
+        b"slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03:04:05"
+        b" DUE TO TIME LIMIT ***\n",
+        timeout=30,
+    )
+
+    assert 3 == process.returncode
+    assert b"Slurm ended the step: time limit; no rank is to blame" in rest

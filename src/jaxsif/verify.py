@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import sys
 import tempfile
 import time
@@ -13,18 +14,29 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from jaxsif.contract.errors import COULD_NOT_TELL, PASS, KitError, UsageError
+from jaxsif import launcher
+from jaxsif.contract.errors import (
+    COULD_NOT_TELL,
+    PASS,
+    CouldNotTell,
+    KitError,
+    UsageError,
+)
 from jaxsif.contract.hostlist import expand
 from jaxsif.contract.identity import JOB_NODE_LIST
 from jaxsif.contract.record import PHASES
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.judge import report
 from jaxsif.judge.board import Board
+from jaxsif.judge.listener import Listener
 from jaxsif.judge.stream import Stream
 from jaxsif.judge.verdict import Verdict, judge
 
 _PIECE_BYTES = 1 << 16
 _SILENCE_S = 10.0
+# After a rank has failed srun ends the others within moments.
+_LAUNCHER_SILENT_S = 2.5
+_LAUNCHER_LASTS_S = 15.0
 
 _DEEDS = {
     "started": "started",
@@ -45,19 +57,32 @@ def verify(log: str, label: str | None, json_file: Path | None) -> int:
       json_file: where the verdicts are written for programs.
     """
     topology = _asked(label, os.environ)
-    board = Board()
+    board, listener = Board(), Listener()
     progress = Progress(board, topology)
     stream = Stream(board.add, board.hear)
+    _outlive_the_job()
     with _open(log) as source:
-        _follow(source, stream, progress)
-    topology = topology or _told(board)
-    verdicts = judge(board, topology, stream.damaged, _job_nodes(os.environ))
+        _follow(source, stream, listener, progress)
+    topology = topology or _told(board, listener)
+    for stories in board.steps.values():
+        for story in stories.values():
+            listener.place([story.rank], story.node)
+    nodes = _job_nodes(os.environ)
+    verdicts = judge(board, topology, stream.damaged, nodes, listener.diagnosis())
     for verdict in verdicts:
         sys.stdout.write(report.text(verdict))
     sys.stdout.flush()
     if json_file is not None:
         _write_json(json_file, verdicts)
     return _worst([verdict.status for verdict in verdicts])
+
+
+def _outlive_the_job() -> None:
+    """Slurm tells all of a job to end when it is cancelled; the verdict comes after.
+
+    Then srun ends, and with it our input, within KillWait.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class Progress:
@@ -70,6 +95,13 @@ class Progress:
         self._told: set[str] = set()
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._is_line_open = False
+        # A program other than the kit said that ranks are dead.
+        self.has_heard_an_end = False
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the step is known to fail."""
+        return self._board.is_broken or self.has_heard_an_end
 
     def update(self) -> None:
         """Called when records have come."""
@@ -113,11 +145,18 @@ class Progress:
         sys.stderr.flush()
 
 
-def _follow(source: BinaryIO, stream: Stream, progress: Progress) -> None:
+def _follow(
+    source: BinaryIO, stream: Stream, listener: Listener, progress: Progress
+) -> None:
     for piece in _pieces(source, progress):
-        _show(stream.feed(piece), progress)
+        shown = stream.feed(piece)
+        listener.feed(shown)
+        progress.has_heard_an_end |= listener.has_heard_an_end
+        _show(shown, progress)
         progress.update()
-    _show(stream.close(), progress)
+    rest = stream.close()
+    listener.feed(rest)
+    _show(rest, progress)
     progress.update()
     progress.clear()
 
@@ -130,16 +169,31 @@ def _show(text: bytes, progress: Progress) -> None:
 
 
 def _pieces(source: BinaryIO, progress: Progress) -> Iterator[bytes]:
-    """The input as it comes; a file is always ready, a pipe may be silent."""
+    """The input as it comes; a file is always ready, a pipe may be silent.
+
+    Ends the launcher where it does not end for itself after a rank has failed: srun
+    waits for a node that is gone as long as Slurm does, for minutes.
+    """
     descriptor = source.fileno()
+    broken_since_s = None
     while True:
-        if not select.select([descriptor], [], [], _SILENCE_S)[0]:
+        limit_s = _SILENCE_S if broken_since_s is None else _LAUNCHER_SILENT_S
+        is_ready = select.select([descriptor], [], [], limit_s)[0]
+        if is_ready:
+            piece = os.read(descriptor, _PIECE_BYTES)
+            if not piece:
+                return
+            yield piece
+        else:
             progress.waiting()
-            continue
-        piece = os.read(descriptor, _PIECE_BYTES)
-        if not piece:
-            return
-        yield piece
+        now_s = time.monotonic()
+        if broken_since_s is None:
+            broken_since_s = now_s if progress.is_broken else None
+        elif not is_ready or now_s - broken_since_s > _LAUNCHER_LASTS_S:
+            if launcher.end_launcher():
+                return
+            # Nobody to end: a file, or a program of somebody else's.
+            broken_since_s = None if is_ready else now_s
 
 
 def _open(log: str) -> BinaryIO:
@@ -165,8 +219,13 @@ def _job_nodes(environment: Mapping[str, str]) -> list[str]:
         return []
 
 
-def _told(board: Board) -> Topology:
+def _told(board: Board, listener: Listener) -> Topology:
     """The topology that the ranks carried, when nobody else named one."""
+    if not board.steps and listener.diagnosis().newer_records:
+        raise CouldNotTell(
+            "all records in the input are of a newer jax-sif than this one; judge it"
+            " with that of the job's image: singularity exec $JAX_IMAGE jax-sif verify"
+        )
     for stories in board.steps.values():
         for story in stories.values():
             label = story.fact("started", "topology")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxsif.contract.hostlist import expand
-from jaxsif.contract.record import PHASES, Record
+from jaxsif.contract.record import FAILED, PHASES, STUCK, Record
 
 
 @dataclass
@@ -19,6 +19,8 @@ class Story:
     rank: int
     node: str
     told: dict[str, Record] = field(default_factory=dict)
+    # When each phase was heard, counted in records: clocks of two nodes may disagree.
+    heard: dict[str, int] = field(default_factory=dict)
     # More than one: two programs spoke as this rank, and what the first told is gone.
     starts: int = 0
 
@@ -49,6 +51,12 @@ class Ending:
 
 
 _ENDING = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
+# `slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-02T03:04:05 ***`, and from
+# Slurm 26.05 on with the time, and `DUE to SIGNAL Terminated`, where the name stood.
+_CANCEL = re.compile(
+    r"\S+ error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+"
+    r"(?: DUE (?:TO|to) (.+?))? \*\*\*"
+)
 
 
 class Board:
@@ -57,8 +65,13 @@ class Board:
     def __init__(self) -> None:
         # By rank, the first to end first; later words on the same rank add nothing.
         self.ended: dict[int, Ending] = {}
+        # What Slurm says when somebody ended the step, unless a rank had ended before.
+        self.cancelled: str | None = None
         # How many ranks have told each phase, over all steps.
         self.count: Counter[str] = Counter()
+        # Whether anybody has said that a rank failed: the step cannot become well again.
+        self.is_broken = False
+        self._records = 0
         self._runs: dict[str, tuple[int, Stories]] = {}
 
     def add(self, record: Record) -> None:
@@ -72,10 +85,19 @@ class Board:
         stories[rank].starts += phase == "started"
         told = stories[rank].told
         self.count[phase] += phase not in told
+        self._records += 1
         told[phase] = record
+        self.is_broken |= phase in (FAILED, STUCK)
+        stories[rank].heard[phase] = self._records
 
     def hear(self, line: str) -> None:
-        """Notes a line that srun printed about ranks which ended badly."""
+        """Notes a line that Slurm printed about an end, of ranks or of the step."""
+        cancel = _CANCEL.match(line)
+        if cancel is not None and not self.ended and self.cancelled is None:
+            reason = (cancel[1] or "somebody's order").lower()
+            # Slurm says the same when it ends the step for a rank's sake.
+            if reason != "task failure":
+                self.cancelled = reason
         match = _ENDING.match(line)
         if match is None:
             return
@@ -84,6 +106,7 @@ class Board:
             ranks = tuple(map(int, expand(f"[{numbers}]")))
         except ValueError:
             return
+        self.is_broken = True
         ending = Ending(node, ranks, reason.strip())
         for rank in ranks:
             self.ended.setdefault(rank, ending)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jaxsif.contract.hostlist import expand
 from jaxsif.contract.topology import Topology
 from jaxsif.judge.board import Ending, Stories
+from jaxsif.judge.diagnosis import Recognised
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,26 @@ class Case:
     stories: Stories
     ended: Mapping[int, Ending]
     nodes: Sequence[str] = ()
+    cancelled: str | None = None
+    # What the lines between the records say, by the catalogue of causes.
+    recognised: Sequence[Recognised] = ()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether something went wrong, by what ranks and Slurm say of their ends."""
+        is_whole = len(self.stories) >= self.topology.processes
+        done = all(story.is_done for story in self.stories.values())
+        return bool(self.ended) or not (is_whole and done)
 
     @property
     def all_nodes(self) -> Sequence[str]:
         """A name for every node that was asked for, if only its place in the list."""
         count = self.topology.nodes
-        told = (story.fact("started", "nodes") for story in self.stories.values())
-        for nodes in (self.nodes, *map(_expand_or_nothing, told)):
+        if len(self.nodes) == count:
+            return self.nodes
+        # All ranks tell the same, so it is spelled out once and not for each of them.
+        told = {story.fact("started", "nodes") for story in self.stories.values()}
+        for nodes in map(_expand_or_nothing, told):
             if len(nodes) == count:
                 return nodes
         return [f"node {i + 1} of {count}" for i in range(count)]

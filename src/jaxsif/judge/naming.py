@@ -42,10 +42,10 @@ def numbers_of(stories: Iterable[Story]) -> tuple[int, ...]:
     return tuple(sorted({story.rank for story in stories}))
 
 
-def by_time(stories: Iterable[Story], phase: str) -> list[Story]:
-    """Those that told a phase, the first to tell it first."""
+def by_arrival(stories: Iterable[Story], phase: str) -> list[Story]:
+    """Those that told a phase, the first to be heard first."""
     told = [story for story in stories if phase in story.told]
-    return sorted(told, key=lambda story: (story.fact(phase, "time"), story.rank))
+    return sorted(told, key=lambda story: story.heard[phase])
 
 
 def by_differing(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from jaxsif.contract.errors import PASS
@@ -36,11 +37,12 @@ def summary(verdict: Verdict) -> str:
     first = next(iter(verdict.stories.values()))
     platform = first.fact("devices", "backend")
     stand_in = "" if platform == "gpu" else " in the place of GPUs"
+    devices = f" {_plural(topology.devices, f'{platform} device')}{stand_in},"
     return (
         f"{topology.label}: {_plural(topology.processes, 'process', 'es')} on"
         f" {_plural(len(nodes), 'node')}"
-        f" ({_some(nodes)}), {_plural(topology.devices, f'{platform} device')}"
-        f"{stand_in}, every rank proved its peers, {_seconds(verdict.stories):.1f} s"
+        f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
+        f" {_seconds(verdict.stories):.1f} s"
     )
 
 
@@ -108,5 +110,8 @@ def _some(nodes: list[str], most: int = 4) -> str:
 
 
 def _seconds(stories: Stories) -> float:
-    times = [r["time"] for s in stories.values() for r in s.told.values()]
-    return float(max(times) - min(times))
+    """From the first word to the last, by the clock of one node: two may disagree."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for story in stories.values():
+        times[story.node] += [record["time"] for record in story.told.values()]
+    return max(max(of_node) - min(of_node) for of_node in times.values())

@@ -15,9 +15,11 @@ from jaxsif.contract.record import (
 )
 
 _LABEL = re.compile(rb"\s*\d+: ?")
-_LAUNCHER = b"srun: error: "
-# Most output is neither a record nor srun's nor cut in the middle of a line.
-_CALLS_FOR_A_LOOK = re.compile(rb"@|srun: error: |[^\n]\Z")
+# What Slurm's own lines begin with; Slurm 26.05 puts the time before some.
+_PROGRAMS = (b"srun: error: ", b"slurmstepd: error: ")
+_TIME = re.compile(rb"\[[\d:T.-]*(?:\] error: |\Z)")
+# Most output is neither a record nor Slurm's nor cut in the middle of a line.
+_CALLS_FOR_A_LOOK = re.compile(rb"@| error: |[^\n]\Z")
 
 
 class Stream:
@@ -30,7 +32,7 @@ class Stream:
     def __init__(
         self, take: Callable[[Record], None], hear: Callable[[str], None]
     ) -> None:
-        """`take` is given the records, `hear` what srun says of the ranks."""
+        """`take` is given the records, `hear` what Slurm says of ranks and steps."""
         self.damaged = 0
         self._take = take
         self._hear = hear
@@ -59,7 +61,7 @@ class Stream:
         position = line.find(MARKER_BYTES)
         is_whole, self._is_mid_line = not self._is_mid_line, False
         if position < 0:
-            if is_whole and line.startswith(_LAUNCHER):
+            if is_whole and (line.startswith(_PROGRAMS) or _TIME.match(line)):
                 self._hear(line.decode(errors="replace"))
             return line
         before = line[:position]
@@ -84,10 +86,13 @@ class Stream:
 
 
 def _may_be_ours(tail: bytes) -> bool:
-    """Whether it may become a record, or a line of srun's, when more has come."""
+    """Whether it may become a record, or a line of Slurm's, when more has come."""
     if len(tail) <= 16 and _LABEL.fullmatch(tail):
         return True
-    if len(tail) <= MOST_BYTES and _LAUNCHER.startswith(tail[: len(_LAUNCHER)]):
-        return bool(tail)
+    if len(tail) <= MOST_BYTES and (
+        any(name.startswith(tail[: len(name)]) for name in _PROGRAMS)
+        or _TIME.match(tail)
+    ):
+        return True
     at = tail.rfind(b"@")
     return at >= 0 and MARKER_BYTES.startswith(tail[at:])

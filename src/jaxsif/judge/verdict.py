@@ -11,6 +11,8 @@ from jaxsif.contract.topology import Topology
 from jaxsif.judge.board import Board, Stories
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.checks import find
+from jaxsif.judge.diagnosis import NOTHING_HEARD, Diagnosis
+from jaxsif.judge.naming import numbers_of, where
 
 WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 
@@ -27,36 +29,62 @@ class Verdict:
 
 
 def judge(
-    board: Board, topology: Topology, damaged: int = 0, nodes: Sequence[str] = ()
+    board: Board,
+    topology: Topology,
+    damaged: int = 0,
+    nodes: Sequence[str] = (),
+    diagnosis: Diagnosis = NOTHING_HEARD,
 ) -> list[Verdict]:
     """One verdict per step in the stream; one that could not tell when there is none.
 
     Args:
       damaged: how many records did not arrive whole.
       nodes: the names of the job's nodes in Slurm's order, if they are known.
+      diagnosis: what the lines between the records say.
     """
+    steps = board.steps
+    if not steps and (board.ended or board.cancelled):
+        steps = {"": {}}
     cases = {
-        step: Case(topology, stories, board.ended, nodes)
-        for step, stories in board.steps.items()
+        step: Case(
+            topology, stories, board.ended, nodes, board.cancelled, diagnosis.recognised
+        )
+        for step, stories in steps.items()
     }
-    if not cases and board.ended:
-        cases[""] = Case(topology, {}, board.ended, nodes)
+    newer = diagnosis.newer_records
     if not cases:
-        silence = (_nothing_to_judge(damaged),)
-        return [Verdict("", topology, {}, silence, COULD_NOT_TELL)]
-    return [_judge_case(step, case, damaged) for step, case in cases.items()]
+        silence = _newer_records(newer) if newer else _nothing_to_judge(damaged)
+        return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
+    return [_judge_case(step, case, damaged, newer) for step, case in cases.items()]
 
 
-def _judge_case(step: str, case: Case, damaged: int) -> Verdict:
+def _judge_case(step: str, case: Case, damaged: int, newer: int) -> Verdict:
     findings = find(case)
+    if newer:
+        findings.insert(0, _newer_records(newer))
     if damaged:
         findings.append(_damaged_records(damaged))
+    if not findings:
+        findings += _unexplained(case)
     status = _status(findings, damaged)
     return Verdict(step, case.topology, case.stories, tuple(findings), status)
 
 
+def _unexplained(case: Case) -> list[Finding]:
+    """The last guard: only a step in which every rank came to its end can pass."""
+    silent = [s for s in case.stories.values() if not s.is_done]
+    if not silent:
+        return []
+    text = f"{where(silent)} did not come to an end, and nobody says why"
+    remedy = "please report this output: the judge should know the cause"
+    return [Finding("unexplained", text, remedy, numbers_of(silent))]
+
+
 def _status(findings: list[Finding], damaged: int) -> int:
     """Silence proves nothing where records were damaged; numbers that differ do."""
+    if any(f.kind == "newer-records" for f in findings):
+        # What is missing may stand in what cannot be read.
+        return COULD_NOT_TELL
     if damaged and all(f.kind in _SILENCES for f in findings):
         return COULD_NOT_TELL if len(findings) > 1 else PASS
     if any(f.is_failure for f in findings):
@@ -72,6 +100,16 @@ def _damaged_records(damaged: int) -> Finding:
         "damaged-records",
         f"{damaged} records arrived damaged (cut, or mixed with other output)",
         "let each rank print whole lines; keep `srun --unbuffered`",
+        is_failure=False,
+    )
+
+
+def _newer_records(newer: int) -> Finding:
+    return Finding(
+        "newer-records",
+        f"{newer} records are of a newer jax-sif than this one, and cannot be read",
+        "judge with the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif"
+        " verify",
         is_failure=False,
     )
 

@@ -4,25 +4,34 @@
 from __future__ import annotations
 
 from jaxsif.judge.case import Case, Check, Finding
-from jaxsif.judge.checks import devices, numbers, processes
+from jaxsif.judge.checks import devices, endings, numbers, processes
 
 # Causes first: each check may assume that the reader has seen those before it.
 CHECKS: tuple[Check, ...] = (
-    processes.programs_failed,
-    processes.ranks_ended,
+    endings.starts_failed,
     processes.ranks_alone,
     processes.ranks_twice,
     processes.processes_differ,
-    processes.ranks_missing,
-    processes.nodes_differ,
-    processes.groups_differ,
     devices.platform_differs,
     devices.devices_shared,
     devices.local_devices_differ,
-    devices.total_differs,
-    devices.versions_differ,
+    endings.programs_failed,
+    endings.cancelled,
+    endings.terminated,
+    endings.ranks_apart,
+    endings.causes_recognised,
+    endings.ranks_ended,
     numbers.identity_foreign,
     numbers.sums_wrong,
+    endings.symptoms_recognised,
+    endings.ranks_ended_for_others,
+    processes.ranks_missing,
+    endings.ranks_stuck,
+    processes.nodes_differ,
+    processes.groups_differ,
+    devices.total_differs,
+    devices.versions_differ,
+    endings.errors_after,
     processes.ranks_unfinished,
     numbers.identity_unproven,
 )

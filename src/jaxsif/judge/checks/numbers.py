@@ -57,7 +57,9 @@ def sums_wrong(case: Case) -> Iterator[Finding]:
 def identity_unproven(case: Case) -> Iterator[Finding]:
     """A rank finished without the one measurement that proves who its peers were."""
     silent = [
-        s for s in case.stories.values() if s.is_done and "identity" not in s.told
+        s
+        for s in case.stories.values()
+        if s.is_done and "identity" not in s.told and not s.fact("connected", "has_met")
     ]
     if silent:
         yield Finding(

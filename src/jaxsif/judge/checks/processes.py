@@ -6,59 +6,29 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from jaxsif.contract.record import FAILED
 from jaxsif.judge.board import Story
 from jaxsif.judge.case import Case, Finding
-from jaxsif.judge.naming import by_differing, by_time, numbers_of, where
-
-
-def programs_failed(case: Case) -> Iterator[Finding]:
-    """An exception in a rank's program."""
-    by_error: dict[str, list[Story]] = defaultdict(list)
-    for story in by_time(case.stories.values(), FAILED):
-        by_error[str(story.fact(FAILED, "error"))].append(story)
-    for error, failed in by_error.items():
-        yield Finding(
-            "program-failed",
-            f"{where(failed)} ended in an exception: {error}",
-            "its traceback is in the output above",
-            numbers_of(failed),
-        )
-
-
-def ranks_ended(case: Case) -> Iterator[Finding]:
-    """A rank that ended badly, by srun's own word, and did not say why itself."""
-    # The first alone: srun ends the others for its sake.
-    for ending in list(case.ended.values())[:1]:
-        silent = [
-            case.stories.get(rank, Story(rank, ending.node))
-            for rank in ending.ranks
-            if not _has_told_why(case.stories.get(rank))
-        ]
-        if silent:
-            yield Finding(
-                "rank-ended",
-                f"{where(silent)}: {ending.reason}, says srun",
-                "its last lines are in the output above",
-                numbers_of(silent),
-            )
-
-
-def _has_told_why(story: Story | None) -> bool:
-    return story is not None and (
-        FAILED in story.told
-        or bool(story.fact("allreduce", "wrong") or story.fact("identity", "foreign"))
-    )
+from jaxsif.judge.checks.endings import has_told_why
+from jaxsif.judge.naming import by_differing, numbers_of, where
 
 
 def ranks_alone(case: Case) -> Iterator[Finding]:
     """Every process is a group of its own: nobody initialised the distributed system."""
     if case.topology.processes == 1:
         return
-    alone = [
-        s for s in case.stories.values() if s.fact("connected", "process_count") == 1
-    ]
-    if alone:
+    stories = case.stories.values()
+    unaware = [s for s in stories if s.fact("started", "processes") == 1]
+    alone = [s for s in stories if s.fact("connected", "process_count") == 1]
+    if unaware:
+        yield Finding(
+            "independent-runs",
+            f"{where(unaware)} started {sum(s.starts for s in unaware)} times, each time"
+            f" as the only process, where {case.topology.processes} belong together",
+            "start with srun, and let its variables through to the program (no"
+            " --cleanenv, no env -i)",
+            numbers_of(unaware),
+        )
+    elif alone:
         yield Finding(
             "independent-runs",
             f"{where(alone)}: a group of one process, where {case.topology.processes} belong"
@@ -71,7 +41,11 @@ def ranks_alone(case: Case) -> Iterator[Finding]:
 
 def ranks_twice(case: Case) -> Iterator[Finding]:
     """Two programs spoke as one rank, so that the second may hide the first's fault."""
-    twice = [s for s in case.stories.values() if s.starts > 1]
+    twice = [
+        s
+        for s in case.stories.values()
+        if s.starts > 1 and s.fact("started", "processes") != 1
+    ]
     if twice:
         yield Finding(
             "rank-twice",
@@ -98,6 +72,8 @@ def processes_differ(case: Case) -> Iterator[Finding]:
 
 def ranks_missing(case: Case) -> Iterator[Finding]:
     """Ranks that were asked for and never reported."""
+    if case.cancelled:
+        return
     nodes = case.all_nodes
     silent = [
         Story(rank, nodes[case.topology.node_index(rank)])
@@ -158,9 +134,11 @@ def groups_differ(case: Case) -> Iterator[Finding]:
 
 def ranks_unfinished(case: Case) -> Iterator[Finding]:
     """Ranks that stopped between two phases without a word."""
+    if case.cancelled:
+        return
     by_phase: dict[str, list[Story]] = defaultdict(list)
     for story in case.stories.values():
-        if not story.is_done and FAILED not in story.told:
+        if not story.is_done and not has_told_why(story):
             by_phase[story.phase].append(story)
     for phase, group in by_phase.items():
         yield Finding(

@@ -1,0 +1,52 @@
+"""Ends the program that writes into our pipe: srun, when a node is gone; runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+# Processes that write into the judge's standard input, found by bin/jax-sif.
+LAUNCHER_VARIABLE = "JAX_SIF_LAUNCHER"
+
+# srun passes SIGTERM on to the tasks and ends, unless it waits for a node.
+_GRACE_S = 1.0
+
+
+def end_launcher() -> bool:
+    """Ends the launcher and whoever else writes; returns whether there was anybody."""
+    launchers = [
+        int(text)
+        for text in set(os.environ.get(LAUNCHER_VARIABLE, "").split())
+        if _is_of_our_session(int(text))
+    ]
+    if not launchers:
+        return False
+    print(
+        "jax-sif: the launcher does not end after a rank has failed; ending it",
+        file=sys.stderr,
+        flush=True,
+    )
+    _signal(launchers, signal.SIGTERM)
+    deadline_s = time.monotonic() + _GRACE_S
+    while any(map(_is_of_our_session, launchers)) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    _signal(launchers, signal.SIGKILL)
+    return True
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def _is_of_our_session(process: int) -> bool:
+    """Whether it still is what it was: a process of the same batch script."""
+    try:
+        return os.getsid(process) == os.getsid(0)
+    except ProcessLookupError:
+        return False

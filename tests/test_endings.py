@@ -1,0 +1,256 @@
+"""Why ranks ended: the first cause is the verdict, what follows is folded, and nobody is blamed for another's order."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+from stories import G8N2P8, healthy, records, tell
+
+from jaxsif.judge.board import Board
+from jaxsif.judge.listener import recognise
+from jaxsif.judge.verdict import Verdict, judge
+
+LATER = ("devices", "allreduce", "identity", "done")
+
+
+def broken(*, after: str = "connected") -> dict[int, dict[str, dict]]:
+    """A job of which no rank came further than one phase."""
+    job = healthy()
+    for told in job.values():
+        for phase in LATER[LATER.index(after) + 1 :] if after in LATER else LATER:
+            del told[phase]
+    return job
+
+
+def verdict_on(job, *more: dict, said: str = "") -> Verdict:
+    """`more` records come after the job's, then what others than ranks have said."""
+    board = Board()
+    for record in [*records(job), *more]:
+        board.add(record)
+    for line in said.splitlines():
+        board.hear(line)
+    diagnosis = recognise(said.splitlines())
+    (verdict,) = judge(board, G8N2P8, diagnosis=diagnosis)
+    return verdict
+
+
+def kinds(verdict: Verdict) -> list[str]:
+    return [finding.kind for finding in verdict.findings]
+
+
+TROUBLE = {"kind": "proxy", "text": "a proxy", "remedy": "unset it", "ranks": []}
+
+
+def test_what_ranks_found_before_the_start_is_one_finding_with_all_of_them():
+    said = [tell(r, "failed", f"node{r // 4 + 1}", troubles=[TROUBLE]) for r in (2, 5)]
+
+    verdict = verdict_on(broken(), *said)
+
+    assert "proxy" == verdict.findings[0].kind
+    assert "ranks 2 on node1, 5 on node2: a proxy" == verdict.findings[0].text
+    assert "unset it" == verdict.findings[0].remedy
+
+
+def test_what_rank_0_says_of_another_names_the_other_alone():
+    trouble = {**TROUBLE, "text": "another image on rank 5 on node2", "ranks": [5]}
+
+    first = verdict_on(broken(), tell(0, "failed", troubles=[trouble])).findings[0]
+
+    assert ("another image on rank 5 on node2", (5,)) == (first.text, first.ranks)
+
+
+def test_the_exception_that_was_heard_first_is_the_cause_whatever_the_clocks_say():
+    late_clock = tell(5, "failed", "node2", error="OSError: disk") | {"time": 9e9}
+
+    verdict = verdict_on(
+        broken(), late_clock, tell(0, "failed", error="ValueError: shape")
+    )
+
+    assert ["program-failed", "errors-after"] == kinds(verdict)[:2]
+    assert "rank 5 on node2 ended in an exception: OSError: disk" in (
+        verdict.findings[0].text
+    )
+
+
+GLOO = (
+    "jax.errors.JaxRuntimeError: UNKNOWN: Gloo all-reduce failed:"
+    " [external/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]"
+)
+
+
+def test_an_exception_that_only_follows_is_not_the_cause():
+    verdict = verdict_on(
+        broken(after="devices"),
+        tell(0, "failed", error=GLOO),
+        said="srun: error: node1: task 0: Exited with exit code 1\n"
+        "srun: error: node2: task 5: Killed\n",
+    )
+
+    assert ["rank-ended", "errors-after"] == kinds(verdict)[:2]
+    assert "rank 5 on node2: Killed, says srun" == verdict.findings[0].text
+
+
+def test_ranks_at_another_place_are_named_with_their_line():
+    verdict = verdict_on(
+        broken(after="devices"),
+        tell(5, "waiting", "node2", where="after devices", line="train.py:7 in step"),
+        tell(
+            0,
+            "stuck",
+            for_s=7.0,
+            apart=[
+                {"place": "in allreduce", "count": 7, "ranks": [0, 1, 2, 3, 4, 6, 7]},
+                {"place": "after devices", "count": 1, "ranks": [5]},
+            ],
+        ),
+        tell(1, "failed", error="RuntimeError: the coordinator is gone"),
+    )
+
+    assert ["out-of-step", "errors-after"] == kinds(verdict)[:2]
+    assert (
+        "rank 5 on node2: after devices (train.py:7 in step), while 7 other ranks wait"
+        " in allreduce" == verdict.findings[0].text
+    )
+
+
+def test_an_expired_deadline_names_the_phase_and_the_line():
+    stuck = tell(3, "stuck", missing="done", for_s=120.0, line="train.py:7 in step")
+
+    verdict = verdict_on(broken(after="identity"), stuck)
+
+    assert "no-progress" == kinds(verdict)[0]
+    assert "rank 3 on node1: no 'done' after 120 s (at train.py:7 in step)" == (
+        verdict.findings[0].text
+    )
+
+
+def test_a_rank_that_never_came_is_the_cause_of_the_others_deadline():
+    job = broken(after="started")
+    del job[5]
+    for told in job.values():
+        del told["connected"]
+    stuck = tell(
+        0, "stuck", missing="connected", for_s=120.0, line="x.py:1 in <module>"
+    )
+
+    assert ["rank-missing", "no-progress"] == kinds(verdict_on(job, stuck))[:2]
+
+
+CANCELLED = "slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03:04:05"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f"{CANCELLED} DUE TO TIME LIMIT ***", "time limit"),
+        (f"{CANCELLED} DUE TO PREEMPTION ***", "preemption"),
+        (f"{CANCELLED} ***", "somebody's order"),
+        (
+            "[2026-01-02T03:04:05.678] error: *** STEP 7.0 ON node1 CANCELLED AT"
+            " 2026-01-02T03:04:05 DUE to SIGNAL Terminated ***",
+            "signal terminated",
+        ),
+    ],
+)
+def test_an_end_from_outside_blames_nobody_and_proves_nothing(line, reason):
+    verdict = verdict_on(
+        broken(), tell(5, "terminated", "node2", where="after devices"), said=line
+    )
+
+    assert (3, ["cancelled"]) == (verdict.status, kinds(verdict))
+    assert f"Slurm ended the step: {reason}; no rank is to blame" == (
+        verdict.findings[0].text
+    )
+
+
+def test_slurms_cancel_for_a_ranks_sake_does_not_hide_the_rank():
+    verdict = verdict_on(
+        broken(),
+        said="srun: error: node2: task 5: Exited with exit code 9\n"
+        f"srun: Terminating StepId=7.0\n{CANCELLED} ***",
+    )
+
+    assert (1, "rank-ended") == (verdict.status, kinds(verdict)[0])
+    assert "rank 5 on node2" in verdict.findings[0].text
+
+
+def test_a_sigterm_without_any_other_word_is_no_pass():
+    said = [tell(r, "terminated", f"node{r // 4 + 1}") for r in range(8)]
+
+    verdict = verdict_on(broken(), *said)
+
+    assert (3, ["terminated"]) == (verdict.status, kinds(verdict))
+
+
+def test_a_line_of_another_program_names_the_cause_and_srun_the_ranks():
+    verdict = verdict_on(
+        broken(),
+        said="F1121 04:47:52.8 7962 parse_flags_from_env.cc:234] Unknown flag in"
+        " XLA_FLAGS: --xla_no_such=1\n"
+        "srun: error: node1: tasks 0-3: Exited with exit code 1\n",
+    )
+
+    assert "xla-unknown-flag" == kinds(verdict)[0]
+    assert "ranks 0-3 on node1" in verdict.findings[0].text
+    assert "--xla_no_such=1" in verdict.findings[0].text
+
+
+def test_such_a_line_in_a_job_that_is_well_means_nothing():
+    verdict = verdict_on(healthy(), said="OSError: [Errno 28] No space left on device")
+
+    assert (0, ()) == (verdict.status, verdict.findings)
+
+
+def test_a_rank_that_did_not_end_is_never_a_pass():
+    job = healthy()
+    del job[3]["done"]
+    for told in job.values():
+        told["terminated"] = tell(told["started"]["rank"], "terminated")
+    # As though somebody had mended away every reason.
+    board = Board()
+    for record in records(job):
+        board.add(record)
+    board.cancelled = ""
+
+    assert 0 != judge(board, G8N2P8)[0].status
+
+
+def test_programs_that_srun_did_not_number_are_independent_runs():
+    board = Board()
+    for _ in range(8):
+        for phase, record in healthy()[0].items():
+            more = {"processes": 1} if phase == "started" else {}
+            board.add({**record, **more})
+
+    (verdict,) = judge(board, G8N2P8)
+
+    assert "independent-runs" == kinds(verdict)[0]
+    assert "rank 0 on node1 started 8 times, each time as the only process" in (
+        verdict.findings[0].text
+    )
+
+
+def test_a_stopped_rank_that_gets_the_sigterm_of_the_end_is_not_excused():
+    verdict = verdict_on(
+        broken(after="devices"),
+        tell(5, "terminated", "node2", where="in allreduce"),
+        said="F1121 04:53:05.0 1 client.h:86] Terminating process because the JAX"
+        " distributed service detected fatal errors. absl::Status: UNAVAILABLE: The"
+        " following tasks are unhealthy (stopped sending heartbeats):\n5\n"
+        "srun: error: node1: tasks 0-3: Aborted\nsrun: error: node2: task 5: Bus error",
+    )
+
+    assert "jax-heartbeat-lost" == kinds(verdict)[0]
+    assert "rank 5" in verdict.findings[0].text
+    assert "stopped sending heartbeats" in verdict.findings[0].text
+
+
+def test_wrong_numbers_come_before_the_ranks_that_srun_ended_for_their_sake():
+    job = healthy()
+    for rank in range(7):
+        job[rank]["identity"].update(foreign=1, slots=[[7, 0]])
+    del job[7]["done"]
+
+    verdict = verdict_on(job, said="srun: error: node2: task 7: Terminated")
+
+    assert "foreign-identity" == kinds(verdict)[0]
