@@ -57,6 +57,14 @@ lint: ## ruff, mypy, shellcheck and a Lua check
 bench: ## sizes, start-up times and costs, as JSON and a table
 	python3 benchmarks/bench.py
 
+.PHONY: faults
+faults: ## every fault, with the kit and with JAX alone, into docs/faults.md (half an hour)
+	"$$(tools/venv)/bin/python" benchmarks/faults.py
+
+.PHONY: healthy
+healthy: ## 200 healthy jobs, to count false alarms (half an hour)
+	"$$(tools/venv)/bin/python" benchmarks/healthy.py
+
 .PHONY: lock
 lock: ## newest versions into requirements/*.txt and the module's version files
 	python3 tools/lock.py

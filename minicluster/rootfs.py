@@ -29,7 +29,7 @@ CLUSTER_SUITE = "sid"
 CLUSTER_PACKAGES = (
     *("apptainer", "squashfs-tools", "squashfuse", "fuse3", "fuse2fs", "gocryptfs"),
     *("slurm-wlm", "slurm-client", "munge", "lmod", "uidmap", "ca-certificates"),
-    *("iproute2", "procps", "make", "python3", "python3-venv"),
+    *("iproute2", "nftables", "procps", "make", "python3", "python3-venv"),
 )
 _NEEDED_BYTES = 2 << 30
 

@@ -72,38 +72,6 @@ def test_a_rank_with_wrong_numbers_is_named(cluster, name):
     assert f"in the place of {JOBS[name][1]}" in job.verdict
 
 
-@pytest.mark.parametrize(
-    ("finding", "how"),
-    [
-        (
-            "rank 7 on node2 ended in an exception: ZeroDivisionError",
-            {"program": "last_rank_raises.py"},
-        ),
-        (
-            "a group of one process, where 8 belong together",
-            {"program": "nobody_connects.py"},
-        ),
-        ("rank 7 on node2: image deadbeef", {"program": "last_rank_other_image.py"}),
-        ("rank 7 on node2: JAX 0.0.1", {"program": "last_rank_other_jax.py"}),
-        ("JAX runs on cpu, gpu was asked for", {"JAX_SIF_PLATFORM": "gpu"}),
-        ("the same GPU node1/gpu0", {"JAX_LOCAL_DEVICE_IDS": "0"}),
-        ("2 local devices, 1 expected", {"JAX_NUM_CPU_DEVICES": "2"}),
-    ],
-)
-def test_each_fault_is_found_in_a_real_job(cluster, finding, how):
-    job = cluster.submit("allreduce", **how)
-
-    assert 1 == job.status, job.output
-    assert finding in job.output
-
-
-def test_fewer_processes_than_asked_are_found(cluster):
-    job = cluster.submit("allreduce", "--ntasks-per-node=3")
-
-    assert 1 == job.status, job.output
-    assert "the step has 6 processes" in job.verdict
-
-
 def test_options_of_the_site_still_apply(cluster):
     job = cluster.submit("G4N1p4", "-p", "gpu", "--constraint=a100", "--time=5")
 

@@ -17,18 +17,20 @@ TWO_STEPS = Path(__file__).parent / "two_steps.slurm"
 TRIALS = int(os.environ.get("JAX_SIF_TRIALS", "20"))
 
 
-def ended_steps(cluster, program: str, **environment: str) -> list[tuple[int, str]]:
+def ended_steps(
+    cluster, program: str, trials: int = TRIALS, **environment: str
+) -> list[tuple[int, str]]:
     """Exit status and output of every step, the first and the second of each trial."""
     job = cluster.submit(
         TWO_STEPS,
-        limit_s=120 * TRIALS,
-        TRIALS=str(TRIALS),
+        limit_s=120 * trials,
+        TRIALS=str(trials),
         PROGRAM=program,
         **environment,
     )
     pattern = r"^trial \d+, \w+ step: (\d+)\n(.*?)(?=^trial |\Z)"
     steps = re.findall(pattern, job.output, re.M | re.S)
-    assert 2 * TRIALS == len(steps), job.output
+    assert 2 * trials == len(steps), job.output
     return [(int(status), output) for status, output in steps]
 
 
@@ -47,6 +49,25 @@ def test_a_plain_program_side_by_side_is_right(cluster):
         right = "sum 2000\n" if number % 2 else "sum 2\n"
         assert 0 == status, output
         assert 2 == output.count(right), output
+
+
+@pytest.mark.parametrize(
+    "second_is",
+    [
+        "SLURM_JOB_ID=JOB_AND_4096 SLURM_STEP_ID=0",
+        "SLURM_STEP_ID=0 SLURM_RESTART_COUNT=1",
+    ],
+)
+def test_jobs_4096_apart_and_a_run_that_overlaps_its_requeue_are_right(
+    cluster, second_is
+):
+    steps = ended_steps(
+        cluster, "/opt/jax-sif/diag/allreduce.py", 4, SECOND_IS=second_is
+    )
+
+    for status, output in steps:
+        assert 0 == status, output
+        assert 2 == output.count("has y=[2.]"), output
 
 
 @pytest.mark.parametrize("entry", ["on", "off"])

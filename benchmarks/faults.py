@@ -1,0 +1,161 @@
+"""The fault matrix with the kit and with JAX alone, into docs/faults.md and build/faults.json; on the machine with the mini cluster."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests/cluster"))
+from cluster import Cluster  # noqa: E402  (needs the path above)
+from matrix import FAULTS, load, run, run_alone, title  # noqa: E402
+
+PAGE = ROOT / "docs/faults.md"
+RESULT = ROOT / "build/faults.json"
+
+# JAX alone is given longer than its longest limit of its own, 300 s.
+MINUTES = 6
+# Jobs of JAX alone wait and compute nothing, so several run beside each other.
+CLUSTERS = 6
+
+HEAD = """# Faults
+
+Each fault was injected for real on the mini cluster: into `jobs/allreduce.slurm` as it is (or the job that is named), and into the
+same all-reduce as people write it without the kit. Times run from the fault, or from the last rank's start, to the job's last
+word. Made by `make faults`; `make test` runs the left side of every row.
+
+JAX alone was ended after {minutes} minutes where it did not end by itself.
+
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("name", nargs="*", help="faults to renew; all by default")
+    parser.add_argument("--alone", action="store_true", help="renew JAX alone only")
+    arguments = parser.parse_args()
+    names = arguments.name or FAULTS
+    rows = json.loads(RESULT.read_text()) if arguments.name else {}
+    if not arguments.alone:
+        rows |= {name: with_kit(name) for name in names}
+    for name, row in alone([n for n in names if load(n).FAULT.has_baseline]).items():
+        rows[name]["alone"] = row
+    rows = dict(sorted(rows.items()))
+    RESULT.write_text(json.dumps(rows, indent=1) + "\n")
+    PAGE.write_text(page(rows))
+    print("\n".join(summary(rows)))
+    return 0 if all(row["is_as_expected"] for row in rows.values()) else 1
+
+
+def with_kit(name: str) -> dict:
+    outcome = run(Cluster(), name)
+    sign = "as expected" if outcome.is_as_expected else "NOT AS EXPECTED"
+    print(f"{name}: {outcome.seconds:.1f} s, {sign}", flush=True)
+    return {
+        "title": title(name),
+        "is_as_expected": outcome.is_as_expected,
+        "status": outcome.job.status,
+        "seconds": round(outcome.seconds, 1),
+        "says": outcome.job.verdict,
+    }
+
+
+def alone(names: list[str]) -> dict[str, dict]:
+    """Each cluster takes the next fault, since what changes a node is there for all."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in names:
+        waiting.put(name)
+    with tempfile.TemporaryDirectory(prefix="jax-sif-faults-") as folder:
+        Path(folder).chmod(0o755)
+        clusters = [Cluster(state=Path(folder) / str(i)) for i in range(CLUSTERS)]
+        try:
+            for cluster in clusters:
+                subprocess.run(cluster.minicluster("up"), check=True)
+            with ThreadPoolExecutor(CLUSTERS) as pool:
+                shares = list(pool.map(lambda c: several_alone(c, waiting), clusters))
+        finally:
+            for cluster in clusters:
+                subprocess.run(cluster.minicluster("down", "--purge"), check=True)
+    return {name: row for share in shares for name, row in share.items()}
+
+
+def several_alone(cluster: Cluster, waiting: queue.SimpleQueue[str]) -> dict[str, dict]:
+    rows = {}
+    while True:
+        try:
+            name = waiting.get_nowait()
+        except queue.Empty:
+            return rows
+        outcome = run_alone(cluster, name, MINUTES)
+        print(f"{name}, JAX alone: {outcome.seconds:.1f} s", flush=True)
+        rows[name] = {
+            "ends": "DUE TO TIME LIMIT" not in outcome.job.output,
+            "status": outcome.job.status,
+            "seconds": round(outcome.seconds, 1),
+            "says": last_words(outcome.job.output),
+        }
+
+
+def last_words(output: str) -> str:
+    """The line of JAX's, or of Python's, that a person would read first."""
+    aborts = re.findall(r"absl::Status: (.+)", output)
+    errors = re.findall(r"^(?:\w+\.)*\w*(?:Error|FATAL|Exception)\b.*", output, re.M)
+    fatal = re.findall(r"^F\d+ .+?\] (.+)", output, re.M)
+    found = errors or aborts or fatal
+    return found[0][:160] if found else ""
+
+
+def summary(rows: dict[str, dict]) -> list[str]:
+    named = sum(row["is_as_expected"] for row in rows.values())
+    slowest = max(row["seconds"] for row in rows.values() if row["status"])
+    gains = [
+        row["alone"]["seconds"] / max(row["seconds"], 0.1)
+        for row in rows.values()
+        if row["status"] and row.get("alone", {}).get("ends")
+    ]
+    return [
+        f"named as expected: {named} of {len(rows)}",
+        f"slowest verdict: {slowest:.1f} s after the fault",
+        f"sooner than JAX alone, where that ends: {min(gains, default=0):.1f} times or more",
+    ]
+
+
+def page(rows: dict[str, dict]) -> str:
+    """docs/faults.md."""
+    lines = ["| Fault | JAX alone | jax-sif |", "|---|---|---|"]
+    for row in rows.values():
+        baseline = row.get("alone")
+        left = "-" if baseline is None else told(baseline)
+        lines.append(f"| {row['title']} | {left} | {kit_told(row)} |")
+    figures = "\n".join(f"- {line}" for line in summary(rows))
+    return HEAD.format(minutes=MINUTES) + "\n".join(lines) + f"\n\n{figures}\n"
+
+
+def told(baseline: dict) -> str:
+    said = escape(baseline["says"]) or "nothing"
+    if not baseline["ends"]:
+        return f"does not end; says {said}"
+    return f"status {baseline['status']} after {baseline['seconds']:.0f} s: {said}"
+
+
+def kit_told(row: dict) -> str:
+    said = re.sub(r"  G\d+N\d+p\d+: ", ": ", row["says"]) or "(its output has no place)"
+    if row["status"] == 0:
+        said = "PASS"
+    return f"status {row['status']} after {row['seconds']:.1f} s: {escape(said)}"
+
+
+def escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

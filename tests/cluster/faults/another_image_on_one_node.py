@@ -1,0 +1,20 @@
+"""One node has another build of the image."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+
+from fault import Fault
+
+FAULT = Fault(says=("another image on rank 4 on node2, rank 5 on node2",))
+
+
+@contextlib.contextmanager
+def around(cluster):
+    for node in ("node1", "node2"):
+        words = f'{{"name": "of {node}"}}'
+        cluster.on(node, "sh", "-c", f"echo '{words}' > /tmp/image.json")
+    try:
+        yield {"APPTAINER_BIND": "/tmp/image.json:/opt/jax-sif/image.json"}
+    finally:
+        for node in ("node1", "node2"):
+            cluster.on(node, "rm", "/tmp/image.json")

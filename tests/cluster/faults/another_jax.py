@@ -1,0 +1,13 @@
+"""One rank runs another version of JAX than the rest."""
+# SPDX-License-Identifier: Apache-2.0
+
+from fault import Fault
+
+FAULT = Fault(says=("another JAX on rank 5 on node2: 0.0.1",))
+
+
+def in_rank(rank):
+    if rank == 5:
+        import jax
+
+        jax.__version__ = "0.0.1"

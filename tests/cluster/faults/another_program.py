@@ -1,0 +1,13 @@
+"""One rank runs another program than the rest."""
+# SPDX-License-Identifier: Apache-2.0
+
+from fault import Fault
+
+FAULT = Fault(says=("another program on rank 5 on node2", "allreduce.py"))
+
+
+def in_rank(rank):
+    if rank == 5:
+        from jaxsif.rank import peers
+
+        peers.program_fingerprint = lambda: "other.py 00000000"

@@ -1,0 +1,17 @@
+"""The container does not start on one node, where a folder that it should bind is missing."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+
+from fault import Fault
+
+FAULT = Fault(says=("on node2", "/tmp/only-here"))
+
+
+@contextlib.contextmanager
+def around(cluster):
+    cluster.on("node1", "mkdir", "/tmp/only-here")
+    try:
+        yield {"APPTAINER_BIND": "/tmp/only-here"}
+    finally:
+        cluster.on("node1", "rmdir", "/tmp/only-here")

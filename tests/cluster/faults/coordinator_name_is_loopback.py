@@ -1,0 +1,14 @@
+"""One node takes the coordinator's node for itself (127.0.1.1 in its hosts file)."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+
+from fault import Fault, hosts_file
+
+FAULT = Fault(says=("on node2", "takes node1", "for itself", "127.0.1.1"))
+
+
+@contextlib.contextmanager
+def around(cluster):
+    with hosts_file(cluster, "node2", {"node1": "127.0.1.1"}):
+        yield {}

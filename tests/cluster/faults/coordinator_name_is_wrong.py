@@ -1,0 +1,14 @@
+"""One node resolves the coordinator's name to an address where nobody is."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+
+from fault import Fault, hosts_file
+
+FAULT = Fault(says=("on node2", "there is no way to node1:", "10.77.9.9"))
+
+
+@contextlib.contextmanager
+def around(cluster):
+    with hosts_file(cluster, "node2", {"node1": "10.77.9.9"}):
+        yield {}

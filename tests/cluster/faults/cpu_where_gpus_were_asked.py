@@ -1,0 +1,9 @@
+"""JAX runs on the CPU where GPUs were asked for."""
+# SPDX-License-Identifier: Apache-2.0
+
+from fault import Fault
+
+FAULT = Fault(
+    says=("ranks 0-3 on node1, 4-7 on node2", "JAX runs on cpu, gpu was asked for"),
+    environment={"JAX_SIF_PLATFORM": "gpu"},
+)

@@ -1,0 +1,16 @@
+"""One rank's disk is full when it writes."""
+# SPDX-License-Identifier: Apache-2.0
+
+from fault import Fault, after_connecting
+
+FAULT = Fault(says=("rank 5 on node2", "No space left on device"))
+
+
+def write_to_a_full_disk():
+    with open("/dev/full", "w") as file:
+        file.write("result")
+
+
+def in_rank(rank):
+    if rank == 5:
+        after_connecting(write_to_a_full_disk)

@@ -1,0 +1,163 @@
+"""What a fault of the matrix is, and the means to inject it in a rank; read by the tests and run in the ranks."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CLOCK_VARIABLE = "FAULT_CLOCK"
+# Set where the same fault is done to JAX without the kit, see alone.py.
+ALONE_VARIABLE = "FAULT_ALONE"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One file of this folder is one fault; its first line says which.
+
+    Besides this a file may define `in_rank(rank)`, which runs in every rank before the
+    diagnostic, and `around(cluster)`, a context manager around the job, on the machine
+    that has the cluster.
+    """
+
+    # What the verdict's line must contain: the cause, the rank and the node.
+    says: tuple[str, ...]
+    status: int = 1
+    job: str = "allreduce"
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    # From the fault, or from the last rank's start, to the verdict.
+    within_s: float = 10.0
+    # What the same fault does to JAX alone; False where it has no such fault.
+    has_baseline: bool = True
+
+
+PASSES = ("PASS",)
+
+# What alone.py does to itself at the same points.
+HOOKS: dict[str, Callable[[], object]] = {}
+
+
+def mark(what: str) -> None:
+    """Notes the moment: `start` of a rank, or the `fault` itself."""
+    line = f"{time.time():.3f} {what}\n".encode()
+    descriptor = os.open(os.environ[CLOCK_VARIABLE], os.O_WRONLY | os.O_APPEND)
+    os.write(descriptor, line)
+    os.close(descriptor)
+
+
+def at_collective(action: Callable[[], object], collective: str = "allreduce") -> None:
+    """Does something to this rank when it is about to enter a collective."""
+    if ALONE_VARIABLE in os.environ:
+        HOOKS[collective] = action
+        return
+    from jaxsif.rank.narrator import Narrator
+
+    enters = Narrator.enters
+
+    def enters_after(self: Narrator, name: str) -> None:
+        if name == collective:
+            mark("fault")
+            action()
+        enters(self, name)
+
+    Narrator.enters = enters_after
+
+
+def after_connecting(action: Callable[[], object]) -> None:
+    """Does something to this rank when it has joined the group."""
+    if ALONE_VARIABLE in os.environ:
+        HOOKS["connected"] = action
+        return
+    from jaxsif.rank.narrator import Narrator
+
+    connected = Narrator.connected
+
+    def connected_before(self: Narrator, **facts: object) -> None:
+        connected(self, **facts)
+        mark("fault")
+        action()
+
+    Narrator.connected = connected_before
+
+
+@contextlib.contextmanager
+def on_signal(
+    cluster: Any, action: Callable[[], object], sign: str = "fault"
+) -> Iterator[None]:
+    """Does something to the cluster when the first rank has left a mark."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            if sign in cluster.run("cat", cluster.clock).stdout:
+                action()
+                return
+            stop.wait(0.1)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def hosts_file(
+    cluster: Any, node: str, changes: Mapping[str, str | None]
+) -> Iterator[None]:
+    """Other addresses for names on one node; None: the name is unknown."""
+    old = cluster.on(node, "cat", "/etc/hosts")
+    kept = [line for line in old.splitlines() if not set(line.split()) & set(changes)]
+    new = [f"{address} {name}" for name, address in changes.items() if address]
+    cluster.on(node, "tee", "/etc/hosts", text_in="\n".join([*kept, *new, ""]))
+    try:
+        yield
+    finally:
+        cluster.on(node, "tee", "/etc/hosts", text_in=old)
+
+
+def wait_for_the_stranger(rank: int) -> None:
+    """Tells where the coordinator is, and gives the stranger time to do harm."""
+
+    def tell_and_wait() -> None:
+        from jax._src.distributed import global_state
+
+        if rank == 0:
+            mark(f"coordinator={global_state.coordinator_address}")
+        until_s = time.monotonic() + 20
+        with open(os.environ[CLOCK_VARIABLE]) as clock:
+            while "gone" not in clock.read() and time.monotonic() < until_s:
+                time.sleep(0.1)
+                clock.seek(0)
+
+    at_collective(tell_and_wait, "identity")
+
+
+@contextlib.contextmanager
+def stranger(cluster: Any, run: Callable[..., Any]) -> Iterator[None]:
+    """Lets somebody else connect to the coordinator; he must get there, and be refused."""
+    ends: list[Any] = []
+
+    def knock() -> None:
+        marks = cluster.run("cat", cluster.clock).stdout
+        address = re.search(r"coordinator=(\S+)", marks)
+        assert address, marks
+        program = f"{cluster.checkout}/tests/cluster/programs/stranger.py"
+        words = ("--bind", str(cluster.checkout), cluster.image, "python", program)
+        ends.append(run(*words, address[1], "4"))
+        cluster.run("sh", "-c", f"echo '0 gone' >> {cluster.clock}")
+
+    with on_signal(cluster, knock, "coordinator="):
+        yield
+    (end,) = ends
+    assert end.returncode != 0, "the stranger was let in"
+    assert "DEADLINE_EXCEEDED" in end.stderr, end.stderr

@@ -1,0 +1,10 @@
+"""The step has fewer processes than were asked for."""
+# SPDX-License-Identifier: Apache-2.0
+
+from fault import Fault
+
+FAULT = Fault(
+    says=("the step has 6 processes", "asks for 8"),
+    options=("--ntasks-per-node=3",),
+    has_baseline=False,
+)

@@ -1,0 +1,9 @@
+"""A GPU binding gives all tasks of a node the same GPU."""
+# SPDX-License-Identifier: Apache-2.0
+
+from fault import Fault
+
+FAULT = Fault(
+    says=("ranks 0-3 on node1", "the same GPU node1/gpu2"),
+    environment={"SLURM_GPU_BIND": "map_gpu:2,2,2,2"},
+)

@@ -1,0 +1,24 @@
+"""Somebody cancels the job: no rank is to blame."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+import time
+
+from fault import Fault, at_collective, on_signal
+
+FAULT = Fault(
+    says=("COULD NOT TELL", "Slurm ended the step", "no rank is to blame"),
+    # The shell's end by SIGTERM; the verdict is spoken all the same.
+    status=143,
+    has_baseline=False,
+)
+
+
+def in_rank(rank):
+    at_collective(lambda: time.sleep(5))
+
+
+@contextlib.contextmanager
+def around(cluster):
+    with on_signal(cluster, lambda: cluster.run("scancel", "--user=hpc")):
+        yield {}

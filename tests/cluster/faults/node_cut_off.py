@@ -1,0 +1,27 @@
+"""A node's network is cut while its ranks and the others sum."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+import time
+
+from fault import Fault, at_collective, on_signal
+
+FAULT = Fault(says=("on node2", "stopped sending heartbeats"))
+
+
+def in_rank(rank):
+    # Every rank waits a moment, so that nobody is through before the cable is out.
+    at_collective(lambda: time.sleep(3))
+
+
+@contextlib.contextmanager
+def around(cluster):
+    def cut():
+        cluster.on("node2", "ip", "link", "set", "eth0", "down")
+
+    try:
+        with on_signal(cluster, cut):
+            yield {}
+    finally:
+        cluster.on("node2", "ip", "link", "set", "eth0", "up")
+        cluster.wait_until_idle()

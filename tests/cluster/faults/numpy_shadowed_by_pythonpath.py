@@ -1,0 +1,18 @@
+"""PYTHONPATH puts another numpy before the image's."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+
+from fault import Fault
+
+FAULT = Fault(says=("on node1", "numpy", "PYTHONPATH"))
+FOLDER = "/home/hpc/shadow"
+
+
+@contextlib.contextmanager
+def around(cluster):
+    cluster.run(
+        "sh", "-c", f"mkdir -p {FOLDER}/numpy; touch {FOLDER}/numpy/__init__.py"
+    )
+    yield {"PYTHONPATH": FOLDER}
+    cluster.run("rm", "-r", FOLDER)

@@ -1,0 +1,25 @@
+"""A rank calls the collectives in another order than the rest."""
+# SPDX-License-Identifier: Apache-2.0
+
+from fault import Fault, mark
+
+FAULT = Fault(says=("rank 5 on node2", "in identity", "7 other ranks wait"))
+
+
+def in_rank(rank):
+    if rank == 5:
+        from jaxsif.rank.narrator import Narrator
+
+        proves = Narrator.prove_identity
+
+        def prove_first(self):
+            mark("fault")
+            proves(self)
+
+        devices = Narrator.devices
+
+        def devices_then_proof(self):
+            devices(self)
+            prove_first(self)
+
+        Narrator.devices = devices_then_proof

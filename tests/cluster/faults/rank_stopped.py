@@ -1,0 +1,14 @@
+"""A rank is stopped (SIGSTOP) while the others sum."""
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import signal
+
+from fault import Fault, at_collective
+
+FAULT = Fault(says=("rank 5 on node2", "stopped sending heartbeats"))
+
+
+def in_rank(rank):
+    if rank == 5:
+        at_collective(lambda: os.kill(os.getpid(), signal.SIGSTOP))

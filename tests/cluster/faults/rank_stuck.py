@@ -1,0 +1,13 @@
+"""A rank is alive and never comes to the collective."""
+# SPDX-License-Identifier: Apache-2.0
+
+import time
+
+from fault import Fault, at_collective
+
+FAULT = Fault(says=("rank 5 on node2", "after devices"))
+
+
+def in_rank(rank):
+    if rank == 5:
+        at_collective(lambda: time.sleep(3600))

@@ -1,0 +1,17 @@
+"""One node's /dev/shm has the 64 MB that container engines give."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+
+from fault import Fault
+
+FAULT = Fault(says=("on node2", "/dev/shm", "64 MiB"))
+
+
+@contextlib.contextmanager
+def around(cluster):
+    cluster.on("node2", "mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", "/dev/shm")
+    try:
+        yield {}
+    finally:
+        cluster.on("node2", "umount", "/dev/shm")

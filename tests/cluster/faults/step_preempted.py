@@ -1,0 +1,23 @@
+"""SIGTERM comes to all ranks, as before a preemption: no rank is to blame."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+import time
+
+from fault import Fault, at_collective, on_signal
+
+FAULT = Fault(says=("COULD NOT TELL", "no rank is to blame"), status=3)
+
+
+def in_rank(rank):
+    at_collective(lambda: time.sleep(30))
+
+
+def terminate_steps(cluster):
+    cluster.run("scancel", "--signal=TERM", "--user=hpc")
+
+
+@contextlib.contextmanager
+def around(cluster):
+    with on_signal(cluster, lambda: terminate_steps(cluster)):
+        yield {}

@@ -1,0 +1,20 @@
+"""Another user's program connects to the coordinator as a rank of the job: the job is unharmed."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+
+from fault import PASSES, Fault, stranger, wait_for_the_stranger
+
+# The stranger tries for a while, and the ranks wait for him.
+FAULT = Fault(says=PASSES, status=0, job="G4N2p4", within_s=30)
+
+
+def in_rank(rank):
+    wait_for_the_stranger(rank)
+
+
+@contextlib.contextmanager
+def around(cluster):
+    words = ("runuser", "-u", "munge", "--", "env", "HOME=/tmp", "apptainer", "exec")
+    with stranger(cluster, lambda *program: cluster.try_on("node2", *words, *program)):
+        yield {}

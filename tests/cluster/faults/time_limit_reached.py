@@ -1,0 +1,20 @@
+"""The job reaches its time limit: no rank is to blame."""
+# SPDX-License-Identifier: Apache-2.0
+
+import time
+
+from fault import Fault, at_collective
+
+FAULT = Fault(
+    says=("COULD NOT TELL", "Slurm ended the step: time limit", "no rank is to blame"),
+    # The shell's end by SIGTERM; the verdict is spoken all the same.
+    status=143,
+    options=("--time=1",),
+    # Slurm's limits are minutes, and it looks every half minute.
+    within_s=120,
+    has_baseline=False,
+)
+
+
+def in_rank(rank):
+    at_collective(lambda: time.sleep(300))

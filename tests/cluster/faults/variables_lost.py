@@ -1,0 +1,14 @@
+"""Slurm's variables do not reach the program: as many single-process runs as ranks."""
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+
+from fault import Fault
+
+FAULT = Fault(says=("on node1", "started 8 times, each time as the only process"))
+
+
+def in_rank(rank):
+    for name in list(os.environ):
+        if name.startswith(("SLURM", "JAX_COORD", "JAX_MTLS")):
+            del os.environ[name]
