@@ -69,3 +69,18 @@ def test_every_path_of_the_map_is_there():
 
     assert len(names) > 10
     assert [] == [name for name in names if not (ROOT / name).exists()]
+
+
+def test_every_fault_of_the_matrix_has_its_row():
+    page = (ROOT / "docs/faults.md").read_text()
+    helpers = {"fault", "in_place", "alone"}
+    titles = [
+        file.read_text().partition('"""')[2].partition('"""')[0]
+        for file in (ROOT / "tests/cluster/faults").glob("*.py")
+        if file.stem not in helpers
+    ]
+
+    assert len(titles) > 40
+    assert [] == [title for title in titles if f"| {title} |" not in page], (
+        "run: make faults"
+    )
