@@ -10,7 +10,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,7 @@ HEAD = """# Faults
 
 Each fault was injected for real on the mini cluster: into `jobs/allreduce.slurm` as it is (or the job that is named), and into the
 same all-reduce as people write it without the kit. Times run from the fault, or from the last rank's start, to the job's last
-word. Made by `make faults`; `make test` runs the left side of every row.
+word. Made by `make faults`; `make test` injects every fault too, on the kit's side.
 
 JAX alone was ended after {minutes} minutes where it did not end by itself.
 
@@ -46,11 +47,10 @@ def main() -> int:
     rows = json.loads(RESULT.read_text()) if arguments.name else {}
     if not arguments.alone:
         rows |= {name: with_kit(name) for name in names}
-    for name, row in alone([n for n in names if load(n).FAULT.has_baseline]).items():
+    save(rows)
+    for name, row in alone([n for n in names if load(n).FAULT.has_baseline]):
         rows[name]["alone"] = row
-    rows = dict(sorted(rows.items()))
-    RESULT.write_text(json.dumps(rows, indent=1) + "\n")
-    PAGE.write_text(page(rows))
+        save(rows)
     print("\n".join(summary(rows)))
     return 0 if all(row["is_as_expected"] for row in rows.values()) else 1
 
@@ -68,40 +68,56 @@ def with_kit(name: str) -> dict:
     }
 
 
-def alone(names: list[str]) -> dict[str, dict]:
-    """Each cluster takes the next fault, since what changes a node is there for all."""
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for name in names:
-        waiting.put(name)
+def save(rows: dict[str, dict]) -> None:
+    """After each fault: half an hour's work is not lost with the last one."""
+    rows = dict(sorted(rows.items()))
+    RESULT.write_text(json.dumps(rows, indent=1) + "\n")
+    PAGE.write_text(page(rows))
+
+
+def alone(names: list[str]) -> Iterator[tuple[str, dict]]:
+    """Each fault has a cluster for itself, since what changes a node is there for all."""
+    free: queue.SimpleQueue[Cluster] = queue.SimpleQueue()
+
+    def one(name: str) -> tuple[str, dict]:
+        cluster = free.get()
+        try:
+            return name, one_alone(cluster, name)
+        finally:
+            free.put(cluster)
+
     with tempfile.TemporaryDirectory(prefix="jax-sif-faults-") as folder:
         Path(folder).chmod(0o755)
         clusters = [Cluster(state=Path(folder) / str(i)) for i in range(CLUSTERS)]
         try:
             for cluster in clusters:
                 subprocess.run(cluster.minicluster("up"), check=True)
+                free.put(cluster)
             with ThreadPoolExecutor(CLUSTERS) as pool:
-                shares = list(pool.map(lambda c: several_alone(c, waiting), clusters))
+                measured = [pool.submit(one, name) for name in names]
+                failed = []
+                for future in as_completed(measured):
+                    if future.exception() is None:
+                        yield future.result()
+                    else:
+                        failed.append(future)
+            # Not before: the others would be waited for, and lost.
+            for future in failed:
+                future.result()
         finally:
             for cluster in clusters:
                 subprocess.run(cluster.minicluster("down", "--purge"), check=True)
-    return {name: row for share in shares for name, row in share.items()}
 
 
-def several_alone(cluster: Cluster, waiting: queue.SimpleQueue[str]) -> dict[str, dict]:
-    rows = {}
-    while True:
-        try:
-            name = waiting.get_nowait()
-        except queue.Empty:
-            return rows
-        outcome = run_alone(cluster, name, MINUTES)
-        print(f"{name}, JAX alone: {outcome.seconds:.1f} s", flush=True)
-        rows[name] = {
-            "ends": "DUE TO TIME LIMIT" not in outcome.job.output,
-            "status": outcome.job.status,
-            "seconds": round(outcome.seconds, 1),
-            "says": last_words(outcome.job.output),
-        }
+def one_alone(cluster: Cluster, name: str) -> dict:
+    outcome = run_alone(cluster, name, MINUTES)
+    print(f"{name}, JAX alone: {outcome.seconds:.1f} s", flush=True)
+    return {
+        "ends": "DUE TO TIME LIMIT" not in outcome.job.output,
+        "status": outcome.job.status,
+        "seconds": round(outcome.seconds, 1),
+        "says": last_words(outcome.job.output),
+    }
 
 
 def last_words(output: str) -> str:

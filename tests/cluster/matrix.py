@@ -74,13 +74,15 @@ def run_alone(cluster: Cluster, name: str, minutes: int) -> Outcome:
             f"--time={minutes}",
             limit_s=60 * minutes + 120,
             FAULTS=str(FOLDER),
-            PYTHONPATH=str(FOLDER),
-            APPTAINER_BIND=",".join(
-                filter(None, (str(c.checkout), more.pop("APPTAINER_BIND", "")))
-            ),
-            **more,
+            **more
+            | _joined(more, "PYTHONPATH", ":", str(FOLDER))
+            | _joined(more, "APPTAINER_BIND", ",", str(c.checkout)),
         ),
     )
+
+
+def _joined(variables: dict, name: str, separator: str, own: str) -> dict[str, str]:
+    return {name: separator.join(filter(None, (variables.get(name), own)))}
 
 
 def _run(cluster: Cluster, name: str, submit: Callable[..., Job]) -> Outcome:

@@ -5,7 +5,7 @@ import os
 
 from fault import Fault
 
-FAULT = Fault(says=("on node1", "started 8 times, each time as the only process"))
+FAULT = Fault(says=("rank 0 on node", "started 8 times, each time as the only process"))
 
 
 def in_rank(rank):
