@@ -33,7 +33,8 @@ Each fault was injected for real on the mini cluster: into `jobs/allreduce.slurm
 same all-reduce as people write it without the kit. Times run from the fault, or from the last rank's start, to the job's last
 word. Made by `make faults`; `make test` injects every fault too, on the kit's side.
 
-JAX alone was ended after {minutes} minutes where it did not end by itself.
+JAX alone was ended after {minutes} minutes where it did not end by itself. A dash: the fault cannot be done to it here (it is injected into
+the kit, needs a GPU to do harm, or is the kit's own switch). "Nothing" is what it said of the fault, not that there was none.
 
 """
 

@@ -5,7 +5,9 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(says=("another image on rank 4 on node2, rank 5 on node2",))
+FAULT = Fault(
+    says=("another image on rank 4 on node2, rank 5 on node2",), has_baseline=False
+)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,8 @@ class Fault:
     environment: Mapping[str, str] = field(default_factory=dict)
     # From the fault, or from the last rank's start, to the verdict.
     within_s: float = 10.0
-    # What the same fault does to JAX alone; False where it has no such fault.
+    # Whether the same fault can be done to JAX alone: not where it is injected into the
+    # kit, or needs a GPU to do harm.
     has_baseline: bool = True
 
 

@@ -3,4 +3,4 @@
 
 from fault import PASSES, Fault
 
-FAULT = Fault(says=PASSES, status=0, options=("--gpus-per-task=1",))
+FAULT = Fault(says=PASSES, status=0, options=("--gpus-per-task=1",), has_baseline=False)

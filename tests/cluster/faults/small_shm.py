@@ -5,7 +5,7 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(says=("on node2", "/dev/shm", "64 MiB"))
+FAULT = Fault(says=("on node2", "/dev/shm", "64 MiB"), has_baseline=False)
 
 
 @contextlib.contextmanager
