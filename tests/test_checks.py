@@ -115,7 +115,13 @@ def _crowded(job: Job) -> None:
         record["node"] = "node1"
 
 
+def _devices_untold(job: Job) -> None:
+    for told in job.values():
+        del told["devices"]
+
+
 SPOILERS = [
+    _devices_untold,
     _rank_5_missing,
     _rank_5_raised,
     _six_processes,

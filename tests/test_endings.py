@@ -254,3 +254,20 @@ def test_wrong_numbers_come_before_the_ranks_that_srun_ended_for_their_sake():
     verdict = verdict_on(job, said="srun: error: node2: task 7: Terminated")
 
     assert "foreign-identity" == kinds(verdict)[0]
+
+
+def test_devices_that_nobody_counted_are_no_pass():
+    job = healthy()
+    for told in job.values():
+        del told["devices"]
+        told["connected"]["has_met"] = True
+
+    verdict = verdict_on(job)
+
+    assert (3, ["devices-untold"]) == (verdict.status, kinds(verdict))
+
+
+def test_a_rank_that_ended_without_a_word_gets_the_remedy_of_the_catalogue():
+    verdict = verdict_on(broken(), said="srun: error: node2: task 5: Killed")
+
+    assert "oom_kill" in verdict.findings[0].remedy

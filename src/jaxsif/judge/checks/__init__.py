@@ -34,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     endings.errors_after,
     processes.ranks_unfinished,
     numbers.identity_unproven,
+    devices.devices_untold,
 )
 
 

@@ -28,6 +28,20 @@ def platform_differs(case: Case) -> Iterator[Finding]:
         )
 
 
+def devices_untold(case: Case) -> Iterator[Finding]:
+    """Ranks that came to their end without a word on their devices."""
+    silent = [s for s in case.stories.values() if s.is_done and "devices" not in s.told]
+    if silent:
+        yield Finding(
+            "devices-untold",
+            f"{where(silent)} ended well without using JAX's devices:"
+            f" {case.topology.devices} were asked for, and nobody counted them",
+            "judge a program that computes with JAX, or run diag/query_v1.py",
+            numbers_of(silent),
+            is_failure=False,
+        )
+
+
 def devices_shared(case: Case) -> Iterator[Finding]:
     """Two ranks, or two devices of one, are the same physical GPU."""
     holders: dict[str, list[Story]] = defaultdict(list)

@@ -218,10 +218,17 @@ def _ended(case: Case, endings: list[Ending]) -> Iterator[Finding]:
             yield Finding(
                 "rank-ended",
                 f"{where(silent)}: {ending.reason}, says srun",
-                "its last lines are in the output above",
+                _remedy(ending),
                 numbers_of(silent),
             )
             return
+
+
+def _remedy(ending: Ending) -> str:
+    """What the catalogue of causes advises for the words of srun."""
+    line = f"srun: error: {ending.node}: task {ending.ranks[0]}: {ending.reason}"
+    match = causes.load().match(line)
+    return match.cause.remedy if match else "look at its last lines in the output above"
 
 
 def silent_ranks(case: Case, ending: Ending) -> list[Story]:
