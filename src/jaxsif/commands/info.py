@@ -1,0 +1,29 @@
+"""`jax-sif info`: what the image holds; runs in the container."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from jaxsif import image
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reads the options and shows the image's facts."""
+    parser = argparse.ArgumentParser(
+        prog="jax-sif info", description="Shows what the image holds."
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    chosen = parser.parse_args(arguments)
+    facts = image.describe()
+    if chosen.json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    rows = {**facts, **facts.get("versions", {})}
+    rows.pop("versions", None)
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+    return 0

@@ -1,0 +1,33 @@
+"""`jax-sif verify`: its options; runs in the container, beside a job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reads the options and judges."""
+    parser = argparse.ArgumentParser(
+        prog="jax-sif verify",
+        description="Shows a job's output as it comes and ends with a verdict.",
+        epilog="Exit status: 0 pass, 1 fail, 2 wrong usage, 3 could not tell.",
+    )
+    parser.add_argument(
+        "log", nargs="?", default="-", help="a job's output; standard input by default"
+    )
+    parser.add_argument(
+        "--topology",
+        metavar="G8N2p4",
+        help="devices, nodes and processes in all; $JAX_SIF_TOPOLOGY by default",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the verdict for programs too"
+    )
+    chosen = parser.parse_args(arguments)
+
+    from jaxsif.verify import verify
+
+    return verify(chosen.log, chosen.topology, chosen.json)

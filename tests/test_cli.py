@@ -1,0 +1,38 @@
+"""The command line as a whole: what it knows, and what it says to what it does not know."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+
+from jaxsif import cli
+from jaxsif.commands import COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_names_it(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+
+    assert 0 == ended.value.code
+    assert capsys.readouterr().out.startswith(f"usage: jax-sif {name}")
+
+
+def test_help_lists_every_command(capsys):
+    assert 0 == cli.main(["--help"])
+
+    shown = capsys.readouterr().out
+    assert [] == [name for name in COMMANDS if f"\n  {name}" not in shown]
+
+
+def test_without_a_command_it_is_wrong_usage_and_shows_them(capsys):
+    assert 2 == cli.main([])
+    assert "verify" in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys):
+    assert 2 == cli.main(["verfy"])
+
+    said = capsys.readouterr().err
+    assert said.startswith("jax-sif: no command 'verfy'; there are verify,")
+    assert said.endswith("did you mean verify?\n")
