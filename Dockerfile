@@ -19,6 +19,7 @@ COPY image.env /opt/jax-sif/recipe/image.env
 COPY requirements/${ACCEL}.txt /opt/jax-sif/recipe/requirements.txt
 COPY tools/image_post.sh /opt/jax-sif/recipe/image_post.sh
 COPY tools/image_manifest.py /opt/jax-sif/recipe/image_manifest.py
+COPY tools/image_bundle.py /opt/jax-sif/recipe/image_bundle.py
 COPY tools/image_flags.py /opt/jax-sif/recipe/image_flags.py
 COPY tools/versions.py /opt/jax-sif/recipe/versions.py
 COPY tools/image_test.py /opt/jax-sif/image_test.py

@@ -65,6 +65,10 @@ faults: ## every fault, with the kit and with JAX alone, into docs/faults.md (ha
 healthy: ## 200 healthy jobs, to count false alarms (half an hour)
 	"$$(tools/venv)/bin/python" benchmarks/healthy.py
 
+.PHONY: jobs
+jobs: ## jobs/*.slurm again, from the profiles
+	"$$(tools/venv)/bin/python" tools/jobs.py
+
 .PHONY: lock
 lock: ## newest versions into requirements/*.txt and the module's version files
 	python3 tools/lock.py

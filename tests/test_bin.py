@@ -91,3 +91,65 @@ def test_without_a_runtime_it_says_where_there_may_be_one(program, site, tmp_pat
 
     assert done.returncode == 2
     assert "apptainer" in done.stderr
+
+
+def test_the_site_of_the_centre_is_shown_to_the_tool(site, tmp_path):
+    (tmp_path / "site.yaml").touch()
+    centre = {**site, "JAX_SIF_HOME": str(tmp_path)}
+
+    done = call("jax-sif", centre, "job")
+
+    bind = ["--bind", f"{tmp_path}/site.yaml"]
+    assert ["exec", *bind, site["JAX_IMAGE"], "jax-sif", "job"] == (
+        done.stdout.split("\0")[:-1]
+    )
+
+
+def test_a_jobs_folders_are_shown_to_the_tool(site):
+    done = call("jax-sif", {**site, "JAX_SIF_BIND": "/data,/scratch"}, "check")
+
+    assert ["exec", "--bind", "/data,/scratch"] == done.stdout.split("\0")[:3]
+
+
+def test_facts_of_the_host_reach_the_tool(site, tmp_path):
+    runtime = tmp_path / "runtime/apptainer"
+    runtime.write_text('#!/bin/sh\nprintf "%s" "$JAX_SIF_FACTS"\n')
+
+    done = call("jax-sif", site, "site", "detect")
+
+    assert done.stdout.startswith("host|")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "program", "words"),
+    [
+        ("pyxis", "srun", ["--overlap", "--nodes=1", "--ntasks=1"]),
+        ("podman-hpc", "podman-hpc", ["run", "--rm", "--interactive"]),
+    ],
+)
+def test_the_tool_runs_by_the_runtime_of_the_job(
+    site, tmp_path, runtime, program, words
+):
+    shutil.copy(tmp_path / "runtime/apptainer", tmp_path / "runtime" / program)
+    environment = {**site, "JAX_SIF_RUNTIME": runtime, "JAX_IMAGE": "registry/image"}
+
+    told = call("jax-sif", environment, "verify", "a b").stdout.split("\0")[:-1]
+
+    assert words == told[: len(words)]
+    assert ["jax-sif", "verify", "a b"] == told[-3:]
+    assert any(word.endswith("registry/image") for word in told)
+
+
+@each_program
+def test_an_unknown_runtime_is_answered_with_those_there_are(program, site):
+    done = call(program, {**site, "JAX_SIF_RUNTIME": "docker"})
+
+    assert done.returncode == 2
+    assert "'docker'; choose apptainer, pyxis or podman-hpc" in done.stderr
+
+
+def test_a_runtime_that_is_not_there_is_named(site):
+    done = call("jax-sif", {**site, "JAX_SIF_RUNTIME": "podman-hpc"}, "info")
+
+    assert done.returncode == 2
+    assert "podman-hpc is not on PATH" in done.stderr

@@ -203,3 +203,33 @@ def test_the_verdict_of_a_cancelled_job_is_still_spoken():
 
     assert 3 == process.returncode
     assert b"Slurm ended the step: time limit; no rank is to blame" in rest
+
+
+def test_a_users_program_that_tells_nothing_has_no_verdict_and_keeps_its_status():
+    done = verify("loss 0.3\n", "--program")
+
+    assert done.returncode == 0
+    assert b"loss 0.3\n" in done.stdout
+    assert b"NO VERDICT  the program told nothing" in done.stdout
+    assert b"PASS" not in done.stdout
+
+
+def test_a_users_program_that_fails_is_named_although_it_tells_nothing():
+    done = verify("srun: error: node2: task 3: Exited with exit code 1\n", "--program")
+
+    assert done.returncode == 1
+    assert b"rank 3 on node2" in done.stdout.splitlines()[-1]
+
+
+def test_a_users_program_that_tells_something_is_judged():
+    job = healthy()
+    del job[5]
+
+    assert verify(output(healthy()), "--program").returncode == 0
+    assert verify(output(job), "--program").returncode == 1
+
+
+def test_damaged_words_of_a_users_program_are_not_silence():
+    done = verify("@jaxsif1 00000000 {}\n", "--program")
+
+    assert done.returncode == 3

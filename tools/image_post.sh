@@ -75,7 +75,7 @@ install_wheels() {
 install_kit() {
   mkdir -p "$kit/bin"
   printf '%s\n' '#!/bin/sh' '# Runs the kit; in the container.' \
-    "exec $python -m jaxsif \"\$@\"" > "$kit/bin/jax-sif"
+    "exec $python $kit/lib/jaxsif/start.py \"\$@\"" > "$kit/bin/jax-sif"
   echo "$kit/lib" > "$(echo "$venv"/lib/python*/site-packages)/jax-sif.pth"
   find "$kit" -type d -exec chmod 755 {} +
   find "$kit" -type f -exec chmod 644 {} +
@@ -107,6 +107,7 @@ install_wheels
 stage "byte code"
 install_kit
 compile_all
+"$python" -B "$kit/recipe/image_bundle.py"
 stage "flags of XLA"
 "$python" -B "$kit/recipe/image_flags.py" "$(echo "$venv"/lib/python*/site-packages)"
 stage "manifest"

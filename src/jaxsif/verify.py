@@ -30,13 +30,21 @@ from jaxsif.judge import report
 from jaxsif.judge.board import Board
 from jaxsif.judge.listener import Listener
 from jaxsif.judge.stream import Stream
-from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.judge.verdict import Verdict, is_silence, judge
 
 _PIECE_BYTES = 1 << 16
 _SILENCE_S = 10.0
 # After a rank has failed srun ends the others within moments.
 _LAUNCHER_SILENT_S = 2.5
 _LAUNCHER_LASTS_S = 15.0
+
+# In the place of a verdict, which has one of three other words.
+_NO_VERDICT = (
+    "NO VERDICT  the program told nothing of its ranks, and nothing is known to be wrong;"
+    " its own exit status stands\n"
+    "   -> let it call jaxsif.initialize_distributed() first, and the verdict names"
+    " ranks, devices and causes\n"
+)
 
 _DEEDS = {
     "started": "started",
@@ -48,17 +56,21 @@ _DEEDS = {
 }
 
 
-def verify(log: str, label: str | None, json_file: Path | None) -> int:
+def verify(
+    log: str, label: str | None, json_file: Path | None, *, is_program: bool = False
+) -> int:
     """Judges a job's output and returns the exit status.
 
     Args:
       log: a file's path, or `-` for standard input.
       label: the topology asked for; without it the job's variable, then the records.
       json_file: where the verdicts are written for programs.
+      is_program: whether it is a user's program, which need not tell anything. The exit
+        status is then 0 where nothing is known to be wrong, so that srun's counts.
     """
     topology = _asked(label, os.environ)
     board, listener = Board(), Listener()
-    progress = Progress(board, topology)
+    progress = Progress(board, topology, is_program=is_program)
     stream = Stream(board.add, board.hear)
     _outlive_the_job()
     with _open(log) as source:
@@ -69,11 +81,14 @@ def verify(log: str, label: str | None, json_file: Path | None) -> int:
             listener.place([story.rank], story.node)
     nodes = _job_nodes(os.environ)
     verdicts = judge(board, topology, stream.damaged, nodes, listener.diagnosis())
+    is_unasked = is_program and not stream.damaged and all(map(is_silence, verdicts))
     for verdict in verdicts:
-        sys.stdout.write(report.text(verdict))
+        sys.stdout.write(_NO_VERDICT if is_unasked else report.text(verdict))
     sys.stdout.flush()
     if json_file is not None:
         _write_json(json_file, verdicts)
+    if is_unasked:
+        return PASS
     return _worst([verdict.status for verdict in verdicts])
 
 
@@ -88,8 +103,11 @@ def _outlive_the_job() -> None:
 class Progress:
     """Says who has arrived: one live line on a terminal, otherwise a line a phase."""
 
-    def __init__(self, board: Board, topology: Topology | None) -> None:
+    def __init__(
+        self, board: Board, topology: Topology | None, *, is_program: bool
+    ) -> None:
         self._board = board
+        self._is_program = is_program
         self._topology = topology
         self._started_s = time.monotonic()
         self._told: set[str] = set()
@@ -126,7 +144,8 @@ class Progress:
         if self._topology is None or self._is_live:
             return
         expected, started = self._topology.processes, self._board.count["started"]
-        if started < expected:
+        # A user's program may be one that never tells anything.
+        if started < expected and (started or not self._is_program):
             elapsed_s = time.monotonic() - self._started_s
             self._write(
                 f"jax-sif: {started} of {expected} ranks started"
@@ -231,6 +250,8 @@ def _told(board: Board, listener: Listener) -> Topology:
             label = story.fact("started", "topology")
             if label:
                 return parse_topology(str(label))
+    if board.launched:
+        return parse_topology(board.launched)
     raise UsageError(
         f"no topology to judge by: {TOPOLOGY_VARIABLE} is not set and no record names"
         " one; run jax-sif verify --topology G8N2p4 (8 devices, 2 nodes, 4 processes)"

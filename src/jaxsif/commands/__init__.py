@@ -6,6 +6,13 @@ from __future__ import annotations
 # In the order in which a person meets them. The file that reads a command's options has
 # its name and a function `main(arguments) -> exit status`.
 COMMANDS = {
+    "job": "print a job script: a topology or profile, a site, a program",
+    "launch": "start ranks on this machine, as srun would",
+    "profiles": "list what a job can need",
+    "sites": "list what is known of clusters",
+    "site": "draft the description of this cluster",
+    "check": "compare a job's allocation with what was asked for, in its script",
+    "run": "start a program as the image does, where there is no image",
     "verify": "judge a job's output",
     "explain": "name the cause of a failure from any job's output",
     "doctor": "examine this node",

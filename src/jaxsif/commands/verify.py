@@ -26,8 +26,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the verdict for programs too"
     )
+    parser.add_argument(
+        "--program",
+        action="store_true",
+        help="the output is of a user's program: where it tells nothing, there is no"
+        " verdict, and its own exit status stands",
+    )
     chosen = parser.parse_args(arguments)
 
     from jaxsif.verify import verify
 
-    return verify(chosen.log, chosen.topology, chosen.json)
+    return verify(chosen.log, chosen.topology, chosen.json, is_program=chosen.program)

@@ -50,6 +50,11 @@ class Topology:
         )
 
 
+def is_label(text: str) -> bool:
+    """Whether a text is meant as a topology, be it a possible one or not."""
+    return _LABEL.fullmatch(text) is not None
+
+
 def parse_topology(label: str) -> Topology:
     """Reads a label such as `G4N2p4`. Raises UsageError with the arithmetic."""
     match = _LABEL.fullmatch(label)

@@ -14,6 +14,8 @@ from jaxsif.judge.checks import find
 from jaxsif.judge.diagnosis import NOTHING_HEARD, Diagnosis
 from jaxsif.judge.naming import numbers_of, where
 
+_NOTHING_MEASURED = "nothing-measured"
+
 WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 
 
@@ -56,6 +58,13 @@ def judge(
         silence = _newer_records(newer) if newer else _nothing_to_judge(damaged)
         return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
     return [_judge_case(step, case, damaged, newer) for step, case in cases.items()]
+
+
+def is_silence(verdict: Verdict) -> bool:
+    """Whether nobody has told anything, neither well nor ill."""
+    return [f.kind for f in verdict.findings] == [_NOTHING_MEASURED] and not (
+        verdict.stories
+    )
 
 
 def _judge_case(step: str, case: Case, damaged: int, newer: int) -> Verdict:
@@ -117,7 +126,7 @@ def _newer_records(newer: int) -> Finding:
 def _nothing_to_judge(damaged: int) -> Finding:
     got = f"{damaged} damaged records" if damaged else "no records"
     return Finding(
-        "nothing-measured",
+        _NOTHING_MEASURED,
         f"{got} in the input; nothing was measured",
         "run a program of diag/, or one that narrates as they do, and pipe its output"
         " here: srun ... | jax-sif verify",

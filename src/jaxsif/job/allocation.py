@@ -1,0 +1,73 @@
+"""Whether what Slurm gave is what a topology asks for; pure, runs in the job's script, before the ranks."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from jaxsif.contract import identity
+from jaxsif.contract.topology import Topology
+from jaxsif.contract.trouble import Trouble
+
+
+def differences(
+    environment: Mapping[str, str], topology: Topology
+) -> Iterator[Trouble]:
+    """What the allocation has otherwise than was asked for.
+
+    Args:
+      environment: of a batch script; what Slurm does not tell is not compared.
+      topology: what was asked for.
+    """
+    nodes = _number(environment, identity.JOB_NODES)
+    tasks = task_counts(environment.get(identity.PROCESSES_PER_NODE_OLD, ""))
+    if nodes is not None and nodes != topology.nodes:
+        yield _other(topology, f"{nodes} nodes", f"{topology.nodes}")
+    elif tasks and set(tasks) != {topology.processes_per_node}:
+        spread = ", ".join(map(str, tasks[:8])) + (", ..." if len(tasks) > 8 else "")
+        yield _other(
+            topology,
+            f"{sum(tasks)} processes ({spread} on its nodes)",
+            f"{topology.processes} ({topology.processes_per_node} on each)",
+        )
+    yield from _gpus(environment, topology)
+
+
+def task_counts(text: str) -> list[int]:
+    """Slurm's `4(x2),1` as [4, 4, 1]; nothing for other text."""
+    counts: list[int] = []
+    for item in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", item)
+        if match is None:
+            return []
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts
+
+
+def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Trouble]:
+    """Only where GPUs were asked for by the node: elsewhere Slurm spreads them."""
+    if identity.GPUS_PER_NODE not in environment:
+        return
+    here = _number(environment, identity.GPUS_ON_NODE)
+    if here is not None and here != topology.devices_per_node:
+        yield _other(
+            topology,
+            f"{here} GPUs on {environment.get(identity.NODE_NAME, 'its first node')}",
+            f"{topology.devices_per_node} on each node",
+        )
+
+
+def _other(topology: Topology, got: str, asked: str) -> Trouble:
+    return Trouble(
+        "allocation-differs",
+        f"the job has {got}, {topology} asks for {asked}",
+        f"submit with --nodes={topology.nodes}"
+        f" --ntasks-per-node={topology.processes_per_node}"
+        f" --gpus-per-node={topology.devices_per_node}, or correct JAX_SIF_TOPOLOGY",
+    )
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "")
+    return int(text) if text.isdecimal() else None

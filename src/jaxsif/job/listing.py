@@ -1,0 +1,98 @@
+"""What profiles and sites there are, as tables; runs in the container, on a login node."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.job import library
+from jaxsif.job.library import Entry, T
+from jaxsif.job.request import topology_of
+from jaxsif.job.schema import Profile, Site
+
+
+def profiles(environment: Mapping[str, str]) -> str:
+    """A row for each profile, the user's own among them."""
+    heads = ("profile", "topology", "devices", "CPUs", "memory", "time", "for", "from")
+    rows = _rows(Profile, _profile, environment)
+    return _table(heads, sorted(rows, key=_size))
+
+
+def sites(environment: Mapping[str, str]) -> str:
+    """A row for each site; the one that is used without --site is marked."""
+    default = environment.get(library.SITE_VARIABLE) or library.DEFAULT_SITE
+    heads = ("site", "partition", "GPUs", "network", "runtime", "for", "from")
+    rows = _rows(Site, _site, environment)
+    marked = [
+        [f"{row[0]} *" if row[0] == default else row[0], *row[1:]] for row in rows
+    ]
+    note = f"* without --site ({library.SITE_VARIABLE}={default})\n"
+    return _table(heads, marked) + note
+
+
+def _size(row: Sequence[str]) -> tuple[str, int, str]:
+    """CPUs apart from GPUs, from the smallest to the largest; what is wrong comes first."""
+    count, _, platform = row[2].partition(" ")
+    return platform, int(count or 0), row[0]
+
+
+def _rows(
+    kind: type[T],
+    cells: Callable[[T], Sequence[str]],
+    environment: Mapping[str, str],
+) -> list[list[str]]:
+    return [
+        [entry.name, *_cells(kind, cells, entry), entry.origin]
+        for entry in library.entries(kind, environment)
+    ]
+
+
+def _cells(
+    kind: type[T], cells: Callable[[T], Sequence[str]], entry: Entry
+) -> Sequence[str]:
+    """One that is wrong says why in its own row, and hides no other."""
+    try:
+        return cells(library.read(kind, entry.path))
+    except UsageError as error:
+        empty = [""] * (_WIDTHS[kind] - 1)
+        return [*empty, f"WRONG: {error}"]
+
+
+_WIDTHS: dict[type, int] = {Profile: 6, Site: 5}
+
+
+def _profile(profile: Profile) -> Sequence[str]:
+    topology = topology_of(profile)
+    return (
+        topology.label,
+        f"{topology.devices} {profile.platform}",
+        f"{topology.processes} x {profile.cpus_per_process}",
+        profile.memory_per_process or "",
+        profile.time_limit,
+        profile.description,
+    )
+
+
+def _site(site: Site) -> Sequence[str]:
+    gpus = " ".join(filter(None, (site.gpus.type, site.gpus.constraint)))
+    count = str(site.node.gpus) if site.node.gpus is not None else ""
+    return (
+        site.gpus.partition or site.partition or "",
+        " x ".join(filter(None, (count, gpus))),
+        site.network,
+        site.runtime,
+        site.description,
+    )
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    columns = list(zip(heads, *rows, strict=True))
+    # A column that is empty but for its head tells nothing.
+    columns = [c for c in columns if any(c[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+    return "\n".join([*lines, ""])

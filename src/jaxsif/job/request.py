@@ -1,0 +1,238 @@
+"""A job as somebody wants it: profile, site and options put together, and refused when it cannot be; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.contract.topology import Topology, parse_topology
+from jaxsif.job.library import in_words
+from jaxsif.job.schema import Network, Profile, Reasoned, Shape, Site
+
+_BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+# Runs when nobody names a program: the check with which a cluster is accepted.
+_DIAGNOSTICS = "/opt/jax-sif/diag/"
+_ACCEPTANCE = ("python", f"{_DIAGNOSTICS}allreduce.py")
+
+# Options that have another name than the field.
+_OPTIONS = {"environment": "env", "options": "sbatch"}
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of the job's environment, and why it has its value.
+
+    `is_expanded`: whether other variables in the value, as `$USER`, get their values.
+    """
+
+    value: str
+    why: str
+    is_expanded: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a script is made of. `program` are the words of the command."""
+
+    name: str
+    output: str
+    topology: Topology
+    profile: Profile
+    site: Site
+    program: tuple[str, ...]
+    # Whether it is a program of the kit's, which tells the judge everything.
+    is_diagnostic: bool
+    variables: Mapping[str, Variable]
+    made_by: str
+    is_staged: bool = False
+    needs_mpi: bool = False
+
+    @property
+    def binds(self) -> tuple[str, ...]:
+        """Folders that the container shall see, as SOURCE or SOURCE:TARGET."""
+        scratch = self.site.scratch
+        return (*self.site.binds, *((scratch,) if scratch else ()))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for on the command line, beside profile and site."""
+
+    program: tuple[str, ...] = ()
+    output: str = "%x-%j.out"
+    made_by: str = "jax-sif job"
+    divides: tuple[int, ...] = ()
+    is_staged: bool = False
+    collectives: str = "gloo"
+
+
+def changed(kind: type[T], value: T, changes: Mapping[str, Any]) -> T:
+    """A profile or site with other values. Raises UsageError with the option that is
+    wrong."""
+    fields = {**msgspec.to_builtins(value), **changes}
+    try:
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at ")
+        field = re.sub(r".*?\$\.([a-z_]+).*", r"\1", place)
+        option = _OPTIONS.get(field, field.replace("_", "-"))
+        raise UsageError(
+            f"--{option} is {changes.get(field)!r}: {in_words(what)}"
+        ) from error
+
+
+def topology_of(profile: Profile) -> Topology:
+    """Raises UsageError with the arithmetic when a label is impossible."""
+    shape = profile.topology
+    if isinstance(shape, Shape):
+        return Topology(
+            shape.nodes, shape.processes_per_node, shape.devices_per_process
+        )
+    return parse_topology(shape)
+
+
+def put_together(profile: Profile, site: Site, network: Network, wish: Wish) -> Job:
+    """Raises UsageError, with the numbers, for what cannot be."""
+    topology = topology_of(profile)
+    program = _command(wish.program or profile.program or _ACCEPTANCE)
+    for complaint in (
+        *_undivided(topology, wish.divides),
+        *_too_large(topology, profile, site),
+        *_mismatched(profile, site, wish),
+    ):
+        raise UsageError(complaint)
+    return Job(
+        name=profile.name or _stem(program),
+        output=wish.output,
+        topology=topology,
+        profile=profile,
+        site=site,
+        program=program,
+        is_diagnostic=program[-1].startswith(_DIAGNOSTICS),
+        variables=_variables(profile, site, network, topology, wish),
+        made_by=wish.made_by,
+        is_staged=wish.is_staged,
+        needs_mpi=wish.collectives == "mpi",
+    )
+
+
+def _command(program: Sequence[str]) -> tuple[str, ...]:
+    """A Python file is run by Python, anything else is a command of its own."""
+    if program and program[0].endswith(".py"):
+        return ("python", *program)
+    return tuple(program)
+
+
+def _stem(program: Sequence[str]) -> str:
+    """`train` of `python src/train.py --epochs 3`; a line, whatever a file is called."""
+    file = next((w for w in program if w.endswith(".py")), program[0])
+    name = file.rpartition("/")[2].removesuffix(".py")
+    return "".join(c if c.isprintable() else "_" for c in name)
+
+
+def _undivided(topology: Topology, numbers: Sequence[int]) -> Iterator[str]:
+    for number in numbers:
+        if number % topology.devices:
+            below = number // topology.devices * topology.devices
+            near = [n for n in (below, below + topology.devices) if n]
+            yield (
+                f"{number} does not divide over the {topology.devices} devices of"
+                f" {topology.label} ({number} / {topology.devices} ="
+                f" {number / topology.devices:g}); the nearest that do are"
+                f" {' and '.join(map(str, near))}"
+            )
+
+
+def _too_large(topology: Topology, profile: Profile, site: Site) -> Iterator[str]:
+    node = site.node
+    per_node = topology.processes_per_node
+    gpus = topology.devices_per_node if profile.platform == "gpu" else 0
+    if node.gpus is not None and gpus > node.gpus:
+        yield (
+            f"{topology} needs {gpus} GPUs on a node ({per_node} processes x"
+            f" {topology.devices_per_process}), this site's nodes have {node.gpus};"
+            f" {_fewer_per_node(topology, node.gpus)}"
+        )
+    cpus = profile.cpus_per_process * per_node
+    if node.cpus is not None and cpus > node.cpus:
+        yield (
+            f"{topology} needs {cpus} CPUs on a node ({per_node} processes x"
+            f" {profile.cpus_per_process}), this site's nodes have {node.cpus}; say"
+            f" --cpus-per-process={max(node.cpus // per_node, 1)}"
+        )
+    if node.memory and profile.memory_per_process:
+        needed = per_node * memory_bytes(profile.memory_per_process)
+        if needed > memory_bytes(node.memory):
+            yield (
+                f"{topology} needs {per_node} processes x {profile.memory_per_process}"
+                f" of memory on a node, this site's nodes have {node.memory}; say a"
+                " smaller --memory-per-process"
+            )
+
+
+def _fewer_per_node(topology: Topology, gpus: int) -> str:
+    """A label with as many devices and processes, on nodes with fewer GPUs."""
+    for nodes in range(topology.nodes, topology.processes + 1):
+        fits = topology.devices <= nodes * gpus
+        if fits and not topology.processes % nodes:
+            return f"say G{topology.devices}N{nodes}p{topology.processes}"
+    return "say a topology with fewer devices in each process"
+
+
+def _mismatched(profile: Profile, site: Site, wish: Wish) -> Iterator[str]:
+    if wish.is_staged and site.runtime != "apptainer":
+        yield (
+            f"--stage copies a SIF file to the nodes, and the runtime is {site.runtime!r};"
+            " leave it out"
+        )
+    if wish.collectives == "mpi" and profile.platform != "cpu":
+        yield (
+            "--collectives=mpi is for CPU devices, and this job asks for GPUs, whose"
+            " collectives are NCCL's; leave it out, or say --platform=cpu"
+        )
+
+
+def memory_bytes(memory: str) -> int:
+    return int(memory[:-1]) * _BYTES[memory[-1]]
+
+
+def _variables(
+    profile: Profile, site: Site, network: Network, topology: Topology, wish: Wish
+) -> dict[str, Variable]:
+    """In the order of the script; what stands nearer to the job comes in the place of
+    what stands farther."""
+    found: dict[str, Variable] = {}
+    if profile.platform == "gpu":
+        # Nobody sends NCCL's settings along with a job that has no GPU.
+        found |= _reasoned(network.environment)
+    found |= _reasoned(site.environment)
+    if site.scratch:
+        found["SCRATCH"] = Variable(site.scratch, "the site's scratch folder", True)
+    if profile.platform == "cpu":
+        found |= {
+            "JAX_PLATFORMS": Variable("cpu", "this job computes on CPU devices"),
+            "JAX_SIF_PLATFORM": Variable("cpu", "the verdict expects CPU devices"),
+            "JAX_NUM_CPU_DEVICES": Variable(
+                str(topology.devices_per_process), "so many in each process"
+            ),
+        }
+    if wish.collectives == "mpi":
+        found["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = Variable(
+            "mpi", "through the site's MPI, by its MPItrampoline wrapper"
+        )
+    for name, value in profile.environment.items():
+        found[name] = Variable(value, "asked for by the profile")
+    return found
+
+
+def _reasoned(environment: Mapping[str, Reasoned]) -> dict[str, Variable]:
+    return {name: Variable(r.value, r.why) for name, r in environment.items()}

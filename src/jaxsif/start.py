@@ -1,0 +1,68 @@
+"""Starts the tool in the image: its modules come from one file, for opening each of them takes a millisecond there; run as a program."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from _frozen_importlib_external import (  # type: ignore[import-not-found]
+    SourceFileLoader,
+    spec_from_file_location,
+)
+
+# Written by tools/image_bundle.py: {"stamp": ..., "modules": {name: (path, byte code)}}.
+# An image without it, or with other modules bound over its own, imports as usual.
+BUNDLE = "/opt/jax-sif/modules.bundle"
+
+
+class BundleLoader(SourceFileLoader):  # type: ignore[misc]
+    """Knows a module's file, for its resources and tracebacks, and does not read it."""
+
+    def __init__(self, name: str, path: str, code: bytes) -> None:
+        super().__init__(name, path)
+        self._code = code
+
+    def get_code(self, name: str) -> object:
+        return marshal.loads(self._code)
+
+
+class BundleFinder:
+    """Finds the modules of the bundle; what is not in it is left to Python."""
+
+    def __init__(self, modules: dict[str, tuple[str, bytes]]) -> None:
+        self._modules = modules
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        found = self._modules.get(name)
+        if found is None:
+            return None
+        return spec_from_file_location(name, found[0], loader=BundleLoader(name, *found))
+
+
+def stamp() -> int:
+    """Differs where somebody has bound another checkout over the image's package."""
+    return int(os.stat(os.path.dirname(os.path.abspath(__file__))).st_mtime)
+
+
+def use_bundle(path: str = BUNDLE) -> bool:
+    """Whether modules come from the bundle from now on."""
+    try:
+        with open(path, "rb") as file:
+            bundle = marshal.load(file)
+    except OSError:
+        return False
+    if bundle["stamp"] != stamp():
+        return False
+    sys.meta_path.insert(0, BundleFinder(bundle["modules"]))
+    return True
+
+
+if __name__ == "__main__":
+    use_bundle()
+    # The folder of this file is no place for modules.
+    if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+        sys.path.pop(0)
+    from jaxsif.cli import main
+
+    sys.exit(main())

@@ -1,0 +1,379 @@
+"""Rendered scripts, run by bash with programs that only tell what they were given: whatever people write arrives unchanged."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.job import quoting
+from jaxsif.job.make import Options, make
+
+# Slurm's and the runtimes' programs: each tells its words and environment to a file of
+# its own, item by item with a NUL behind.
+TELL = r"""#!/bin/sh
+{ printf '%s\0' "$#" "$@"; env -0; } > "$TOLD/$$ ${0##*/}"
+"""
+# srun does what it is for; the judge reads everything, as it does.
+SRUN = f"""{TELL}
+while :; do case $1 in --*) shift ;; *) exec "$@" ;; esac; done
+"""
+JUDGE = f"""{TELL}
+case $1 in verify) cat > /dev/null ;; esac
+"""
+PROGRAMS = {
+    "srun": SRUN,
+    "singularity": TELL,
+    "podman-hpc": TELL,
+    "sbcast": TELL,
+    "jax-sif": JUDGE,
+    "module": TELL,
+}
+
+
+def read(folder: Path) -> dict[str, list]:
+    """The last words and environment of each program by its name."""
+    found = {}
+    for path in sorted(folder.iterdir(), key=lambda p: int(p.name.split()[0])):
+        count, *items = path.read_bytes().decode().split("\0")[:-1]
+        words, variables = items[: int(count)], items[int(count) :]
+        found[path.name.split()[1]] = [
+            words,
+            dict(variable.split("=", 1) for variable in variables),
+        ]
+        path.unlink()
+    return found
+
+
+JOB = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_JOB_NODELIST": "node[1-2]",
+    "SLURM_JOB_NUM_NODES": "2",
+    "SLURM_CPUS_PER_TASK": "4",
+}
+
+# What a shell, sbatch or YAML takes for something else.
+nasty = st.text(
+    st.one_of(
+        st.sampled_from("'\"\\$`!*?[]{}()<>|&;#~%=,:@ \t\n\r-é日😀\u2028"),
+        st.characters(exclude_categories=("Cs",), exclude_characters="\0"),
+    ),
+    max_size=30,
+)
+line = nasty.map(lambda s: "".join(c for c in s if c >= " " and c != "\x7f")).filter(
+    bool
+)
+often = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a script by bash and returns what each program was told."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in PROGRAMS.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    told = tmp_path / "told"
+    told.mkdir()
+
+    def run(script: str, **environment: str) -> dict[str, list]:
+        done = subprocess.run(
+            ["bash"],
+            input=script.encode("utf-8", "surrogateescape"),
+            env={
+                "PATH": f"{folder}:/usr/bin:/bin",
+                "TOLD": str(told),
+                "LANG": "C.UTF-8",
+                "JAX_IMAGE": "/images/an image.sif",
+                **JOB,
+                **environment,
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=60,
+        )
+        assert 0 == done.returncode, done.stderr.decode()
+        return read(told)
+
+    return run
+
+
+def script(*words: str, **options) -> str:
+    return make(list(words), Options(**options), environment={})
+
+
+@often
+@given(arguments=st.lists(nasty, max_size=4))
+def test_arguments_of_a_program_arrive_unchanged(run, arguments):
+    told = run(script("G8N2p8", "train.py", *arguments))
+
+    assert [
+        "run",
+        "--nv",
+        "/images/an image.sif",
+        "python",
+        "train.py",
+        *arguments,
+    ] == (told["singularity"][0])
+
+
+@often
+@given(name=line)
+def test_a_program_of_any_name_is_started_and_looked_for(run, name):
+    told = run(script("G8N2p8", f"{name}.py"))
+
+    assert f"{name}.py" == told["singularity"][0][-1]
+
+
+@often
+@given(value=nasty)
+def test_values_of_variables_arrive_unchanged(run, value):
+    told = run(script("G8N2p8", "train.py", variables=[f"MINE={value}"]))
+
+    assert value == told["singularity"][1]["MINE"]
+
+
+@often
+@given(value=nasty, why=line)
+def test_values_and_reasons_of_a_site_arrive_unchanged(run, tmp_path, value, why):
+    site = {"description": "x", "environment": {"MINE": {"value": value, "why": why}}}
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump(site, allow_unicode=True))
+
+    told = run(script("G8N2p8", "train.py", site=str(path)))
+
+    assert value == told["singularity"][1]["MINE"]
+
+
+@often
+@given(title=line)
+def test_nothing_in_a_comment_is_run(run, title):
+    told = run(script("G8N2p8", "train.py", made_by=f"jax-sif job {title}\n exit 9"))
+
+    assert "singularity" in told
+
+
+FIELDS = ("partition", "account", "qos", "constraint", "reservation")
+
+
+@often
+@given(field=st.sampled_from(FIELDS), value=line)
+def test_a_directive_stays_one_comment_for_the_shell(run, field, value):
+    text = script("G8N2p8", "train.py", site_changes={field: value})
+
+    assert 1 == sum(x.startswith(f"#SBATCH --{field}=") for x in text.split("\n"))
+    assert "singularity" in run(text)
+
+
+@given(
+    field=st.sampled_from(FIELDS), value=st.sampled_from(["a\nb", "a\rb", "\x1b[0m"])
+)
+def test_a_directive_of_two_lines_is_refused(field, value):
+    with pytest.raises(UsageError, match=f"--{field} is .* expected one line of text"):
+        script("G8N2p8", "train.py", site_changes={field: value})
+
+
+def test_what_the_user_has_set_stays(run):
+    text = script("debug", "train.py", variables=["MINE=theirs"])
+
+    told = run(text, MINE="his own", JAX_PLATFORMS="")
+
+    assert "his own" == told["singularity"][1]["MINE"]
+    assert "" == told["singularity"][1]["JAX_PLATFORMS"]
+    assert "4" == told["singularity"][1]["JAX_NUM_CPU_DEVICES"]
+
+
+def test_folders_of_the_site_are_bound_with_their_variables_filled_in(run, tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        "description: x\nscratch: /scratch/$WHO\nbinds: ['/data:/in $1', '/a`b']\n"
+    )
+
+    told = run(script("G8N2p8", "train.py", site=str(path)), WHO="me too")
+    words, variables = told["singularity"]
+
+    binds = "/data:/in $1,/a`b,/scratch/me too"
+    assert ["run", "--nv", "--bind", binds, "/images/an image.sif"] == words[:5]
+    assert "/scratch/me too" == variables["SCRATCH"]
+    # The tool sees what the program will see.
+    assert binds == told["jax-sif"][1]["JAX_SIF_BIND"]
+
+
+def test_the_program_is_looked_for_before_the_ranks_start(run):
+    told = run(script("G8N2p8", "my train.py").replace("jax-sif verify", "cat #"))
+
+    assert ["check", "--", "my train.py"] == told["jax-sif"][0]
+
+
+def test_a_command_is_run_as_it_is(run):
+    told = run(script("G8N2p8", "./a.out", "-x"))
+
+    assert ["/images/an image.sif", "./a.out", "-x"] == told["singularity"][0][-3:]
+
+
+def test_srun_is_told_what_it_does_not_inherit(run):
+    told = run(script("G8N2p8", "train.py"))
+
+    assert ["--cpus-per-task=4", "--kill-on-bad-exit=1", "--unbuffered"] == (
+        told["srun"][0][:3]
+    )
+
+
+def test_a_staged_image_is_the_one_that_is_run(run):
+    told = run(script("G8N2p8", "train.py", is_staged=True))
+
+    copy = "/tmp/jax-sif-7-0.sif"
+    assert ["/images/an image.sif", copy] == told["sbcast"][0]
+    assert copy == told["singularity"][0][2]
+    # And removed, by the last srun, from every node.
+    assert ["rm", "-f", copy] == told["srun"][0][-3:]
+
+
+def test_a_cpu_job_asks_for_no_gpu():
+    text = script("small")
+
+    assert "gpus-per-node" not in text and "--nv" not in text
+
+
+def test_gpus_are_asked_for_as_the_site_wants(tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text("description: x\ngpus: {request: gres, type: a100}\n")
+
+    assert "#SBATCH --gres=gpu:a100:4\n" in script("G8N2p8", site=str(path))
+
+
+def test_nccl_is_told_of_the_network_with_the_reason_and_only_for_gpus():
+    text = script("G8N2p8", site="infiniband")
+
+    assert "# Without it NCCL falls back to TCP" in text
+    assert "[[ -v NCCL_NET ]] || export NCCL_NET=IB\n" in text
+    assert "NCCL" not in script("small", site="infiniband")
+
+
+@pytest.mark.parametrize("network", ["ethernet", "infiniband", "slingshot"])
+def test_the_variables_of_every_network_arrive(run, network):
+    told = run(script("G8N2p8", site=network))
+
+    expected = {"ethernet": "Socket", "infiniband": "IB", "slingshot": "AWS Libfabric"}
+    assert expected[network] == told["singularity"][1]["NCCL_NET"]
+
+
+def test_a_requeued_job_keeps_what_its_first_run_has_said():
+    text = script("G8N2p8", is_requeued=True)
+
+    assert "#SBATCH --requeue\n#SBATCH --open-mode=append\n" in text
+
+
+def test_memory_is_that_of_all_processes_of_a_node():
+    text = script("G8N2p8", profile_changes={"memory_per_process": "1536M"})
+
+    assert "#SBATCH --mem=6G\n" in text
+
+
+def test_mpi_is_asked_of_srun_and_of_jax(run):
+    told = run(script("small", collectives="mpi"))
+
+    assert "--mpi=pmix" in told["srun"][0]
+    assert "mpi" == told["singularity"][1]["JAX_CPU_COLLECTIVES_IMPLEMENTATION"]
+
+
+def test_pyxis_starts_the_entry_in_the_image(run, tmp_path):
+    text = script("G8N2p8", "train.py", "a b", site_changes={"runtime": "pyxis"})
+    entry = "/opt/jax-sif/lib/jaxsif/entry"
+    standing = tmp_path / "entry"
+    standing.write_text(TELL)
+    standing.chmod(0o755)
+
+    told = run(text.replace(entry, str(standing)))
+
+    assert "--container-image=/images/an image.sif" in told["srun"][0]
+    assert f"--container-workdir={tmp_path}" in told["srun"][0]
+    assert [str(standing), "python", "train.py", "a b"] == told["srun"][0][-4:]
+    assert "pyxis" == told["jax-sif"][1]["JAX_SIF_RUNTIME"]
+
+
+def test_podman_is_told_every_variable_that_the_program_needs(run, tmp_path):
+    text = script(
+        "G8N2p8", "train.py", site_changes={"runtime": "podman-hpc"}, variables=["A=1"]
+    )
+
+    words = run(text)["podman-hpc"][0]
+
+    assert {"--env=A", "--env=SLURM*", "--env=JAX*", "--gpu"} <= set(words)
+    assert f"--volume={tmp_path}:{tmp_path}" in words
+    assert ["/images/an image.sif", "python", "train.py"] == words[-3:]
+
+
+def test_without_a_container_the_tool_is_the_entry(run):
+    told = run(
+        script("G8N2p8", "train.py", site_changes={"runtime": "bare"}).replace(
+            "jax-sif verify", "cat #"
+        )
+    )
+
+    assert ["jax-sif", "run", "python", "train.py"] == told["srun"][0][-4:]
+    assert "singularity" not in told
+
+
+@given(text=nasty)
+def test_a_word_with_a_variable_keeps_everything_else(text):
+    given_text = text.replace("$", "") + "${WHO}" + text.replace("$", "")
+
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {quoting.expanding(given_text)}"],
+        env={"WHO": "me", "LANG": "C.UTF-8"},
+        capture_output=True,
+        check=True,
+    )
+
+    assert given_text.replace("${WHO}", "me") == done.stdout.decode()
+
+
+def test_options_have_the_defaults_of_the_command_line():
+    from jaxsif.commands import job
+
+    chosen, words = job._read(["G8N2p8"])
+
+    assert ["G8N2p8"] == words
+    defaults = {f.name: getattr(Options(), f.name) for f in dataclasses.fields(Options)}
+    assert (defaults["output"], defaults["collectives"]) == (
+        chosen["output"],
+        chosen["collectives"],
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--site", "ibex", "G8N2p8", "train.py", "--site", "his own"],
+        ["G8N2p8", "--site", "ibex", "train.py", "--site", "his own"],
+        ["G8N2p8", "--site=ibex", "--", "train.py", "--site", "his own"],
+    ],
+)
+def test_options_behind_the_program_are_its_own(arguments):
+    from jaxsif.commands import job
+
+    chosen, words = job._read(arguments)
+
+    assert "ibex" == chosen["site"]
+    assert ["G8N2p8", "train.py", "--site", "his own"] == words
+
+
+def test_bytes_that_are_no_text_arrive_unchanged(run):
+    name = b"caf\xe9.py".decode("utf-8", "surrogateescape")
+
+    text = script("G8N2p8", name)
+
+    assert name in text and Path(name).suffix == ".py"
