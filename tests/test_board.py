@@ -40,3 +40,15 @@ def test_memory_grows_with_ranks_not_with_records():
     tracemalloc.stop()
 
     assert after - before < 200_000
+
+
+def test_all_that_a_rank_measured_is_kept_and_is_no_phase():
+    board = Board()
+    board.add(tell(0, "started"))
+    for size in (8, 16):
+        board.add(tell(0, "bandwidth", size_bytes=size))
+
+    story = board.steps["box.7.0"][0]
+    assert [8, 16] == [record["size_bytes"] for record in story.measured]
+    assert "started" == story.phase
+    assert 0 == board.count["bandwidth"]

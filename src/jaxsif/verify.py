@@ -57,7 +57,12 @@ _DEEDS = {
 
 
 def verify(
-    log: str, label: str | None, json_file: Path | None, *, is_program: bool = False
+    log: str,
+    label: str | None,
+    json_file: Path | None,
+    *,
+    is_program: bool = False,
+    is_strict: bool = False,
 ) -> int:
     """Judges a job's output and returns the exit status.
 
@@ -67,6 +72,7 @@ def verify(
       json_file: where the verdicts are written for programs.
       is_program: whether it is a user's program, which need not tell anything. The exit
         status is then 0 where nothing is known to be wrong, so that srun's counts.
+      is_strict: whether a warning fails too.
     """
     topology = _asked(label, os.environ)
     board, listener = Board(), Listener()
@@ -80,7 +86,14 @@ def verify(
         for story in stories.values():
             listener.place([story.rank], story.node)
     nodes = _job_nodes(os.environ)
-    verdicts = judge(board, topology, stream.damaged, nodes, listener.diagnosis())
+    verdicts = judge(
+        board,
+        topology,
+        stream.damaged,
+        nodes,
+        listener.diagnosis(),
+        is_strict=is_strict,
+    )
     is_unasked = is_program and not stream.damaged and all(map(is_silence, verdicts))
     for verdict in verdicts:
         sys.stdout.write(_NO_VERDICT if is_unasked else report.text(verdict))

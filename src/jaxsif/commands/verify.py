@@ -32,8 +32,15 @@ def main(arguments: Sequence[str]) -> int:
         help="the output is of a user's program: where it tells nothing, there is no"
         " verdict, and its own exit status stands",
     )
+    parser.add_argument("--strict", action="store_true", help="warnings fail too")
     chosen = parser.parse_args(arguments)
 
     from jaxsif.verify import verify
 
-    return verify(chosen.log, chosen.topology, chosen.json, is_program=chosen.program)
+    return verify(
+        chosen.log,
+        chosen.topology,
+        chosen.json,
+        is_program=chosen.program,
+        is_strict=chosen.strict,
+    )

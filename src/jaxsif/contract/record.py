@@ -24,6 +24,9 @@ FAILED, STUCK, TERMINATED = "failed", "stuck", "terminated"
 # Words of a rank that goes on: it waits for the others, something is not as it should be.
 WAITING, TROUBLED = "waiting", "troubled"
 
+# What a rank has measured: as many records of a kind as there are results.
+MEASURED = ("fabric", "bandwidth", "pair", "transport")
+
 Record = dict[str, Any]
 
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxsif.contract.hostlist import expand
-from jaxsif.contract.record import FAILED, PHASES, STUCK, Record
+from jaxsif.contract.record import FAILED, MEASURED, PHASES, STUCK, Record
+
+# So many results of one rank are kept; more than any program of diag/ tells.
+_MOST_MEASURED = 4096
 
 
 @dataclass
 class Story:
-    """One rank: the last record of each phase it told."""
+    """One rank: the last record of each phase it told, and all that it measured."""
 
     rank: int
     node: str
@@ -23,6 +26,7 @@ class Story:
     heard: dict[str, int] = field(default_factory=dict)
     # More than one: two programs spoke as this rank, and what the first told is gone.
     starts: int = 0
+    measured: list[Record] = field(default_factory=list)
 
     def fact(self, phase: str, name: str) -> Any:
         """A fact of a phase; None when the rank never told it."""
@@ -43,14 +47,17 @@ Stories = dict[int, Story]
 
 @dataclass(frozen=True)
 class Ending:
-    """What srun said of ranks of one node that ended badly."""
+    """What srun, or `jax-sif launch`, said of ranks of one node that ended badly."""
 
     node: str
     ranks: tuple[int, ...]
     reason: str
+    speaker: str = "srun"
 
 
-_ENDING = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
+_ENDING = re.compile(r"(srun|jax-sif launch): error: (\S+): tasks? ([\d,-]+): (.+)")
+# Its first line: `jax-sif launch: G4N2p4 as node1 to node2 on this machine`.
+_LAUNCH = re.compile(r"jax-sif launch: (\S+) as node1")
 # `slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-02T03:04:05 ***`, and from
 # Slurm 26.05 on with the time, and `DUE to SIGNAL Terminated`, where the name stood.
 _CANCEL = re.compile(
@@ -60,7 +67,8 @@ _CANCEL = re.compile(
 
 
 class Board:
-    """All ranks of all steps in a stream. Memory grows with ranks, not with records."""
+    """All ranks of all steps in a stream. Memory grows with ranks, and with
+    what they measured, not with records."""
 
     def __init__(self) -> None:
         # By rank, the first to end first; later words on the same rank add nothing.
@@ -69,6 +77,8 @@ class Board:
         self.cancelled: str | None = None
         # How many ranks have told each phase, over all steps.
         self.count: Counter[str] = Counter()
+        # The topology that `jax-sif launch` said it starts.
+        self.launched: str | None = None
         # Whether anybody has said that a rank failed: the step cannot become well again.
         self.is_broken = False
         self._records = 0
@@ -82,10 +92,14 @@ class Board:
         rank, phase = record["rank"], record["phase"]
         if rank not in stories:
             stories[rank] = Story(rank, record["node"])
+        self._records += 1
+        if phase in MEASURED:
+            if len(stories[rank].measured) < _MOST_MEASURED:
+                stories[rank].measured.append(record)
+            return
         stories[rank].starts += phase == "started"
         told = stories[rank].told
         self.count[phase] += phase not in told
-        self._records += 1
         told[phase] = record
         self.is_broken |= phase in (FAILED, STUCK)
         stories[rank].heard[phase] = self._records
@@ -98,16 +112,19 @@ class Board:
             # Slurm says the same when it ends the step for a rank's sake.
             if reason != "task failure":
                 self.cancelled = reason
+        launch = _LAUNCH.match(line)
+        if launch is not None:
+            self.launched = launch[1]
         match = _ENDING.match(line)
         if match is None:
             return
-        node, numbers, reason = match.groups()
+        speaker, node, numbers, reason = match.groups()
         try:
             ranks = tuple(map(int, expand(f"[{numbers}]")))
         except ValueError:
             return
         self.is_broken = True
-        ending = Ending(node, ranks, reason.strip())
+        ending = Ending(node, ranks, reason.strip(), speaker)
         for rank in ranks:
             self.ended.setdefault(rank, ending)
 

@@ -22,6 +22,8 @@ class Finding:
     ranks: tuple[int, ...] = ()
     # False: nothing is known to be wrong, but nothing proves that it is right either.
     is_failure: bool = True
+    # True: all is right, and something is not as good as it should be.
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)

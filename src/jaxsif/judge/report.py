@@ -21,7 +21,8 @@ def text(verdict: Verdict) -> str:
     """The table of ranks, the findings, and the verdict as the last line."""
     lines = _table(verdict.stories, _accused(verdict))
     for number, finding in enumerate(verdict.findings[:_MOST_FINDINGS], 1):
-        lines += [f"{number}. {finding.text}", f"   -> {finding.remedy}"]
+        sign = "warning: " if finding.is_warning else ""
+        lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]
     if len(verdict.findings) > _MOST_FINDINGS:
         lines.append(f"... and {len(verdict.findings) - _MOST_FINDINGS} more findings")
     lines.append(f"{WORDS[verdict.status]}  {summary(verdict)}")
@@ -39,11 +40,17 @@ def summary(verdict: Verdict) -> str:
     stand_in = "" if platform == "gpu" else " in the place of GPUs"
     devices = f" {_plural(topology.devices, f'{platform} device')}{stand_in},"
     return (
-        f"{topology.label}: {_plural(topology.processes, 'process', 'es')} on"
+        f"{topology.label}:{_warnings(verdict)}"
+        f" {_plural(topology.processes, 'process', 'es')} on"
         f" {_plural(len(nodes), 'node')}"
         f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
         f" {_seconds(verdict.stories):.1f} s"
     )
+
+
+def _warnings(verdict: Verdict) -> str:
+    count = len(verdict.findings)
+    return f" {_plural(count, 'warning')} above," if count else ""
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
@@ -60,11 +67,23 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "verdict": WORDS[verdict.status],
         "summary": summary(verdict),
         "findings": [
-            {"kind": f.kind, "text": f.text, "remedy": f.remedy, "ranks": list(f.ranks)}
+            {
+                "kind": f.kind,
+                "text": f.text,
+                "remedy": f.remedy,
+                "ranks": list(f.ranks),
+                "is_warning": f.is_warning,
+            }
             for f in verdict.findings
         ],
         "ranks": [
-            {"rank": s.rank, "node": s.node, "phase": s.phase, "told": s.told}
+            {
+                "rank": s.rank,
+                "node": s.node,
+                "phase": s.phase,
+                "told": s.told,
+                "measured": s.measured,
+            }
             for s in verdict.stories.values()
         ],
     }

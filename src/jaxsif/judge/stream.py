@@ -14,12 +14,13 @@ from jaxsif.contract.record import (
     decode,
 )
 
-_LABEL = re.compile(rb"\s*\d+: ?")
+# By `srun --label`, or by `jax-sif launch --label`.
+_LABEL = re.compile(rb"\s*\d+(?:: ?| [\w.-]+\| )")
 # What Slurm's own lines begin with; Slurm 26.05 puts the time before some.
-_PROGRAMS = (b"srun: error: ", b"slurmstepd: error: ")
+_PROGRAMS = (b"srun: error: ", b"slurmstepd: error: ", b"jax-sif launch: ")
 _TIME = re.compile(rb"\[[\d:T.-]*(?:\] error: |\Z)")
 # Most output is neither a record nor Slurm's nor cut in the middle of a line.
-_CALLS_FOR_A_LOOK = re.compile(rb"@| error: |[^\n]\Z")
+_CALLS_FOR_A_LOOK = re.compile(rb"@| error: |jax-sif launch: |[^\n]\Z")
 
 
 class Stream:

@@ -36,6 +36,8 @@ def judge(
     damaged: int = 0,
     nodes: Sequence[str] = (),
     diagnosis: Diagnosis = NOTHING_HEARD,
+    *,
+    is_strict: bool = False,
 ) -> list[Verdict]:
     """One verdict per step in the stream; one that could not tell when there is none.
 
@@ -43,6 +45,7 @@ def judge(
       damaged: how many records did not arrive whole.
       nodes: the names of the job's nodes in Slurm's order, if they are known.
       diagnosis: what the lines between the records say.
+      is_strict: whether a warning fails too.
     """
     steps = board.steps
     if not steps and (board.ended or board.cancelled):
@@ -57,7 +60,10 @@ def judge(
     if not cases:
         silence = _newer_records(newer) if newer else _nothing_to_judge(damaged)
         return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
-    return [_judge_case(step, case, damaged, newer) for step, case in cases.items()]
+    return [
+        _judge_case(step, case, damaged, newer, is_strict)
+        for step, case in cases.items()
+    ]
 
 
 def is_silence(verdict: Verdict) -> bool:
@@ -67,15 +73,17 @@ def is_silence(verdict: Verdict) -> bool:
     )
 
 
-def _judge_case(step: str, case: Case, damaged: int, newer: int) -> Verdict:
+def _judge_case(
+    step: str, case: Case, damaged: int, newer: int, is_strict: bool
+) -> Verdict:
     findings = find(case)
     if newer:
         findings.insert(0, _newer_records(newer))
     if damaged:
         findings.append(_damaged_records(damaged))
-    if not findings:
+    if all(f.is_warning for f in findings):
         findings += _unexplained(case)
-    status = _status(findings, damaged)
+    status = _status(findings, damaged, is_strict)
     return Verdict(step, case.topology, case.stories, tuple(findings), status)
 
 
@@ -89,8 +97,12 @@ def _unexplained(case: Case) -> list[Finding]:
     return [Finding("unexplained", text, remedy, numbers_of(silent))]
 
 
-def _status(findings: list[Finding], damaged: int) -> int:
+def _status(findings: list[Finding], damaged: int, is_strict: bool) -> int:
     """Silence proves nothing where records were damaged; numbers that differ do."""
+    warnings = [f for f in findings if f.is_warning]
+    findings = [f for f in findings if not f.is_warning]
+    if warnings and not findings:
+        return FAIL if is_strict else PASS
     if any(f.kind == "newer-records" for f in findings):
         # What is missing may stand in what cannot be read.
         return COULD_NOT_TELL

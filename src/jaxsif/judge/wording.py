@@ -10,7 +10,7 @@ from collections.abc import Iterator
 _MOST_RANKS = 1 << 16
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_LABEL = re.compile(r"\s*(\d{1,7}):(?: |$)")
+_LABEL = re.compile(r"\s*(\d{1,7})(?::(?: |$)| [\w.-]+\| )")
 # From Slurm 26.05 on the time stands where slurmstepd's name stood.
 _SLURMSTEPD = re.compile(r"^\[\d{4}-\d\d-\d\dT[\d:.]+\] error: ")
 _NUMBERS = re.compile(r"\b(\d{1,7})(?:-(\d{1,7}))?\b")
@@ -26,7 +26,7 @@ _INFORMS = re.compile(r"I\d{4} |INFO\b")
 
 
 def without_label(text: str) -> tuple[str, str]:
-    """The rank that `srun --label` puts before a line, or "", and the line itself.
+    """The rank that a launcher's --label puts before a line, or "", and the line itself.
 
     What slurmstepd says begins with its name, whatever Slurm's version.
     """

@@ -217,7 +217,7 @@ def _ended(case: Case, endings: list[Ending]) -> Iterator[Finding]:
         if silent:
             yield Finding(
                 "rank-ended",
-                f"{where(silent)}: {ending.reason}, says srun",
+                f"{where(silent)}: {ending.reason}, says {ending.speaker}",
                 _remedy(ending),
                 numbers_of(silent),
             )
