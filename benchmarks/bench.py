@@ -38,6 +38,7 @@ def main() -> int:
         "start": json.loads(
             in_toolbox("python3", "benchmarks/start.py", IMAGE, trials)
         ),
+        "tool": json.loads(in_toolbox("python3", "benchmarks/tool.py", IMAGE, trials)),
         "judge": json.loads(in_image("benchmarks/judge_stream.py")),
         "many_ranks": json.loads(in_image("benchmarks/many_ranks.py")),
         "job": compare_jobs(trials),
@@ -135,6 +136,13 @@ def table(result: dict) -> list[str]:
                 "<= 1.10" if state == "warm" else "-",
             )
         )
+    tool = result["tool"]
+    text = (
+        f"{tool['medians']['script']:.2f} s"
+        f" (the container alone {tool['medians']['container']:.2f} s)"
+    )
+    rows.append(("jax-sif job, container start included", text, "<= 0.3 s"))
+    rows.append(("import jaxsif", f"{tool['import_median_ms']:.1f} ms", "<= 30 ms"))
     job = result["job"]
     text = f"{job['medians']['verified']:.1f} s / {job['medians']['plain']:.1f} s"
     rows.append(

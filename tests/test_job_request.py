@@ -172,3 +172,24 @@ def test_a_users_program_may_be_one_that_tells_nothing():
     text = make(["G8N2p8", "train.py"], Options(), environment={})
 
     assert text.endswith("jax-sif verify --program\n")
+
+
+@pytest.mark.parametrize(
+    ("signal", "runtime", "is_noted"),
+    [
+        ("USR1@60", "apptainer", True),
+        ("URG@60", "apptainer", False),
+        ("USR1@60", "pyxis", False),
+    ],
+)
+def test_a_signal_that_ends_the_images_mount_is_noted(
+    capsys, signal, runtime, is_noted
+):
+    options = Options(
+        profile_changes={"signal": signal}, site_changes={"runtime": runtime}
+    )
+
+    text = make(["G8N2p8"], options, environment={})
+
+    assert f"#SBATCH --signal={signal}\n" in text
+    assert is_noted == ("URG ends nobody" in capsys.readouterr().err)

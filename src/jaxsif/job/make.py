@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from jaxsif.contract.errors import UsageError
 from jaxsif.contract.topology import is_label
 from jaxsif.job import library
 from jaxsif.job.render import render
-from jaxsif.job.request import Wish, changed, put_together
+from jaxsif.job.request import Wish, changed, notes, put_together
 from jaxsif.job.schema import Network, Profile, Site
 
 
@@ -63,7 +64,10 @@ def make(
         collectives=options.collectives,
     )
     profile = _changed_profile(words, options, environment)
-    return render(put_together(profile, site, network, wish))
+    job = put_together(profile, site, network, wish)
+    for note in notes(job):
+        print(f"jax-sif job: {note}", file=sys.stderr)
+    return render(job)
 
 
 def _site(options: Options, environment: Mapping[str, str]) -> Site:

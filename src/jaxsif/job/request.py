@@ -21,6 +21,9 @@ _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _DIAGNOSTICS = "/opt/jax-sif/diag/"
 _ACCEPTANCE = ("python", f"{_DIAGNOSTICS}allreduce.py")
 
+# Signals that end no process by themselves.
+_HARMLESS = ("URG", "WINCH", "CONT", "CHLD")
+
 # Options that have another name than the field.
 _OPTIONS = {"environment": "env", "options": "sbatch"}
 
@@ -203,6 +206,17 @@ def _mismatched(profile: Profile, site: Site, wish: Wish) -> Iterator[str]:
 
 def memory_bytes(memory: str) -> int:
     return int(memory[:-1]) * _BYTES[memory[-1]]
+
+
+def notes(job: Job) -> Iterator[str]:
+    """What is allowed and may surprise."""
+    signal = (job.profile.signal or "").partition("@")[0]
+    if signal and signal not in _HARMLESS and job.site.runtime == "apptainer":
+        yield (
+            f"--signal={job.profile.signal} reaches the process, too, that holds the"
+            f" image's mount where Apptainer runs without privilege, and {signal} ends"
+            " it; URG ends nobody and a handler in the program gets it (see docs/jobs.md)"
+        )
 
 
 def _variables(

@@ -37,7 +37,7 @@ def summary(verdict: Verdict) -> str:
     nodes = list(dict.fromkeys(story.node for story in verdict.stories.values()))
     first = next(iter(verdict.stories.values()))
     platform = first.fact("devices", "backend")
-    stand_in = "" if platform == "gpu" else " in the place of GPUs"
+    stand_in = "" if platform == "gpu" else ", no GPU"
     devices = f" {_plural(topology.devices, f'{platform} device')}{stand_in},"
     return (
         f"{topology.label}:{_warnings(verdict)}"

@@ -4,7 +4,7 @@
 from fault import Fault
 
 FAULT = Fault(
-    says=("the step has 6 processes", "asks for 8"),
+    says=("the job has 6 processes", "asks for 8"),
     options=("--ntasks-per-node=3",),
     has_baseline=False,
 )
