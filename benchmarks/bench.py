@@ -41,6 +41,7 @@ def main() -> int:
         "tool": json.loads(in_toolbox("python3", "benchmarks/tool.py", IMAGE, trials)),
         "judge": json.loads(in_image("benchmarks/judge_stream.py")),
         "many_ranks": json.loads(in_image("benchmarks/many_ranks.py")),
+        "launch": json.loads(in_image("benchmarks/launch.py", "--json")),
         "job": compare_jobs(trials),
     }
     file = ROOT / "build/bench.json"
@@ -104,10 +105,9 @@ def in_toolbox(*command: object) -> str:
     return call([MINICLUSTER, "toolbox", "--", *command])
 
 
-def in_image(program: str) -> str:
-    return in_toolbox(
-        "apptainer", "exec", "--bind", ROOT, IMAGE, "python", ROOT / program
-    )
+def in_image(program: str, *options: str) -> str:
+    python = ("python", ROOT / program, *options)
+    return in_toolbox("apptainer", "exec", "--bind", ROOT, IMAGE, *python)
 
 
 def call(command: list) -> str:
@@ -155,6 +155,11 @@ def table(result: dict) -> list[str]:
             f"{job['ratio_of_guards']:.2f} ({text})",
             "<= 1.02",
         )
+    )
+    launch = result["launch"]
+    text = f"{launch['medians']['launch']:.1f} s / {launch['medians']['plain']:.1f} s"
+    rows.append(
+        ("8 processes, launch / plain", f"{launch['ratio']:.2f} ({text})", "<= 1.10")
     )
     many = result["many_ranks"]
     text = f"{many['judge']['verdict_s']} s, {many['judge']['peak_memory_mb']} MB"

@@ -208,8 +208,15 @@ def test_who_chose_otherwise_hears_nothing_of_certificates(choice):
 
 def test_rank_0_listens_at_the_one_address_of_its_name_alone():
     # A name in this machine's own table; loopback is no cluster's network.
-    loopback = {**GROUP, "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0"}
-    unknown = {**GROUP, "SLURM_STEP_NODELIST": "no-such.invalid", "SLURM_PROCID": "0"}
+    loopback, unknown = (
+        {
+            **GROUP,
+            "SLURM_STEP_NODELIST": name,
+            "SLURMD_NODENAME": name,
+            "SLURM_PROCID": "0",
+        }
+        for name in ("localhost", "no-such.invalid")
+    )
     address = {**unknown, "JAX_COORDINATOR_ADDRESS": "192.0.2.7:5555"}
 
     assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(loopback)
@@ -218,6 +225,120 @@ def test_rank_0_listens_at_the_one_address_of_its_name_alone():
     assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(
         {**address, "SLURM_PROCID": "1"}
     )
+
+
+# Rank 3 of mpirun's, whose daemon on this node is task 1 of a step of its own.
+BELOW_A_DAEMON = {
+    **STEP,
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+}
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        {"OMPI_COMM_WORLD_RANK": "3", "PMIX_NAMESPACE": "prterun-node1-801@1"},
+        {"OMPI_COMM_WORLD_RANK": "3", "PMIX_NAMESPACE": "236060673"},
+        {"PMIX_RANK": "3", "PMIX_NAMESPACE": "prterun-node1-801@1"},
+        {"PMI_RANK": "3", "PMI_SIZE": "4"},
+        # The same rank as the daemon's is chance.
+        {"PMI_RANK": "1", "PMI_SIZE": "2"},
+        # mpiexec in a step of srun's, which speaks PMI itself.
+        {"PMI_RANK": "3", "PMI_SIZE": "4", "PMI_JOBID": "7.0"},
+    ],
+)
+def test_it_steps_aside_for_the_ranks_of_another_launcher(launcher):
+    assert {} == set_by_entry({**BELOW_A_DAEMON, **launcher})
+
+
+@pytest.mark.parametrize(
+    "pmi",
+    [
+        {"PMIX_RANK": "1", "PMIX_NAMESPACE": "slurm.pmix.7.0"},
+        {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_JOBID": "7.0"},
+        {"PMI_RANK": "1", "PMI_JOBID": "7", "PALS_APID": "7.0"},
+    ],
+)
+def test_srun_that_speaks_pmi_is_srun(pmi):
+    assert "JAX_COORDINATOR_PORT" in set_by_entry({**BELOW_A_DAEMON, **pmi})
+
+
+def test_srun_within_a_rank_of_mpirun_is_srun():
+    # No step of daemons has two tasks on a node.
+    step = {**STEP, "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2"}
+
+    variables = set_by_entry(
+        {**step, "OMPI_COMM_WORLD_RANK": "0", "JAX_SIF_TLS": "off"}
+    )
+
+    assert "1" == variables["JAX_LOCAL_DEVICE_IDS"]
+
+
+@pytest.mark.parametrize("step", ["-6", "4294967290"])
+def test_the_shell_of_an_allocation_is_no_rank(step):
+    assert {} == set_by_entry({**STEP, "SLURM_STEP_ID": step})
+
+
+OTHERS = [
+    {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"},
+    {"PMI_RANK": "0", "PMI_SIZE": "2"},
+    {"JOB_COMPLETION_INDEX": "0"},
+]
+
+
+@pytest.mark.parametrize("launcher", OTHERS)
+def test_another_launchers_group_is_told_that_it_has_no_certificates(launcher):
+    done = enter(launcher, "true")
+
+    assert 0 == done.returncode
+    assert "the group is not authenticated: only srun and jax-sif launch" in done.stderr
+    assert "" == enter({**launcher, "JAX_SIF_TLS": "off"}, "true").stderr
+
+
+@pytest.mark.parametrize("launcher", OTHERS)
+def test_another_launchers_group_that_requires_certificates_does_not_start(launcher):
+    done = enter({**launcher, "JAX_SIF_TLS": "required"}, "true")
+
+    assert 1 == done.returncode
+    assert "rank 0 on this machine: the group cannot be authenticated" in done.stderr
+
+
+@pytest.mark.parametrize("launcher", OTHERS[:2])
+def test_a_single_rank_of_mpi_has_no_group_to_guard(launcher):
+    alone = {name: value.replace("2", "1") for name, value in launcher.items()}
+
+    assert "" == enter({**alone, "JAX_SIF_TLS": "required"}, "true").stderr
+
+
+@pytest.mark.parametrize("line", ["node2", "node2*4", "node2,node1"])
+def test_an_arbitrary_distribution_puts_rank_0_first_in_the_host_file(tmp_path, line):
+    (tmp_path / "hosts").write_text(f"{line}\nnode1\n")
+    arbitrary = {
+        **STEP,
+        "SLURM_DISTRIBUTION": "arbitrary",
+        "SLURM_HOSTFILE": str(tmp_path / "hosts"),
+    }
+
+    address = set_by_entry(arbitrary)["JAX_COORDINATOR_ADDRESS"]
+
+    assert f"node2:{port()}" == address
+
+
+@pytest.mark.parametrize(
+    "distribution", [{}, {"SLURM_DISTRIBUTION": "arbitrary", "SLURM_HOSTFILE": "/none"}]
+)
+def test_rank_0_refuses_to_start_where_nobody_looks_for_it(distribution):
+    done = enter(
+        {**STEP, "SLURM_PROCID": "0", "SLURMD_NODENAME": "node2", **distribution}
+    )
+
+    assert 1 == done.returncode
+    assert "rank 0 on node2: rank 0 runs here, but by the node list" in done.stderr
+    assert f"JAX_COORDINATOR_ADDRESS=node2:{port()}" in done.stderr
 
 
 def test_arguments_and_exit_status_pass_unchanged():

@@ -59,6 +59,11 @@ def test_an_own_name_that_nobody_knows_is_fatal(tmp_path):
         ({**STEP, "JAX_SIF_PLATFORM": "cpu"}, [("own-name", True)]),
         ({**STEP, "SLURM_STEP_NODELIST": "node2"}, []),
         ({**STEP, "SLURM_STEP_NODELIST": "node["}, []),
+        # Another launcher's list may name fewer nodes than there are.
+        (
+            {**STEP, "SLURM_STEP_NODELIST": "n", "SLURM_STEP_NUM_NODES": "2"},
+            [("own-name", False)],
+        ),
         ({}, []),
     ],
 )

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from jaxsif import authority
+from jaxsif.contract.identity import Identity
+from jaxsif.contract.trouble import Trouble
 from jaxsif.rank import preflight
 
 SECRET = b"s" * authority.SECRET_BYTES
@@ -149,6 +151,29 @@ def test_a_name_that_nobody_knows_is_named():
     assert "on node1" in text
 
 
+def test_the_name_of_a_pod_that_has_still_to_start_is_waited_for(monkeypatch):
+    found = socket.getaddrinfo
+    asked = []
+
+    def later(host, *rest, **more):
+        asked.append(host)
+        if len(asked) < 3:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return found("127.0.0.1", *rest, **more)
+
+    def refuse(*_):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", later)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+    (trouble,) = preflight.reach_coordinator(
+        ("train-0.train", 9), 1.0, "train-1", {}, has_late_names=True
+    )
+
+    assert ("coordinator-absent", 3) == (trouble.kind, len(asked))
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -177,6 +202,78 @@ def test_a_node_that_takes_the_coordinator_for_itself_is_named(monkeypatch):
 
     assert "coordinator-misdirected" == kind
     assert "node2 takes localhost, the coordinator's node, for itself" in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_where_all_ranks_are_on_one_node_they_may_meet_at_its_loopback(
+    monkeypatch, host
+):
+    monkeypatch.undo()
+
+    (trouble,) = preflight.reach_coordinator(
+        (host, 9), 0.3, "node2", {}, has_one_node=True
+    )
+
+    # Nobody listens on that port, which is another trouble.
+    assert "coordinator-absent" == trouble.kind
+
+
+@pytest.mark.parametrize(
+    ("host", "node"),
+    [("10.0.0.1", "node2"), ("node2.example.org", "node2"), ("node2", "node2.cluster")],
+)
+def test_another_rank_of_the_coordinators_node_may_look_for_it_there(
+    monkeypatch, host, node
+):
+    def refuse(*_):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(preflight, "is_own_address", lambda address: True)
+    monkeypatch.setattr(preflight, "_resolve", lambda *_: ["10.0.0.1"])
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+    ((kind, _),) = kinds((host, 9), node=node)
+
+    assert "coordinator-absent" == kind
+
+
+def rank_0(node: str) -> Identity:
+    return Identity("r", 0, 4, 0, node, node, launcher="Open MPI")
+
+
+def elsewhere(host: str, is_chosen: bool = False) -> list[Trouble]:
+    where = (host, 5555)
+    return list(preflight.not_rank_0s_address(where, rank_0("node2"), is_chosen))
+
+
+def test_rank_0_says_so_where_the_others_look_for_it_elsewhere():
+    (trouble,) = elsewhere("localhost")
+
+    assert ("coordinator-elsewhere", True) == (trouble.kind, trouble.is_fatal)
+    assert "rank 0 runs on node2, but by Open MPI the others look for it on" in (
+        trouble.text
+    )
+    assert "JAX_COORDINATOR_ADDRESS=node2:5555 for every rank" in trouble.remedy
+
+
+def test_an_address_that_the_user_chose_may_be_a_services():
+    (trouble,) = elsewhere("localhost", is_chosen=True)
+
+    assert not trouble.is_fatal
+    assert "by the address that was set the others look for it" in trouble.text
+
+
+@pytest.mark.parametrize("host", ["node2.example.org", "no-such-node.invalid"])
+def test_rank_0_is_content_with_its_own_name_and_with_one_that_the_others_will_miss(
+    host,
+):
+    assert [] == elsewhere(host)
+
+
+def test_rank_0_is_content_with_an_address_of_its_node(monkeypatch):
+    monkeypatch.undo()
+
+    assert [] == elsewhere("127.0.0.1")
 
 
 def test_a_port_in_use_is_found_before_jax_shares_it():

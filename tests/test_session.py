@@ -18,6 +18,7 @@ import atexit, time
 __version__ = "1.0"
 process_index = lambda: 0
 process_count = lambda: 1
+local_device_count = device_count = lambda: 2
 atexit.register(time.sleep, 60)
 """
 # The private room that knows whether a device was used.
@@ -39,7 +40,8 @@ def run(tmp_path):
     def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
         file = tmp_path / "program.py"
         file.write_text(
-            f"from jaxsif import initialize_distributed\ninitialize_distributed()\n{program}"
+            f"from jaxsif import initialize_distributed\n"
+            f"info = initialize_distributed()\n{program}"
         )
         return subprocess.run(
             [sys.executable, file],
@@ -108,6 +110,31 @@ def test_a_process_without_a_launcher_says_so(run):
     leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
 
     assert "no launcher, a single process" in run(leaves).stderr
+
+
+def test_a_process_without_a_launcher_is_told_of_itself(run):
+    leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
+
+    done = run(leaves + "print(info); print(info.launcher, info.coordinator_address)")
+
+    assert "process 0 of 1 on " in done.stdout, done.stderr
+    assert ", local devices 2, global devices 2\nnone None\n" in done.stdout
+
+
+def test_a_program_in_an_allocation_of_several_tasks_does_not_start_alone(run):
+    done = run("", SLURM_JOB_ID="7", SLURM_NTASKS="8", SLURM_JOB_NUM_NODES="2")
+
+    assert 1 == done.returncode
+    assert "but this program was not started by srun" in done.stderr
+
+
+def test_a_launcher_that_does_not_tell_enough_is_an_error_with_the_way_out(run):
+    done = run("", JOB_COMPLETION_INDEX="0", JAX_SIF_TOPOLOGY="")
+
+    assert 1 == done.returncode
+    assert "UsageError: Kubernetes tells a pod its index, but not how many" in (
+        done.stderr
+    )
 
 
 def test_a_second_call_is_refused(run):

@@ -18,6 +18,8 @@ SRC = ROOT / "src"
 ROOMS = {
     "contract": set(),
     "job": set(),
+    "launch": set(),
+    "lint": set(),
     "node": set(),
     # What is true of the node is looked at before JAX starts.
     "rank": {"node"},
@@ -70,6 +72,9 @@ def test_no_file_imports_over_a_wall(path):
         ("rank", "from jaxsif.judge.board import Board"),
         ("node", "from jaxsif.rank import narrate"),
         ("node", "import jax"),
+        ("launch", "from jaxsif.rank import narrate"),
+        ("launch", "import jax"),
+        ("lint", "from jaxsif.job import render"),
         ("contract", "from jaxsif.job import render"),
         ("", "import jax"),
     ],

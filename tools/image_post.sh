@@ -58,10 +58,15 @@ install_wheels() {
   fi
   stage "Python packages"
   "$python" -m pip install "$@" --no-compile
-  # 700 files that no program imports; the CUDA 13 image is too big with them.
+  # What no program imports or loads; the CUDA 13 image is too big with it: tests, and
+  # static libraries, which a compiler would need that is not there.
   for package in numpy scipy; do
     find "$venv"/lib/python*/site-packages/$package \
       -type d -name tests -prune -exec rm -r {} +
+  done
+  rm -r "$venv"/lib/python*/site-packages/jax/_src/internal_test_util
+  for libraries in "$venv"/lib/python*/site-packages/nvidia; do
+    if [ -d "$libraries" ]; then find "$libraries" -name '*.a' -delete; fi
   done
   # Network plugins from the host (aws-ofi-nccl) ask for libcudart.so by its bare name,
   # which the wheels lack.

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsif.rank import initialize_distributed
+    from jaxsif.rank import DistributedInfo, initialize_distributed
 
-__all__ = ["initialize_distributed"]
+__all__ = ["DistributedInfo", "initialize_distributed"]
 
 
 def __getattr__(name: str) -> Any:

@@ -62,8 +62,12 @@ jaxsif_await_credentials() {
 
 # The last rank of the node that has taken them removes the files.
 jaxsif_leave_folder() {
-  mkdir "$folder/rank-$SLURM_LOCALID" 2> /dev/null || return 0
+  mkdir "$folder/rank-$SLURM_PROCID" 2> /dev/null || return 0
   jaxsif_tasks_on_node
+  # `jax-sif launch` poses as several nodes, which share this folder.
+  if [ "${SLURM_CLUSTER_NAME:-}" = local ]; then
+    tasks_on_node=${JAX_SIF_RANKS_ON_MACHINE:-$tasks_on_node}
+  fi
   set -- "$folder"/rank-*
   # shellcheck disable=SC2154 # set by local_devices.sh, which the entry has sourced
   if [ $# -ge "$tasks_on_node" ]; then rm -rf "$folder"; fi

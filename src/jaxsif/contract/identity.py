@@ -1,4 +1,4 @@
-"""Who a rank is: its job, step, restart, number and node, read from the launcher's variables; runs anywhere."""
+"""Who a rank is: its job, step, restart, number and node; and the names of Slurm's variables; runs anywhere."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,11 +7,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jaxsif.contract.errors import UsageError
-
-# The whole contract with the launcher. `srun` sets these; nothing else in the package
-# names a variable of Slurm's. (The image's entry and local_devices.sh, which must start
-# in milliseconds, speak to the shell's environment directly.)
+# What the kit reads of what `srun` sets; nothing else in the package names a variable of
+# Slurm's. (The image's entry and local_devices.sh, which must start in milliseconds, speak
+# to the shell's environment directly.)
 CLUSTER = "SLURM_CLUSTER_NAME"
 JOB_ID = "SLURM_JOB_ID"
 STEP_ID = "SLURM_STEP_ID"
@@ -26,13 +24,69 @@ STEP_GPUS = "SLURM_STEP_GPUS"
 JOB_NODES = "SLURM_JOB_NUM_NODES"
 JOB_GPUS = "SLURM_JOB_GPUS"
 GPUS_PER_TASK = "SLURM_GPUS_PER_TASK"
+GPU_BINDING = "SLURM_TRES_BIND"
+GPU_BINDING_OLD = "SLURM_GPU_BIND"
+RESERVED_PORTS = "SLURM_STEP_RESV_PORTS"
+DISTRIBUTION = "SLURM_DISTRIBUTION"
+HOST_FILE = "SLURM_HOSTFILE"
+# The switches above a node, the highest first, and the node: `core.leaf3.node17`.
+TOPOLOGY_ADDRESS = "SLURM_TOPOLOGY_ADDR"
+
+# The rest of what srun sets, which the kit itself does not read: `jax-sif launch` sets it
+# too, because users' programs and libraries do.
+JOB_ID_OLD = "SLURM_JOBID"
+STEP_ID_OLD = "SLURM_STEPID"
+NODE_LIST_OLD = "SLURM_NODELIST"
+NODES_OLD = "SLURM_NNODES"
+PROCESSES_OLD = "SLURM_NPROCS"
+JOB_NAME = "SLURM_JOB_NAME"
+JOB_USER = "SLURM_JOB_USER"
+JOB_USER_ID = "SLURM_JOB_UID"
+JOB_GROUP_ID = "SLURM_JOB_GID"
+JOB_START_TIME = "SLURM_JOB_START_TIME"
+JOB_CPUS_PER_NODE = "SLURM_JOB_CPUS_PER_NODE"
+SUBMIT_FOLDER = "SLURM_SUBMIT_DIR"
+SUBMIT_HOST = "SLURM_SUBMIT_HOST"
+STEP_NODES = "SLURM_STEP_NUM_NODES"
+STEP_PROCESSES = "SLURM_STEP_NUM_TASKS"
+STEP_PROCESSES_PER_NODE = "SLURM_STEP_TASKS_PER_NODE"
+PROCESSES_PER_NODE_OLD = "SLURM_TASKS_PER_NODE"
+PROCESSES_PER_NODE_ASKED = "SLURM_NTASKS_PER_NODE"
+NODE_INDEX = "SLURM_NODEID"
+RANKS_ON_NODE = "SLURM_GTIDS"
+CPUS_PER_TASK = "SLURM_CPUS_PER_TASK"
+CPUS_ON_NODE = "SLURM_CPUS_ON_NODE"
+GPUS_ON_NODE = "SLURM_GPUS_ON_NODE"
+GPUS_PER_NODE = "SLURM_GPUS_PER_NODE"
+GPUS_ASKED = "SLURM_GPUS"
+
+# What a job's script may set for srun to read; the lint knows them.
+KILL_BAD_EXIT = "SLURM_KILL_BAD_EXIT"
+EXPORT_ENVIRONMENT = "SLURM_EXPORT_ENV"
+
+# What the variables of a step begin with, but for those of a single task.
+STEP_PREFIX = "SLURM_STEP"
+# What every variable begins with by which a launcher speaks to its processes. Those of
+# a launcher around `jax-sif launch` are not for the processes below it.
+LAUNCHER_PREFIXES = ("SLURM", "PMI", "OMPI_")
+# The cluster that `jax-sif launch` poses as, and what it sets besides: how many ranks are
+# on this machine, whose nodes are all of them.
+LOCAL_CLUSTER = "local"
+RANKS_ON_MACHINE = "JAX_SIF_RANKS_ON_MACHINE"
+
+# Launchers that matter to more than their own file, by the names that people read: the
+# last are a program that says itself which process it is, and one that is the only one.
+SLURM, LOCAL_LAUNCH, KUBERNETES = "Slurm", "jax-sif launch", "Kubernetes"
+ARGUMENTS, NO_LAUNCHER = "arguments", "none"
 
 
 @dataclass(frozen=True)
 class Identity:
     """One rank of one step of one job, in one of its runs.
 
-    `step` is unique on a cluster: `cluster.job.step.restart`.
+    `step` is the same for all ranks of a step and for no others: under Slurm
+    `cluster.job.step.restart`. `node_list` is in Slurm's words, as `node[1-2]`; where a
+    launcher does not say which nodes there are, the ones that are known.
     """
 
     step: str
@@ -41,6 +95,9 @@ class Identity:
     local_rank: int
     node: str
     node_list: str
+    # How many of the processes are on this node, and who started them.
+    local_processes: int = 1
+    launcher: str = SLURM
 
     def token(self, rank: int, slot: int) -> int:
         """A number that only device `slot` of `rank` of this very run contributes.
@@ -52,37 +109,8 @@ class Identity:
         return zlib.crc32(text.encode()) % (2**31 - 1) + 1
 
 
-def identify(environment: Mapping[str, str], hostname: str) -> Identity:
-    """Reads a rank's identity; a program started without a launcher is rank 0 of 1.
-
-    Raises UsageError when a variable is not the number it should be.
-    """
-    node = environment.get(NODE_NAME) or hostname
-    if STEP_NODE_LIST not in environment:
-        return Identity("local.0.0.0", 0, 1, 0, node, node)
-    step = ".".join(
-        (
-            environment.get(CLUSTER, "cluster"),
-            environment.get(JOB_ID, "0"),
-            environment.get(STEP_ID, "0"),
-            environment.get(RESTART_COUNT, "0"),
-        )
-    )
-    return Identity(
-        step,
-        rank=_number(environment, RANK),
-        processes=_number(environment, PROCESSES),
-        local_rank=_number(environment, LOCAL_RANK),
-        node=node,
-        node_list=environment[STEP_NODE_LIST],
-    )
-
-
-def _number(environment: Mapping[str, str], name: str) -> int:
-    value = environment.get(name)
-    if value is None or not value.isdecimal():
-        raise UsageError(
-            f"{name} is {value!r}, expected a number; start the program with srun,"
-            " which sets it for every rank"
-        )
-    return int(value)
+def is_on_one_machine(environment: Mapping[str, str]) -> bool:
+    """Whether `jax-sif launch` poses as the nodes, so that their names are nobody's."""
+    is_local = environment.get(CLUSTER) == LOCAL_CLUSTER
+    # A real cluster may have that name, and a job may inherit the other variable.
+    return is_local and RANKS_ON_MACHINE in environment

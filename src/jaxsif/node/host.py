@@ -12,6 +12,8 @@ from jaxsif.contract.identity import (
     PROCESSES,
     RANK,
     STEP_NODE_LIST,
+    STEP_NODES,
+    is_on_one_machine,
 )
 from jaxsif.contract.trouble import Trouble
 from jaxsif.node.surroundings import GIB, MIB, Surroundings
@@ -180,6 +182,11 @@ def _computes_on_cpu(surroundings: Surroundings) -> bool:
 
 
 def _step_nodes(surroundings: Surroundings) -> int:
+    if is_on_one_machine(surroundings.environment):
+        return 1
+    told = number(surroundings, STEP_NODES)
+    if told:
+        return told
     try:
         return len(expand(surroundings.variable(STEP_NODE_LIST)))
     except ValueError:

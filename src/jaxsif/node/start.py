@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from jaxsif.contract.trouble import Trouble
-from jaxsif.node import flags, host, network, software
+from jaxsif.node import flags, host, mpi, network, software
 from jaxsif.node.driver import driver
 from jaxsif.node.surroundings import Surroundings
 from jaxsif.node.visibility import visibility
@@ -22,6 +22,7 @@ def start_troubles(
     checks = [
         host.not_under_srun,
         flags.xla_flags,
+        mpi.mpi_collectives,
         software.host_leak,
         host.own_name,
         host.open_files,

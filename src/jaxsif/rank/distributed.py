@@ -1,52 +1,84 @@
-"""Where the group's coordinator is, which devices are this rank's, and joining the group; runs in each rank."""
+"""Which devices are this rank's, joining the group, and what is known of it then; runs in each rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from jaxsif.contract.hostlist import expand
-from jaxsif.contract.identity import JOB_ID, STEP_NODE_LIST
+from jaxsif.contract.errors import KitError, UsageError
+from jaxsif.contract.identity import ARGUMENTS, NO_LAUNCHER, Identity
+from jaxsif.rank.launchers import as_address
 from jaxsif.rank.limits import Limits
+
+LOCAL_DEVICES_VARIABLE = "JAX_LOCAL_DEVICE_IDS"
+
+# The rule by which tasks share a node's GPUs; the image's entry has it, too.
+_RULE = Path(__file__).resolve().parent.parent / "local_devices.sh"
+_APPLY_RULE = '. "$0"; jaxsif_local_device_ids; printf %s "$local_device_ids"'
 
 # Our own deadline ends the wait first, and says more than JAX's abort does.
 _AFTER_OURS_S = 30
 
 
-def coordinator(
-    environment: Mapping[str, str], settings: Mapping[str, Any] = MappingProxyType({})
-) -> tuple[str, int] | None:
-    """Host and port that JAX will connect to; None when nobody gave any.
+def local_device_ids(
+    environment: Mapping[str, str],
+    identity: Identity,
+    words: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> list[int] | None:
+    """Ordinals, within the GPUs this process can see, of those that are its own.
 
-    `settings` are the arguments of `jax.distributed.initialize()`, which come first.
+    What the program or the user chose stays, or the image's entry. None leaves the
+    choice to JAX, which takes all: no GPU is visible, or nobody shares them.
+
+    Args:
+      words: the environment in Slurm's words.
     """
-    address = settings.get("coordinator_address")
-    address = address or environment.get("JAX_COORDINATOR_ADDRESS")
-    if address:
-        host, _, number = address.rpartition(":")
-        return host, int(number)
-    if STEP_NODE_LIST not in environment:
+    chosen = settings.get("local_device_ids")
+    if chosen is not None:
+        return [chosen] if isinstance(chosen, int) else list(chosen)
+    ordinals = environment.get(LOCAL_DEVICES_VARIABLE)
+    if ordinals:
+        return _numbers(ordinals)
+    if identity.launcher in (NO_LAUNCHER, ARGUMENTS):
         return None
-    port = environment.get("JAX_COORDINATOR_PORT")
-    if not port:
-        # JAX's own rule (jax/_src/clusters/slurm_cluster.py).
-        port = str(int(environment[JOB_ID]) % 4096 + 61440)
-    return expand(environment[STEP_NODE_LIST])[0], int(port)
+    return _by_rule(words)
 
 
-def local_device_ids() -> list[int] | None:
-    """Ordinals, within the GPUs this task can see, of those that are its own.
+def _by_rule(words: Mapping[str, str]) -> list[int] | None:
+    import subprocess
 
-    The image's entry works them out from Slurm's variables; None, which leaves the
-    choice to JAX, when it did not.
-    """
-    ordinals = os.environ.get("JAX_LOCAL_DEVICE_IDS")
-    return [int(ordinal) for ordinal in ordinals.split(",")] if ordinals else None
+    done = subprocess.run(
+        ["/bin/sh", "-euc", _APPLY_RULE, str(_RULE)],
+        env=words,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise KitError(
+            f"{_RULE} ended with status {done.returncode}: {done.stderr.strip()!r}; set"
+            f" {LOCAL_DEVICES_VARIABLE} for every rank"
+        )
+    return _numbers(done.stdout) if done.stdout else None
+
+
+def _numbers(ordinals: str) -> list[int]:
+    words = ordinals.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise UsageError(
+            f"{LOCAL_DEVICES_VARIABLE} is {ordinals!r}, expected numbers as in 0,1; unset"
+            " it, and every rank gets its share"
+        )
+    return [int(word) for word in words]
+
+
+def as_variable(ordinals: Sequence[int]) -> str:
+    """As JAX reads them from the environment."""
+    return ",".join(map(str, ordinals))
 
 
 def has_devices() -> bool:
@@ -56,11 +88,18 @@ def has_devices() -> bool:
     return bool(xla_bridge.backends_are_initialized())
 
 
-def join(limits: Limits, settings: Mapping[str, Any]) -> Any:
+def join(
+    limits: Limits,
+    identity: Identity,
+    where: tuple[str, int],
+    ordinals: Sequence[int] | None,
+    settings: Mapping[str, Any],
+) -> Any:
     """Calls `jax.distributed.initialize()` with limits that end a broken group soon.
 
-    Returns JAX's client of the coordinator. `settings` are the caller's own arguments
-    and win.
+    Returns JAX's client of the coordinator. JAX detects nothing itself: it knows fewer
+    launchers, and one coordinator for all steps of a job. `settings` are the caller's
+    own arguments and win.
     """
     import jax
 
@@ -69,17 +108,20 @@ def join(limits: Limits, settings: Mapping[str, Any]) -> Any:
 
     # JAX replaces a handler that is there already by its own.
     handler = signal.getsignal(signal.SIGTERM)
-    jax.distributed.initialize(
-        **{
-            "local_device_ids": local_device_ids(),
-            "initialization_timeout": int(
-                min(limits.deadline_s("connected"), 86400) + _AFTER_OURS_S
-            ),
-            "heartbeat_timeout_seconds": limits.heartbeat_s,
-            "shutdown_timeout_seconds": limits.shutdown_s,
-            **settings,
-        }
-    )
+    ours = {
+        "coordinator_address": as_address(where),
+        "num_processes": identity.processes,
+        "process_id": identity.rank,
+        "local_device_ids": ordinals,
+        "cluster_detection_method": "deactivate",
+        "initialization_timeout": int(
+            min(limits.deadline_s("connected"), 86400) + _AFTER_OURS_S
+        ),
+        "heartbeat_timeout_seconds": limits.heartbeat_s,
+        "shutdown_timeout_seconds": limits.shutdown_s,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    jax.distributed.initialize(**{**ours, **given})
     if callable(handler) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
     return global_state.client

@@ -6,23 +6,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 
+from jaxsif.contract.identity import Identity, is_on_one_machine
 from jaxsif.contract.trouble import Trouble
+from jaxsif.rank.answers import ask_for_certificate, ask_for_http2
 
 _POLL_INTERVAL_S = 0.02
 # The kernel asks again after 1 s and 3 s; whoever has not answered then does not hear.
 _UNANSWERED_S = 5.0
 # A name service may hiccup, and a neighbour's hardware address takes a moment.
 _PATIENCE_S = 3.0
-
-# HTTP/2's first words (RFC 9113, section 3.4) and an empty frame of settings (6.5): a
-# gRPC server answers with settings of its own.
-_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-_SETTINGS = 4
-_TLS_ALERT = b"\x15\x03"
 
 _SAME_STEP = (
     "another step or program listens there: let the image set JAX_COORDINATOR_PORT, or"
@@ -48,21 +43,70 @@ def own_port_taken(where: tuple[str, int]) -> Iterator[Trouble]:
                 )
 
 
+def not_rank_0s_address(
+    where: tuple[str, int], identity: Identity, is_chosen: bool
+) -> Iterator[Trouble]:
+    """For rank 0: the others look for it where it is not, and wait for minutes.
+
+    Args:
+      is_chosen: the address is the user's, and may be that of a proxy or a service.
+    """
+    host, port = where
+    if _is_same(host, identity.node):
+        return
+    try:
+        addresses = _resolve(host, port, _PATIENCE_S)
+    except socket.gaierror:
+        # The others will say so, whom it keeps from coming.
+        return
+    if any(map(is_own_address, addresses)):
+        return
+    by = "the address that was set" if is_chosen else identity.launcher
+    yield Trouble(
+        "coordinator-elsewhere",
+        f"rank 0 runs on {identity.node}, but by {by} the others look for it on {host}"
+        f" ({', '.join(addresses)})",
+        f"set JAX_COORDINATOR_ADDRESS={identity.node}:{port} for every rank, or let rank"
+        f" 0 start on {host}",
+        is_fatal=not is_chosen,
+    )
+
+
+def _is_same(host: str, node: str) -> bool:
+    """Whether two names are one node's, with or without a domain."""
+    return host.partition(".")[0] == node.partition(".")[0]
+
+
+def _is_network_address(host: str) -> bool:
+    """Whether a host is written as an address, and not that of every node itself."""
+    is_address = ":" in host or host.replace(".", "").isdecimal()
+    return is_address and not host.startswith(("127.", "::1"))
+
+
 def reach_coordinator(
     where: tuple[str, int],
     limit_s: float,
     own_node: str,
     environment: Mapping[str, str] = os.environ,
+    *,
+    has_one_node: bool = False,
+    has_late_names: bool = False,
 ) -> Iterator[Trouble]:
     """For all but rank 0: waits until rank 0 listens, and says why if it cannot.
 
     Connecting works at JAX's first attempt then; gRPC answers a refused one with growing
     pauses, and all failures with the same words after 300 s.
+
+    Args:
+      limit_s: how long to wait.
+      has_one_node: whether all ranks, rank 0 too, are on this node.
+      has_late_names: whether a name is known only when who has it has started, as that
+        of a pod; otherwise an unknown name soon is a mistake.
     """
     host, port = where
     started_s = time.monotonic()
     try:
-        addresses = _resolve(host, port)
+        addresses = _resolve(host, port, limit_s if has_late_names else _PATIENCE_S)
     except socket.gaierror as error:
         yield Trouble(
             "coordinator-unknown",
@@ -72,7 +116,10 @@ def reach_coordinator(
             " JAX_COORDINATOR_ADDRESS to an IP address",
         )
         return
-    if host != own_node and all(map(is_own_address, addresses)):
+    has_one_node = has_one_node or is_on_one_machine(environment)
+    # An address of the network's may well be meant for several ranks of this node.
+    is_here = _is_same(host, own_node) or _is_network_address(host) or has_one_node
+    if not is_here and all(map(is_own_address, addresses)):
         yield Trouble(
             "coordinator-misdirected",
             f"{own_node} takes {host}, the coordinator's node, for itself:"
@@ -84,8 +131,8 @@ def reach_coordinator(
     yield from _connect(host, port, addresses, started_s + limit_s, environment)
 
 
-def _resolve(host: str, port: int) -> list[str]:
-    deadline_s = time.monotonic() + _PATIENCE_S
+def _resolve(host: str, port: int, patience_s: float) -> list[str]:
+    deadline_s = time.monotonic() + patience_s
     while True:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -180,36 +227,3 @@ def _who_answers(
             f" {complaint}",
             _SAME_STEP,
         )
-
-
-def ask_for_certificate(
-    connection: socket.socket, credentials: str, group: str
-) -> str | None:
-    """What is wrong with a listener that should have a certificate of this step."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # A peer is known by the step in its certificate, not by its host.
-    context.check_hostname = False
-    context.load_verify_locations(credentials)
-    context.load_cert_chain(credentials)
-    context.set_alpn_protocols(["h2"])
-    try:
-        with context.wrap_socket(connection) as secure:
-            names = (secure.getpeercert() or {}).get("subjectAltName", ())
-    except ssl.SSLError as error:
-        refusal = getattr(error, "verify_message", None)
-        return f"TLS fails, {refusal or error.reason}"
-    uris = [str(name[1]) for name in names if name[0] == "URI"]
-    if group and not any(uri.startswith(group) for uri in uris):
-        return f"its certificate is for {uris}, not for {group}"
-    return None
-
-
-def ask_for_http2(connection: socket.socket) -> str | None:
-    """What is wrong with a listener that should be a gRPC server without TLS."""
-    connection.sendall(_HTTP2_HELLO)
-    answer = connection.recv(64)
-    if len(answer) >= 9 and answer[3] == _SETTINGS:
-        return None
-    if not answer or answer.startswith(_TLS_ALERT):
-        return "it wants TLS, and this rank has no certificate (JAX_SIF_TLS, see above)"
-    return f"it answers {answer!r}"

@@ -7,18 +7,20 @@ import atexit
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, NoReturn
 
-from jaxsif.contract.identity import Identity, identify
+from jaxsif.contract.identity import KUBERNETES, Identity
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
-from jaxsif.rank import distributed, peers, preflight
+from jaxsif.rank import distributed, launchers, peers, preflight
+from jaxsif.rank.endings import end_at_once, end_with_the_program, watch_the_end
+from jaxsif.rank.information import DistributedInfo, information
+from jaxsif.rank.launchers.machine import this_machine
+from jaxsif.rank.launchers.translation import in_slurms_words
 from jaxsif.rank.limits import Limits, diagnostic_limits, program_limits
 from jaxsif.rank.narrator import Narrator
 from jaxsif.rank.watchdog import Watchdog
@@ -47,16 +49,38 @@ class Session:
         self._watchdog.start()
         self.narrator.started()
 
-    def connect(self, settings: dict[str, Any]) -> None:
+    def connect(self, settings: dict[str, Any]) -> DistributedInfo:
         """Checks the way, joins the group, and makes sure that it is the right one."""
+        where = launchers.coordinator(
+            os.environ, self.identity, this_machine(), settings
+        )
+        ordinals = self._take_devices(settings)
         is_checked = os.environ.get(PREFLIGHT_VARIABLE, "on") != "off"
-        where = distributed.coordinator(os.environ, settings)
+        is_chosen = launchers.given_address(os.environ, settings) is not None
         # Looked for all the same where nobody wants to hear: that waits for rank 0.
-        self._stop_for(t for t in self._start_troubles(where) if is_checked)
-        if where is None and not settings:
+        found = self._start_troubles(where, is_chosen)
+        self._stop_for(trouble for trouble in found if is_checked)
+        if where is None:
             self._be_alone()
-            return
-        client = distributed.join(self.limits, settings)
+        else:
+            client = distributed.join(
+                self.limits, self.identity, where, ordinals, settings
+            )
+            self._meet(client)
+        return information(self.identity, where, os.environ)
+
+    def _take_devices(self, settings: dict[str, Any]) -> list[int] | None:
+        """Chooses this rank's devices, and says so as the image's entry does."""
+        words = in_slurms_words(os.environ, self.identity)
+        ordinals = distributed.local_device_ids(
+            os.environ, self.identity, words, settings
+        )
+        if ordinals:
+            variable = distributed.LOCAL_DEVICES_VARIABLE
+            os.environ[variable] = distributed.as_variable(ordinals)
+        return ordinals
+
+    def _meet(self, client: Any) -> None:
         self.is_connected = True
         if _nobody_handles_sigterm():
             self._watchdog.leave_at_sigterm()
@@ -79,17 +103,31 @@ class Session:
         print(f"jax-sif: {self.who}: no launcher, a single process", file=sys.stderr)
         self.narrator.connected()
 
-    def _start_troubles(self, where: tuple[str, int] | None) -> Iterator[Trouble]:
-        from jaxsif.node import look_around, start_troubles
+    def _start_troubles(
+        self, where: tuple[str, int] | None, is_chosen: bool
+    ) -> Iterator[Trouble]:
+        """`is_chosen`: the coordinator's address is the user's choice."""
+        from jaxsif.node import look_around, mpi, start_troubles
 
-        yield from start_troubles(look_around(os.environ), where[0] if where else None)
-        if where is None or self.identity.processes == 1:
+        identity = self.identity
+        surroundings = look_around(in_slurms_words(os.environ, identity))
+        # What jaxlib is not told it does not look for.
+        os.environ.update(mpi.for_jaxlib(surroundings))
+        yield from start_troubles(surroundings, where[0] if where else None)
+        if where is None or identity.processes == 1:
             return
-        if self.identity.rank == 0:
+        if identity.rank == 0:
+            yield from preflight.not_rank_0s_address(where, identity, is_chosen)
             yield from preflight.own_port_taken(where)
         else:
             limit_s = self.limits.deadline_s("connected")
-            yield from preflight.reach_coordinator(where, limit_s, self.identity.node)
+            yield from preflight.reach_coordinator(
+                where,
+                limit_s,
+                identity.node,
+                has_one_node=identity.local_processes == identity.processes,
+                has_late_names=identity.launcher == KUBERNETES,
+            )
 
     def _stop_for(self, found: Iterator[Trouble] | Sequence[Trouble]) -> None:
         """Ends the rank where it cannot go on; says the rest and goes on."""
@@ -132,10 +170,10 @@ def _nobody_handles_sigterm() -> bool:
 _session: Session | None = None
 
 
-def _begin(*, is_diagnostic: bool) -> Session:
+def _begin(settings: dict[str, Any], *, is_diagnostic: bool) -> Session:
     global _session
     if _session is None:
-        identity = identify(os.environ, socket.gethostname())
+        identity = launchers.identify(os.environ, this_machine(), settings)
         limits = diagnostic_limits if is_diagnostic else program_limits
         # Somebody reads the records of a diagnostic, and of a job that has a judge.
         is_heard = is_diagnostic or bool(os.environ.get(TOPOLOGY_VARIABLE))
@@ -153,7 +191,7 @@ def narrate() -> Iterator[Narrator]:
     it wait 300 s for the others at its shutdown barrier. Wrong numbers end it with
     status 1, after all ranks have told theirs.
     """
-    session = _begin(is_diagnostic=True)
+    session = _begin({}, is_diagnostic=True)
     try:
         yield session.narrator
         session.narrator.say("done")
@@ -164,7 +202,7 @@ def narrate() -> Iterator[Narrator]:
         end_at_once(1)
 
 
-def initialize_distributed(**settings: Any) -> None:
+def initialize_distributed(**settings: Any) -> DistributedInfo:
     """Joins this process to its group, as `jax.distributed.initialize()` does, safely.
 
     Checks the node and the way to the coordinator first, makes sure that the peers are
@@ -172,71 +210,32 @@ def initialize_distributed(**settings: Any) -> None:
     JAX would wait for minutes or for ever: at an exception, a dead or silent peer, a
     SIGTERM. To be called before anything else of JAX's.
 
-    Args:
-      **settings: arguments of `jax.distributed.initialize()`, which win over the kit's.
+    Which rank this is and where the group meets comes from whoever started the process:
+    Slurm, Open MPI, PMIx or PMI, Kubernetes, `jax-sif launch`, or nobody: then it is the
+    only one. JAX_COORDINATOR_ADDRESS, JAX_COORDINATOR_PORT and JAX_LOCAL_DEVICE_IDS come
+    before that.
 
-    Raises RuntimeError when JAX has been used before, or the group exists already. Ends
-    the process with status 1 when the group cannot be formed.
+    Args:
+      **settings: arguments of `jax.distributed.initialize()`, which win over all.
+
+    Returns what is known of this process and its group; reading the numbers of devices
+    from it starts JAX's back end.
+
+    Raises RuntimeError when JAX has been used before, or the group exists already, and
+    UsageError when the launcher does not tell what is needed, with the way out. Ends the
+    process with status 1 when the group cannot be formed.
     """
     is_bare = _session is None
-    session = _begin(is_diagnostic=False)
+    session = _begin(settings, is_diagnostic=False)
     if session.is_connected:
         raise RuntimeError("initialize_distributed() should only be called once")
     if is_bare:
-        sys.excepthook = _ExceptionHook(session)
-        sys.exit = _ExitNoted.leave
-    session.connect(settings)
+        watch_the_end(session.narrator)
+    found = session.connect(settings)
     if is_bare:
         # Now that JAX is loaded: what is registered last runs first.
-        atexit.register(_at_exit, session)
-
-
-class _ExceptionHook:
-    """Prints as the hook before it does, and then ends the process."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._print = sys.excepthook
-
-    def __call__(
-        self,
-        kind: type[BaseException],
-        error: BaseException,
-        trace: TracebackType | None,
-    ) -> None:
-        self._session.narrator.failed(error)
-        self._print(kind, error, trace)
-        end_at_once(1)
-
-
-class _ExitNoted(SystemExit):
-    """sys.exit() that nobody catches: the only sign of it that Python gives.
-
-    Its object is freed while no frame runs any more, before atexit.
-    """
-
-    status: int | None = None
-
-    def __del__(self) -> None:
-        if sys._getframe().f_back is None and self.code not in (None, 0):
-            _ExitNoted.status = self.code if isinstance(self.code, int) else 1
-
-    @staticmethod
-    def leave(status: Any = None) -> NoReturn:
-        """Stands in the place of `sys.exit`."""
-        raise _ExitNoted(status)
-
-
-def _at_exit(session: Session) -> None:
-    """Runs before JAX's own, which waits for the others."""
-    status = _ExitNoted.status
-    if status:
-        session.narrator.failed(SystemExit(status))
-        end_at_once(status)
-    # Not before: which devices there are is the program's to choose.
-    if distributed.has_devices():
-        session.narrator.devices()
-    session.narrator.say("done")
+        atexit.register(end_with_the_program, session.narrator)
+    return found
 
 
 def _meet_the_others() -> None:
@@ -244,11 +243,3 @@ def _meet_the_others() -> None:
     import jax
 
     jax.distributed.shutdown()
-
-
-def end_at_once(status: int) -> NoReturn:
-    """Ends the process without waiting for anybody."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)

@@ -1,0 +1,210 @@
+"""Which rank is where, and the variables that srun would give it there; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxsif.contract import identity
+from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology
+from jaxsif.launch.devices import (
+    CPU_DEVICES,
+    CPU_DEVICES_OF_MINICLUSTER,
+    PLATFORMS,
+    VISIBLE_GPUS,
+    Devices,
+)
+
+# Nobody resolves the names of nodes that are not there, so the group meets here.
+LOOPBACK = "127.0.0.1"
+
+COORDINATOR = "JAX_COORDINATOR_ADDRESS"
+COORDINATOR_PORT = "JAX_COORDINATOR_PORT"
+COORDINATOR_BIND = "JAX_COORDINATOR_BIND_ADDRESS"
+
+# What the image's entry, or a user, set for the ranks of a step. A launch from within
+# such a rank makes a group of its own.
+_OF_A_STEP = (
+    COORDINATOR,
+    COORDINATOR_PORT,
+    COORDINATOR_BIND,
+    "JAX_LOCAL_DEVICE_IDS",
+    "JAX_MTLS_CERT_FILE",
+    "JAX_MTLS_KEY_FILE",
+    "JAX_MTLS_CA_FILE",
+    "JAX_MTLS_PEER_URI_PREFIX",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank is."""
+
+    rank: int
+    local_rank: int
+    node_index: int
+
+    @property
+    def node(self) -> str:
+        return f"node{self.node_index + 1}"
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} on {self.node}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the ranks of one launch have in common.
+
+    `port` is the coordinator's, `cpus` how many the machine has, `has_certificates`
+    whether the ranks can know each other by them, as they do in the image.
+    """
+
+    topology: Topology
+    devices: Devices
+    id: int
+    port: int
+    name: str = "python"
+    folder: str = "/"
+    host: str = "localhost"
+    user: str = "user"
+    user_id: int = 0
+    group_id: int = 0
+    started_s: int = 0
+    cpus: int = 1
+    has_certificates: bool = False
+
+
+def places(topology: Topology) -> list[Place]:
+    """Every rank's place by Slurm's block distribution, in order of rank."""
+    return [
+        Place(
+            rank,
+            rank % topology.processes_per_node,
+            topology.node_index(rank),
+        )
+        for rank in range(topology.processes)
+    ]
+
+
+def users_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of our own environment is the user's, and not of a launcher around us."""
+    inner = identity.STEP_NODE_LIST in environment
+    users = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(identity.LAUNCHER_PREFIXES)
+        and not (inner and name in _OF_A_STEP)
+    }
+    lent = users.pop(CPU_DEVICES_OF_MINICLUSTER, None)
+    if lent is not None and users.get(CPU_DEVICES) == lent:
+        del users[CPU_DEVICES]
+    return users
+
+
+def environment(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of one rank. What the user set stays as it is."""
+    # As for JAX and the entry, an empty variable is none.
+    defaults = _defaults(job, place, users).items()
+    return {
+        **users,
+        **{name: value for name, value in defaults if not users.get(name)},
+        **_as_srun(job, place),
+        **_devices_as_srun(job, place),
+        TOPOLOGY_VARIABLE: job.topology.label,
+        identity.RANKS_ON_MACHINE: str(job.topology.processes),
+    }
+
+
+def _defaults(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, str]:
+    """What the user may have set otherwise."""
+    defaults = {}
+    if "PYTHONUNBUFFERED" not in users:
+        # What --unbuffered is to srun: who watches a launch wants to see it live.
+        defaults["PYTHONUNBUFFERED"] = "1"
+    if not users.get(COORDINATOR):
+        address = f"{LOOPBACK}:{users.get(COORDINATOR_PORT) or job.port}"
+        defaults[COORDINATOR] = address
+        if place.rank == 0:
+            defaults[COORDINATOR_BIND] = address
+    if not job.has_certificates:
+        # Nothing there could make them, and the group cannot be reached from any other
+        # machine; without this the entry would warn about it in every launch.
+        defaults["JAX_SIF_TLS"] = "off"
+    if job.devices.kind == "cpu":
+        defaults[PLATFORMS] = "cpu"
+        defaults[CPU_DEVICES] = str(job.topology.devices_per_process)
+        # Whoever judges expects CPU devices in the place of GPUs.
+        defaults["JAX_SIF_PLATFORM"] = "cpu"
+    return defaults
+
+
+def _as_srun(job: Job, place: Place) -> dict[str, str]:
+    """As srun sets them for `--ntasks-per-node`, each name that it writes in two ways."""
+    topology = job.topology
+    nodes, processes = str(topology.nodes), str(topology.processes)
+    node_list = "node1" if topology.nodes == 1 else f"node[1-{nodes}]"
+    per_node = _on_each_node(topology.processes_per_node, topology.nodes)
+    cpus_per_task = max(1, job.cpus // topology.processes)
+    cpus_on_node = cpus_per_task * topology.processes_per_node
+    first = place.rank - place.local_rank
+    neighbours = range(first, first + topology.processes_per_node)
+    return {
+        identity.CLUSTER: identity.LOCAL_CLUSTER,
+        identity.JOB_ID: str(job.id),
+        identity.JOB_ID_OLD: str(job.id),
+        identity.STEP_ID: "0",
+        identity.STEP_ID_OLD: "0",
+        identity.JOB_NAME: job.name,
+        identity.JOB_USER: job.user,
+        identity.JOB_USER_ID: str(job.user_id),
+        identity.JOB_GROUP_ID: str(job.group_id),
+        identity.JOB_START_TIME: str(job.started_s),
+        identity.SUBMIT_FOLDER: job.folder,
+        identity.SUBMIT_HOST: job.host,
+        identity.JOB_NODES: nodes,
+        identity.NODES_OLD: nodes,
+        identity.STEP_NODES: nodes,
+        identity.JOB_NODE_LIST: node_list,
+        identity.NODE_LIST_OLD: node_list,
+        identity.STEP_NODE_LIST: node_list,
+        identity.PROCESSES: processes,
+        identity.PROCESSES_OLD: processes,
+        identity.STEP_PROCESSES: processes,
+        identity.PROCESSES_PER_NODE_OLD: per_node,
+        identity.STEP_PROCESSES_PER_NODE: per_node,
+        identity.PROCESSES_PER_NODE_ASKED: str(topology.processes_per_node),
+        identity.CPUS_PER_TASK: str(cpus_per_task),
+        identity.CPUS_ON_NODE: str(cpus_on_node),
+        identity.JOB_CPUS_PER_NODE: _on_each_node(cpus_on_node, topology.nodes),
+        identity.RANK: str(place.rank),
+        identity.LOCAL_RANK: str(place.local_rank),
+        identity.NODE_INDEX: str(place.node_index),
+        identity.NODE_NAME: place.node,
+        identity.RANKS_ON_NODE: ",".join(map(str, neighbours)),
+    }
+
+
+def _devices_as_srun(job: Job, place: Place) -> dict[str, str]:
+    """One node's share of the machine's GPUs after the other.
+
+    Every rank sees all of its node, and the entry gives it those that are its own.
+    """
+    if job.devices.kind == "cpu":
+        # As on a cluster that has no GPUs.
+        return {VISIBLE_GPUS: ""}
+    count = job.topology.devices_per_node
+    first = place.node_index * count
+    gpus = ",".join(job.devices.gpus[first : first + count])
+    return {
+        VISIBLE_GPUS: gpus,
+        identity.STEP_GPUS: gpus,
+        identity.GPUS_ON_NODE: str(count),
+        identity.GPUS_PER_NODE: str(count),
+    }
+
+
+def _on_each_node(count: int, nodes: int) -> str:
+    """Slurm's shorthand: `2(x3)` for 2 on each of 3 nodes."""
+    return str(count) if nodes == 1 else f"{count}(x{nodes})"

@@ -1,0 +1,30 @@
+"""From the text of a script to what is wrong with it; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from jaxsif.lint.ignored import ignore
+from jaxsif.lint.rule import SEVERITIES, Finding, Hit, Rule
+from jaxsif.lint.rules import RULES
+from jaxsif.lint.script import read_script
+
+
+def examine(text: str) -> list[Finding]:
+    """What the rules find, in the order of the lines; also what a comment ignores."""
+    script = read_script(text)
+    found = dict.fromkeys(
+        (rule.id, hit) for rule in RULES for hit in rule.check(script)
+    )
+    rules = {rule.id: rule for rule in RULES}
+    findings = ignore((_finding(rules[name], hit) for name, hit in found), script.lines)
+    return sorted(findings, key=_place)
+
+
+def _finding(rule: Rule, hit: Hit) -> Finding:
+    return Finding(
+        rule, hit.line, hit.severity or rule.severity, hit.text, hit.fix or rule.fix
+    )
+
+
+def _place(finding: Finding) -> tuple[int, int, str]:
+    return finding.line, SEVERITIES.index(finding.severity), finding.rule.id

@@ -1,0 +1,206 @@
+"""The programs that a script starts: by srun or not, in which container, with which variables; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from jaxsif.lint import programs
+from jaxsif.lint.commands import Command, Setting
+from jaxsif.lint.containers import Container, enter, of_pyxis
+from jaxsif.lint.options import NO_OPTIONS, Options, read
+from jaxsif.lint.shape import Shape, step_shape
+from jaxsif.lint.tables import SRUN
+from jaxsif.lint.words import Word
+from jaxsif.lint.wrappers import first_of_interest, pairs, unwrap
+
+_INTO_CONTAINER = ("APPTAINERENV_", "SINGULARITYENV_")
+# A script in a script in a script: nobody goes deeper.
+_DEEPEST = 4
+
+# Reads a script that stands in a word: its text and first line.
+ReadNested = Callable[[str, int], tuple[Sequence[Command], Sequence[Setting]]]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A program that a command of the script starts.
+
+    `launcher` is `srun`, the name of another one, or "" where the batch shell starts it;
+    `srun` are its options. `variables` is what the program finds in its environment.
+    """
+
+    line: int
+    command: Command
+    launcher: str
+    shape: Shape
+    srun: Options = NO_OPTIONS
+    container: Container | None = None
+    program: tuple[Word, ...] = ()
+    variables: Mapping[str, Setting] = field(default_factory=dict)
+    has_tool: bool = False  # `jax-sif run`, the entry of environments without the image
+
+    @property
+    def is_step(self) -> bool:
+        return self.launcher == "srun"
+
+    @property
+    def is_small(self) -> bool:
+        return programs.is_small(self.program)
+
+    @property
+    def runs_python(self) -> bool:
+        return programs.runs_python(self.program)
+
+    @property
+    def runs_jax(self) -> bool:
+        """As far as anybody can tell: Python, and no other framework."""
+        return self.runs_python and not programs.is_foreign(self.program)
+
+    @property
+    def may_be_on_cpu(self) -> bool:
+        setting = self.variables.get("JAX_PLATFORMS")
+        return bool(setting and setting.value and "cpu" in setting.value.text)
+
+    def sets(self, name: str, text: str) -> bool:
+        setting = self.variables.get(name)
+        return bool(setting and setting.value and setting.value.text == text)
+
+
+def find_launches(
+    commands: Sequence[Command],
+    settings: Sequence[Setting],
+    job: Shape,
+    of_job: Options,
+    read_nested: ReadNested,
+) -> list[Launch]:
+    """Everything that the commands start, in their order."""
+    finder = _Finder(job, of_job, read_nested)
+    return [
+        launch
+        for command in commands
+        for launch in finder.start(command, environment(settings[: command.order]))
+    ]
+
+
+def environment(settings: Sequence[Setting]) -> dict[str, Setting]:
+    """What is exported after some settings."""
+    exported: dict[str, Setting] = {}
+    for setting in settings:
+        if not setting.is_exported:
+            continue
+        if setting.value is None and setting.is_certain:
+            exported.pop(setting.name, None)
+        elif setting.value is None and setting.name in exported:
+            before = exported[setting.name]
+            exported[setting.name] = replace(before, is_certain=False)
+        elif setting.value is not None:
+            exported[setting.name] = setting
+    return exported
+
+
+@dataclass(frozen=True)
+class _Finder:
+    job: Shape
+    of_job: Options
+    read_nested: ReadNested
+
+    def start(
+        self, command: Command, variables: dict[str, Setting]
+    ) -> Iterator[Launch]:
+        variables = variables | {s.name: s for s in command.settings}
+        words, own = unwrap(command.words)
+        if not words:
+            return
+        name = words[0].base
+        launch = Launch(command.line, command, "", self.job, variables=variables | own)
+        if name == "srun":
+            yield from self._srun(launch, words)
+        elif name in programs.OTHER_LAUNCHERS:
+            start = first_of_interest(words)
+            launch = replace(launch, launcher=name, shape=Shape())
+            yield from self._open(launch, words[start:] or words[1:], 0)
+        elif programs.is_of_interest(words[0]) or words[0].base in programs.WRAPPERS:
+            yield from self._open(launch, words, 0)
+
+    def _srun(self, launch: Launch, words: Sequence[Word]) -> Iterator[Launch]:
+        options = read(words[1:], SRUN)
+        launch = replace(
+            launch,
+            launcher="srun",
+            srun=options,
+            shape=step_shape(self.job, self.of_job, options),
+            container=of_pyxis(options),
+            variables={**launch.variables, **_exported_by(options)},
+        )
+        yield from self._open(launch, options.rest, 0)
+
+    def _open(
+        self, launch: Launch, words: Sequence[Word], depth: int
+    ) -> Iterator[Launch]:
+        """Takes wrappers, containers and shells off, until the program is left."""
+        words, own = unwrap(words)
+        launch = replace(launch, variables={**launch.variables, **own})
+        if [word.base for word in words[:2]] == ["jax-sif", "run"]:
+            launch, words = replace(launch, has_tool=True), words[2:]
+        if words and words[0].base in programs.RUNTIMES:
+            entered = enter(words)
+            if entered is not None:
+                container, program = entered
+                launch = replace(launch, container=container)
+                launch = replace(launch, variables=_within(launch))
+                yield from self._open(launch, program, depth)
+            return
+        nested = _script_in(words, launch.command)
+        if nested is not None and depth < _DEEPEST:
+            yield from self._nested(launch, *nested, depth + 1)
+            return
+        yield replace(launch, program=tuple(words))
+
+    def _nested(
+        self, launch: Launch, text: str, line: int, depth: int
+    ) -> Iterator[Launch]:
+        commands, settings = self.read_nested(text, line)
+        for command in commands:
+            own = environment(settings[: command.order])
+            own |= {s.name: s for s in command.settings}
+            inner = replace(launch, variables={**launch.variables, **own})
+            yield from self._open(inner, command.words, depth)
+
+
+def _exported_by(options: Options) -> dict[str, Setting]:
+    """`srun --export=ALL,NAME=value`"""
+    option = options.last("export")
+    if option is None or option.value is None:
+        return {}
+    return pairs(option.value)
+
+
+def _within(launch: Launch) -> dict[str, Setting]:
+    """What a container adds to the variables of its surroundings."""
+    variables = dict(launch.variables)
+    if launch.container is None or not launch.container.is_apptainer:
+        return variables
+    for prefix in _INTO_CONTAINER:
+        for name, setting in launch.variables.items():
+            if name.startswith(prefix):
+                variables[name.removeprefix(prefix)] = setting
+    for option in launch.container.options.given:
+        if option.name == "env" and option.value is not None:
+            variables |= pairs(option.value)
+    return variables
+
+
+def _script_in(words: Sequence[Word], command: Command) -> tuple[str, int] | None:
+    """The script of `bash -c TEXT` or `bash <<EOF`, and its first line."""
+    if not words or words[0].base not in programs.SHELLS:
+        return None
+    for word, following in zip(words[1:], words[2:], strict=False):
+        if word.text.startswith("-") and word.text.endswith("c"):
+            return following.text, following.line
+        if not word.text.startswith("-"):
+            return None
+    if all(word.text.startswith("-") for word in words[1:]) and command.heredoc:
+        return command.heredoc, command.heredoc_line
+    return None

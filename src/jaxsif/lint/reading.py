@@ -1,0 +1,251 @@
+"""Reads a shell script into commands and variables, also a broken one; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from jaxsif.lint.commands import Command, Fate, Follower, Place, Setting
+from jaxsif.lint.expansion import expand, line_of, source
+from jaxsif.lint.heredocs import Heredoc, take_out
+from jaxsif.lint.ledger import Ledger
+from jaxsif.lint.modes import NO_MODES, Modes, set_modes
+from jaxsif.lint.scope import Scope
+from jaxsif.lint.words import Word
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser
+
+# Deeper than anyone writes, and far from Python's own limit.
+_DEEPEST = 120
+_NO_STATEMENTS = {
+    *("comment", "variable_name", "heredoc_body", "heredoc_end"),
+    *("file_redirect", "heredoc_redirect", "herestring_redirect"),
+}
+_LOOPS = {"for_statement", "c_style_for_statement", "while_statement"}
+# Only one of them runs; none follows another.
+_BRANCHES = {"elif_clause", "else_clause", "case_item"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read. `unread` is the first line that the grammar could not make out."""
+
+    commands: tuple[Command, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    unread: int | None = None
+
+
+@cache
+def _parser() -> Parser:
+    import tree_sitter_bash
+    from tree_sitter import Language, Parser
+
+    return Parser(Language(tree_sitter_bash.language()))
+
+
+def read_shell(
+    lines: Sequence[str], known: Mapping[str, str], modes: Modes = NO_MODES
+) -> Reading:
+    """Reads a script, given the variables that are known before it starts."""
+    kept, heredocs = take_out(lines)
+    tree = _parser().parse("\n".join(kept).encode(errors="replace"))
+    reader = _Reader(Scope(known), modes, heredocs)
+    reader.walk(tree.root_node, Place(), 0)
+    return Reading(tuple(reader.commands), tuple(reader.ledger.settings), reader.unread)
+
+
+class _Reader:
+    """Walks the tree in the order in which the shell would run it."""
+
+    def __init__(self, scope: Scope, modes: Modes, heredocs: list[Heredoc]) -> None:
+        self.ledger = Ledger(scope)
+        self.modes = modes
+        self.heredocs = {heredoc.line: heredoc for heredoc in heredocs}
+        self.commands: list[Command] = []
+        self.unread: int | None = None
+
+    def walk(self, node: Node, place: Place, depth: int) -> None:
+        if node.is_error or node.is_missing or depth > _DEEPEST:
+            self.unread = self.unread or _torn(node)
+        if depth > _DEEPEST:
+            return
+        kind = node.type
+        below = depth + 1
+        if kind in ("command", "test_command"):
+            self._command(node, place, below)
+        elif kind in ("declaration_command", "unset_command"):
+            self._substitutions(node, place, below)
+            self.ledger.declare(node, place)
+        elif kind == "variable_assignment":
+            self._substitutions(node, place, below)
+            self.ledger.assign(node, place)
+        elif kind == "list":
+            self._list(node, place, below)
+        elif kind == "pipeline":
+            self._pipeline(node, place, below)
+        elif kind == "negated_command":
+            self._statements(node.children, replace(place, fate=Fate.NEGATED), below)
+        elif kind in ("if_statement", "elif_clause"):
+            self._if(node, place, below)
+        elif kind in _LOOPS:
+            self._loop(node, place, below)
+        elif kind == "function_definition":
+            inside = replace(
+                place, is_function=True, is_conditional=True, follower=None
+            )
+            self._statements(node.children, inside, below)
+        elif kind in ("case_statement", "case_item", "else_clause"):
+            inside = replace(place, is_conditional=True)
+            self._statements(_behind_pattern(node), inside, below)
+        else:
+            self._statements(node.children, place, below)
+
+    def _statements(self, children: Sequence[Node], place: Place, depth: int) -> None:
+        """One after the other; each knows which follows, and whether `&` does."""
+        branches = [c for c in children if c.type in _BRANCHES]
+        children = [c for c in children if c.type not in _NO_STATEMENTS | _BRANCHES]
+        named = [index for index, child in enumerate(children) if child.is_named]
+        for index, following in zip(named, [*named[1:], None], strict=False):
+            inside = place
+            if following is not None:
+                after = children[following]
+                inside = replace(
+                    place, follower=Follower(line_of(after), source(after))
+                )
+            if index + 1 < len(children) and children[index + 1].type == "&":
+                inside = replace(inside, is_background=True)
+            self.walk(children[index], inside, depth)
+        for branch in branches:
+            self.walk(branch, place, depth)
+
+    def _list(self, node: Node, place: Place, depth: int) -> None:
+        left, *others = [c for c in node.named_children if c.type != "comment"]
+        operator = next((c.type for c in node.children if not c.is_named), "")
+        modes = self.modes
+        # What fails on the left of && and || does not end a shell with errexit.
+        self.modes = replace(modes, errexit=False)
+        if operator == "||" and others:
+            inside = replace(place, fate=Fate.TESTED, otherwise=source(others[-1]))
+            self.walk(left, inside, depth)
+        else:
+            self.walk(left, place, depth)
+        self.modes = replace(self.modes, errexit=modes.errexit)
+        for other in others:
+            self.walk(other, replace(place, is_conditional=True), depth)
+
+    def _pipeline(self, node: Node, place: Place, depth: int) -> None:
+        parts = [c for c in node.named_children if c.type != "comment"]
+        for part, reader in zip(parts, parts[1:], strict=False):
+            piped = replace(place, fate=Fate.PIPED, reader=source(reader))
+            # Under pipefail the status goes on as if there were no pipe.
+            inside = (
+                replace(place, reader=piped.reader) if self.modes.pipefail else piped
+            )
+            self.walk(part, inside, depth)
+        for part in parts[-1:]:
+            self.walk(part, place, depth)
+
+    def _if(self, node: Node, place: Place, depth: int) -> None:
+        index = next((i for i, c in enumerate(node.children) if c.type == "then"), 0)
+        condition, rest = node.children[:index], node.children[index:]
+        branch = "\n".join(source(child) for child in rest if child.is_named)
+        tested = replace(place, fate=Fate.TESTED, branch=branch)
+        self._statements(condition, tested, depth)
+        self._statements(rest, replace(place, is_conditional=True), depth)
+
+    def _loop(self, node: Node, place: Place, depth: int) -> None:
+        line = line_of(node)
+        again = Follower(line, source(node).partition("\n")[0], is_again=True)
+        self.ledger.enter_loop(node)
+        for child in node.named_children:
+            if child.type in ("do_group", "compound_statement"):
+                inside = replace(place, loop=line, follower=again)
+                if node.type == "while_statement":
+                    inside = replace(inside, is_conditional=True)
+                self.walk(child, inside, depth)
+            elif node.type == "while_statement":
+                self.walk(child, replace(place, fate=Fate.TESTED), depth)
+            else:
+                self._substitutions(child, place, depth)
+
+    def _command(self, node: Node, place: Place, depth: int) -> None:
+        self._substitutions(node, place, depth)
+        prefix = [c for c in node.children if c.type == "variable_assignment"]
+        name = node.child_by_field_name("name")
+        start = line_of(name) if name is not None else line_of(node)
+        # The grammar glues lines of assignments to the command on the next line.
+        glued = [c for c in prefix if self._is_glued(node, c, start)]
+        for assignment in glued:
+            self.ledger.assign(assignment, place)
+        settings = [self.ledger.prefix(c, place) for c in prefix if c not in glued]
+        words: list[Word] = []
+        for child in node.children:
+            if child not in prefix and not child.type.endswith("redirect"):
+                words += expand(child, self.ledger.scope)
+        first = start if glued else line_of(node)
+        heredoc = self._heredoc(first, node.end_point[0] + 1)
+        command = Command(
+            first,
+            node.end_point[0] + 1,
+            tuple(words),
+            source(node),
+            tuple(settings),
+            place,
+            self.modes,
+            heredoc.text if heredoc else "",
+            heredoc.first if heredoc else 0,
+            len(self.ledger.settings),
+        )
+        self.commands.append(command)
+        self._take_effect(command)
+
+    def _is_glued(self, node: Node, assignment: Node, start: int) -> bool:
+        if line_of(assignment) == start:
+            return False
+        offset = assignment.end_byte - node.start_byte
+        between = (node.text or b"")[offset:].partition(b"\n")[0]
+        return not between.rstrip(b" \t").endswith(b"\\")
+
+    def _heredoc(self, first: int, last: int) -> Heredoc | None:
+        lines = [line for line in self.heredocs if first <= line <= last]
+        return self.heredocs.pop(lines[0]) if lines else None
+
+    def _substitutions(self, node: Node, place: Place, depth: int) -> None:
+        """Walks the commands in `$(...)` and `<(...)` of a word."""
+        if depth > _DEEPEST:
+            return
+        captured = replace(place, fate=Fate.CAPTURED, follower=None)
+        for child in node.named_children:
+            if child.type in ("command_substitution", "process_substitution"):
+                self._statements(child.children, captured, depth + 1)
+            else:
+                self._substitutions(child, place, depth + 1)
+
+    def _take_effect(self, command: Command) -> None:
+        """What a command changes for those behind it."""
+        self.ledger.take_effect(command)
+        if command.name == "set":
+            self.modes = set_modes(self.modes, [w.text for w in command.words[1:]])
+            self.ledger.exports_all = self.modes.allexport
+        elif command.name == "trap" and command.words[-1].text == "ERR":
+            self.modes = replace(self.modes, errexit=True)
+
+
+def _torn(node: Node) -> int:
+    """The line where a broken part begins: what is opened there is never closed."""
+    opened = [c for c in node.children if not c.is_named and c.type not in (";", "&")]
+    return line_of(opened[0] if opened else node)
+
+
+def _behind_pattern(node: Node) -> list[Node]:
+    """The statements or the items of a case; words and patterns are none of them."""
+    if node.type == "case_statement":
+        return [child for child in node.children if child.type == "case_item"]
+    if node.type == "else_clause":
+        return node.children
+    types = [child.type for child in node.children]
+    return node.children[types.index(")") + 1 :] if ")" in types else []

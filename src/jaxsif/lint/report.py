@@ -1,0 +1,104 @@
+"""Findings for people and for programs; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jaxsif.lint.rule import SEVERITIES, Finding, Rule
+
+SCHEMA = "jax-sif/lint/1"
+
+# What was found in each script, by its name.
+Found = Mapping[str, Sequence[Finding]]
+
+
+def text(found: Found) -> str:
+    """A line for each finding with its remedy below, and a last line that counts."""
+    lines = []
+    for name, findings in found.items():
+        for finding in _open(findings):
+            message = f"{finding.rule.title}: {finding.text}"
+            place = f"{name}:{finding.line}: {finding.severity}"
+            lines += [f"{place}: {message} [{finding.rule.id}]", f"  -> {finding.fix}"]
+    return "".join(f"{line}\n" for line in [*lines, _summary(found)])
+
+
+def _open(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.ignored is None]
+
+
+def count(found: Found) -> dict[str, int]:
+    """How many findings of each severity nobody ignores."""
+    severities = [f.severity for findings in found.values() for f in _open(findings)]
+    return {severity: severities.count(severity) for severity in SEVERITIES}
+
+
+def _summary(found: Found) -> str:
+    """`1 error, 2 warnings in 1 script, 1 ignored`"""
+    counts = [_plural(n, severity) for severity, n in count(found).items() if n]
+    ignored = sum(
+        f.ignored is not None for findings in found.values() for f in findings
+    )
+    scripts = _plural(len(found), "script")
+    behind = f", {ignored} ignored" if ignored else ""
+    return f"{', '.join(counts) or 'nothing found'} in {scripts}{behind}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def as_json(found: Found) -> dict[str, Any]:
+    """The same for programs; schema jax-sif/lint/1."""
+    return {
+        "schema": SCHEMA,
+        "counts": count(found),
+        "scripts": [
+            {"script": name, "findings": [_facts(finding) for finding in findings]}
+            for name, findings in found.items()
+        ],
+    }
+
+
+def _facts(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule.id,
+        "severity": finding.severity,
+        "line": finding.line,
+        "title": finding.rule.title,
+        "found": finding.text,
+        "fix": finding.fix,
+        "why": finding.rule.why,
+        "source": finding.rule.source,
+        "ignored": finding.ignored,
+    }
+
+
+def rules_text(topics: Mapping[str, Sequence[Rule]]) -> str:
+    """All rules, topic by topic."""
+    width = max(len(rule.id) for rules in topics.values() for rule in rules)
+    lines = []
+    for topic, rules in topics.items():
+        lines.append(topic)
+        lines += [f"  {r.id:<{width}}  {r.severity:<7}  {r.title}" for r in rules]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def rules_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
+    """The same with fix, reason and source, as docs/lint.md shows them."""
+    parts = []
+    for topic, rules in topics.items():
+        parts.append(f"### {topic}\n\n| | | Fix | Why |\n|---|---|---|---|\n")
+        for rule in rules:
+            cells = (
+                f"`{rule.id}`",
+                f"{rule.severity}: {rule.title}",
+                rule.fix,
+                f"{rule.why} ({rule.source})",
+            )
+            row = " | ".join(cell.replace("|", "\\|") for cell in cells)
+            parts.append(f"| {row} |\n")
+        parts.append("\n")
+    return "".join(parts)

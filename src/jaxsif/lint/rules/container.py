@@ -1,0 +1,155 @@
+"""Traps of the container: GPUs that it does not see, variables and packages that it should not; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from jaxsif.lint.launches import Launch
+from jaxsif.lint.programs import SHELLS
+from jaxsif.lint.rule import ERROR, NOTE, WARNING, Hit, rule
+from jaxsif.lint.script import Script
+
+_GPU_VARIABLES = (
+    "APPTAINER_NV",
+    "SINGULARITY_NV",
+    "APPTAINER_ROCM",
+    "SINGULARITY_ROCM",
+)
+_REMOTE = re.compile(r"(?:docker|oras|library|shub|https?)://")
+_WIPES = ("cleanenv", "containall", "compat")
+
+
+@rule(
+    "container-nv",
+    ERROR,
+    fix="singularity run --nv ... (AMD: --rocm; podman-hpc: --gpu)",
+    why="without it the container has no driver, and JAX computes on the CPU without a"
+    " word",
+    source="jax #17777; measured with JAX 0.10.2: exit status 0 on the CPU",
+)
+def container_nv(script: Script) -> Iterator[Hit]:
+    """The job asks for GPUs, and the container does not see them"""
+    is_seen = any(
+        launch.container and launch.container.gives_gpus for launch in script.launches
+    )
+    for launch in script.launches:
+        container = launch.container
+        if (
+            container is None
+            or container.gives_gpus is not False
+            or not (launch.shape.has_gpus or script.shape.has_gpus)
+            or not _may_compute(launch)
+            # What is prepared on one node needs none.
+            or (is_seen and not launch.is_step)
+            # AMD's images bring their libraries, and /dev is there anyway.
+            or any("rocm" in line.lower() for line in script.lines)
+            or any(name in launch.variables for name in _GPU_VARIABLES)
+        ):
+            continue
+        yield Hit(launch.line, f"{container.runtime} {container.action} without GPUs")
+
+
+def _may_compute(launch: Launch) -> bool:
+    if launch.may_be_on_cpu:
+        return False
+    is_script = bool(launch.program) and launch.program[0].base in SHELLS
+    return launch.runs_python or is_script or not launch.program
+
+
+@rule(
+    "container-entry",
+    NOTE,
+    fix="singularity run instead of singularity exec",
+    why="`run` passes through the image's entry, which gives the step a port, devices and"
+    " certificates of its own; `exec` does not",
+    source="docs/entry.md",
+)
+def container_entry(script: Script) -> Iterator[Hit]:
+    """`singularity exec` passes by the image's entry"""
+    for launch in script.jax_launches:
+        container = launch.container
+        if (
+            container
+            and container.action == "exec"
+            and container.is_apptainer
+            and launch.is_step
+            and launch.shape.has_several_tasks
+            and script.is_kit_image(launch)
+            and not script.passes_entry(launch)
+        ):
+            yield Hit(launch.line, f"{container.runtime} exec of this kit's image")
+
+
+@rule(
+    "container-environment",
+    ERROR,
+    fix="leave it out; what disturbs can be unset by name",
+    why="it takes Slurm's variables too, and JAX finds no group: coordinator_address"
+    " should be defined",
+    source="tried with Apptainer 1.4 and JAX 0.10.2",
+)
+def container_environment(script: Script) -> Iterator[Hit]:
+    """The container starts with an empty environment"""
+    for launch in script.jax_launches:
+        container = launch.container
+        if container and launch.is_step and launch.shape.tasks != 1:
+            option = container.options.last(*_WIPES)
+            if option is not None and container.is_apptainer:
+                yield Hit(launch.line, f"{option.written} hides the step from JAX")
+
+
+@rule(
+    "image-unset",
+    WARNING,
+    fix=': "${JAX_IMAGE:?is not set}" before srun, with the variable\'s name; or set -u',
+    why="if the variable is empty, the runtime takes the next word for the image: could"
+    " not open image .../python",
+    source="tried with Apptainer 1.4",
+)
+def image_unset(script: Script) -> Iterator[Hit]:
+    """Nothing checks that the image's variable is set"""
+    for launch in script.launches:
+        image = launch.container.image if launch.container else None
+        modes = launch.command.modes
+        if image is None or image.is_known or modes.nounset:
+            continue
+        if script.modules and modes.errexit:
+            # A module that cannot be loaded ends the script.
+            continue
+        own = {setting.name for setting in script.settings}
+        for name in sorted(script.origins(image) - own):
+            if not _is_guarded(script, name):
+                yield Hit(launch.line, f"nothing checks that ${name} is set")
+
+
+def _is_guarded(script: Script, name: str) -> bool:
+    guard = re.compile(rf"\$\{{{name}:?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{{?{name}\b")
+    return any(guard.search(line) for line in script.lines)
+
+
+@rule(
+    "image-pull",
+    WARNING,
+    fix="pull it once, before you submit: apptainer pull image.sif docker://...",
+    why="every rank pulls and converts it at its start, from nodes that often have no way"
+    " out; the first ranks wait for the last",
+    source="pyxis #24, ngc-container-environment-modules",
+)
+def image_pull(script: Script) -> Iterator[Hit]:
+    """The image is fetched from a registry inside the job"""
+    for launch in script.launches:
+        container = launch.container
+        image = container.image if container and container.is_apptainer else None
+        if image is not None and _REMOTE.match(image.text):
+            yield Hit(launch.line, f"{image.text} is fetched at the start of each rank")
+
+
+RULES = (
+    container_nv,
+    container_entry,
+    container_environment,
+    image_unset,
+    image_pull,
+)

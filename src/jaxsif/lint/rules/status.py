@@ -1,0 +1,151 @@
+"""Traps of the exit status: jobs that end with 0 although a step has failed; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from jaxsif.lint.commands import Fate
+from jaxsif.lint.rule import ERROR, WARNING, Hit, rule
+from jaxsif.lint.script import Script
+
+_LOOKS = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
+_BARE_EXIT = re.compile(r"exit\s*$")
+# What lets a failure live on: it ends something, or takes the failure down.
+_LIVES_ON = re.compile(r"\b(?:exit|return|false|kill|scancel|break|requeue)\b|\w\+?=")
+_STATUS = re.compile(r"\$\?")
+
+
+@rule(
+    "strict-mode",
+    WARNING,
+    fix="begin with: set -euo pipefail",
+    why="without it the script goes on after a failure, with an unset variable or without"
+    " its module, and the job's status is that of its last command",
+    source="sbatch manual; bash manual, the set builtin",
+)
+def strict_mode(script: Script) -> Iterator[Hit]:
+    """The script goes on after a failure"""
+    commands = script.commands
+    if len(commands) < 2 or not any(script.work):
+        return
+    if not any(command.modes.errexit for command in commands):
+        yield Hit(commands[0].line, "nothing ends the script when a command fails")
+
+
+@rule(
+    "status-lost",
+    ERROR,
+    fix="begin with set -euo pipefail, or let the step be the last command, or keep"
+    " its status: status=$? and at the end exit $status",
+    why="the job ends with the status of its last command: a job whose ranks all failed"
+    " is COMPLETED, and what depends on it starts",
+    source="sbatch manual",
+)
+def status_lost(script: Script) -> Iterator[Hit]:
+    """Another command behind the step decides the job's status"""
+    for launch in script.work:
+        command, place = launch.command, launch.command.place
+        follower = place.follower
+        if (
+            follower is None
+            or command.modes.errexit
+            or place.fate is not Fate.COUNTS
+            or place.is_background
+            or place.is_function
+            or _LOOKS.search(follower.text)
+            or _BARE_EXIT.match(follower.text)
+        ):
+            continue
+        if follower.is_again:
+            text = f"only the last turn of the loop in line {follower.line} counts"
+        else:
+            first = follower.text.partition("\n")[0]
+            text = f"what counts is the status of line {follower.line}: {first}"
+        yield Hit(launch.line, text)
+
+
+@rule(
+    "status-pipe",
+    ERROR,
+    fix="begin with set -euo pipefail",
+    why="without pipefail a pipe has the status of its last command, and tee never fails",
+    source="bash manual, pipelines",
+)
+def status_pipe(script: Script) -> Iterator[Hit]:
+    """A pipe hides the step's status"""
+    if any("PIPESTATUS" in line for line in script.lines):
+        return
+    for launch in script.work:
+        place = launch.command.place
+        if place.fate is Fate.PIPED:
+            reader = place.reader.partition("\n")[0]
+            yield Hit(launch.line, f"what counts is the status of: {reader}")
+
+
+@rule(
+    "status-swallowed",
+    ERROR,
+    fix="let it fail, or keep the status: srun ... || status=$?",
+    why="a failure that is answered with true or echo is none any more, also under set -e",
+    source="bash manual, lists",
+)
+def status_swallowed(script: Script) -> Iterator[Hit]:
+    """|| turns the step's failure into a success"""
+    for launch in script.work:
+        place = launch.command.place
+        answer = place.otherwise
+        is_answered = place.fate is Fate.TESTED and answer and not place.branch
+        lives_on = _LIVES_ON.search(answer) or _LOOKS.search(answer)
+        if is_answered and not lives_on:
+            first = answer.partition("\n")[0]
+            yield Hit(launch.line, f"after a failure the status is that of: {first}")
+
+
+@rule(
+    "status-negated",
+    ERROR,
+    fix="status=0; COMMAND || status=$?",
+    why="`!` has turned the status into 0 already when `$?` is read",
+    source="measured: rc=0 for a child that exits with 3",
+)
+def status_negated(script: Script) -> Iterator[Hit]:
+    """$? behind `if ! command` is always 0"""
+    for command in script.commands:
+        place = command.place
+        if place.fate is Fate.NEGATED and _STATUS.search(place.branch):
+            yield Hit(command.line, "the branch reads $?, which is 0 behind `!`")
+
+
+@rule(
+    "status-wait",
+    ERROR,
+    fix='keep the ids, pids+=($!), and wait for each: for pid in "${pids[@]}"; do'
+    ' wait "$pid"; done',
+    why="`wait` without a process has status 0 whatever became of the steps",
+    source="bash manual, wait; measured",
+)
+def status_wait(script: Script) -> Iterator[Hit]:
+    """`wait` alone forgets the status of the steps in the background"""
+    waits = [command for command in script.commands if command.name == "wait"]
+    if any(len(command.words) > 1 for command in waits):
+        return
+    for command in waits:
+        lines = [
+            launch.line
+            for launch in script.work
+            if launch.command.place.is_background and launch.line < command.line
+        ]
+        if lines:
+            yield Hit(command.line, f"the step of line {lines[-1]} may fail unnoticed")
+
+
+RULES = (
+    strict_mode,
+    status_lost,
+    status_pipe,
+    status_swallowed,
+    status_negated,
+    status_wait,
+)

@@ -1,0 +1,198 @@
+"""Traps of srun: what it must be told, and what it must not; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jaxsif.contract import identity
+from jaxsif.lint import programs
+from jaxsif.lint.launches import Launch
+from jaxsif.lint.rule import ERROR, NOTE, WARNING, Hit, rule
+from jaxsif.lint.script import Script
+
+_OF_ONE_RANK = {identity.RANK, identity.LOCAL_RANK, identity.NODE_INDEX}
+
+
+@rule(
+    "srun-missing",
+    ERROR,
+    fix="put srun before it",
+    why="the batch script runs once, on the first node: without srun there is one process"
+    " of the many, which waits for the rest or computes alone",
+    source="jax #30073; measured: coordinator_address should be defined",
+)
+def missing(script: Script) -> Iterator[Hit]:
+    """A program of a job with several tasks is started without srun"""
+    has_launcher = any(
+        launch.launcher and not launch.is_small for launch in script.launches
+    )
+    if has_launcher or not script.shape.has_several_tasks:
+        return
+    for launch in script.jax_launches:
+        is_snippet = any(word.text == "-c" for word in launch.program[1:2])
+        if not is_snippet and not launch.command.place.is_background:
+            text = f"one process is started, the job has {script.shape.tasks} tasks"
+            yield Hit(launch.line, text)
+
+
+@rule(
+    "srun-cpus",
+    WARNING,
+    fix='srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ...',
+    why="from Slurm 22.05 until 23.11 srun does not take over the job's --cpus-per-task:"
+    " each rank gets one core, and communication may be 50 times slower",
+    source="Slurm 22.05 release notes (reframe #2655); jax docs, GPU performance tips",
+)
+def cpus(script: Script) -> Iterator[Hit]:
+    """srun is not told the job's --cpus-per-task"""
+    each = script.directives.options.number("cpus-per-task")
+    for launch in script.steps:
+        if (
+            (each is not None and each > 1)
+            and not launch.is_small
+            and not launch.srun.is_open
+            and not launch.srun.has("cpus-per-task", "cpus-per-gpu")
+            and "SRUN_CPUS_PER_TASK" not in launch.variables
+        ):
+            text = f"the job asks for {each} CPUs a task, this srun for none"
+            yield Hit(launch.line, text)
+
+
+@rule(
+    "srun-kill",
+    WARNING,
+    fix="srun --kill-on-bad-exit=1 ...",
+    why="without it the ranks that are left wait for the one that failed: 105 to 304 s by"
+    " JAX's own limits, and for ever where a rank only hangs",
+    source="measured with JAX 0.10.2; srun manual",
+)
+def kill(script: Script) -> Iterator[Hit]:
+    """srun does not end the other ranks when one fails"""
+    for launch in script.steps:
+        option = launch.srun.last("kill-on-bad-exit")
+        is_on = option is not None and (
+            option.value is None or option.value.text != "0"
+        )
+        if (
+            not is_on
+            and launch.shape.has_several_tasks
+            and not launch.is_small
+            and not launch.srun.is_open
+            and identity.KILL_BAD_EXIT not in launch.variables
+        ):
+            text = f"one of {launch.shape.tasks} ranks may fail, and the others go on"
+            yield Hit(launch.line, text)
+
+
+@rule(
+    "srun-export",
+    ERROR,
+    fix="srun --export=ALL ..., or leave --export out",
+    why="srun takes over the job's --export: the ranks then have no PATH, no module and"
+    " none of the script's variables",
+    source="tried with Slurm 26.05: execve(): No such file or directory",
+)
+def export(script: Script) -> Iterator[Hit]:
+    """The ranks get no environment"""
+    for launch in script.steps:
+        own = launch.srun.last("export")
+        if launch.srun.is_open:
+            continue
+        asked = own or script.directives.options.last("export")
+        value = asked.value.text if asked and asked.value else "ALL"
+        is_mended = own is None and identity.EXPORT_ENVIRONMENT in {
+            setting.name for setting in script.settings
+        }
+        is_whole = "ALL" in value.upper().split(",") or "$" in value
+        if asked and not is_whole and not is_mended:
+            yield Hit(
+                launch.line, f"--export={value} leaves the ranks without the rest"
+            )
+
+
+@rule(
+    "srun-nodes",
+    ERROR,
+    fix="ask for no more than the job has, or leave --nodes out",
+    why="a step cannot have more nodes than its job",
+    source="tried with Slurm 26.05: Only allocated 1 nodes asked for 2",
+)
+def nodes(script: Script) -> Iterator[Hit]:
+    """A step wants more nodes than the job has"""
+    for launch in script.steps:
+        wanted = launch.srun.number("nodes")
+        if wanted and script.shape.nodes and wanted > script.shape.nodes:
+            text = f"{wanted} nodes for a step of a job with {script.shape.nodes}"
+            yield Hit(launch.line, text)
+
+
+@rule(
+    "rank-early",
+    ERROR,
+    fix="let the rank's own shell read it: srun bash -c '... $SLURM_PROCID', or the"
+    " program itself",
+    why="the batch shell puts the value in before srun starts, and there it is 0: every"
+    " rank believes that it is the first",
+    source="tried with Slurm 26.05",
+)
+def rank_early(script: Script) -> Iterator[Hit]:
+    """A rank's number is filled in before there are ranks"""
+    for launch in script.steps:
+        for word in launch.command.words:
+            early = sorted(script.origins(word) & _OF_ONE_RANK)
+            if early and not launch.is_small:
+                yield Hit(word.line, f"every rank gets the batch script's ${early[0]}")
+    for setting in script.settings:
+        if setting.is_exported and setting.value and any(script.steps):
+            early = sorted(script.origins(setting.value) & _OF_ONE_RANK)
+            if early:
+                text = (
+                    f"{setting.name} is the batch script's ${early[0]} for every rank"
+                )
+                yield Hit(setting.line, text)
+
+
+@rule(
+    "mpirun",
+    NOTE,
+    fix="start it with srun",
+    why="JAX knows its group from the variables of srun; of Open MPI 5 it knows nothing"
+    " until 0.12, and then it wants mpi4py",
+    source="jax #14576, jax #39849",
+)
+def mpirun(script: Script) -> Iterator[Hit]:
+    """JAX is started by a launcher of MPI"""
+    for launch in script.jax_launches:
+        if launch.launcher in programs.MPI_LAUNCHERS:
+            yield Hit(launch.line, f"{launch.launcher} starts the ranks")
+
+
+@rule(
+    "wait-missing",
+    ERROR,
+    fix='end the script with: wait "$pid", for each step',
+    why="the job ends with its script, and Slurm kills the steps that still run",
+    source="sbatch manual",
+)
+def wait_missing(script: Script) -> Iterator[Hit]:
+    """Steps run in the background, and nothing waits for them"""
+    steps = [launch for launch in script.steps if launch.command.place.is_background]
+    if not steps:
+        return
+    last = steps[-1]
+    if not any(_holds(script, last)):
+        yield Hit(last.line, "the script ends without waiting for this step")
+
+
+def _holds(script: Script, step: Launch) -> Iterator[bool]:
+    """For everything behind a step, whether it keeps the job alive."""
+    for command in script.commands:
+        if command.line >= step.line and command.name == "wait":
+            yield True
+    for launch in script.work:
+        if launch.line > step.line and not launch.command.place.is_background:
+            yield True
+
+
+RULES = (missing, cpus, kill, export, nodes, rank_early, mpirun, wait_missing)

@@ -1,0 +1,181 @@
+"""A job script as the rules see it: directives, shape, commands and what they launch; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from jaxsif.contract import identity
+from jaxsif.lint.commands import Command, Setting
+from jaxsif.lint.directives import Directives, read_directives
+from jaxsif.lint.launches import Launch, find_launches
+from jaxsif.lint.modes import NO_MODES, set_modes
+from jaxsif.lint.programs import SHELLS
+from jaxsif.lint.reading import Reading, read_shell
+from jaxsif.lint.shape import Shape, job_shape
+from jaxsif.lint.words import Word
+
+_KIT_IMAGE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
+# Centres call their own images so, and lead to them by the same variable.
+_OTHER_MODULE = re.compile(r"(?:jax|.*-sif)(?:/.*)?")
+_KIT_MODULE = re.compile(r"jax-sif(?:/.*)?")
+
+
+@dataclass(frozen=True)
+class Script:
+    """Everything that is known of a script. `interpreter` is "" without a shebang."""
+
+    lines: tuple[str, ...]
+    interpreter: str
+    directives: Directives
+    shape: Shape
+    reading: Reading
+    launches: tuple[Launch, ...]
+    dos_line: int | None = None  # the first that ends as on Windows
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return self.reading.commands
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        return self.reading.settings
+
+    @property
+    def is_shell(self) -> bool:
+        return self.interpreter in ("", *SHELLS)
+
+    @property
+    def steps(self) -> Iterator[Launch]:
+        return (launch for launch in self.launches if launch.is_step)
+
+    @property
+    def jax_launches(self) -> Iterator[Launch]:
+        return (launch for launch in self.launches if launch.runs_jax)
+
+    @cached_property
+    def modules(self) -> list[Word]:
+        """The modules that are loaded, in their order."""
+        return [
+            word
+            for command in self.commands
+            if command.name in ("module", "ml")
+            for word in command.words[1:]
+            if word.text not in ("load", "add", "try-load") and word.text[:1] != "-"
+        ]
+
+    @cached_property
+    def has_other_image(self) -> bool:
+        """Whether JAX_IMAGE is a centre's own, which has no entry such as ours."""
+        names = [word.text for word in self.modules]
+        return not any(map(_KIT_MODULE.fullmatch, names)) and any(
+            map(_OTHER_MODULE.fullmatch, names)
+        )
+
+    def is_kit_image(self, launch: Launch) -> bool:
+        """Whether a program runs in this kit's image, as far as its name tells."""
+        image = launch.container.image if launch.container else None
+        if image is None or self.has_other_image:
+            return False
+        return _KIT_IMAGE.search(image.text) is not None
+
+    def passes_entry(self, launch: Launch) -> bool:
+        """Whether the image's entry sets port, devices and certificates for it."""
+        if launch.sets("JAX_SIF_ENTRY", "off"):
+            return False
+        program = launch.program
+        if launch.has_tool or (program and program[0].base == "jax-python"):
+            return True
+        container = launch.container
+        return bool(container and container.action == "run") and (
+            self.is_kit_image(launch)
+        )
+
+    @property
+    def work(self) -> Iterator[Launch]:
+        """What the job is there for: steps, containers and Python, no small change."""
+        return (
+            launch
+            for launch in self.launches
+            if not launch.is_small
+            and (launch.launcher or launch.container or launch.runs_python)
+        )
+
+    def origins(self, word: Word) -> set[str]:
+        """The variables that a word comes from, through those that the script sets."""
+        known, waiting = set[str](), set(word.names)
+        while waiting - known:
+            known |= waiting
+            waiting = {
+                name
+                for setting in self.settings
+                if setting.name in known and setting.value
+                for name in setting.value.names
+            }
+        return known
+
+    def assigned(self, *names: str) -> list[Setting]:
+        """Where variables certainly get a value that a program will find."""
+        found = [s for s in self.settings if s.is_exported and s.name in names]
+        for launch in self.launches:
+            found += [s for name, s in launch.variables.items() if name in names]
+        unique = dict.fromkeys(s for s in found if s.value and s.is_certain)
+        return sorted(unique, key=lambda setting: setting.line)
+
+
+def read_script(text: str) -> Script:
+    """Reads any text as a job script."""
+    raw = text.split("\n")
+    dos = [number for number, line in enumerate(raw, start=1) if line.endswith("\r")]
+    lines = tuple(line.removesuffix("\r") for line in raw)
+    interpreter, *arguments = _shebang(lines[0])
+    directives = read_directives(lines)
+    shape = Shape() if directives.is_heterogeneous else job_shape(directives.options)
+    first_dos = dos[0] if dos else None
+    script = Script(lines, interpreter, directives, shape, Reading(), (), first_dos)
+    if not script.is_shell:
+        return script
+    known = _known_variables(directives, shape)
+    reading = read_shell(lines, known, set_modes(NO_MODES, arguments))
+
+    def read_nested(
+        text: str, line: int
+    ) -> tuple[Sequence[Command], Sequence[Setting]]:
+        nested = read_shell([""] * (line - 1) + text.split("\n"), known)
+        return nested.commands, nested.settings
+
+    launches = find_launches(
+        reading.commands, reading.settings, shape, directives.options, read_nested
+    )
+    return replace(script, reading=reading, launches=tuple(launches))
+
+
+def _shebang(line: str) -> list[str]:
+    """The interpreter's name and its options; "" without one."""
+    if not line.startswith("#!"):
+        return [""]
+    words = [word for word in line[2:].split() if word != "-S"] or [""]
+    if posixpath.basename(words[0]) == "env":
+        words = words[1:] or [""]
+    return [posixpath.basename(words[0]), *words[1:]]
+
+
+def _known_variables(directives: Directives, shape: Shape) -> dict[str, str]:
+    """The variables of Slurm's that the directives decide."""
+    asked = directives.options
+    numbers = {
+        identity.PROCESSES: shape.tasks,
+        identity.PROCESSES_OLD: shape.tasks,
+        identity.JOB_NODES: shape.nodes,
+        identity.NODES_OLD: shape.nodes,
+        identity.PROCESSES_PER_NODE_ASKED: asked.number("ntasks-per-node"),
+        identity.CPUS_PER_TASK: asked.number("cpus-per-task"),
+        identity.GPUS_ON_NODE: shape.gpus_per_node,
+    }
+    known = {name: str(value) for name, value in numbers.items() if value is not None}
+    gpus = asked.text("gpus-per-node")
+    return known | ({identity.GPUS_PER_NODE: gpus} if gpus else {})

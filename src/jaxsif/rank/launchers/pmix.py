@@ -1,0 +1,60 @@
+"""PMIx without Open MPI, as PRRTE's prterun starts it; read in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.contract.identity import Identity
+from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+from jaxsif.rank.launchers import around, open_mpi
+from jaxsif.rank.launchers.machine import Machine
+from jaxsif.rank.launchers.variables import number
+
+# The environment tells the rank and the run. How many ranks there are only PMIx's library
+# could tell, which the image does not hold.
+RANK = "PMIX_RANK"
+
+
+def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
+    """How many processes there are, and how many on a node, is what was asked for.
+
+    Ranks come node by node, as prterun places them by default.
+    """
+    topology = _topology(environment)
+    rank = number(environment, RANK, "prterun")
+    node = machine.host_name
+    run = environment.get(open_mpi.RUN, "")
+    return Identity(
+        step=around.step_name(environment, "pmix", run),
+        rank=rank,
+        processes=topology.processes,
+        local_rank=rank % topology.processes_per_node,
+        node=node,
+        node_list=around.node_list(environment, node),
+        local_processes=topology.processes_per_node,
+        launcher="PMIx",
+    )
+
+
+def coordinator_host(
+    environment: Mapping[str, str], identity: Identity, machine: Machine
+) -> str:
+    """As with mpirun."""
+    return (
+        around.first_node(environment, identity)
+        or open_mpi.mpirun_host(environment)
+        or around.nobody_knows(identity, "prterun -x JAX_COORDINATOR_ADDRESS")
+    )
+
+
+def _topology(environment: Mapping[str, str]) -> Topology:
+    label = environment.get(TOPOLOGY_VARIABLE)
+    if not label:
+        raise UsageError(
+            "prterun tells a process its rank, but not how many there are;"
+            f" {TOPOLOGY_VARIABLE} is {label!r}: set it for every rank, as in prterun -x"
+            f" {TOPOLOGY_VARIABLE}=G4N2p4, or start the program with mpirun"
+        )
+    return parse_topology(label)

@@ -1,0 +1,113 @@
+"""Slurm's srun, and `jax-sif launch`, which sets the same variables; read in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.contract.hostlist import expand
+from jaxsif.contract.identity import (
+    CLUSTER,
+    DISTRIBUTION,
+    HOST_FILE,
+    JOB_ID,
+    LOCAL_LAUNCH,
+    LOCAL_RANK,
+    NODE_INDEX,
+    NODE_NAME,
+    PROCESSES,
+    RANK,
+    RESTART_COUNT,
+    SLURM,
+    STEP_ID,
+    STEP_NODE_LIST,
+    STEP_PROCESSES,
+    STEP_PROCESSES_PER_NODE,
+    Identity,
+    is_on_one_machine,
+)
+from jaxsif.rank.launchers.machine import Machine
+from jaxsif.rank.launchers.variables import number
+
+
+def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
+    """Everything stands in the step's variables."""
+    node = environment.get(NODE_NAME) or machine.host_name
+    # In a step that was given the job's environment, PROCESSES is the job's.
+    processes = STEP_PROCESSES if STEP_PROCESSES in environment else PROCESSES
+    return Identity(
+        step=step_name(environment),
+        rank=number(environment, RANK, "srun"),
+        processes=number(environment, processes, "srun"),
+        local_rank=number(environment, LOCAL_RANK, "srun"),
+        node=node,
+        node_list=environment[STEP_NODE_LIST],
+        local_processes=tasks_on_node(environment, node),
+        launcher=LOCAL_LAUNCH if is_on_one_machine(environment) else SLURM,
+    )
+
+
+def step_name(environment: Mapping[str, str]) -> str:
+    """`cluster.job.step.restart`, as the image's entry writes it too."""
+    return ".".join(
+        (
+            environment.get(CLUSTER, "cluster"),
+            environment.get(JOB_ID, "0"),
+            environment.get(STEP_ID, "0"),
+            environment.get(RESTART_COUNT, "0"),
+        )
+    )
+
+
+def tasks_on_node(environment: Mapping[str, str], node: str) -> int:
+    """From Slurm's `4(x2),3`, by the node's place in the list of nodes.
+
+    Slurm sorts both, so NODE_INDEX is not that place in a job of several components
+    whose nodes come in another order.
+    """
+    counts: list[int] = []
+    for item in environment.get(STEP_PROCESSES_PER_NODE, "1").split(","):
+        count, _, repeat = item.rstrip(")").partition("(x")
+        counts += [int(count)] * int(repeat or 1)
+    nodes = expand(environment[STEP_NODE_LIST])
+    index = nodes.index(node) if node in nodes else 0
+    return counts[index] if index < len(counts) else 1
+
+
+def coordinator_host(
+    environment: Mapping[str, str], identity: Identity, machine: Machine
+) -> str:
+    """The first node of the list, but where Slurm puts rank 0 elsewhere."""
+    nodes = expand(environment[STEP_NODE_LIST])
+    if identity.processes == 1:
+        return identity.node
+    if environment.get(DISTRIBUTION, "").startswith("arbitrary"):
+        return _first_of_host_file(environment, machine)
+    index = environment.get(NODE_INDEX, "")
+    is_known = index.isdecimal() and identity.node in nodes
+    if is_known and nodes.index(identity.node) != int(index):
+        raise _unknown(
+            f"{identity.node} is node {index} of the step, and not so in Slurm's sorted"
+            f" list {environment[STEP_NODE_LIST]}, as in a heterogeneous job"
+        )
+    return nodes[0]
+
+
+def _first_of_host_file(environment: Mapping[str, str], machine: Machine) -> str:
+    path = environment.get(HOST_FILE, "")
+    line = machine.first_line(path) if path else None
+    if not line:
+        raise _unknown(
+            "with --distribution=arbitrary rank 0 is on the first node of the host file,"
+            f" and {HOST_FILE}={path!r} cannot be read here"
+        )
+    # As `node2*4` for four tasks there (srun's manual, "arbitrary").
+    return expand(line.partition("*")[0])[0]
+
+
+def _unknown(reason: str) -> UsageError:
+    return UsageError(
+        f"Slurm does not tell which node rank 0 is on: {reason}; set"
+        " JAX_COORDINATOR_ADDRESS=<rank 0's node>:<port> for every rank"
+    )

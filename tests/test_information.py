@@ -1,0 +1,129 @@
+"""What a program is told of its group: its own words, and no topology that is not true."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jaxsif import DistributedInfo
+from jaxsif.contract.errors import UsageError
+from jaxsif.contract.identity import Identity
+from jaxsif.rank.information import information
+
+SRC = Path(__file__).parent.parent / "src"
+
+RANK_3 = Identity("s", 3, 8, 3, "node1", "node[1-2]", local_processes=4)
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """A stand-in for JAX that counts devices: those of this process, and all."""
+
+    def set_to(local: int, everywhere: int) -> None:
+        jax = SimpleNamespace(
+            local_device_count=lambda: local, device_count=lambda: everywhere
+        )
+        monkeypatch.setitem(sys.modules, "jax", jax)
+
+    return set_to
+
+
+def told(identity: Identity = RANK_3, topology: str = "G8N2p8") -> DistributedInfo:
+    return information(identity, ("node1", 12345), {"JAX_SIF_TOPOLOGY": topology})
+
+
+def test_it_says_in_a_line_who_this_is(devices):
+    devices(1, 8)
+
+    assert "process 3 of 8 on node1, local devices 1, global devices 8" == str(told())
+
+
+def test_it_holds_what_the_launcher_told():
+    info = told()
+
+    assert (3, 8, 3, "node1", "node1:12345", False, "Slurm") == (
+        info.process_id,
+        info.num_processes,
+        info.local_process_id,
+        info.node,
+        info.coordinator_address,
+        info.is_coordinator,
+        info.launcher,
+    )
+
+
+def test_devices_are_counted_when_they_are_asked_for(devices):
+    info = told()
+    devices(4, 32)
+
+    assert (4, 32) == (info.local_device_count, info.global_device_count)
+
+
+def test_a_topology_that_is_so_is_told(devices):
+    devices(1, 8)
+
+    topology = told().topology
+
+    assert topology and "G8N2p8" == topology.label
+
+
+@pytest.mark.parametrize(
+    ("label", "local", "everywhere"),
+    [
+        ("", 1, 8),
+        # Other processes, other devices here or elsewhere, other nodes.
+        ("G4N2p4", 1, 8),
+        ("G8N2p8", 2, 16),
+        ("G8N2p8", 1, 7),
+        ("G8N1p8", 1, 8),
+    ],
+)
+def test_a_topology_that_is_not_so_is_not_told(devices, label, local, everywhere):
+    devices(local, everywhere)
+
+    assert None is told(topology=label).topology
+
+
+def test_where_the_launcher_does_not_tell_the_nodes_processes_and_devices_count(
+    devices,
+):
+    devices(1, 8)
+    by_mpi = Identity("s", 3, 8, 3, "node1", "node1", launcher="Open MPI")
+
+    assert told(by_mpi).topology
+
+
+def test_a_topology_that_is_none_is_an_error():
+    with pytest.raises(UsageError, match="unknown topology 'eight'"):
+        told(topology="eight")
+
+
+def test_a_program_alone_has_no_coordinator_to_name(devices):
+    devices(2, 2)
+    alone = Identity("local.0.0.0", 0, 1, 0, "laptop", "laptop", launcher="none")
+
+    info = information(alone, None, {})
+
+    assert (None, True) == (info.coordinator_address, info.is_coordinator)
+    assert "process 0 of 1 on laptop, local devices 2, global devices 2" == str(info)
+
+
+def test_its_name_can_be_had_without_jax():
+    program = (
+        "import sys; from jaxsif import DistributedInfo; print('jax' in sys.modules)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "False\n" == done.stdout

@@ -1,0 +1,99 @@
+"""What the rest of the kit knows of a local launch: its words, its labels, and that its nodes are one machine."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+from nodes import well
+from stories import tell
+
+from jaxsif.contract.identity import is_on_one_machine
+from jaxsif.contract.record import encode
+from jaxsif.judge.board import Board
+from jaxsif.judge.listener import recognise
+from jaxsif.judge.stream import Stream
+from jaxsif.node import host
+from jaxsif.rank import preflight
+
+KILLED = "jax-sif launch: error: node2: task 3: Killed"
+FIRST = "jax-sif launch: G4N2p4 as node1 to node2 on this machine, on cpu devices"
+LAUNCHED = {
+    "SLURM_CLUSTER_NAME": "local",
+    "JAX_SIF_RANKS_ON_MACHINE": "4",
+    "SLURM_STEP_NODELIST": "node[1-2]",
+}
+
+
+def judged(text: str, cut: int = 0) -> tuple[Board, bytes]:
+    """What the judge hears of an output, and what it shows of it."""
+    board = Board()
+    stream = Stream(board.add, board.hear)
+    raw = text.encode()
+    shown = stream.feed(raw[:cut]) + stream.feed(raw[cut:]) + stream.close()
+    return board, shown
+
+
+@pytest.mark.parametrize("cut", range(0, len(KILLED), 5))
+def test_the_judge_hears_which_rank_ended_and_how_and_who_says_so(cut):
+    board, _ = judged(f"{KILLED}\n", cut)
+
+    assert board.is_broken
+    assert [("node2", (3,), "Killed", "jax-sif launch")] == [
+        (e.node, e.ranks, e.reason, e.speaker) for e in board.ended.values()
+    ]
+
+
+def test_the_judge_hears_which_topology_was_launched():
+    assert "G4N2p4" == judged(f"{FIRST}\n")[0].launched
+    assert "G1N1p1" == judged("jax-sif launch: G1N1p1 as node1 on\n")[0].launched
+    assert judged(f"a line with {FIRST}\n")[0].launched is None
+
+
+def test_the_cause_of_an_end_is_recognised_in_any_output():
+    found = recognise([FIRST, KILLED]).causes[0]
+
+    assert ("slurm-task-killed", (3,), ("node2",)) == (
+        found.cause.id,
+        found.ranks,
+        found.nodes,
+    )
+
+
+def test_a_label_before_a_record_is_not_shown_and_names_its_rank_in_other_lines():
+    record = encode(tell(3, "done", "node2"))
+
+    board, shown = judged(f" 3 node2| {record} 3 node2| text\n")
+    named = recognise(["12 node-4.x| ModuleNotFoundError: No module named 'jax'"])
+
+    assert b" 3 node2| text\n" == shown
+    assert {3} == set(*(stories for stories in board.steps.values()))
+    assert (12,) == named.causes[0].ranks
+
+
+def test_a_real_cluster_of_the_same_name_is_not_taken_for_one_machine():
+    assert is_on_one_machine(LAUNCHED)
+    assert not is_on_one_machine({"SLURM_CLUSTER_NAME": "local"})
+    assert not is_on_one_machine({**LAUNCHED, "SLURM_CLUSTER_NAME": "real"})
+
+
+def test_a_laptops_own_name_may_point_to_itself(tmp_path):
+    def node(environment):
+        resolve = {"environment": environment, "resolve": lambda name: ("127.0.1.1",)}
+        return well(tmp_path, **resolve)
+
+    real = {**LAUNCHED, "SLURM_CLUSTER_NAME": "real"}
+
+    assert ["own-name"] == [t.kind for t in host.own_name(node(real))]
+    assert [] == list(host.own_name(node(LAUNCHED)))
+
+
+def test_the_coordinator_of_all_nodes_is_on_this_machine():
+    real = {**LAUNCHED, "SLURM_CLUSTER_NAME": "real"}
+
+    def kinds(environment):
+        where = ("127.0.0.1", 1)
+        found = preflight.reach_coordinator(where, 0.1, "node2", environment)
+        return [trouble.kind for trouble in found]
+
+    assert ["coordinator-misdirected"] == kinds(real)
+    assert ["coordinator-absent"] == kinds(LAUNCHED)

@@ -1,0 +1,131 @@
+"""Faults that a user asks for: which are possible, what is done, and that the verdict names the rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from launching import command, environment, launch
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.launch.faults import Fault, plan
+
+FOREVER = "while :; do sleep 0.1; done"
+
+
+def test_every_rank_can_have_a_fault_at_a_moment():
+    found = plan({"kill": [3, 1], "drop": [0]}, 2.5, 4)
+
+    assert [
+        Fault("kill", 3, 2.5),
+        Fault("kill", 1, 2.5),
+        Fault("drop", 0, 0.0),
+    ] == found
+
+
+@pytest.mark.parametrize(
+    ("ranks", "after_s", "words"),
+    [
+        ({"kill": [4]}, None, "--kill-rank 4: there is no such rank; the topology has 0 to 3"),
+        ({"stall": [-1]}, None, "--stall-rank -1: there is no such rank"),
+        ({"kill": [1], "drop": [1]}, None, "both --kill-rank and --drop-rank"),
+        ({}, 2.0, "--after says when, but not what"),
+        ({"drop": [1]}, 2.0, "--after says when, but not what"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(ranks, after_s, words):
+    with pytest.raises(UsageError) as raised:
+        plan(ranks, after_s, 4)
+
+    assert words in str(raised.value)
+
+
+def test_a_killed_rank_is_announced_and_ends_the_launch_as_any_other_end():
+    done = launch(
+        *("G4N2p4", "--kill-rank", "3", "--after", "100ms", "--", "sh", "-c", FOREVER)
+    )
+
+    assert 137 == done.returncode
+    assert (
+        "jax-sif launch: injected: rank 3 on node2 is killed by SIGKILL\n"
+        "jax-sif launch: error: node2: task 3: Killed\n"
+    ) in done.stderr
+
+
+def test_a_dropped_rank_never_starts_and_the_others_go_on():
+    done = launch("G4N2p4", "--drop-rank", "1", "--", "sh", "-c", "echo $SLURM_PROCID")
+
+    assert (0, ["0", "2", "3"]) == (done.returncode, sorted(done.stdout.split()))
+    assert "injected: rank 1 on node1 is never started\n" in done.stderr
+    assert "1     node1  never started  -\n" in done.stderr
+
+
+def test_a_stalled_rank_stays_and_is_killed_with_the_rest():
+    done = launch(
+        *("G2N2p2", "--stall-rank", "1", "--time-limit", "500ms", "--grace", "1h"),
+        *("--", "sh", "-c", FOREVER),
+    )
+
+    assert 124 == done.returncode
+    assert "injected: rank 1 on node2 is stopped by SIGSTOP, for good\n" in done.stderr
+    # It cannot hear SIGTERM, so the grace of an hour is not for it.
+    assert "1     node2  Killed, by the launcher" in done.stderr
+
+
+def test_a_slow_rank_gets_less_done_than_another_and_comes_to_its_end():
+    counts = "import time; t = time.time() + 2; n = 0\nwhile time.time() < t: n += 1\n"
+    script = f"{counts}import os; print(os.environ['SLURM_PROCID'], n)"
+
+    done = launch(
+        *("G2N2p2", "--slow-rank", "1", "--", sys.executable, "-c", script),
+    )
+
+    assert 0 == done.returncode
+    turns = dict(line.split() for line in done.stdout.splitlines())
+    assert int(turns["1"]) < int(turns["0"])
+
+
+def test_a_fault_that_comes_too_late_says_so():
+    script = "[ $SLURM_PROCID = 1 ] || sleep 1.5"
+
+    done = launch(
+        *("G2N2p2", "--kill-rank", "1", "--after", "1s", "--", "sh", "-c", script)
+    )
+
+    assert 0 == done.returncode
+    assert "nothing is injected: rank 1 on node2 had ended before\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "finding"),
+    [
+        (("--kill-rank", "3"), "rank 3 on node2: Killed, says jax-sif launch"),
+        (("--drop-rank", "3"), "1 of 4 ranks never reported: rank 3 on node2"),
+    ],
+)
+def test_the_verdict_names_the_rank(words, finding):
+    narrates = (
+        "from jaxsif.contract.record import encode; import os, time;"
+        " rank = int(os.environ['SLURM_PROCID']);"
+        " print(encode({'rank': rank, 'step': 'local.1.0.0', 'phase': 'started',"
+        " 'node': os.environ['SLURMD_NODENAME'], 'time': 1.0,"
+        " 'nodes': os.environ['SLURM_STEP_NODELIST'],"
+        " 'topology': os.environ['JAX_SIF_TOPOLOGY']}), end='', flush=True);"
+        " time.sleep(1)"
+    )
+    words = command("G4N2p4", *words, "--", sys.executable, "-c", narrates)
+    launched = subprocess.run(
+        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+    verdict = subprocess.run(
+        [sys.executable, "-m", "jaxsif", "verify"],
+        env=environment(),
+        input=launched.stdout,
+        capture_output=True,
+    )
+
+    assert 1 == verdict.returncode
+    assert f"FAIL  G4N2p4: {finding}\n" in verdict.stdout.decode()

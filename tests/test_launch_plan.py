@@ -1,0 +1,200 @@
+"""Which variables the ranks of a local launch get: what srun would set, and what the user set stays."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jaxsif.contract.topology import parse_topology
+from jaxsif.launch.devices import Devices
+from jaxsif.launch.plan import Job, Place, environment, places, users_environment
+from jaxsif.rank import launchers
+from jaxsif.rank.launchers.machine import this_machine
+
+ENTRY = Path(__file__).parent.parent / "src/jaxsif/entry"
+CPU = Devices("--devices cpu")
+JOB = Job(parse_topology("G4N2p4"), CPU, id=77, port=32299, cpus=16)
+
+
+def of(rank: int, job: Job = JOB, **users: str) -> dict[str, str]:
+    return environment(job, places(job.topology)[rank], users)
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        (
+            "G4N2p4",
+            [(0, 0, "node1"), (1, 1, "node1"), (2, 0, "node2"), (3, 1, "node2")],
+        ),
+        ("G4N1p2", [(0, 0, "node1"), (1, 1, "node1")]),
+        ("G2N2p2", [(0, 0, "node1"), (1, 0, "node2")]),
+    ],
+)
+def test_ranks_are_spread_in_blocks_as_slurm_does(label, expected):
+    found = [(p.rank, p.local_rank, p.node) for p in places(parse_topology(label))]
+
+    assert expected == found
+
+
+@pytest.mark.parametrize("rank", range(4))
+def test_the_kit_reads_back_who_each_rank_is(rank):
+    found = launchers.identify(of(rank), this_machine())
+
+    assert ("jax-sif launch", "local.77.0.0", rank, 4, rank % 2, 2) == (
+        found.launcher,
+        found.step,
+        found.rank,
+        found.processes,
+        found.local_rank,
+        found.local_processes,
+    )
+    assert (f"node{rank // 2 + 1}", "node[1-2]") == (found.node, found.node_list)
+
+
+def test_numbers_that_slurm_writes_in_short_are_written_so():
+    several = of(3)
+    single = of(1, replace(JOB, topology=parse_topology("G2N1p2")))
+
+    assert ("node[1-2]", "2(x2)", "8(x2)", "2,3") == (
+        several["SLURM_STEP_NODELIST"],
+        several["SLURM_STEP_TASKS_PER_NODE"],
+        several["SLURM_JOB_CPUS_PER_NODE"],
+        several["SLURM_GTIDS"],
+    )
+    assert ("node1", "2", "16", "0,1") == (
+        single["SLURM_STEP_NODELIST"],
+        single["SLURM_STEP_TASKS_PER_NODE"],
+        single["SLURM_JOB_CPUS_PER_NODE"],
+        single["SLURM_GTIDS"],
+    )
+
+
+def test_every_rank_has_a_processor_also_where_there_are_fewer():
+    assert "1" == of(0, replace(JOB, cpus=2))["SLURM_CPUS_PER_TASK"]
+
+
+def test_variables_of_a_launcher_around_this_one_do_not_leak():
+    around = {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_STEP_RESV_PORTS": "61001",
+        "SLURMD_DEBUG": "2",
+        "PMI_RANK": "1",
+        "PMIX_RANK": "1",
+        "OMPI_COMM_WORLD_RANK": "1",
+        "HOME": "/home/user",
+    }
+
+    assert {"HOME": "/home/user"} == users_environment(around)
+
+
+def test_within_a_step_its_own_group_and_devices_are_not_inherited():
+    users = {"JAX_COORDINATOR_ADDRESS": "gpu01:5555", "JAX_LOCAL_DEVICE_IDS": "1"}
+
+    assert users == users_environment(users)
+    assert {} == users_environment({**users, "SLURM_STEP_NODELIST": "gpu[01-02]"})
+
+
+def test_the_group_meets_on_the_loopback_because_nobody_resolves_the_nodes():
+    first, other = of(0), of(2)
+
+    assert "127.0.0.1:32299" == first["JAX_COORDINATOR_ADDRESS"]
+    assert "127.0.0.1:32299" == first["JAX_COORDINATOR_BIND_ADDRESS"]
+    assert "127.0.0.1:32299" == other["JAX_COORDINATOR_ADDRESS"]
+    assert "JAX_COORDINATOR_BIND_ADDRESS" not in other
+
+
+def test_an_address_or_a_port_of_the_user_stays():
+    address = of(0, JAX_COORDINATOR_ADDRESS="10.0.0.1:99")
+    port = of(0, JAX_COORDINATOR_PORT="5555")
+
+    assert "10.0.0.1:99" == address["JAX_COORDINATOR_ADDRESS"]
+    assert "JAX_COORDINATOR_BIND_ADDRESS" not in address
+    assert "127.0.0.1:5555" == port["JAX_COORDINATOR_ADDRESS"]
+
+
+def test_without_certificates_nobody_is_warned_that_there_are_none():
+    image = replace(JOB, has_certificates=True)
+
+    assert "off" == of(0)["JAX_SIF_TLS"]
+    assert "required" == of(0, JAX_SIF_TLS="required")["JAX_SIF_TLS"]
+    assert "JAX_SIF_TLS" not in of(0, image)
+
+
+def test_cpu_devices_stand_in_for_the_gpus_of_a_process():
+    job = replace(JOB, topology=parse_topology("G8N2p4"))
+
+    found = of(1, job, CUDA_VISIBLE_DEVICES="0,1")
+
+    assert ("cpu", "2", "cpu", "") == (
+        found["JAX_PLATFORMS"],
+        found["JAX_NUM_CPU_DEVICES"],
+        found["JAX_SIF_PLATFORM"],
+        found["CUDA_VISIBLE_DEVICES"],
+    )
+    assert "SLURM_STEP_GPUS" not in found
+
+
+def test_what_the_mini_cluster_chose_for_its_batch_script_is_not_the_users():
+    lent = {"JAX_NUM_CPU_DEVICES": "4", "MINICLUSTER_CPU_DEVICES": "4"}
+    chosen = {"JAX_NUM_CPU_DEVICES": "2", "MINICLUSTER_CPU_DEVICES": "4"}
+
+    assert {} == users_environment(lent)
+    assert {"JAX_NUM_CPU_DEVICES": "2"} == users_environment(chosen)
+
+
+def test_an_empty_variable_is_no_choice_but_for_pythons_buffering():
+    found = of(0, JAX_PLATFORMS="", JAX_COORDINATOR_ADDRESS="", PYTHONUNBUFFERED="")
+
+    assert ("cpu", "127.0.0.1:32299", "") == (
+        found["JAX_PLATFORMS"],
+        found["JAX_COORDINATOR_ADDRESS"],
+        found["PYTHONUNBUFFERED"],
+    )
+
+
+def test_one_nodes_gpus_are_shared_out_after_the_other():
+    job = replace(JOB, devices=Devices("enough", ("0", "1", "4", "GPU-5")))
+
+    assert ["0,1", "0,1", "4,GPU-5", "4,GPU-5"] == [
+        of(rank, job)["CUDA_VISIBLE_DEVICES"] for rank in range(4)
+    ]
+    assert ("2", "2") == (
+        of(0, job)["SLURM_GPUS_ON_NODE"],
+        of(0, job)["SLURM_GPUS_PER_NODE"],
+    )
+    assert "JAX_PLATFORMS" not in of(0, job)
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("G4N2p4", ["0", "1", "0", "1"]),
+        ("G4N2p2", ["0,1", "0,1"]),
+        ("G4N1p2", ["0,1", "2,3"]),
+    ],
+)
+def test_the_entry_gives_each_rank_its_own_gpus_of_its_node(label, expected):
+    devices = Devices("enough", ("0", "1", "2", "3"))
+    job = replace(JOB, topology=parse_topology(label), devices=devices)
+
+    found = [_through_entry(job, place) for place in places(job.topology)]
+
+    assert expected == found
+
+
+def _through_entry(job: Job, place: Place) -> str:
+    script = 'echo "$JAX_LOCAL_DEVICE_IDS"'
+    users = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        ["/bin/sh", str(ENTRY), "sh", "-c", script],
+        env=environment(job, place, users),
+        capture_output=True,
+        text=True,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout.strip()
