@@ -15,6 +15,7 @@ from _frozen_importlib_external import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
+    from typing import Any
 
 # Written by tools/image_bundle.py: {"stamp": ..., "modules": {name: (path, byte code)}}.
 # An image without it, or with other modules bound over its own, imports as usual.
@@ -40,8 +41,8 @@ class BundleFinder:
         self._modules = modules
 
     def find_spec(
-        self, name: str, path: object = None, target: object = None
-    ) -> object:
+        self, name: str, path: Any, target: Any = None, /
+    ) -> ModuleSpec | None:
         found = self._modules.get(name)
         if found is None:
             return None
