@@ -12,11 +12,6 @@ from _frozen_importlib_external import (
 )
 
 # Types alone: these modules would cost a millisecond each.
-if TYPE_CHECKING:
-    from types import CodeType
-    from typing import Any
-
-# Types alone: these modules would cost a millisecond each.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
