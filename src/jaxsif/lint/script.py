@@ -81,7 +81,9 @@ class Script:
         image = launch.container.image if launch.container else None
         if image is None or self.has_other_image:
             return False
-        return _KIT_IMAGE.search(image.text) is not None
+        names = self.origins(image)
+        texts = [s.value.text for s in self.settings if s.value and s.name in names]
+        return any(map(_KIT_IMAGE.search, [image.text, *names, *texts]))
 
     def passes_entry(self, launch: Launch) -> bool:
         """Whether the image's entry sets port, devices and certificates for it."""
