@@ -95,10 +95,13 @@ def _other(
 ) -> tuple[Container, tuple[Word, ...]]:
     """Of runtimes with many options: where something familiar begins, they end."""
     start = next((i for i, w in enumerate(words) if is_of_interest(w)), len(words))
-    options = [word.text for word in words[:start]]
-    gives_gpus = any(text.startswith(_GPU_WORDS) for text in options)
-    container = Container(runtime.base, action, runtime.line, gives_gpus=gives_gpus)
-    return container, tuple(words[start:])
+    before, program = words[:start], words[start:]
+    gives_gpus = any(word.text.startswith(_GPU_WORDS) for word in before)
+    # The image is the last word before a program that is known as one.
+    names_image = before and program and not before[-1].text.startswith("-")
+    image = before[-1] if names_image else None
+    container = Container(runtime.base, action, runtime.line, image)
+    return replace(container, gives_gpus=gives_gpus), tuple(program)
 
 
 def of_pyxis(srun: Options) -> Container | None:

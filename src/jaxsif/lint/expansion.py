@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jaxsif.lint.nodes import line_of, source
 from jaxsif.lint.scope import Scope
 from jaxsif.lint.words import Word, number
 
@@ -26,15 +27,6 @@ class _Piece:
     is_known: bool = True
     is_open: bool = False
     names: frozenset[str] = frozenset()
-
-
-def source(node: Node) -> str:
-    """The node as it was written."""
-    return (node.text or b"").decode(errors="replace")
-
-
-def line_of(node: Node) -> int:
-    return node.start_point[0] + 1
 
 
 def expand(node: Node, scope: Scope) -> list[Word]:

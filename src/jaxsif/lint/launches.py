@@ -39,7 +39,7 @@ class Launch:
     container: Container | None = None
     program: tuple[Word, ...] = ()
     variables: Mapping[str, Setting] = field(default_factory=dict)
-    has_tool: bool = False  # `jax-sif run`, the entry of environments without the image
+    has_entry: bool = False  # it is started by the kit's entry, by name
 
     @property
     def is_step(self) -> bool:
@@ -142,8 +142,9 @@ class _Finder:
         """Takes wrappers, containers and shells off, until the program is left."""
         words, own = unwrap(words)
         launch = replace(launch, variables={**launch.variables, **own})
-        if [word.base for word in words[:2]] == ["jax-sif", "run"]:
-            launch, words = replace(launch, has_tool=True), words[2:]
+        entry = _entry_words(words)
+        if entry:
+            launch, words = replace(launch, has_entry=True), words[entry:]
         if words and words[0].base in programs.RUNTIMES:
             entered = enter(words)
             if entered is not None:
@@ -167,6 +168,13 @@ class _Finder:
             own |= {s.name: s for s in command.settings}
             inner = replace(launch, variables={**launch.variables, **own})
             yield from self._open(inner, command.words, depth)
+
+
+def _entry_words(words: Sequence[Word]) -> int:
+    """How many words name the kit's entry: `jax-sif run`, or its path in the image."""
+    if [word.base for word in words[:2]] == ["jax-sif", "run"]:
+        return 2
+    return 1 if words and words[0].text.endswith("/jaxsif/entry") else 0
 
 
 def _exported_by(options: Options) -> dict[str, Setting]:

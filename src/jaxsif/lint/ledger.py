@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jaxsif.lint.commands import Command, Place, Setting
-from jaxsif.lint.expansion import expand, expand_one, line_of, source
+from jaxsif.lint.expansion import expand, expand_one
+from jaxsif.lint.nodes import line_of, source
 from jaxsif.lint.scope import Scope
 from jaxsif.lint.words import Word
 

@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from jaxsif.lint.commands import Command, Fate, Follower, Place, Setting
-from jaxsif.lint.expansion import expand, line_of, source
+from jaxsif.lint.expansion import expand
 from jaxsif.lint.heredocs import Heredoc, take_out
 from jaxsif.lint.ledger import Ledger
 from jaxsif.lint.modes import NO_MODES, Modes, set_modes
+from jaxsif.lint.nodes import line_of, source, statements_of_branch, torn
 from jaxsif.lint.scope import Scope
 from jaxsif.lint.words import Word
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
+# What the grammar's own code reads beyond its tables for, and crashes, after a `{`:
+# https://github.com/tree-sitter/tree-sitter-bash/issues/337
+_BEYOND = re.compile(r"[\U00010000-\U0010ffff]")
 # Deeper than anyone writes, and far from Python's own limit.
 _DEEPEST = 120
 _NO_STATEMENTS = {
@@ -37,6 +42,7 @@ class Reading:
     commands: tuple[Command, ...] = ()
     settings: tuple[Setting, ...] = ()
     unread: int | None = None
+    functions: frozenset[str] = frozenset()
 
 
 @cache
@@ -52,10 +58,16 @@ def read_shell(
 ) -> Reading:
     """Reads a script, given the variables that are known before it starts."""
     kept, heredocs = take_out(lines)
-    tree = _parser().parse("\n".join(kept).encode(errors="replace"))
+    text = _BEYOND.sub("\ufffd", "\n".join(kept))
+    tree = _parser().parse(text.encode(errors="replace"))
     reader = _Reader(Scope(known), modes, heredocs)
     reader.walk(tree.root_node, Place(), 0)
-    return Reading(tuple(reader.commands), tuple(reader.ledger.settings), reader.unread)
+    return Reading(
+        tuple(reader.commands),
+        tuple(reader.ledger.settings),
+        reader.unread,
+        frozenset(reader.functions),
+    )
 
 
 class _Reader:
@@ -67,10 +79,11 @@ class _Reader:
         self.heredocs = {heredoc.line: heredoc for heredoc in heredocs}
         self.commands: list[Command] = []
         self.unread: int | None = None
+        self.functions: set[str] = set()
 
     def walk(self, node: Node, place: Place, depth: int) -> None:
         if node.is_error or node.is_missing or depth > _DEEPEST:
-            self.unread = self.unread or _torn(node)
+            self.unread = self.unread or torn(node)
         if depth > _DEEPEST:
             return
         kind = node.type
@@ -94,13 +107,14 @@ class _Reader:
         elif kind in _LOOPS:
             self._loop(node, place, below)
         elif kind == "function_definition":
+            self.functions |= {source(c) for c in node.children if c.type == "word"}
             inside = replace(
                 place, is_function=True, is_conditional=True, follower=None
             )
             self._statements(node.children, inside, below)
         elif kind in ("case_statement", "case_item", "else_clause"):
             inside = replace(place, is_conditional=True)
-            self._statements(_behind_pattern(node), inside, below)
+            self._statements(statements_of_branch(node), inside, below)
         else:
             self._statements(node.children, place, below)
 
@@ -233,19 +247,3 @@ class _Reader:
             self.ledger.exports_all = self.modes.allexport
         elif command.name == "trap" and command.words[-1].text == "ERR":
             self.modes = replace(self.modes, errexit=True)
-
-
-def _torn(node: Node) -> int:
-    """The line where a broken part begins: what is opened there is never closed."""
-    opened = [c for c in node.children if not c.is_named and c.type not in (";", "&")]
-    return line_of(opened[0] if opened else node)
-
-
-def _behind_pattern(node: Node) -> list[Node]:
-    """The statements or the items of a case; words and patterns are none of them."""
-    if node.type == "case_statement":
-        return [child for child in node.children if child.type == "case_item"]
-    if node.type == "else_clause":
-        return node.children
-    types = [child.type for child in node.children]
-    return node.children[types.index(")") + 1 :] if ")" in types else []

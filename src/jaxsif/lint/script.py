@@ -46,6 +46,10 @@ class Script:
         return self.reading.settings
 
     @property
+    def functions(self) -> frozenset[str]:
+        return self.reading.functions
+
+    @property
     def is_shell(self) -> bool:
         return self.interpreter in ("", *SHELLS)
 
@@ -72,9 +76,10 @@ class Script:
     def has_other_image(self) -> bool:
         """Whether JAX_IMAGE is a centre's own, which has no entry such as ours."""
         names = [word.text for word in self.modules]
-        return not any(map(_KIT_MODULE.fullmatch, names)) and any(
-            map(_OTHER_MODULE.fullmatch, names)
+        has_kit = any(map(_KIT_MODULE.fullmatch, names)) or any(
+            command.name == "jax-sif" for command in self.commands
         )
+        return not has_kit and any(map(_OTHER_MODULE.fullmatch, names))
 
     def is_kit_image(self, launch: Launch) -> bool:
         """Whether a program runs in this kit's image, as far as its name tells."""
@@ -90,7 +95,7 @@ class Script:
         if launch.sets("JAX_SIF_ENTRY", "off"):
             return False
         program = launch.program
-        if launch.has_tool or (program and program[0].base == "jax-python"):
+        if launch.has_entry or (program and program[0].base == "jax-python"):
             return True
         container = launch.container
         return bool(container and container.action == "run") and (

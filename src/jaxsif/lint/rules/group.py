@@ -62,7 +62,8 @@ def _concurrent(script: Script) -> Iterator[list[Launch]]:
             group = []
         own = [launch for launch in launches if launch.command is command]
         is_alone = not command.place.is_background and not group
-        group += [] if is_alone else own
+        # What a step runs one after the other is one program.
+        group += [] if is_alone else own[:1]
     yield group
 
 

@@ -29,13 +29,12 @@ def library_path(script: Script) -> Iterator[Hit]:
         setting = launch.variables.get("LD_LIBRARY_PATH")
         if setting is None or setting.value is None or not setting.is_certain:
             continue
-        # Apptainer takes the plain variable away, and keeps one that is meant for it.
-        plain = [s for s in script.settings if s.name == "LD_LIBRARY_PATH"]
-        is_plain = setting in plain or setting in launch.command.settings
-        in_container = launch.container is not None
-        if is_plain == in_container:
+        plain = (*script.settings, *launch.command.settings)
+        if launch.container and setting.name == "LD_LIBRARY_PATH" and setting in plain:
+            # Apptainer takes it away, and keeps only what is meant for the container.
             continue
-        if in_container or _LIBRARIES.search(setting.value.text):
+        is_meant_for_it = setting.name != "LD_LIBRARY_PATH"
+        if is_meant_for_it or _LIBRARIES.search(setting.value.text):
             yield Hit(setting.line, f"LD_LIBRARY_PATH={setting.value.text}")
 
 

@@ -12,8 +12,9 @@ from jaxsif.lint.script import Script
 
 _LOOKS = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
 _BARE_EXIT = re.compile(r"exit\s*$")
-# What lets a failure live on: it ends something, or takes the failure down.
-_LIVES_ON = re.compile(r"\b(?:exit|return|false|kill|scancel|break|requeue)\b|\w\+?=")
+# What an answer to a failure begins its commands with, if it leaves nothing of it.
+_HARMLESS = {"true", ":", "echo", "printf", "date", "sleep"}
+_BETWEEN_COMMANDS = re.compile(r"[;{}()\n]|&&|\|\|?")
 _STATUS = re.compile(r"\$\?")
 
 
@@ -56,6 +57,8 @@ def status_lost(script: Script) -> Iterator[Hit]:
             or place.is_function
             or _LOOKS.search(follower.text)
             or _BARE_EXIT.match(follower.text)
+            # It may look at the status itself.
+            or follower.text.split()[:1] in ([name] for name in script.functions)
         ):
             continue
         if follower.is_again:
@@ -97,10 +100,16 @@ def status_swallowed(script: Script) -> Iterator[Hit]:
         place = launch.command.place
         answer = place.otherwise
         is_answered = place.fate is Fate.TESTED and answer and not place.branch
-        lives_on = _LIVES_ON.search(answer) or _LOOKS.search(answer)
-        if is_answered and not lives_on:
+        if is_answered and _is_harmless(answer):
             first = answer.partition("\n")[0]
             yield Hit(launch.line, f"after a failure the status is that of: {first}")
+
+
+def _is_harmless(answer: str) -> bool:
+    """Whether all commands of an answer certainly succeed, and none looks at the status."""
+    commands = [part.split() for part in _BETWEEN_COMMANDS.split(answer)]
+    names = {words[0] for words in commands if words}
+    return names <= _HARMLESS and not _LOOKS.search(answer)
 
 
 @rule(

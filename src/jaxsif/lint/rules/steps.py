@@ -42,7 +42,8 @@ def missing(script: Script) -> Iterator[Hit]:
     fix='srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ...',
     why="from Slurm 22.05 until 23.11 srun does not take over the job's --cpus-per-task:"
     " each rank gets one core, and communication may be 50 times slower",
-    source="Slurm 22.05 release notes (reframe #2655); jax docs, GPU performance tips",
+    source="Slurm release notes (reframe #2655, ulhpc-docs #55); 26.05 does, tried; jax"
+    " docs, GPU performance tips",
 )
 def cpus(script: Script) -> Iterator[Hit]:
     """srun is not told the job's --cpus-per-task"""
@@ -104,7 +105,9 @@ def export(script: Script) -> Iterator[Hit]:
         is_mended = own is None and identity.EXPORT_ENVIRONMENT in {
             setting.name for setting in script.settings
         }
-        is_whole = "ALL" in value.upper().split(",") or "$" in value
+        items = value.upper().split(",")
+        # Who names PATH knows what is left out.
+        is_whole = "ALL" in items or "PATH" in items or "$" in value
         if asked and not is_whole and not is_mended:
             yield Hit(
                 launch.line, f"--export={value} leaves the ranks without the rest"

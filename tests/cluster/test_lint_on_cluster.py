@@ -1,0 +1,65 @@
+"""jax-sif lint beside a real Slurm: it reads directives as sbatch does, and works from the login node."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from cluster import CHECKOUT
+
+from jaxsif.lint.directives import read_directives, split
+from jaxsif.lint.examine import examine
+
+pytestmark = pytest.mark.cluster
+
+SCRIPTS = sorted((CHECKOUT / "tests/scripts").glob("*.slurm"))
+# Slurm itself says which words it finds in each script; nothing is submitted.
+ASK = """
+for script; do
+  echo "== $script"
+  sbatch -vvvv --test-only "$script" 2>&1 || :
+done
+"""
+FOUND = re.compile(r'Found in script, argument "(.*)"$', re.MULTILINE)
+# Slurm looks no further into a file that is no script.
+REFUSED = {"shebang", "line-ends"}
+READY = 'module use "$1/modulefiles"; module load "$2"; shift 2\n'
+
+
+def words_of_lint(text: str) -> list[str]:
+    lines = text.split("\n")
+    last = read_directives(lines).first_command or len(lines)
+    directives = [line for line in lines[:last] if line.startswith("#SBATCH")]
+    words = [word.text for line in directives for word in split(line[7:], 1)]
+    # It parts a heterogeneous job, and is no word of either part.
+    return [word for word in words if word != "hetjob"]
+
+
+def test_directives_are_read_as_sbatch_reads_them(cluster):
+    texts = {str(path): path.read_bytes().decode() for path in SCRIPTS}
+    readable = {
+        path: text
+        for path, text in texts.items()
+        if not REFUSED & {finding.rule.id for finding in examine(text)}
+    }
+
+    done = cluster.bash(ASK, *readable)
+
+    assert 0 == done.returncode, done.stderr
+    parts = [part.partition("\n") for part in done.stdout.split("== ")[1:]]
+    words = {path: FOUND.findall(said) for path, _, said in parts}
+    assert len(words) > 40
+    assert {path: words_of_lint(text) for path, text in readable.items()} == words
+
+
+def test_a_script_is_linted_from_the_login_node(cluster):
+    script = CHECKOUT / "tests/scripts/no-nv.slurm"
+
+    done = cluster.bash(
+        f'{READY}jax-sif lint - < "$1"', str(CHECKOUT), cluster.module, str(script)
+    )
+
+    assert 1 == done.returncode, done.stderr
+    assert "stdin:8: error: " in done.stdout
+    assert "[container-nv]" in done.stdout

@@ -1,0 +1,110 @@
+"""The lint on whole scripts: each says in its comments what has to be found in it, and what must not."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from jaxsif import cli
+from jaxsif.lint.examine import examine
+from jaxsif.lint.rules import RULES
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted((ROOT / "tests/scripts").glob("*.slurm"))
+IDS = {rule.id for rule in RULES}
+
+# `# expect: id, id` names the findings of its line, or of the next one where it stands
+# alone; `# near: id` what looks like one there and is none. `line 1` is for a line that
+# cannot bear a comment.
+MARK = re.compile(r"# (expect|near)(?: line (\d+))?: ([a-z-]+(?:, [a-z-]+)*)")
+
+each_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> str:
+    # Not as text: line ends are what one of them is about.
+    return path.read_bytes().decode()
+
+
+def marks(text: str, kind: str) -> set[tuple[int, str]]:
+    """Lines and ids of the marks of a kind."""
+    found = set()
+    for number, line in enumerate(text.split("\n"), start=1):
+        for mark in MARK.finditer(line):
+            is_alone = not line[: mark.start()].strip()
+            place = int(mark[2] or number + is_alone)
+            if mark[1] == kind:
+                found |= {(place, name) for name in mark[3].split(", ")}
+    return found
+
+
+def findings(text: str) -> set[tuple[int, str]]:
+    return {(f.line, f.rule.id) for f in examine(text) if f.ignored is None}
+
+
+@each_script
+def test_what_is_marked_is_found_and_nothing_else(path):
+    text = read(path)
+
+    assert marks(text, "expect") == findings(text)
+
+
+@each_script
+def test_what_only_looks_like_a_trap_is_marked_where_it_is_not_found(path):
+    text = read(path)
+
+    assert set() == marks(text, "near") & findings(text)
+
+
+def test_every_rule_bites_in_a_script_and_leaves_a_near_miss_alone():
+    texts = [read(path) for path in SCRIPTS]
+    for kind in ("expect", "near"):
+        marked = {name for text in texts for _, name in marks(text, kind)}
+
+        assert IDS == marked, kind
+
+
+def test_the_corpus_has_good_and_bad_scripts():
+    clean = [path for path in SCRIPTS if not marks(read(path), "expect")]
+
+    assert len(SCRIPTS) >= 25
+    assert len(clean) >= 8
+
+
+def test_a_wrong_mark_would_be_noticed():
+    text = "#!/bin/bash\n#SBATCH -n 4\nsrun python a.py  # expect: srun-cpus\n"
+
+    assert {(3, "srun-cpus")} == marks(text, "expect")
+    assert {(3, "srun-kill")} == findings(text)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "jobs").rglob("*.slurm")), ids=lambda path: path.stem
+)
+def test_nothing_is_found_in_our_own_jobs(path):
+    assert [] == examine(read(path))
+
+
+PROFILES = [path.stem for path in (ROOT / "src/jaxsif/job/profiles").glob("*.yaml")]
+SITES = [path.stem for path in (ROOT / "src/jaxsif/job/sites").glob("*.yaml")]
+RUNTIMES = ("apptainer", "pyxis", "podman-hpc", "bare")
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_nothing_is_found_in_what_jax_sif_job_writes(profile, capsysbinary):
+    assert SITES
+    for site, runtime in itertools.product(SITES, RUNTIMES):
+        words = ["job", "--site", site, "--runtime", runtime, profile, "train.py"]
+        assert 0 == cli.main(words)
+
+        assert [] == examine(capsysbinary.readouterr().out.decode()), words
+
+
+def test_nothing_is_found_in_a_job_that_stages_its_image(capsysbinary):
+    assert 0 == cli.main(["job", "--stage", "--requeue", "G8N2p8", "train.py"])
+
+    assert [] == examine(capsysbinary.readouterr().out.decode())
