@@ -24,6 +24,10 @@ EXPECTED = {
         "NVLink, InfiniBand x2, GPUDirect",
         ("infiniband", 2, True, "nvlink"),
     ),
+    "infiniband-4-b200-2.32": (
+        "NVLink, InfiniBand x4, GPUDirect",
+        ("infiniband", 4, True, "nvlink"),
+    ),
     "infiniband-without-gpudirect-2.21": (
         "InfiniBand x1",
         ("infiniband", 1, False, None),
@@ -45,6 +49,7 @@ EXPECTED = {
         "NVLink, sockets on eth0",
         ("sockets", 1, None, "nvlink"),
     ),
+    "sockets-verbs-too-old-2.32": ("sockets on ens3", ("sockets", 1, None, None)),
     "sockets-no-device-2.27": ("sockets on eth0", ("sockets", 1, None, None)),
     "sockets-infiniband-disabled-2.28": (
         "sockets on hsn0, hsn1",
@@ -119,6 +124,7 @@ def test_the_version_is_the_one_in_the_name(name):
             ("NCCL found no RDMA device", "no network plugin was found"),
         ),
         ("sockets-infiniband-disabled-2.28", ("NCCL_IB_DISABLE=1 is set",)),
+        ("sockets-verbs-too-old-2.32", ("libibverbs could not be loaded",)),
         ("slingshot-4-2.18", ()),
     ],
 )

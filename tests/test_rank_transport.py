@@ -173,7 +173,7 @@ def test_nobody_to_talk_to_is_nothing_to_tell(jax):
 
 def test_on_cpu_devices_the_library_is_named(jax):
     jax("cpu", jax_cpu_collectives_implementation="mpi")
-    assert "not known: the collectives are those of mpi" == found_words()
+    assert "not known: mpi does not tell it" == found_words()
 
     jax("cpu", jax_cpu_collectives_implementation="gloo")
     assert "not known: this process has no connection to another" == found_words()
@@ -198,6 +198,17 @@ def test_the_first_rank_of_each_node_tells_and_the_record_fits(
     narrator.transport()
 
     assert ["transport"] * count == [phase for phase, _ in told]
+
+
+def test_a_rank_says_which_network_was_promised(monkeypatch):
+    told = {}
+    monkeypatch.setenv("JAX_SIF_NETWORK", "slingshot")
+    narrator = Narrator(rank())
+    monkeypatch.setattr(narrator, "write", lambda phase, **facts: told.update(facts))
+
+    narrator.started()
+
+    assert "slingshot" == told["network"]
 
 
 def test_a_record_with_very_many_cards_fits():

@@ -43,7 +43,7 @@ _COMPLAINTS = (
     (r"NCCL_IB_DISABLE set by environment to 1", "NCCL_IB_DISABLE=1 is set"),
     (r"NCCL_NET set by environment to Socket", "NCCL_NET=Socket is set"),
     (
-        r"Failed to (?:open|load) libibverbs",
+        r"Failed to (?:open|load) (?:libibverbs|IB Verbs functions)",
         "libibverbs could not be loaded",
     ),
     (r"NET/IB : No device found", "NCCL found no RDMA device"),

@@ -124,7 +124,7 @@ def _by_processes(identity: Identity) -> Transport:
 
     library = str(getattr(jax.config, "jax_cpu_collectives_implementation", "gloo"))
     if library != "gloo":
-        return unknown(library, f"the collectives are those of {library}")
+        return unknown(library, f"{library} does not tell it")
     surroundings = look_around(os.environ)
     used = sockets.interfaces_used(
         sockets.own_connections(surroundings),
