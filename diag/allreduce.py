@@ -35,3 +35,4 @@ with narrate() as tell:
     print(f"Process {jax.process_index()} has y={local}")
     tell.all_reduced(y)
     tell.prove_identity()
+    tell.transport()

@@ -262,6 +262,14 @@ def test_nccl_is_told_of_the_network_with_the_reason_and_only_for_gpus():
     assert "NCCL" not in script("small", site="infiniband")
 
 
+def test_the_verdict_is_told_of_the_network_where_somebody_knows_it(run):
+    told = run(script("G8N2p8", site="slingshot"))["singularity"][1]
+
+    assert "slingshot" == told["JAX_SIF_NETWORK"]
+    assert "JAX_SIF_NETWORK" not in script("G8N2p8")
+    assert "JAX_SIF_NETWORK" not in script("small", site="slingshot")
+
+
 @pytest.mark.parametrize("network", ["ethernet", "infiniband", "slingshot"])
 def test_the_variables_of_every_network_arrive(run, network):
     told = run(script("G8N2p8", site=network))

@@ -21,6 +21,9 @@ _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _DIAGNOSTICS = "/opt/jax-sif/diag/"
 _ACCEPTANCE = ("python", f"{_DIAGNOSTICS}allreduce.py")
 
+# In job/networks the one that says nothing.
+_UNKNOWN_NETWORK = "unknown"
+
 # Signals that end no process by themselves.
 _HARMLESS = ("URG", "WINCH", "CONT", "CHLD")
 
@@ -226,6 +229,10 @@ def _variables(
     what stands farther."""
     found: dict[str, Variable] = {}
     if profile.platform == "gpu":
+        if site.network != _UNKNOWN_NETWORK:
+            found["JAX_SIF_NETWORK"] = Variable(
+                site.network, "the verdict compares it with the network that was used"
+            )
         # Nobody sends NCCL's settings along with a job that has no GPU.
         found |= _reasoned(network.environment)
     found |= _reasoned(site.environment)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxsif.contract.errors import PASS
 from jaxsif.judge.board import Stories, Story
+from jaxsif.judge.transport import summary as transport_summary
 from jaxsif.judge.verdict import WORDS, Verdict
 
 SCHEMA = "jax-sif/verdict/1"
@@ -25,6 +26,8 @@ def text(verdict: Verdict) -> str:
         lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]
     if len(verdict.findings) > _MOST_FINDINGS:
         lines.append(f"... and {len(verdict.findings) - _MOST_FINDINGS} more findings")
+    transport = transport_summary(verdict.stories)
+    lines += [transport] if transport else []
     lines.append(f"{WORDS[verdict.status]}  {summary(verdict)}")
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsif import image
 from jaxsif.contract import record
@@ -17,8 +17,13 @@ from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
 from jaxsif.rank import peers
 
+if TYPE_CHECKING:
+    from jaxsif.rank.transport import Ear
+
 # What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
 PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
+# The network that the cluster has, by its name in job/networks; unset where nobody knows.
+NETWORK_VARIABLE = "JAX_SIF_NETWORK"
 
 _LONGEST_TEXT = 1000
 _MOST_TROUBLES = 5
@@ -33,6 +38,8 @@ class Narrator:
         self.identity = identity
         self.saw_wrong_numbers = False
         self._is_heard = is_heard
+        # Where NCCL's report stands, in a program that wants to know of it.
+        self._ear: Ear | None = None
         # Told of each phase that is reached, with the next, and of each collective.
         self.on_reached: Callable[[str, str], None] = lambda phase, following: None
         self.on_entered: Callable[[str], None] = lambda collective: None
@@ -71,6 +78,7 @@ class Narrator:
             nodes=self.identity.node_list,
             topology=os.environ.get(TOPOLOGY_VARIABLE),
             platform=os.environ.get(PLATFORM_VARIABLE, "gpu"),
+            network=os.environ.get(NETWORK_VARIABLE),
             image=image.fingerprint(),
             program=peers.program_fingerprint(),
         )
@@ -140,14 +148,40 @@ class Narrator:
         self.saw_wrong_numbers |= bool(foreign)
         self.say("identity", foreign=len(foreign), slots=foreign[:8])
 
+    def listen(self) -> None:
+        """Asks NCCL to tell which ways it takes; before anything else of JAX."""
+        from jaxsif.rank import transport
+
+        if transport.wants_gpus(os.environ, PLATFORM_VARIABLE):
+            self._ear = transport.listen(os.environ, self.identity.node, os.getpid())
+
+    def transport(self) -> None:
+        """Says over which network the ranks have talked, after a collective of all.
+
+        The first rank of each node speaks for its node, so that like is compared with
+        like: only some ranks have a channel to another node.
+        """
+        if self.identity.local_rank:
+            return
+        from jaxsif.rank import transport
+
+        found = transport.find(self.identity, self._ear)
+        if found is not None:
+            self.say("transport", **transport.as_facts(found))
+
     def troubled(self, troubles: Sequence[Trouble]) -> None:
         """Says what is not as it should be, though the program goes on."""
         self.say(record.TROUBLED, troubles=_as_facts(troubles))
 
     def failed(self, error: BaseException) -> None:
-        """Says that the program ended in an exception, and which."""
+        """Says that the program ended in an exception, and which.
+
+        Prints what NCCL has warned of, which its report keeps from the output.
+        """
         # The first line says what; JAX adds notes that say nothing of this error.
         text = "".join(traceback.format_exception_only(error)).strip().partition("\n")
+        for warning in self._ear.warnings() if self._ear else ():
+            print(warning, file=sys.stderr)
         self.say(record.FAILED, error=text[0][:_LONGEST_TEXT])
 
     def failed_to_start(self, troubles: Sequence[Trouble]) -> None:

@@ -179,6 +179,8 @@ def _begin(settings: dict[str, Any], *, is_diagnostic: bool) -> Session:
         is_heard = is_diagnostic or bool(os.environ.get(TOPOLOGY_VARIABLE))
         narrator = Narrator(identity, is_heard=is_heard)
         _session = Session(identity, limits(os.environ, identity.processes), narrator)
+        if is_diagnostic:
+            narrator.listen()
         _session.begin()
     return _session
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from jaxsif.judge.case import Case, Check, Finding
-from jaxsif.judge.checks import devices, endings, numbers, processes
+from jaxsif.judge.checks import devices, endings, numbers, processes, transport
 
 # Causes first: each check may assume that the reader has seen those before it.
 CHECKS: tuple[Check, ...] = (
@@ -33,8 +33,15 @@ CHECKS: tuple[Check, ...] = (
     devices.versions_differ,
     endings.errors_after,
     processes.ranks_unfinished,
+    transport.network_not_used,
+    transport.network_differs,
     numbers.identity_unproven,
     devices.devices_untold,
+    transport.nvlink_missing,
+    transport.gpudirect_missing,
+    transport.transports_differ,
+    transport.network_untested,
+    transport.transport_unknown,
 )
 
 

@@ -1,0 +1,222 @@
+"""What NCCL says of the ways it uses, read from its own report (NCCL_DEBUG=INFO); runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+# Lines of NCCL 2.18 to 2.32, src/transport/{net,net_ib,net_socket,p2p,shm,nvls}.cc,
+# src/graph/{topo,search}.cc, src/plugin/net.cc and src/init.cc; NET/OFI is aws-ofi-nccl.
+_HOST = re.compile(r"^(?:\[\d{4}-\d\d-\d\d [\d:.]+\] )?([^\s:\[\]]+):\d+:\d+ \[\d+\]")
+_VERSION = re.compile(r"\bN?CCL version ?:? ?(\d+\.\d+\.\d+)")
+_NETWORK = re.compile(r"NCCL INFO Using network (\S[^\n]*?)\s*$", re.MULTILINE)
+# `... [send] via NET/IBext_v8/2(5)/GDRDMA/Shared`: the card, and whose GPU leads to it.
+_NET = re.compile(r"\bvia (?:NET|COLLNET)/([^/\n]+)/(\d+)(?:\(\d+\))?(/\S*|(?=\s|$))")
+_P2P = re.compile(r"\bvia P2P/(MNNVL|IPC|CUMEM|direct pointer|indirect)")
+_SHM = re.compile(r"\bvia (?:SHM/|SHM\b|direct shared memory)")
+_NVLS = re.compile(r"\b([1-9]\d*) nvls channels|Connected NVLS tree|NVLS comm 0x")
+# The topology: `+ NVL[264.0] - NVS/0`, and the search: `type NVL/PIX`.
+_NVLINK = re.compile(r"NVL\[[\d.]+\] - (?:GPU|NVS)/|\btype NVL/")
+_TOPOLOGY = re.compile(r"=== System : maxBw|\bPattern \d+, crossNic")
+_NODES = re.compile(r"\bnRanks \d+ nNodes (\d+) ")
+_CARDS = re.compile(r"NET/IB\w* : Using (.+)")
+_CARD = re.compile(r"([\w.+-]+:\d+)/(IB|RoCE)\b")
+_SOCKETS = re.compile(r"NET/Socket : Using (.+)")
+_SOCKET = re.compile(r"\[(\d+)\]([^\s:]+)")
+_PROVIDER = re.compile(
+    r"NET/OFI Selected [Pp]rovider is (\w+)(?:;\w+)?[^\n(]*(?:\(found (\d+) nics\))?"
+)
+_GPUDIRECT = re.compile(
+    r"NET/([^:\n]+?) ?: GPU Direct RDMA (Enabled|Disabled) for HCA (\d+) '([^']+)'"
+)
+_RINGS = re.compile(r"Connected all rings, use ring PXN \d GDR ([01])\b")
+_ALGORITHM = re.compile(r"-> Algo (\w+) proto (\w+)")
+_WARNING = re.compile(r"NCCL WARN (.+)")
+
+# By number in reports of NCCL 2.18 to 2.22 (NCCL_ALGO_* of src/include/nccl_common.h).
+_ALGORITHMS = ("TREE", "RING", "COLLNET_DIRECT", "COLLNET_CHAIN", "NVLS", "NVLS_TREE")
+
+# Why NCCL did not take a faster network, most telling first.
+_COMPLAINTS = (
+    (r"NCCL_IB_DISABLE set by environment to 1", "NCCL_IB_DISABLE=1 is set"),
+    (r"NCCL_NET set by environment to Socket", "NCCL_NET=Socket is set"),
+    (
+        r"Failed to (?:open|load) (?:libibverbs|IB Verbs functions)",
+        "libibverbs could not be loaded",
+    ),
+    (r"NET/IB : No device found", "NCCL found no RDMA device"),
+    (
+        r"NET/OFI (?:aws-ofi-nccl initialization failed|Initializing plugin failed)",
+        "the libfabric plugin failed to start",
+    ),
+    (
+        r"NET/Plugin ?: (?:Could not find|No plugin found|dlerror|Plugin load)",
+        "no network plugin was found",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class NcclReport:
+    """The facts of one process's report; what it does not tell is None or empty.
+
+    `network` is the name by which NCCL calls it (`IB`, `Socket`, `AWS Libfabric`),
+    `provider` libfabric's, `link` what its cards speak (`IB`, `RoCE`); `interfaces` are
+    the cards or interfaces it offers, `count` their number where only that is told.
+    `has_net_channels`: whether this process itself talks through it.
+    """
+
+    version: str | None = None
+    network: str | None = None
+    provider: str | None = None
+    link: str | None = None
+    interfaces: tuple[str, ...] = ()
+    count: int = 0
+    gpudirect: bool | None = None
+    has_net_channels: bool = False
+    has_p2p: bool = False
+    has_shared_memory: bool = False
+    has_nvls: bool = False
+    # NVLink between GPUs of several nodes, as in a GB200 rack.
+    has_multi_node_nvlink: bool = False
+    has_nvlink: bool | None = None
+    nodes: int | None = None
+    algorithms: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether NCCL said nothing of any way."""
+        return not (
+            self.network
+            or self.has_net_channels
+            or self.has_p2p
+            or self.has_shared_memory
+            or self.has_nvls
+            or self.has_multi_node_nvlink
+        )
+
+
+def read_report(text: str, host: str | None = None) -> NcclReport:
+    """The facts of a report. Lines that are cut, mixed or of other programs add nothing.
+
+    Args:
+      host: where this process runs; lines of other hosts, in a file that several share,
+        are left out.
+    """
+    # What comes after the last line's end is still being written.
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    lines = [line for line in lines if _is_of(line, host)]
+    text = "\n".join(lines)
+    channels = _channels(lines)
+    network = channels[-1][0] if channels else _last(_NETWORK, text)
+    used = {device for name, device, _ in channels if name == network}
+    interfaces, link = _interfaces(network, used, text)
+    provider = _PROVIDER.search(text)
+    told = int(provider[2] or 0) if provider else 0
+    p2p = {match[1] for match in _P2P.finditer(text)}
+    is_libfabric = _is_libfabric(network)
+    return NcclReport(
+        version=_last(_VERSION, text),
+        network=network,
+        provider=provider[1] if provider and is_libfabric else None,
+        link=link,
+        interfaces=interfaces,
+        count=max(len(interfaces), told if is_libfabric else 0, len(used)),
+        gpudirect=_gpudirect(network, channels, text),
+        has_net_channels=bool(channels),
+        has_p2p=bool(p2p - {"MNNVL"}),
+        has_shared_memory=bool(_SHM.search(text)),
+        has_nvls=bool(_NVLS.search(text)),
+        has_multi_node_nvlink="MNNVL" in p2p,
+        has_nvlink=_has_nvlink(text),
+        nodes=max((int(match[1]) for match in _NODES.finditer(text)), default=None),
+        algorithms=tuple(dict.fromkeys(_algorithms(text))),
+        complaints=tuple(w for pattern, w in _COMPLAINTS if re.search(pattern, text)),
+    )
+
+
+def warnings(text: str) -> list[str]:
+    """NCCL's own warnings, as whole lines and each once."""
+    lines = [line.strip() for line in text.splitlines() if _WARNING.search(line)]
+    return list(dict.fromkeys(lines))
+
+
+def _is_of(line: str, host: str | None) -> bool:
+    match = _HOST.match(line)
+    return host is None or match is None or _short(match[1]) == _short(host)
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0]
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str | None:
+    found = pattern.findall(text)
+    return str(found[-1]) if found else None
+
+
+def _channels(lines: Iterable[str]) -> list[tuple[str, int, bool]]:
+    """Of each channel through a network: its name, the card, whether with GPUDirect."""
+    matches = (_NET.search(line) for line in lines)
+    return [
+        (match[1], int(match[2]), match[3].startswith("/GDRDMA"))
+        for match in matches
+        # A word that is neither of NCCL's was cut, or is another line's.
+        if match and re.match(r"(/GDRDMA(\(\w+\))?)?(/Shared)?$", match[3])
+    ]
+
+
+def _interfaces(
+    network: str | None, used: set[int], text: str
+) -> tuple[tuple[str, ...], str | None]:
+    """Names, and for RDMA the link's kind. Of sockets only what channels go through."""
+    if network == "Socket":
+        named = dict(_SOCKET.findall(_last(_SOCKETS, text) or ""))
+        names = [name for number, name in named.items() if int(number) in used]
+        return tuple(names or named.values()), None
+    cards = _CARD.findall(_last(_CARDS, text) or "")
+    if cards and network is not None and network.startswith("IB"):
+        links = {link for _, link in cards}
+        return tuple(dict.fromkeys(card for card, _ in cards)), (
+            links.pop() if len(links) == 1 else "IB and RoCE"
+        )
+    told = [match[4] for match in _GPUDIRECT.finditer(text) if match[1] == network]
+    return tuple(dict.fromkeys(told)), None
+
+
+def _gpudirect(
+    network: str | None, channels: list[tuple[str, int, bool]], text: str
+) -> bool | None:
+    """By the channels; where this process has none, by what NCCL says of the cards."""
+    if network is None or network == "Socket":
+        return None
+    if channels:
+        return all(with_gpudirect for _, _, with_gpudirect in channels)
+    cards = [m[2] == "Enabled" for m in _GPUDIRECT.finditer(text) if m[1] == network]
+    rings = _last(_RINGS, text)
+    if rings is not None and cards:
+        return rings == "1" and any(cards)
+    return any(cards) if cards else None
+
+
+def _has_nvlink(text: str) -> bool | None:
+    """Between this node's GPUs; None where the report has no topology."""
+    if _NVLINK.search(text):
+        return True
+    return False if _TOPOLOGY.search(text) else None
+
+
+def _is_libfabric(network: str | None) -> bool:
+    return network is not None and ("Libfabric" in network or network == "OFI")
+
+
+def _algorithms(text: str) -> Iterator[str]:
+    for match in _ALGORITHM.finditer(text):
+        name = match[1]
+        if not name.isdecimal():
+            yield name
+        elif int(name) < len(_ALGORITHMS):
+            yield _ALGORITHMS[int(name)]

@@ -1,0 +1,236 @@
+"""How a rank lets NCCL tell its ways: what the user set stays, the report is read from memory, and JAX's library is told."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jaxsif.contract.identity import Identity
+from jaxsif.contract.record import encode
+from jaxsif.rank import transport
+from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.transport import Ear
+
+REPORT = Path(__file__).parent / "nccl" / "infiniband-8-h100-2.27.log"
+
+
+def rank(number: int = 0, processes: int = 16, local_processes: int = 8) -> Identity:
+    return Identity(
+        step="box.7.0.0",
+        rank=number,
+        processes=processes,
+        local_rank=number % local_processes,
+        node=f"node{number // local_processes + 1}",
+        node_list="node[1-2]",
+        local_processes=local_processes,
+    )
+
+
+@pytest.fixture
+def jax(monkeypatch):
+    """Stands in JAX's place: a back end, and how many devices there are."""
+
+    def put(backend: str, devices: int = 16, **config: str) -> None:
+        monkeypatch.setitem(
+            sys.modules,
+            "jax",
+            SimpleNamespace(
+                default_backend=lambda: backend,
+                device_count=lambda: devices,
+                config=SimpleNamespace(**config),
+            ),
+        )
+        state = SimpleNamespace(coordinator_address="node1:4711")
+        monkeypatch.setitem(sys.modules, "jax._src", SimpleNamespace())
+        monkeypatch.setitem(
+            sys.modules, "jax._src.distributed", SimpleNamespace(global_state=state)
+        )
+
+    return put
+
+
+def write_as_nccl(environment: dict[str, str], text: str) -> None:
+    """NCCL opens the file by its name, and writes line by line."""
+    with open(environment["NCCL_DEBUG_FILE"], "w") as file:
+        file.write(text)
+
+
+def listen(environment: dict[str, str]) -> Ear:
+    return transport.listen(environment, "node1.cluster.example", os.getpid())
+
+
+def test_nccl_is_asked_and_what_it_writes_is_read_from_memory():
+    environment: dict[str, str] = {}
+
+    ear = listen(environment)
+    write_as_nccl(environment, "Using network IB\n")
+
+    assert "INFO" == environment["NCCL_DEBUG"]
+    assert "INIT,NET,GRAPH" == environment["NCCL_DEBUG_SUBSYS"]
+    assert "Using network IB\n" == ear.text()
+    # No file of this name, on no disk.
+    assert os.readlink(environment["NCCL_DEBUG_FILE"]).startswith("/memfd:nccl")
+
+
+@pytest.mark.parametrize(
+    ("users", "reason"),
+    [
+        ({"NCCL_DEBUG": "WARN"}, "NCCL_DEBUG=WARN is set"),
+        ({"NCCL_DEBUG": "INFO"}, "NCCL_DEBUG=INFO is set"),
+        ({"NCCL_DEBUG_FILE": "/x"}, "NCCL_DEBUG_FILE=/x is set"),
+        ({"NCCL_DEBUG": "WARN", "NCCL_DEBUG_FILE": "/x"}, "NCCL_DEBUG=WARN is set"),
+    ],
+)
+def test_what_the_user_set_stays_and_is_the_reason(users, reason):
+    environment = dict(users)
+
+    ear = listen(environment)
+
+    assert users == environment
+    assert "" == ear.text()
+    assert ear.why_not.startswith(reason)
+
+
+def test_a_report_of_the_users_is_read_where_it_stands(tmp_path):
+    pattern = f"{tmp_path}/%%nccl.%h.%p"
+    (tmp_path / f"%nccl.node1.{os.getpid()}").write_text("Using network Socket\n")
+
+    ear = listen({"NCCL_DEBUG": "info", "NCCL_DEBUG_FILE": pattern})
+
+    assert "Using network Socket\n" == ear.text()
+
+
+def test_subjects_of_the_users_stay():
+    environment = {"NCCL_DEBUG_SUBSYS": "ALL"}
+
+    listen(environment)
+
+    assert "ALL" == environment["NCCL_DEBUG_SUBSYS"]
+
+
+def test_where_memory_cannot_be_a_file_nccl_is_left_alone(monkeypatch):
+    def refuse(name: str) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    environment: dict[str, str] = {}
+
+    ear = listen(environment)
+
+    assert {} == environment
+    assert "Function not implemented" in ear.why_not
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, True),
+        ({"JAX_SIF_PLATFORM": "cpu"}, False),
+        ({"JAX_PLATFORMS": "cpu"}, False),
+        ({"JAX_PLATFORMS": "cuda,cpu"}, True),
+    ],
+)
+def test_nccl_is_asked_where_there_will_be_gpus(environment, expected):
+    assert expected == transport.wants_gpus(environment, "JAX_SIF_PLATFORM")
+
+
+@pytest.mark.parametrize(
+    ("devices", "ear", "words"),
+    [
+        (16, Ear(REPORT), "NVLink, InfiniBand x8, GPUDirect"),
+        (16, Ear(Path("/nowhere")), "not known: NCCL wrote no report"),
+        (
+            16,
+            Ear(why_not="NCCL_DEBUG=WARN is set"),
+            "not known: NCCL_DEBUG=WARN is set",
+        ),
+        (16, None, "not known: NCCL was not asked for a report"),
+    ],
+)
+def test_on_gpus_the_way_is_what_nccl_reports(jax, monkeypatch, devices, ear, words):
+    jax("gpu", devices)
+    monkeypatch.setattr("socket.gethostname", lambda: "node1")
+
+    found = transport.find(rank(), ear)
+
+    assert found is not None
+    assert ("nccl", words) == (found.by, found.words)
+
+
+def test_nobody_to_talk_to_is_nothing_to_tell(jax):
+    jax("gpu", devices=1)
+    assert transport.find(rank(processes=1, local_processes=1), None) is None
+
+    jax("cpu", devices=4)
+    assert transport.find(rank(processes=1, local_processes=1), None) is None
+
+
+def test_on_cpu_devices_the_library_is_named(jax):
+    jax("cpu", jax_cpu_collectives_implementation="mpi")
+    assert "not known: mpi does not tell it" == found_words()
+
+    jax("cpu", jax_cpu_collectives_implementation="gloo")
+    assert "not known: this process has no connection to another" == found_words()
+
+
+def found_words() -> str:
+    found = transport.find(rank(), None)
+    return found.words if found else ""
+
+
+@pytest.mark.parametrize(("number", "count"), [(0, 1), (3, 0), (8, 1)])
+def test_the_first_rank_of_each_node_tells_and_the_record_fits(
+    jax, monkeypatch, number, count
+):
+    jax("cpu", jax_cpu_collectives_implementation="mpi")
+    told = []
+    narrator = Narrator(rank(number))
+    monkeypatch.setattr(
+        narrator, "write", lambda phase, **facts: told.append((phase, facts))
+    )
+
+    narrator.transport()
+
+    assert ["transport"] * count == [phase for phase, _ in told]
+
+
+def test_a_rank_says_which_network_was_promised(monkeypatch):
+    told = {}
+    monkeypatch.setenv("JAX_SIF_NETWORK", "slingshot")
+    narrator = Narrator(rank())
+    monkeypatch.setattr(narrator, "write", lambda phase, **facts: told.update(facts))
+
+    narrator.started()
+
+    assert "slingshot" == told["network"]
+
+
+def test_a_record_with_very_many_cards_fits():
+    names = tuple(f"rdmap{i:04}s0-with-a-long-name" for i in range(500))
+    way = transport.Transport("nccl", "efa", "EFA x500", interfaces=names, count=500)
+
+    facts = json.loads(json.dumps(transport.as_facts(way)))
+
+    assert 500 == facts["count"]
+    assert encode({"phase": "transport", **facts})
+
+
+def test_what_nccl_warned_of_is_printed_when_the_program_fails(monkeypatch, capsys):
+    monkeypatch.setattr(os, "environ", {})
+    narrator = Narrator(rank(), is_heard=False)
+    narrator.listen()
+    write_as_nccl(
+        os.environ, "node1:1:2 [0] misc/socket.cc:4 NCCL WARN socket gone\nnothing\n"
+    )
+
+    narrator.failed(RuntimeError("boom"))
+
+    assert "node1:1:2 [0] misc/socket.cc:4 NCCL WARN socket gone\n" == (
+        capsys.readouterr().err
+    )
