@@ -54,6 +54,7 @@ def read(folder: Path) -> dict[str, list]:
 
 JOB = {
     "SLURM_JOB_ID": "7",
+    "SLURM_JOB_NAME": "a job",
     "SLURM_JOB_NODELIST": "node[1-2]",
     "SLURM_JOB_NUM_NODES": "2",
     "SLURM_CPUS_PER_TASK": "4",

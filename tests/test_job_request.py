@@ -165,7 +165,7 @@ def test_the_job_is_named_after_what_it_runs(words, options, name):
 def test_without_a_program_the_cluster_is_accepted():
     text = make(["G64N16p64"], Options(), environment={})
 
-    assert "python /opt/jax-sif/diag/allreduce.py |&\n  jax-sif verify\n" in text
+    assert "python /opt/jax-sif/diag/allreduce.py |&\n  jax-sif verify --json=" in text
 
 
 def test_a_users_program_may_be_one_that_tells_nothing():

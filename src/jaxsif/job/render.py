@@ -18,6 +18,9 @@ _TEMPLATE = Path(__file__).with_name("job.slurm.template")
 _CONTINUED = " \\\n  "
 _LONGEST_LINE = 80
 
+# The verdict for `jax-sif report`, beside the job's output.
+_DIAGNOSED = ' --json="$SLURM_JOB_NAME-$SLURM_JOB_ID.json"'
+
 
 def render(job: Job) -> str:
     """The text of the script."""
@@ -33,7 +36,7 @@ def render(job: Job) -> str:
         staging="\n".join(_staging(job)),
         srun_words=_wrapped([*_srun_words(job), *runtime.srun_words(job)]),
         program=" ".join([*runtime.words(job), *map(word, job.program)]),
-        judged="" if job.is_diagnostic else " --program",
+        judged=_DIAGNOSED if job.is_diagnostic else " --program",
     )
     return text
 

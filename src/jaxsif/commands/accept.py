@@ -1,0 +1,26 @@
+"""`jax-sif accept`: its help; it submits jobs, which bin/accept does on a login node."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from jaxsif.contract.errors import UsageError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Shows the help, or says where it runs."""
+    parser = argparse.ArgumentParser(
+        prog="jax-sif accept",
+        usage="jax-sif accept [OPTIONS OF jax-sif job]",
+        description="Submits the four shapes of a job, the bandwidth and the pairs, one"
+        " after another, shows each verdict as it comes, and writes acceptance.html."
+        " Its options go to every jax-sif job: --site, --partition, --platform=cpu.",
+        epilog="Exit status: 0 all passed, 1 one failed, 2 wrong usage, 3 could not tell.",
+    )
+    parser.parse_known_args(arguments)
+    raise UsageError(
+        "accept submits jobs, and this is not the host with Slurm's commands; run the"
+        " jax-sif that the module brings, on a login node: module load jax-sif"
+    )
