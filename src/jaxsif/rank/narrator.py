@@ -15,7 +15,7 @@ from jaxsif.contract import record
 from jaxsif.contract.identity import Identity
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
-from jaxsif.rank import peers
+from jaxsif.rank import clock, peers
 
 # What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
 PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
@@ -33,6 +33,7 @@ class Narrator:
         self.identity = identity
         self.saw_wrong_numbers = False
         self._is_heard = is_heard
+        self._imported_s: float | None = None
         # Told of each phase that is reached, with the next, and of each collective.
         self.on_reached: Callable[[str, str], None] = lambda phase, following: None
         self.on_entered: Callable[[str], None] = lambda collective: None
@@ -64,8 +65,11 @@ class Narrator:
 
     def started(self) -> None:
         """Says who this rank is and what was asked for."""
+        began_s = clock.began_s()
         self.say(
             "started",
+            began=began_s,
+            entered=clock.entered_s(os.environ, began_s),
             processes=self.identity.processes,
             local_rank=self.identity.local_rank,
             nodes=self.identity.node_list,
@@ -74,6 +78,12 @@ class Narrator:
             image=image.fingerprint(),
             program=peers.program_fingerprint(),
         )
+
+    def imports_jax(self) -> None:
+        """Notes when JAX is loaded, for the next phase: it takes longer than the rest."""
+        import jax  # noqa: F401
+
+        self._imported_s = round(time.time(), 3)
 
     def connected(self, *, has_proof: bool = False) -> None:
         """Says, after `jax.distributed.initialize()`, which group this rank is in.
@@ -85,6 +95,7 @@ class Narrator:
 
         self.say(
             "connected",
+            imported=self._imported_s,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             jax=jax.__version__,

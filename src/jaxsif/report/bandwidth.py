@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 from jaxsif.report.document import Expectation, Rank, Verdict
 from jaxsif.report.measured import Bandwidth, told
@@ -23,14 +23,18 @@ _BUS_FACTORS: dict[str, Callable[[int], float]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """A collective at one size. Times are the ranks' medians over their trials."""
+    """A collective at one size.
+
+    `time_us` is nccl-tests': the mean of the ranks in each trial, the median of these
+    over the trials. `low_us` and `high_us` are the fastest and the slowest rank's own
+    medians.
+    """
 
     collective: str
     dtype: str
     size_bytes: int
     devices: int
     ranks: int
-    # The median over the ranks, the fastest and the slowest.
     time_us: float
     low_us: float
     high_us: float
@@ -99,13 +103,17 @@ def _point(
         size_bytes=first.size_bytes,
         devices=first.devices,
         ranks=len(results),
-        time_us=median(time for time, _ in times),
+        time_us=_across_ranks([result.times_us for _, result in results]),
         low_us=min(time for time, _ in times),
         high_us=high_us,
         slowest=slowest,
         wrong=sum(result.wrong for _, result in results),
         expected=_expectation(first, expectations),
     )
+
+
+def _across_ranks(times_us: Sequence[Sequence[float]]) -> float:
+    return median(fmean(of_trial) for of_trial in zip(*times_us, strict=False))
 
 
 def _expectation(

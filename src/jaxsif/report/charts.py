@@ -130,7 +130,7 @@ def _point_words(point: Point) -> str:
     low, high = point.bus_range_gb_per_s
     lines = [
         f"{point.collective} {point.dtype}, {words.size(point.size_bytes)}",
-        f"{words.gb_per_s(point.bus_gb_per_s)} bus bandwidth (median of {point.ranks} ranks)",
+        f"{words.gb_per_s(point.bus_gb_per_s)} bus bandwidth ({words.plural(point.ranks, 'rank')})",
         f"slowest rank {point.slowest.rank} on {point.slowest.node}: {words.gb_per_s(low)},"
         f" fastest {words.gb_per_s(high)}",
         f"{words.significant(point.time_us)} us",
@@ -248,9 +248,9 @@ def _log_ticks(low: float, high: float) -> dict[str, Any]:
 
 def pair_map(cells: Cells, accused: set[str]) -> Chart:
     """A square of nodes: blue is as fast as the median, orange is slow."""
-    count = len(cells.labels)
-    labels = [_node_label(label, accused) for label in cells.labels]
-    ticks = list(range(0, count, max(1, math.ceil(count / _MOST_TICKS))))
+    count = len(cells.groups)
+    labels = [_nodes_label(nodes, accused) for nodes in cells.groups]
+    ticks = _ticks([bool(accused & set(nodes)) for nodes in cells.groups])
     axis = {
         "tickvals": ticks,
         "ticktext": [labels[i] for i in ticks],
@@ -272,8 +272,21 @@ def pair_map(cells: Cells, accused: set[str]) -> Chart:
     return Chart(data, layout, _map_words(cells), size_px + 110)
 
 
-def _node_label(label: str, accused: set[str]) -> str:
-    return f"<b>✗ {plain(label)}</b>" if label in accused else plain(label)
+def _nodes_label(nodes: Sequence[str], accused: set[str]) -> str:
+    label = plain(nodes[0] if len(nodes) == 1 else f"{nodes[0]} … {nodes[-1]}")
+    return f"<b>✗ {label}</b>" if accused & set(nodes) else label
+
+
+def _ticks(is_accused: Sequence[bool]) -> list[int]:
+    """As many as there is room for; those that findings name come first."""
+    step = max(1, math.ceil(len(is_accused) / _MOST_TICKS))
+    ticks: list[int] = []
+    for named in (True, False):
+        for i in range(len(is_accused)):
+            is_free = all(abs(i - tick) >= step for tick in ticks)
+            if is_accused[i] == named and is_free:
+                ticks.append(i)
+    return sorted(ticks)
 
 
 def _heat(cells: Cells) -> dict[str, Any]:
@@ -292,8 +305,8 @@ def _heat(cells: Cells) -> dict[str, Any]:
             [0.71, "--map-pass"],
             [1, "--map-fast"],
         ],
-        "xgap": 2 if len(cells.labels) <= 32 else 0,
-        "ygap": 2 if len(cells.labels) <= 32 else 0,
+        "xgap": 2 if len(cells.groups) <= 32 else 0,
+        "ygap": 2 if len(cells.groups) <= 32 else 0,
         "colorbar": {
             "title": {"text": "of the<br>median", "side": "top"},
             "tickvals": [0, 0.25, 0.5, 0.7, 0.85, 1],
@@ -342,7 +355,7 @@ def _map_words(cells: Cells) -> str:
         return "Map of node pairs: no exchange came to its end."
     slowest = min(known, key=lambda pair: pair.gb_per_s or 0.0)
     return (
-        f"Map of the pairs of {len(cells.labels)} nodes or groups; the slowest is"
+        f"Map of the pairs of {len(cells.groups)} nodes or groups; the slowest is"
         f" {slowest.name} with {words.gb_per_s(slowest.gb_per_s or 0.0)}."
     )
 

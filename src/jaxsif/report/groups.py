@@ -37,10 +37,12 @@ _GROUPS = {
 _PREFIXES = {
     "bandwidth": _BANDWIDTH,
     "straggler": _BANDWIDTH,
+    "no-baseline": _BANDWIDTH,
     "wrong-elements": _BANDWIDTH,
     "slow-pair": _PAIRS,
     "pair": _PAIRS,
     "link": _PAIRS,
+    "switch": _PAIRS,
     "node-slow": _PAIRS,
     "transport": _TRANSPORT,
     "network": _TRANSPORT,

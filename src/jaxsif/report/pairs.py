@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -54,23 +54,29 @@ class NodePairs:
 class Cells:
     """A square map of nodes, or of groups of neighbours: the slowest pair of each cell."""
 
-    labels: tuple[str, ...]
-    nodes_per_cell: int
+    groups: tuple[tuple[str, ...], ...]
     slowest: tuple[tuple[NodePair | None, ...], ...]
+
+    @property
+    def nodes_per_cell(self) -> int:
+        return max(map(len, self.groups), default=1)
 
 
 def node_pairs(verdict: Verdict) -> NodePairs:
     """What is known of every pair of nodes that was measured."""
+    found = list(told(verdict, "pair", Pair))
+    nodes = _ordered({n for r, p in found for n in (r.node, p.partner_node)}, verdict)
+    place = {node: i for i, node in enumerate(nodes)}
     groups: dict[tuple[str, str], list[tuple[Rank, Pair]]] = defaultdict(list)
-    for rank, pair in told(verdict, "pair", Pair):
-        first, second = sorted((rank.node, pair.partner_node))
+    for rank, pair in found:
+        first, second = sorted((rank.node, pair.partner_node), key=place.__getitem__)
         groups[first, second].append((rank, pair))
     speeds = [_slowest(results)[0] for results in groups.values()]
     known = [speed for speed in speeds if speed is not None]
     middle = median(known) if known else None
-    pairs = [_node_pair(nodes, results, middle) for nodes, results in groups.items()]
+    pairs = [_node_pair(names, results, middle) for names, results in groups.items()]
     return NodePairs(
-        nodes=_ordered({node for pair in groups for node in pair}, verdict),
+        nodes=nodes,
         pairs=tuple(sorted(pairs, key=_slowness)),
         median_gb_per_s=middle,
     )
@@ -87,12 +93,8 @@ def cells(found: NodePairs, most: int = MOST_CELLS) -> Cells:
         a, b = (place[node] for node in pair.nodes)
         if rows[a][b] is None:
             rows[a][b] = rows[b][a] = pair
-    labels = [_label(found.nodes[i * width : (i + 1) * width]) for i in range(count)]
-    return Cells(tuple(labels), width, tuple(tuple(row) for row in rows))
-
-
-def _label(nodes: Sequence[str]) -> str:
-    return nodes[0] if len(nodes) == 1 else f"{nodes[0]} … {nodes[-1]}"
+    groups = [found.nodes[i * width : (i + 1) * width] for i in range(count)]
+    return Cells(tuple(groups), tuple(tuple(row) for row in rows))
 
 
 def _slowness(pair: NodePair) -> tuple[bool, float, tuple[str, str]]:

@@ -55,9 +55,9 @@ _ENDED = "until its end"
 
 # Why a stretch is not known, by the mark whose absence hides it.
 _UNKNOWN = {
-    BEGAN: "when the process began is told by jax-sif from version 0.2 on, on Linux",
-    ENTERED: "the image's entry did not tell when it began: no image, or another's entry",
-    IMPORTED: "the import is told by initialize_distributed() alone",
+    BEGAN: "when the process began: its record is of an older jax-sif, or /proc is hidden",
+    ENTERED: "when the image was open: the program was not started by the image's entry",
+    IMPORTED: "when JAX was imported: the program did not call initialize_distributed()",
     ALL_REDUCED: "the program all-reduces nothing that it tells",
 }
 

@@ -140,13 +140,13 @@ def _bandwidths(verdict: Verdict) -> Iterator[Sample]:
         }
         yield (
             "jaxsif_busbw_bytes_per_second",
-            "Bus bandwidth as nccl-tests defines it, median over ranks and trials.",
+            "Bus bandwidth as nccl-tests defines it, mean of the ranks, median of the trials.",
             labels,
             point.bus_gb_per_s * _GIGA,
         )
         yield (
             "jaxsif_collective_seconds",
-            "Time of one collective, median over ranks and trials.",
+            "Time of one collective, mean of the ranks, median of the trials.",
             labels,
             point.time_us / 1e6,
         )

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from jaxsif.contract.errors import PASS
@@ -21,8 +23,12 @@ from jaxsif.report.terminal import pair_row
 
 # More rows than this are a download, not a table.
 _MOST_ROWS = 1500
+# What of the samples a page carries, as text and packed.
+_MOST_PLAIN_BYTES = 1 << 19
+_MOST_PACKED_BYTES = 8 << 20
 _MOST_BARS = 48
 _MOST_PAIRS = 100
+_MOST_SLOW = 5
 
 
 class Sections:
@@ -157,7 +163,7 @@ class Sections:
         )
         text = tag(
             "p",
-            "The median over ranks and trials; the pale band reaches from the slowest rank"
+            "The mean of the ranks, the median of the trials; the pale band reaches from the slowest rank"
             f" to the fastest. Bus bandwidth as nccl-tests defines it, GB are 1e9 bytes.{note}",
         )
         return self._section(
@@ -226,9 +232,23 @@ class Sections:
         ]
         if not slow:
             return tag("p", "No pair is slower than 0.85 of the median.")
-        named = "; ".join(map(_slow_words, slow[:5]))
-        more = f"; and {len(slow) - 5:,} more" if len(slow) > 5 else ""
-        return tag("p", tag("strong", "Below 0.85 of the median: "), f"{named}{more}.")
+        counts = Counter(node for pair in slow for node in pair.nodes)
+        most = [
+            f"{node} with {count} of its {len(found.of_node(node))} partners"
+            for node, count in counts.most_common(_MOST_SLOW)
+            if count > 1
+        ]
+        nodes = f" Slow most often: {'; '.join(most)}." if most else ""
+        named = "; ".join(map(_slow_words, slow[:_MOST_SLOW]))
+        more = (
+            f"; and {len(slow) - _MOST_SLOW:,} more" if len(slow) > _MOST_SLOW else ""
+        )
+        return tag(
+            "p",
+            tag("strong", "Below 0.85 of the median: "),
+            f"{named}{more}.",
+            tag("strong", nodes) if nodes else None,
+        )
 
     def _timeline(self) -> Markup | None:
         shown = [life for life in self._lives if life.stretches]
@@ -322,27 +342,36 @@ class Sections:
         )
 
     def _samples(self) -> Markup:
-        text = as_csv([self._verdict])
-        encoded = base64.b64encode(text.encode()).decode()
-        name = f"{self._verdict.topology.label}-samples.csv"
-        link = tag(
-            "a",
-            f"{words.plural(text.count(chr(10)) - 1, 'row')} as CSV",
-            href=f"data:text/csv;charset=utf-8;base64,{encoded}",
-            download=name,
-        )
         return self._section(
             "samples",
             "Every sample",
-            tag(
-                "p",
-                "All times behind the figures, a row for each rank and trial: ",
-                link,
-                ".",
-            ),
+            self._download(as_csv([self._verdict])),
             self._sample_table("bandwidth", _bandwidth_samples(self._verdict)),
             self._sample_table("pairs", _pair_samples(self._verdict)),
         )
+
+    def _download(self, text: str) -> Markup:
+        """The samples inside the page; packed, and left out, where they are many."""
+        rows = words.plural(text.count("\n") - 1, "row")
+        name, kind, content = "samples.csv", "text/csv", text.encode()
+        if len(content) > _MOST_PLAIN_BYTES:
+            # No time in it, so that the same verdict gives the same page.
+            content = gzip.compress(content, mtime=0)
+            name, kind = f"{name}.gz", "application/gzip"
+        if len(content) > _MOST_PACKED_BYTES:
+            return tag(
+                "p",
+                f"All times behind the figures are {rows}, too many for a page;"
+                " jax-sif report --csv FILE writes them.",
+            )
+        encoded = base64.b64encode(content).decode()
+        link = tag(
+            "a",
+            f"{rows} as {name.partition('.')[2].upper()}",
+            href=f"data:{kind};base64,{encoded}",
+            download=f"{self._verdict.topology.label}-{name}",
+        )
+        return tag("p", "All times behind the figures, a row for each: ", link, ".")
 
     def _sample_table(
         self, name: str, samples: list[tuple[object, ...]]
