@@ -86,6 +86,7 @@ def _job(topology: Topology) -> dict[int, dict[str, dict[str, Any]]]:
         told["started"].update(
             began=_BEGAN_S + 0.05 * noise.random(), entered=_BEGAN_S + 0.4 + late_s / 2
         )
+        told["connected"]["checked"] = round(_BEGAN_S + 1.1 + late_s, 3)
         told["connected"]["imported"] = round(_BEGAN_S + 1.9 + late_s, 3)
     return job
 

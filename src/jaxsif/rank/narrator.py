@@ -33,7 +33,8 @@ class Narrator:
         self.identity = identity
         self.saw_wrong_numbers = False
         self._is_heard = is_heard
-        self._imported_s: float | None = None
+        # When the checks before it were over, and when JAX was loaded.
+        self._import_s: tuple[float | None, float | None] = None, None
         # Told of each phase that is reached, with the next, and of each collective.
         self.on_reached: Callable[[str, str], None] = lambda phase, following: None
         self.on_entered: Callable[[str], None] = lambda collective: None
@@ -80,10 +81,11 @@ class Narrator:
         )
 
     def imports_jax(self) -> None:
-        """Notes when JAX is loaded, for the next phase: it takes longer than the rest."""
+        """Notes how long JAX loads, for the next phase: it takes longer than the rest."""
+        began_s = round(time.time(), 3)
         import jax  # noqa: F401
 
-        self._imported_s = round(time.time(), 3)
+        self._import_s = began_s, round(time.time(), 3)
 
     def connected(self, *, has_proof: bool = False) -> None:
         """Says, after `jax.distributed.initialize()`, which group this rank is in.
@@ -95,7 +97,8 @@ class Narrator:
 
         self.say(
             "connected",
-            imported=self._imported_s,
+            checked=self._import_s[0],
+            imported=self._import_s[1],
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             jax=jax.__version__,

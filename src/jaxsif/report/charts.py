@@ -26,6 +26,7 @@ COLOURS = (
     "--red",
     "--yellow",
     "--grey",
+    "--brown",
 )
 # The judge's own limits: a pass from here on.
 PASS_AT = 0.85

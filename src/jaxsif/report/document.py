@@ -76,7 +76,7 @@ class Verdict(msgspec.Struct, frozen=True):
     step: str
     topology: Topology
     status: Literal[0, 1, 3]
-    verdict: str
+    verdict: Literal["PASS", "FAIL", "COULD NOT TELL"]
     summary: str
     findings: tuple[Finding, ...]
     ranks: tuple[Rank, ...]

@@ -22,6 +22,7 @@ _GROUPS = {
     "process-count": _PROCESSES,
     "rank-missing": _PROCESSES,
     "node-count": _PROCESSES,
+    "allocation-differs": _PROCESSES,
     "group-size": _PROCESSES,
     "rank-swapped": _PROCESSES,
     "platform": _DEVICES,
@@ -68,12 +69,11 @@ def group_of(finding: Finding) -> str:
     """The name of the group that a finding belongs to."""
     if finding.kind in _GROUPS:
         return _GROUPS[finding.kind]
-    if finding.kind.endswith("-differs") and finding.kind != "allocation-differs":
-        return _SOFTWARE
     for prefix, group in _PREFIXES.items():
         if finding.kind.startswith(prefix):
             return group
-    return _ENDS
+    is_version = finding.kind.endswith("-differs")
+    return _SOFTWARE if is_version else _ENDS
 
 
 def groups(verdict: Verdict) -> list[Group]:

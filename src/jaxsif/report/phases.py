@@ -16,6 +16,7 @@ Mark = tuple[str, str]
 BEGAN: Mark = ("started", "began")
 ENTERED: Mark = ("started", "entered")
 STARTED: Mark = ("started", "time")
+CHECKED: Mark = ("connected", "checked")
 IMPORTED: Mark = ("connected", "imported")
 CONNECTED: Mark = ("connected", "time")
 DEVICES: Mark = ("devices", "time")
@@ -32,6 +33,7 @@ MARKS = (
     BEGAN,
     ENTERED,
     STARTED,
+    CHECKED,
     IMPORTED,
     CONNECTED,
     DEVICES,
@@ -42,8 +44,9 @@ MARKS = (
 
 # The stretch that ends with each mark, in words.
 WORDS = {
-    ENTERED: "image opens",
+    ENTERED: "process begins, image opens",
     STARTED: "entry and Python start",
+    CHECKED: "checks node and way to rank 0",
     IMPORTED: "JAX is imported",
     CONNECTED: "joins the group",
     DEVICES: "finds its devices",

@@ -236,9 +236,9 @@ class Sections:
         most = [
             f"{node} with {count} of its {len(found.of_node(node))} partners"
             for node, count in counts.most_common(_MOST_SLOW)
-            if count > 1
+            if count > len(found.of_node(node)) / 2
         ]
-        nodes = f" Slow most often: {'; '.join(most)}." if most else ""
+        nodes = f" Slow with most partners: {'; '.join(most)}." if most else ""
         named = "; ".join(map(_slow_words, slow[:_MOST_SLOW]))
         more = (
             f"; and {len(slow) - _MOST_SLOW:,} more" if len(slow) > _MOST_SLOW else ""

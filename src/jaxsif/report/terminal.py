@@ -28,7 +28,12 @@ def as_text(verdict: Verdict) -> str:
         list(_budget(verdict)),
     ]
     lines = [line for block in blocks if block for line in (*block, "")]
-    return "\n".join(visible(line) for line in lines)
+    return "\n".join(map(_one_line, lines))
+
+
+def _one_line(text: str) -> str:
+    """No name or message from outside can pose as a line of its own."""
+    return visible(text).replace("\n", "\\n")
 
 
 def _findings(verdict: Verdict) -> Iterator[str]:
