@@ -100,24 +100,40 @@ def test_what_was_expected_holds_for_its_collective_alone():
     assert {("all-reduce", "f32")} == expected
 
 
-def test_a_pair_is_as_slow_as_its_slowest_ranks_by_the_slower_side():
+def test_two_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_theirs():
     found = pairs.node_pairs(
         bare(
-            rank0=[_pair("node2", 400, 500, 400)],
-            rank1=[_pair("node2", 1000, 1000, 3000)],
-            rank4=[_pair("node1", 800, partner=0)],
+            rank0=[_pair("node2", 400, 1000, 400)],
+            rank4=[_pair("node1", 800, 800, 900, partner=0)],
+            rank1=[_pair("node2", 1000, 500, 1000, partner=5)],
+            rank5=[_pair("node1", 9000, 9000, 2000, partner=1)],
         )
     )
 
+    # The trials take 1000, 800 and 1000 us; four devices of a node send 4 MB each.
     assert [("node1", "node2")] == [pair.nodes for pair in found.pairs]
-    assert [(4.0, 1.0, 7)] == [(p.gb_per_s, p.of_median, p.trials) for p in found.pairs]
+    assert [(16.0, 1.0, 12)] == [
+        (p.gb_per_s, p.of_median, p.trials) for p in found.pairs
+    ]
+    assert {5, 1} == set(found.pairs[0].ranks)
+
+
+def test_a_pair_that_met_twice_has_the_median_of_its_rounds():
+    times = {1: 1000, 2: 3000, 3: 2000}
+    told = [_pair("node2", time, round=number) for number, time in times.items()]
+
+    assert [8.0] == [p.gb_per_s for p in pairs.node_pairs(bare(rank0=told)).pairs]
+
+
+def test_ranks_of_one_node_are_no_pair_of_nodes():
+    assert () == pairs.node_pairs(bare(rank0=[_pair("node1", 1000)])).pairs
 
 
 def test_only_the_largest_size_tells_a_bandwidth():
     small = _pair("node2", 9000, size_bytes=8)
     found = pairs.node_pairs(bare(rank0=[small, _pair("node2", 1000)]))
 
-    assert [4.0] == [pair.gb_per_s for pair in found.pairs]
+    assert [16.0] == [pair.gb_per_s for pair in found.pairs]
 
 
 def test_a_timeout_is_no_slow_pair_and_comes_first():
@@ -139,7 +155,8 @@ def test_nodes_stand_by_switch_where_slurm_tells_it():
     content = reported.passed(G24N12P24)
     for rank in content["verdicts"][0]["ranks"]:
         odd = int(rank["node"].removeprefix("node")) % 2
-        rank["told"]["started"]["switch"] = f"s{odd}"
+        for record in rank["measured"]:
+            record["place"] = f"core.s{odd}"
 
     found = pairs.node_pairs(verdict(content))
 
@@ -250,7 +267,7 @@ def test_the_environment_says_who_differs():
         (1234.5, "1234"),
         (0.31, "0.310"),
         (0.0004, "0.0004"),
-        (9.999, "10.00"),
+        (5.2345e-06, "5.23e-06"),
     ],
 )
 def test_numbers_have_three_digits_that_mean_something(value, text):

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+# The job scripts name no file, and who submits one may want it.
+_JSON_VARIABLE = "JAX_SIF_JSON"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,7 +28,11 @@ def main(arguments: Sequence[str]) -> int:
         help="devices, nodes and processes in all; $JAX_SIF_TOPOLOGY by default",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the verdict for programs too"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get(_JSON_VARIABLE) or None,
+        help="write the verdict for programs too; $JAX_SIF_JSON by default",
     )
     parser.add_argument(
         "--program",

@@ -263,7 +263,7 @@ def pair_map(cells: Cells, accused: set[str]) -> Chart:
     size_px = min(720, max(300, 150 + count * 40))
     layout = {
         "height": size_px,
-        "xaxis": {**axis, "side": "top", "tickangle": -45 if count > 8 else 0},
+        "xaxis": {**axis, "side": "top", "tickangle": -45},
         "yaxis": {**axis, "range": [count - 0.5, -0.5], "scaleanchor": "x"},
         "margin": {"t": 90, "l": 110, "r": 20, "b": 16},
         "plot_bgcolor": "--hollow",

@@ -37,6 +37,8 @@ class Pair(msgspec.Struct, frozen=True):
     kind: str = ""
     wrong: int = 0
     timed_out: bool = False
+    # The switch above the rank's node, "" where Slurm tells none.
+    place: str | None = None
 
 
 class Nic(msgspec.Struct, frozen=True):

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
 from statistics import median
 
 from jaxsif.report.document import Rank, Verdict
@@ -14,13 +15,15 @@ from jaxsif.report.measured import Pair, told
 # A heat map of more nodes than this shows groups of neighbours.
 MOST_CELLS = 128
 
+Told = tuple[Rank, Pair]
+
 
 @dataclass(frozen=True)
 class NodePair:
-    """Two nodes, at the largest size that they exchanged.
+    """Two nodes, at the largest size that their devices exchanged.
 
-    `gb_per_s` is that of their slowest pair of ranks, by the slower side; None when
-    every exchange timed out.
+    `gb_per_s` is from one node to the other, and as much back at the same time; None
+    when no exchange came to its end. `ranks` are those that were slowest.
     """
 
     nodes: tuple[str, str]
@@ -64,22 +67,19 @@ class Cells:
 
 def node_pairs(verdict: Verdict) -> NodePairs:
     """What is known of every pair of nodes that was measured."""
-    found = list(told(verdict, "pair", Pair))
-    nodes = _ordered({n for r, p in found for n in (r.node, p.partner_node)}, verdict)
+    found = [(r, p) for r, p in told(verdict, "pair", Pair) if r.node != p.partner_node]
+    nodes = _ordered(found, verdict)
     place = {node: i for i, node in enumerate(nodes)}
-    groups: dict[tuple[str, str], list[tuple[Rank, Pair]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Told]] = defaultdict(list)
     for rank, pair in found:
         first, second = sorted((rank.node, pair.partner_node), key=place.__getitem__)
         groups[first, second].append((rank, pair))
-    speeds = [_slowest(results)[0] for results in groups.values()]
-    known = [speed for speed in speeds if speed is not None]
+    devices = verdict.topology.devices // verdict.topology.nodes
+    pairs = [_node_pair(names, results, devices) for names, results in groups.items()]
+    known = [pair.gb_per_s for pair in pairs if pair.gb_per_s is not None]
     middle = median(known) if known else None
-    pairs = [_node_pair(names, results, middle) for names, results in groups.items()]
-    return NodePairs(
-        nodes=nodes,
-        pairs=tuple(sorted(pairs, key=_slowness)),
-        median_gb_per_s=middle,
-    )
+    rated = [replace(p, of_median=_part(p.gb_per_s, middle)) for p in pairs]
+    return NodePairs(nodes, tuple(sorted(rated, key=_slowness)), middle)
 
 
 def cells(found: NodePairs, most: int = MOST_CELLS) -> Cells:
@@ -101,39 +101,59 @@ def _slowness(pair: NodePair) -> tuple[bool, float, tuple[str, str]]:
     return not pair.timed_out, pair.gb_per_s or 0.0, pair.nodes
 
 
-def _node_pair(
-    nodes: tuple[str, str], results: list[tuple[Rank, Pair]], middle: float | None
-) -> NodePair:
-    speed, rank, pair = _slowest(results)
+def _part(speed: float | None, middle: float | None) -> float | None:
+    return speed / middle if speed is not None and middle else None
+
+
+def _node_pair(nodes: tuple[str, str], results: list[Told], devices: int) -> NodePair:
+    """`devices` are those of a node, which exchange at the same time."""
+    size_bytes = max(pair.size_bytes for _, pair in results)
+    largest = [(r, p) for r, p in results if p.size_bytes == size_bytes]
+    rank, pair = max(largest, key=lambda result: median(result[1].times_us or (inf,)))
+    time_us = _time_us(largest)
+    speed = size_bytes * devices / time_us / 1e3 if time_us else None
     return NodePair(
         nodes=nodes,
         gb_per_s=speed,
-        of_median=speed / middle if speed is not None and middle else None,
-        size_bytes=pair.size_bytes,
-        trials=sum(len(p.times_us) for _, p in results),
+        of_median=None,
+        size_bytes=size_bytes,
+        trials=sum(len(p.times_us) for _, p in largest),
         wrong=sum(p.wrong for _, p in results),
         timed_out=any(p.timed_out for _, p in results),
         ranks=(rank.rank, pair.partner),
     )
 
 
-def _slowest(results: Iterable[tuple[Rank, Pair]]) -> tuple[float | None, Rank, Pair]:
-    """The slowest exchange of the largest size, in GB/s, with its rank."""
-    results = list(results)
-    size = max((p.size_bytes for _, p in results if p.times_us), default=None)
-    timed = [(r, p) for r, p in results if p.times_us and p.size_bytes == size]
-    if not timed:
-        return None, *results[0]
-    rank, pair = max(timed, key=lambda result: median(result[1].times_us))
-    time_us = median(pair.times_us)
-    return (pair.size_bytes / time_us / 1e3 if time_us > 0 else None), rank, pair
+def _time_us(results: Iterable[Told]) -> float | None:
+    """Of an exchange, the median of the trials and of the rounds.
+
+    The earlier of two ranks waits for the later, so the shorter time of both is that of
+    their exchange; two nodes are done when all their ranks are.
+    """
+    rounds: dict[int, dict[frozenset[int], list[Sequence[float]]]] = {}
+    for rank, pair in results:
+        ends = frozenset((rank.rank, pair.partner))
+        by_ranks = rounds.setdefault(pair.round, {})
+        by_ranks.setdefault(ends, []).append(() if pair.timed_out else pair.times_us)
+    times = []
+    for by_ranks in rounds.values():
+        exchanges = [map(min, zip(*told, strict=False)) for told in by_ranks.values()]
+        trials = [max(of_trial) for of_trial in zip(*exchanges, strict=False)]
+        times += [median(trials)] if trials else []
+    return median(times) if times else None
 
 
-def _ordered(nodes: set[str], verdict: Verdict) -> tuple[str, ...]:
+def _ordered(found: Iterable[Told], verdict: Verdict) -> tuple[str, ...]:
     """By switch where Slurm tells it, then in the order of their ranks."""
-    place: dict[str, tuple[str, int]] = {}
+    switches: dict[str, str] = {}
+    nodes: set[str] = set()
+    for rank, pair in found:
+        switches[rank.node] = pair.place or ""
+        nodes |= {rank.node, pair.partner_node}
+    first: dict[str, int] = {}
     for rank in verdict.ranks:
-        switch = str(rank.fact("started", "switch") or "")
-        place.setdefault(rank.node, (switch, rank.rank))
+        first.setdefault(rank.node, rank.rank)
     last = len(verdict.ranks)
-    return tuple(sorted(nodes, key=lambda node: (place.get(node, ("", last)), node)))
+    return tuple(
+        sorted(nodes, key=lambda n: (switches.get(n, ""), first.get(n, last), n))
+    )

@@ -138,7 +138,7 @@ class Sections:
             tag(
                 "p", tag("span", kind, class_="kind"), " ", finding.text, class_="what"
             ),
-            tag("p", "→ ", finding.remedy, class_="remedy"),
+            *(tag("p", "→ ", line, class_="remedy") for line in _remedies(finding)),
             tag("p", "names ", tag("strong", names), class_="names") if names else None,
             class_=kind,
         )
@@ -413,6 +413,12 @@ class Sections:
             ),
             tag("script", spec, type="application/json", id=identifier),
         )
+
+
+def _remedies(finding: Finding) -> list[str]:
+    """A remedy has a line for everything that is to be done."""
+    lines = finding.remedy.splitlines()
+    return [line.strip().removeprefix("-> ") for line in lines]
 
 
 def _folded(title: str, content: Markup) -> Markup:

@@ -32,15 +32,16 @@ def as_text(verdict: Verdict) -> str:
 
 
 def _one_line(text: str) -> str:
-    """No name or message from outside can pose as a line of its own."""
-    return visible(text).replace("\n", "\\n")
+    """No name or message from outside can pose as a verdict's line."""
+    return visible(text).replace("\n", "\n   ")
 
 
 def _findings(verdict: Verdict) -> Iterator[str]:
     for number, finding in enumerate(verdict.findings[:_MOST_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         yield f"{number}. {sign}{finding.text}"
-        yield f"   -> {finding.remedy}"
+        for remedy in finding.remedy.splitlines():
+            yield f"   -> {remedy.strip().removeprefix('-> ')}"
     if len(verdict.findings) > _MOST_FINDINGS:
         yield f"... and {len(verdict.findings) - _MOST_FINDINGS} more findings"
 

@@ -29,12 +29,11 @@ def gb_per_s(value: float) -> str:
 
 
 def significant(value: float) -> str:
-    """Three significant digits, and never an exponent."""
-    if value == 0:
-        return "0"
+    """Three significant digits; an exponent for what is very small alone."""
+    if abs(value) < 1e-3:
+        return f"{value:.3g}"
     digits = max(0, 3 - len(str(int(abs(value))))) if abs(value) >= 1 else 3
-    text = f"{value:.{digits}f}"
-    return text if float(text) else f"{value:.1g}"
+    return f"{value:.{digits}f}"
 
 
 def seconds(value: float) -> str:
