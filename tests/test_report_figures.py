@@ -118,6 +118,16 @@ def test_two_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_thei
     assert {5, 1} == set(found.pairs[0].ranks)
 
 
+def test_the_headline_is_the_largest_size_for_which_something_was_expected():
+    content = reported.passed()
+    content["verdicts"][0]["expected"][0]["size_bytes"] = 8 * 4**12
+    found = bandwidth.headlines(bandwidth.points(verdict(content)))
+
+    sizes = {(p.collective, p.dtype): p.size_bytes for p in found}
+    assert 8 * 4**12 == sizes["all-reduce", "f32"]
+    assert 8 * 4**13 == sizes["all-gather", "f32"]
+
+
 def test_a_pair_that_met_twice_has_the_median_of_its_rounds():
     times = {1: 1000, 2: 3000, 3: 2000}
     told = [_pair("node2", time, round=number) for number, time in times.items()]

@@ -87,8 +87,16 @@ def points(verdict: Verdict) -> list[Point]:
 
 
 def headlines(found: Iterable[Point]) -> list[Point]:
-    """Of every collective and type the one at the largest size, which is judged."""
-    return list({(p.collective, p.dtype): p for p in found}.values())
+    """Of every collective and type the point that is judged, or the largest."""
+    series: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in found:
+        series[point.collective, point.dtype].append(point)
+    return [judged_point(of) or of[-1] for of in series.values()]
+
+
+def judged_point(points: Sequence[Point]) -> Point | None:
+    """Of a collective's points the largest for which something was expected."""
+    return next((p for p in reversed(points) if p.expected is not None), None)
 
 
 def _point(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxsif.report import words
-from jaxsif.report.bandwidth import Point
+from jaxsif.report.bandwidth import Point, judged_point
 from jaxsif.report.markup import visible
 from jaxsif.report.pairs import Cells, NodePair
 from jaxsif.report.phases import WORDS, Life
@@ -95,11 +95,8 @@ def _coloured(series: Series) -> Iterator[tuple[str, list[Point], str]]:
 def _decades(series: Series) -> tuple[float, float]:
     """The ends of the axis, as powers of ten, with room for what was expected."""
     values = [p.bus_gb_per_s for points in series.values() for p in points]
-    values += [
-        points[-1].expected.bus_gb_per_s
-        for points in series.values()
-        if points[-1].expected is not None
-    ]
+    judged = (judged_point(points) for points in series.values())
+    values += [p.expected.bus_gb_per_s for p in judged if p and p.expected]
     low, high = (math.log10(f(values, default=1.0)) for f in (min, max))
     room = max(0.06 * (high - low), 0.05)
     return low - room, high + room
@@ -163,11 +160,13 @@ def _band(points: Sequence[Point], colour: str) -> dict[str, Any]:
 
 def _expected_shapes(points: Sequence[Point], colour: str) -> list[dict[str, Any]]:
     """A pass lies in the band or above it; a dashed line is what was expected."""
-    last = points[-1]
-    if last.expected is None:
+    judged = judged_point(points)
+    if judged is None or judged.expected is None:
         return []
-    value = last.expected.bus_gb_per_s
-    ends = {"x0": _expected_from(points), "x1": last.size_bytes}
+    value = judged.expected.bus_gb_per_s
+    # Six doublings of the size up to that which is judged.
+    first = max(judged.size_bytes / 64, points[0].size_bytes / 2)
+    ends = {"x0": first, "x1": judged.size_bytes}
     band = {"type": "rect", "y0": value * PASS_AT, "y1": value, **ends}
     line = {"type": "line", "y0": value, "y1": value, **ends}
     return [
@@ -203,18 +202,13 @@ def _ends(series: Series) -> list[tuple[float, int, str, str]]:
     """Height, size, text and colour of what stands at the right, from above."""
     ends = []
     for name, points, colour in _coloured(series):
-        last = points[-1]
+        last, judged = points[-1], judged_point(points)
         ends.append((last.bus_gb_per_s, last.size_bytes, name, colour))
-        if last.expected is not None:
-            value = last.expected.bus_gb_per_s
+        if judged is not None and judged.expected is not None:
+            value = judged.expected.bus_gb_per_s
             text = f"<i>expected {words.gb_per_s(value)}</i>"
             ends.append((value, last.size_bytes, text, colour))
     return sorted(ends, reverse=True)
-
-
-def _expected_from(points: Sequence[Point]) -> float:
-    """The size from which on a line at the bandwidth that was expected is drawn."""
-    return max(points[-1].size_bytes / 64, points[0].size_bytes / 2)
 
 
 def _bandwidth_words(series: Series) -> str:
