@@ -15,8 +15,8 @@ COMMANDS = {
     "check": "compare a job's allocation with what was asked for, in its script",
     "run": "start a program as the image does, where there is no image",
     "verify": "judge a job's output",
-    "report": "make a page of a verdict, or a file for another program",
     "explain": "name the cause of a failure from any job's output",
+    "report": "make a page of a verdict, or a file for another program",
     "doctor": "examine this node",
     "info": "show what the image holds",
 }

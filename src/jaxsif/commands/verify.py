@@ -8,9 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-# The job scripts name no file, and who submits one may want it.
-_JSON_VARIABLE = "JAX_SIF_JSON"
-
 
 def main(arguments: Sequence[str]) -> int:
     """Reads the options and judges."""
@@ -30,8 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--json",
         type=Path,
+        default=os.environ.get("JAX_SIF_JSON") or None,
         metavar="FILE",
-        default=os.environ.get(_JSON_VARIABLE) or None,
         help="write the verdict for programs too; $JAX_SIF_JSON by default",
     )
     parser.add_argument(
