@@ -12,7 +12,10 @@ from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.markup import Markup, join, table, tag
 from jaxsif.report.plotly import MISSING
-from jaxsif.report.sections import Sections
+from jaxsif.report.sections import bandwidth, pairs, samples, time
+from jaxsif.report.sections import ranks as ranks_and_more
+from jaxsif.report.sections.frame import Frame
+from jaxsif.report.sections.head import findings, head
 
 _HERE = Path(__file__).parent
 
@@ -22,10 +25,10 @@ def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
     scripts = [plotly, (_HERE / "page.js").read_text()] if plotly else []
     safe = [_script_text(script) for script in scripts]
     articles = [
-        Sections(verdict, f"v{i}", has_charts=bool(plotly)).all()
+        _article(Frame(f"v{i}", bool(plotly)), verdict)
         for i, verdict in enumerate(verdicts)
     ]
-    head = tag(
+    top = tag(
         "head",
         tag("meta", charset="utf-8"),
         # Before anything that it holds for.
@@ -43,7 +46,25 @@ def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
         tag("footer", _footer()),
         *(tag("script", script) for script in safe),
     )
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    return f"<!DOCTYPE html>\n{tag('html', top, body, lang='en')}\n"
+
+
+def _article(frame: Frame, verdict: Verdict) -> Markup:
+    """All of one verdict, what is most important first."""
+    return tag(
+        "article",
+        head(frame, verdict),
+        findings(frame, verdict),
+        bandwidth.section(frame, verdict),
+        pairs.section(frame, verdict),
+        time.timeline(frame, verdict),
+        time.start(frame, verdict),
+        ranks_and_more.surroundings(frame, verdict),
+        ranks_and_more.ranks(frame, verdict),
+        samples.section(frame, verdict),
+        id=frame.prefix,
+        aria_labelledby=f"{frame.prefix}-verdict",
+    )
 
 
 def _script_text(script: str) -> Markup:
