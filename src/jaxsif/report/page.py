@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
+from jaxsif.report.figures import figures
 from jaxsif.report.markup import Markup, join, table, tag
 from jaxsif.report.plotly import MISSING
 from jaxsif.report.sections import bandwidth, pairs, samples, time
@@ -51,14 +52,15 @@ def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
 
 def _article(frame: Frame, verdict: Verdict) -> Markup:
     """All of one verdict, what is most important first."""
+    reckoned = figures(verdict)
     return tag(
         "article",
-        head(frame, verdict),
+        head(frame, reckoned),
         findings(frame, verdict),
-        bandwidth.section(frame, verdict),
-        pairs.section(frame, verdict),
-        time.timeline(frame, verdict),
-        time.start(frame, verdict),
+        bandwidth.section(frame, reckoned),
+        pairs.section(frame, reckoned),
+        time.timeline(frame, reckoned),
+        time.start(frame, reckoned),
         ranks_and_more.surroundings(frame, verdict),
         ranks_and_more.ranks(frame, verdict),
         samples.section(frame, verdict),

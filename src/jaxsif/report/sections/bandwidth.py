@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsif.report import words
-from jaxsif.report.bandwidth import Point, points
+from jaxsif.report.bandwidth import Point
 from jaxsif.report.charts import bandwidth as chart
-from jaxsif.report.document import Verdict
+from jaxsif.report.figures import Figures
 from jaxsif.report.markup import Markup, table, tag
 from jaxsif.report.sections.frame import Frame, folded
 
 
-def section(frame: Frame, verdict: Verdict) -> Markup | None:
+def section(frame: Frame, figures: Figures) -> Markup | None:
     """Nothing where no bandwidth was measured."""
-    found = points(verdict)
+    found = figures.points
     if not found:
         return None
     head = ("collective", "type", "size", "time, us", "algbw, GB/s", "busbw, GB/s")

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 
 from jaxsif.contract.errors import PASS
 from jaxsif.report import words
-from jaxsif.report.bandwidth import headlines, points
+from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict
+from jaxsif.report.figures import Figures
 from jaxsif.report.markup import Markup, tag
-from jaxsif.report.pairs import NodePair, node_pairs
-from jaxsif.report.phases import lives
+from jaxsif.report.pairs import NodePair
 from jaxsif.report.sections.frame import Frame
 
 
-def head(frame: Frame, verdict: Verdict) -> Markup:
+def head(frame: Frame, figures: Figures) -> Markup:
     """The verdict itself, with the figures that matter most."""
+    verdict = figures.verdict
     sign = {"PASS": "✓", "FAIL": "✗"}.get(verdict.verdict, "?")
     when = verdict.began_s
     title = tag(
@@ -37,30 +38,30 @@ def head(frame: Frame, verdict: Verdict) -> Markup:
         title,
         where,
         tag("p", verdict.summary, class_="summary"),
-        _tiles(verdict),
+        _tiles(figures),
         class_=f"verdict status-{verdict.status}",
     )
 
 
-def _tiles(verdict: Verdict) -> Markup:
+def _tiles(figures: Figures) -> Markup:
     tiles = [
-        tag("div", tag("dt", name), tag("dd", value))
-        for name, value in _figures(verdict)
+        tag("div", tag("dt", name), tag("dd", value)) for name, value in _shown(figures)
     ]
     return tag("dl", *tiles, class_="tiles")
 
 
-def _figures(verdict: Verdict) -> Iterator[tuple[str, str]]:
+def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
+    verdict = figures.verdict
     done = sum("done" in rank.told for rank in verdict.ranks)
     yield "ranks that came to their end", f"{done} of {verdict.topology.processes}"
     yield "nodes", str(len({rank.node for rank in verdict.ranks}))
-    for point in headlines(points(verdict))[:1]:
+    for point in headlines(figures.points)[:1]:
         part = f" ({point.of_expected:.2f} of expected)" if point.of_expected else ""
         size = words.size(point.size_bytes)
         name = f"{point.collective} bus bandwidth at {size}"
         yield name, f"{words.gb_per_s(point.bus_gb_per_s)}{part}"
-    yield from _slowest_pair(node_pairs(verdict).pairs)
-    ends = [life.end_s for life in lives(verdict) if life.stretches]
+    yield from _slowest_pair(figures.pairs.pairs)
+    ends = [life.end_s for life in figures.lives if life.stretches]
     if ends:
         yield "last rank ended after", words.seconds(max(ends))
 

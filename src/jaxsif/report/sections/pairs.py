@@ -8,9 +8,9 @@ from collections import Counter
 from jaxsif.report import words
 from jaxsif.report.charts.chart import PASS_AT
 from jaxsif.report.charts.pair_map import pair_map
-from jaxsif.report.document import Verdict
+from jaxsif.report.figures import Figures
 from jaxsif.report.markup import Markup, table, tag
-from jaxsif.report.pairs import NodePair, NodePairs, cells, node_pairs
+from jaxsif.report.pairs import NodePair, NodePairs, cells
 from jaxsif.report.sections.frame import Frame, folded
 from jaxsif.report.terminal import pair_row
 
@@ -18,9 +18,9 @@ _MOST_PAIRS = 100
 _MOST_SLOW = 5
 
 
-def section(frame: Frame, verdict: Verdict) -> Markup | None:
+def section(frame: Frame, figures: Figures) -> Markup | None:
     """Nothing where no pair was measured."""
-    found = node_pairs(verdict)
+    found, verdict = figures.pairs, figures.verdict
     if not found.pairs:
         return None
     if len(found.nodes) < 3:

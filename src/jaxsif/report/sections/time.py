@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
 from jaxsif.report.document import Verdict
+from jaxsif.report.figures import Figures
 from jaxsif.report.markup import Markup, table, tag
-from jaxsif.report.phases import Life, budget, chosen, lives, unknown
+from jaxsif.report.phases import Life, budget, chosen, unknown
 from jaxsif.report.sections.frame import Frame, folded
 
 _MOST_BARS = 48
 
 
-def timeline(frame: Frame, verdict: Verdict) -> Markup | None:
+def timeline(frame: Frame, figures: Figures) -> Markup | None:
     """What each rank did when; nothing where no rank told anything."""
-    shown = [life for life in lives(verdict) if life.stretches]
+    shown = [life for life in figures.lives if life.stretches]
     if not shown:
         return None
-    accused = set(verdict.accused)
+    accused = set(figures.verdict.accused)
     drawn = chosen(shown, sorted(accused), _MOST_BARS)
     part = (
         f" Of {len(shown):,} ranks the {len(drawn)} that findings name or that ended"
@@ -34,7 +35,7 @@ def timeline(frame: Frame, verdict: Verdict) -> Markup | None:
         " clock, from the first that its ranks told; ✗ marks ranks that findings"
         f" name.{part}",
     )
-    never = _never_came(verdict)
+    never = _never_came(figures.verdict)
     return frame.section(
         "timeline",
         "What each rank did when",
@@ -53,9 +54,9 @@ def _never_came(verdict: Verdict) -> str:
     return f"{few} never reported: {words.spans(missing)}." if missing else ""
 
 
-def start(frame: Frame, verdict: Verdict) -> Markup | None:
+def start(frame: Frame, figures: Figures) -> Markup | None:
     """Where the time went, and what is not known of it."""
-    parts = budget(lives(verdict))
+    parts = budget(figures.lives)
     if not parts:
         return None
     longest_s = max(part.longest_s for part in parts)
@@ -71,7 +72,7 @@ def start(frame: Frame, verdict: Verdict) -> Markup | None:
         for part in parts
     ]
     head = ("stretch", "median, s", "longest, s", "", "longest on rank", "ranks")
-    notes = tag("ul", *(tag("li", note) for note in unknown(verdict)))
+    notes = tag("ul", *(tag("li", note) for note in unknown(figures.verdict)))
     return frame.section(
         "start",
         "Where the time went",
