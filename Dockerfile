@@ -17,6 +17,7 @@ LABEL org.opencontainers.image.licenses="Apache-2.0"
 
 COPY image.env /opt/jax-sif/recipe/image.env
 COPY requirements/${ACCEL}.txt /opt/jax-sif/recipe/requirements.txt
+COPY requirements/report.txt /opt/jax-sif/recipe/report.txt
 COPY tools/image_post.sh /opt/jax-sif/recipe/image_post.sh
 COPY tools/image_manifest.py /opt/jax-sif/recipe/image_manifest.py
 COPY tools/image_bundle.py /opt/jax-sif/recipe/image_bundle.py

@@ -25,6 +25,10 @@ STEP = {
 }
 
 
+# The shell's own, and the time, which is no setting.
+NO_SETTINGS = ("PATH", "PWD", "_", "SHLVL", "JAX_SIF_ENTERED")
+
+
 def enter(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [str(ENTRY), *(command or ("env", "-0"))],
@@ -43,7 +47,7 @@ def set_by_entry(environment: dict[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, _, value in pairs
-        if environment.get(name) != value and name not in ("PATH", "PWD", "_", "SHLVL")
+        if environment.get(name) != value and name not in NO_SETTINGS
     }
 
 
@@ -56,6 +60,15 @@ def test_a_task_of_a_step_gets_a_port_and_its_devices():
         "JAX_COORDINATOR_PORT": str(port()),
         "JAX_LOCAL_DEVICE_IDS": "1",
     } == set_by_entry(STEP)
+
+
+def test_a_task_of_a_step_learns_when_the_entry_began():
+    before_s = float(Path("/proc/uptime").read_text().split()[0])
+
+    told = enter({**STEP, "JAX_SIF_ENTERED": "1.00"}).stdout.split("\0")
+
+    entered = [item for item in told if item.startswith("JAX_SIF_ENTERED=")]
+    assert before_s <= float(entered[0].partition("=")[2]) < before_s + 30
 
 
 def test_steps_restarts_and_jobs_have_ports_of_their_own():

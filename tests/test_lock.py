@@ -12,6 +12,7 @@ import pytest
 import versions
 
 ACCELERATORS = versions.ACCELERATORS
+LOCKS = (*ACCELERATORS, versions.REPORT)
 REQUIREMENT = re.compile(r"^(?P<name>[a-z0-9._-]+)(?P<pin>.*)$", re.MULTILINE)
 
 
@@ -21,7 +22,7 @@ def requirements(accel: str) -> list[str]:
     return [line for line in text.splitlines() if line and line[0] not in "#-"]
 
 
-@pytest.mark.parametrize("accel", ACCELERATORS)
+@pytest.mark.parametrize("accel", LOCKS)
 def test_every_requirement_has_one_exact_version_and_a_hash(accel: str) -> None:
     exact = re.compile(r"[a-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}")
 
@@ -30,7 +31,7 @@ def test_every_requirement_has_one_exact_version_and_a_hash(accel: str) -> None:
     assert loose == []
 
 
-@pytest.mark.parametrize("accel", ACCELERATORS)
+@pytest.mark.parametrize("accel", LOCKS)
 def test_a_lock_names_no_index_and_allows_wheels_only(accel: str) -> None:
     lines = versions.lock_path(accel).read_text().splitlines()
 
@@ -40,7 +41,7 @@ def test_a_lock_names_no_index_and_allows_wheels_only(accel: str) -> None:
     assert not [line for line in lines if "://" in line]
 
 
-@pytest.mark.parametrize("accel", ACCELERATORS)
+@pytest.mark.parametrize("accel", LOCKS)
 def test_a_lock_was_made_from_what_is_asked_for_now(accel: str) -> None:
     header = versions.lock_path(accel).read_text().partition("\n\n")[0]
 
@@ -53,6 +54,14 @@ def test_all_images_hold_the_same_jax() -> None:
     found = {accel: versions.jax_version(accel) for accel in ACCELERATORS}
 
     assert len(set(found.values())) == 1, found
+
+
+def test_the_report_needs_one_wheel_and_no_image_installs_it() -> None:
+    (plotly,) = requirements(versions.REPORT)
+
+    assert plotly.startswith("plotly==")
+    for accel in ACCELERATORS:
+        assert "plotly" not in versions.locked_versions(accel)
 
 
 def test_a_lock_made_for_another_python_is_told_from_its_inputs(tmp_path: Path) -> None:

@@ -17,8 +17,13 @@ from jaxsif.contract.record import encode
 SRC = Path(__file__).parent.parent / "src"
 
 
-def verify(text: str | bytes, *arguments: str, topology: str | None = "G8N2p8"):
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC)}
+def verify(
+    text: str | bytes,
+    *arguments: str,
+    topology: str | None = "G8N2p8",
+    **variables: str,
+):
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC), **variables}
     if topology:
         environment["JAX_SIF_TOPOLOGY"] = topology
     return subprocess.run(
@@ -38,6 +43,13 @@ def test_a_healthy_job_passes_and_its_other_lines_stay():
     assert b"@jaxsif1" not in done.stdout
     assert done.stdout.splitlines()[-1].startswith(b"PASS  G8N2p8")
     assert b"8 of 8 ranks done" in done.stderr
+
+
+def test_who_submits_a_job_names_the_file_for_programs(tmp_path):
+    done = verify(output(healthy()), JAX_SIF_JSON=str(tmp_path / "job.json"))
+
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "job.json").read_text())["verdicts"]
 
 
 def test_a_failing_job_ends_with_status_1():

@@ -24,6 +24,8 @@ ROOMS = {
     # What is true of the node is looked at before JAX starts.
     "rank": {"node"},
     "judge": set(),
+    # Reads what the judge wrote, as anybody else does.
+    "report": set(),
 }
 # The only rooms where JAX may be imported.
 JAX_ROOMS = {"rank"}
@@ -75,6 +77,8 @@ def test_no_file_imports_over_a_wall(path):
         ("launch", "from jaxsif.rank import narrate"),
         ("launch", "import jax"),
         ("lint", "from jaxsif.job import render"),
+        ("report", "from jaxsif.judge.verdict import judge"),
+        ("report", "import jax"),
         ("contract", "from jaxsif.job import render"),
         ("", "import jax"),
     ],

@@ -19,6 +19,7 @@ FILES = (
     "Dockerfile",
     "Singularity.def",
     "image.env",
+    "requirements/report.txt",
     "tools/image_bundle.py",
     "tools/image_flags.py",
     "tools/image_manifest.py",

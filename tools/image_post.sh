@@ -77,6 +77,20 @@ install_wheels() {
   done
 }
 
+take_plotly() {
+  stage "plotly.js"
+  # One file of the wheel and its licence. The package itself is not installed: it would
+  # ask for others, and take 40 MB.
+  folder=$(mktemp -d)
+  "$python" -m pip download --quiet --no-deps --require-hashes \
+    --requirement "$kit/recipe/report.txt" --dest "$folder"
+  "$python" -m zipfile -e "$folder"/plotly-*.whl "$folder/wheel"
+  mkdir -p "$kit/share/plotly"
+  cp "$folder/wheel/plotly/package_data/plotly.min.js" \
+    "$folder"/wheel/plotly-*.dist-info/licenses/LICENSE.txt "$kit/share/plotly"
+  rm -r "$folder"
+}
+
 install_kit() {
   mkdir -p "$kit/bin"
   printf '%s\n' '#!/bin/sh' '# Runs the kit; in the container.' \
@@ -109,6 +123,7 @@ stage "Debian packages"
 install_debian_packages
 check_python
 install_wheels
+take_plotly
 stage "byte code"
 install_kit
 compile_all

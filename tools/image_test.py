@@ -75,6 +75,18 @@ def the_flags_of_xla_are_listed() -> str:
     return f"{len(known)} names"
 
 
+def the_report_has_its_charts() -> str:
+    path = KIT / "share/plotly/plotly.min.js"
+    with path.open() as file:
+        head = file.read(100)
+    version = re.search(r"plotly\.js v\S+", head)
+    if version is None or not path.with_name("LICENSE.txt").exists():
+        raise AssertionError(f"{path} begins with {head!r}, or its licence is missing")
+    if util.find_spec("plotly") is not None:
+        raise AssertionError("the package plotly is installed, and not whole")
+    return version[0]
+
+
 def two_cpu_devices_sum() -> str:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_NUM_CPU_DEVICES"] = "2"
@@ -116,6 +128,7 @@ CHECKS: tuple[Callable[[], str], ...] = (
     byte_code_is_there,
     fabric_libraries_load,
     the_flags_of_xla_are_listed,
+    the_report_has_its_charts,
     two_cpu_devices_sum,
 )
 CUDA_CHECKS: tuple[Callable[[], str], ...] = (

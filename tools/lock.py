@@ -21,10 +21,11 @@ import modulefiles
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("accel", nargs="*", metavar="ACCEL", help="default: all")
-    chosen = parser.parse_args(arguments).accel or versions.ACCELERATORS
+    every = (*versions.ACCELERATORS, versions.REPORT)
+    chosen = parser.parse_args(arguments).accel or every
     try:
         for accel in chosen:
-            versions.check_accelerator(accel)
+            versions.lock_path(accel)
         uv = install_uv(versions.pins()["UV_VERSION"])
         for accel in chosen:
             lock(uv, accel)
@@ -78,6 +79,8 @@ def resolve(uv: Path, accel: str, output: Path) -> None:
             *("--universal", "--python-version", versions.pins()["PYTHON_VERSION"]),
             *("--generate-hashes", "--no-emit-index-url", "--no-annotate"),
             *("--only-binary", ":all:", "--emit-build-options"),
+            # Nothing of it is run, so it needs nothing.
+            *(["--no-deps"] if accel == versions.REPORT else []),
             *("--output-file", str(output), f"requirements/{accel}.in"),
         ],
         check=True,
@@ -104,8 +107,11 @@ def check_platforms(uv: Path, lock_file: Path) -> None:
 
 
 def header(accel: str) -> str:
+    what = f"The exact wheels of the {accel} image"
+    if accel == versions.REPORT:
+        what = "The exact wheel that plotly.js is taken from"
     return (
-        f"# The exact wheels of the {accel} image; made by `make lock`.\n"
+        f"# {what}; made by `make lock`.\n"
         "# SPDX-License-Identifier: Apache-2.0\n"
         f"# inputs: {versions.lock_inputs_hash(accel)}\n"
     )

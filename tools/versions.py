@@ -11,6 +11,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 ACCELERATORS = ("cuda12", "cuda13", "cpu")
 DEFAULT_ACCELERATOR = "cuda12"
+# A wheel of which every image takes one file, and that it does not install.
+REPORT = "report"
 
 # The distributions that carry what people ask for, whichever is in the lock.
 COMPONENTS = {
@@ -52,7 +54,9 @@ def pins(checkout: Path = CHECKOUT) -> dict[str, str]:
 
 
 def lock_path(accel: str, checkout: Path = CHECKOUT) -> Path:
-    return checkout / "requirements" / f"{check_accelerator(accel)}.txt"
+    """Of an image's wheels, or of REPORT."""
+    name = accel if accel == REPORT else check_accelerator(accel)
+    return checkout / "requirements" / f"{name}.txt"
 
 
 def locked_versions(accel: str, checkout: Path = CHECKOUT) -> dict[str, str]:

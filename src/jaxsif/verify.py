@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,6 @@ from jaxsif.contract.errors import (
     COULD_NOT_TELL,
     PASS,
     CouldNotTell,
-    KitError,
     UsageError,
 )
 from jaxsif.contract.hostlist import expand
@@ -31,6 +29,7 @@ from jaxsif.judge.board import Board
 from jaxsif.judge.listener import Listener
 from jaxsif.judge.stream import Stream
 from jaxsif.judge.verdict import Verdict, is_silence, judge
+from jaxsif.whole_file import write_whole
 
 _PIECE_BYTES = 1 << 16
 _SILENCE_S = 10.0
@@ -272,25 +271,15 @@ def _told(board: Board, listener: Listener) -> Topology:
 
 
 def _write_json(path: Path, verdicts: list[Verdict]) -> None:
-    """Writes the verdicts in one piece: the file is whole, or is not there."""
     content = {
         "schema": report.SCHEMA,
         "verdicts": [report.as_json(verdict) for verdict in verdicts],
     }
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
-        # NamedTemporaryFile makes it private; a report is for everyone who may read here.
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise KitError(
-            f"cannot write {str(path)!r}: {error.strerror}; the verdict above stands,"
-            " only the file is missing"
-        ) from error
+    write_whole(
+        path,
+        json.dumps(content, indent=1) + "\n",
+        "the verdict above stands, only the file is missing",
+    )
 
 
 def _worst(statuses: list[int]) -> int:

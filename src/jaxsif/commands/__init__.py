@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "start a program as the image does, where there is no image",
     "verify": "judge a job's output",
     "explain": "name the cause of a failure from any job's output",
+    "report": "make a page of a verdict, or a file for another program",
     "doctor": "examine this node",
     "info": "show what the image holds",
 }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def main(arguments: Sequence[str]) -> int:
         help="devices, nodes and processes in all; $JAX_SIF_TOPOLOGY by default",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the verdict for programs too"
+        "--json",
+        type=Path,
+        default=os.environ.get("JAX_SIF_JSON") or None,
+        metavar="FILE",
+        help="write the verdict for programs too; $JAX_SIF_JSON by default",
     )
     parser.add_argument(
         "--program",

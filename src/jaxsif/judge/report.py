@@ -76,6 +76,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "remedy": f.remedy,
                 "ranks": list(f.ranks),
                 "is_warning": f.is_warning,
+                "is_failure": f.is_failure,
             }
             for f in verdict.findings
         ],

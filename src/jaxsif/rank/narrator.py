@@ -15,7 +15,7 @@ from jaxsif.contract import record
 from jaxsif.contract.identity import Identity
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
-from jaxsif.rank import peers
+from jaxsif.rank import clock, peers
 
 if TYPE_CHECKING:
     from jaxsif.rank.transport import Ear
@@ -40,6 +40,8 @@ class Narrator:
         self._is_heard = is_heard
         # Where NCCL's report stands, in a program that wants to know of it.
         self._ear: Ear | None = None
+        # When the checks before it were over, and when JAX was loaded.
+        self._import_s: tuple[float | None, float | None] = None, None
         # Told of each phase that is reached, with the next, and of each collective.
         self.on_reached: Callable[[str, str], None] = lambda phase, following: None
         self.on_entered: Callable[[str], None] = lambda collective: None
@@ -71,8 +73,11 @@ class Narrator:
 
     def started(self) -> None:
         """Says who this rank is and what was asked for."""
+        began_s = clock.began_s()
         self.say(
             "started",
+            began=began_s,
+            entered=clock.entered_s(os.environ, began_s),
             processes=self.identity.processes,
             local_rank=self.identity.local_rank,
             nodes=self.identity.node_list,
@@ -82,6 +87,13 @@ class Narrator:
             image=image.fingerprint(),
             program=peers.program_fingerprint(),
         )
+
+    def imports_jax(self) -> None:
+        """Notes how long JAX loads, for the next phase: it takes longer than the rest."""
+        began_s = round(time.time(), 3)
+        import jax  # noqa: F401
+
+        self._import_s = began_s, round(time.time(), 3)
 
     def connected(self, *, has_proof: bool = False) -> None:
         """Says, after `jax.distributed.initialize()`, which group this rank is in.
@@ -93,6 +105,8 @@ class Narrator:
 
         self.say(
             "connected",
+            checked=self._import_s[0],
+            imported=self._import_s[1],
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             jax=jax.__version__,

@@ -60,6 +60,7 @@ class Session:
         # Looked for all the same where nobody wants to hear: that waits for rank 0.
         found = self._start_troubles(where, is_chosen)
         self._stop_for(trouble for trouble in found if is_checked)
+        self.narrator.imports_jax()
         if where is None:
             self._be_alone()
         else:

@@ -1,0 +1,128 @@
+"""A square of nodes by how fast they exchange; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from jaxsif.report import words
+from jaxsif.report.charts.chart import Chart, plain
+from jaxsif.report.pairs import Cells, NodePair
+
+_MOST_TICKS = 40
+
+
+def pair_map(cells: Cells, accused: set[str]) -> Chart:
+    """A square of nodes: blue is as fast as the median, orange is slow."""
+    count = len(cells.groups)
+    labels = [_nodes_label(nodes, accused) for nodes in cells.groups]
+    ticks = _ticks([bool(accused & set(nodes)) for nodes in cells.groups])
+    axis = {
+        "tickvals": ticks,
+        "ticktext": [labels[i] for i in ticks],
+        "showgrid": False,
+        "zeroline": False,
+        "range": [-0.5, count - 0.5],
+        "constrain": "domain",
+    }
+    size_px = min(720, max(300, 150 + count * 40))
+    layout = {
+        "height": size_px,
+        "xaxis": {**axis, "side": "top", "tickangle": -45},
+        "yaxis": {**axis, "range": [count - 0.5, -0.5], "scaleanchor": "x"},
+        "margin": {"t": 90, "l": 110, "r": 20, "b": 16},
+        "plot_bgcolor": "--hollow",
+        "showlegend": False,
+    }
+    data = [_heat(cells), _crosses(cells)]
+    return Chart(data, layout, _map_words(cells), size_px + 110)
+
+
+def _nodes_label(nodes: Sequence[str], accused: set[str]) -> str:
+    label = plain(nodes[0] if len(nodes) == 1 else f"{nodes[0]} … {nodes[-1]}")
+    return f"<b>✗ {label}</b>" if accused & set(nodes) else label
+
+
+def _ticks(is_accused: Sequence[bool]) -> list[int]:
+    """As many as there is room for; those that findings name come first."""
+    step = max(1, math.ceil(len(is_accused) / _MOST_TICKS))
+    ticks: list[int] = []
+    for named in (True, False):
+        for i in range(len(is_accused)):
+            is_free = all(abs(i - tick) >= step for tick in ticks)
+            if is_accused[i] == named and is_free:
+                ticks.append(i)
+    return sorted(ticks)
+
+
+def _heat(cells: Cells) -> dict[str, Any]:
+    return {
+        "type": "heatmap",
+        "z": [[pair and pair.of_median for pair in row] for row in cells.slowest],
+        "text": [[pair and _pair_words(pair) for pair in row] for row in cells.slowest],
+        "hovertemplate": "%{text}<extra></extra>",
+        "hoverongaps": False,
+        "zmin": 0,
+        "zmax": 1.2,
+        # Slow is orange, near the median pale, fast blue: red and green play no part.
+        "colorscale": [
+            [0, "--map-slow"],
+            [0.58, "--map-doubt"],
+            [0.71, "--map-pass"],
+            [1, "--map-fast"],
+        ],
+        "xgap": 2 if len(cells.groups) <= 32 else 0,
+        "ygap": 2 if len(cells.groups) <= 32 else 0,
+        "colorbar": {
+            "title": {"text": "of the<br>median", "side": "top"},
+            "tickvals": [0, 0.25, 0.5, 0.7, 0.85, 1],
+            "thickness": 14,
+            "outlinewidth": 0,
+        },
+    }
+
+
+def _crosses(cells: Cells) -> dict[str, Any]:
+    """A cross where an exchange timed out or had wrong elements."""
+    bad = [
+        (x, y, pair)
+        for y, row in enumerate(cells.slowest)
+        for x, pair in enumerate(row)
+        if pair is not None and (pair.timed_out or pair.wrong)
+    ]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [x for x, _, _ in bad],
+        "y": [y for _, y, _ in bad],
+        "text": [_pair_words(pair) for _, _, pair in bad],
+        "hovertemplate": "%{text}<extra></extra>",
+        "marker": {"symbol": "x", "color": "--ink", "size": 10},
+    }
+
+
+def _pair_words(pair: NodePair) -> str:
+    lines = [pair.name, f"ranks {pair.ranks[0]} and {pair.ranks[1]}"]
+    if pair.gb_per_s is not None:
+        lines.insert(1, words.gb_per_s(pair.gb_per_s))
+    if pair.of_median is not None:
+        lines[1] += f", {pair.of_median:.2f} of the median"
+    if pair.timed_out:
+        lines.append("an exchange timed out")
+    if pair.wrong:
+        lines.append(f"{pair.wrong:,} wrong elements")
+    return "<br>".join(map(plain, lines))
+
+
+def _map_words(cells: Cells) -> str:
+    found = {pair for row in cells.slowest for pair in row if pair is not None}
+    known = [pair for pair in found if pair.gb_per_s is not None]
+    if not known:
+        return "Map of node pairs: no exchange came to its end."
+    slowest = min(known, key=lambda pair: pair.gb_per_s or 0.0)
+    return (
+        f"Map of the pairs of {len(cells.groups)} nodes or groups; the slowest is"
+        f" {slowest.name} with {words.gb_per_s(slowest.gb_per_s or 0.0)}."
+    )

@@ -1,0 +1,89 @@
+"""What each rank did when, a bar for each; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxsif.report import words
+from jaxsif.report.charts.chart import Chart, colours, plain
+from jaxsif.report.phases import WORDS, Life
+
+_ROW_PX = 22
+
+
+def timeline(lives: Sequence[Life], accused: set[int]) -> Chart:
+    """A bar for each rank, cut where it told a phase."""
+    names = [_rank_label(life, accused) for life in lives]
+    ordered = [word for word in dict.fromkeys([*WORDS.values(), *_all_words(lives)])]
+    data = [
+        trace
+        for word, colour in zip(ordered, colours(len(ordered)), strict=True)
+        if (trace := _bars(word, colour, lives, names))
+    ]
+    layout = {
+        "barmode": "overlay",
+        "height": 120 + _ROW_PX * max(len(lives), 2),
+        "bargap": 0.25,
+        "xaxis": {
+            "title": {"text": "seconds after the node's first record"},
+            "rangemode": "tozero",
+        },
+        "yaxis": {"autorange": "reversed", "type": "category", "automargin": True},
+        "legend": {
+            "orientation": "h",
+            "y": 1,
+            "yanchor": "bottom",
+            "x": 0,
+            "traceorder": "normal",
+        },
+        "margin": {"t": 16, "l": 110, "r": 16, "b": 48},
+    }
+    return Chart(data, layout, _timeline_words(lives))
+
+
+def _all_words(lives: Sequence[Life]) -> list[str]:
+    return [stretch.word for life in lives for stretch in life.stretches]
+
+
+def _rank_label(life: Life, accused: set[int]) -> str:
+    label = f"{life.rank.rank} {plain(life.rank.node)}"
+    return f"<b>✗ {label}</b>" if life.rank.rank in accused else label
+
+
+def _bars(
+    word: str, colour: str, lives: Sequence[Life], names: Sequence[str]
+) -> dict[str, Any] | None:
+    found = [
+        (name, life, stretch)
+        for name, life in zip(names, lives, strict=True)
+        for stretch in life.stretches
+        if stretch.word == word
+    ]
+    if not found:
+        return None
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": word,
+        "y": [name for name, _, _ in found],
+        "base": [round(stretch.begin_s, 4) for _, _, stretch in found],
+        "x": [round(stretch.length_s, 4) for _, _, stretch in found],
+        "marker": {"color": colour},
+        "text": [
+            f"rank {life.rank.rank} on {plain(life.rank.node)}<br>{word}: {stretch.length_s:.3f} s,"
+            f" from {stretch.begin_s:.3f} s to {stretch.end_s:.3f} s"
+            for _, life, stretch in found
+        ],
+        "textposition": "none",
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def _timeline_words(lives: Sequence[Life]) -> str:
+    last = max(lives, key=lambda life: life.end_s)
+    return (
+        f"What {words.plural(len(lives), 'rank')} did when; the last to end is rank"
+        f" {last.rank.rank} on {last.rank.node} after {words.seconds(last.end_s)}."
+    )

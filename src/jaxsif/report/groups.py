@@ -1,0 +1,149 @@
+"""Findings by what they speak of, for formats that want a list of tests; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxsif.report import words
+from jaxsif.report.bandwidth import headlines, points
+from jaxsif.report.document import Finding, Verdict
+from jaxsif.report.pairs import NodePairs, node_pairs
+
+# By the kind of a finding. A kind that is not named here, such as an id of the catalogue
+# of causes, speaks of how the ranks ended.
+_PROCESSES, _DEVICES, _SOFTWARE = "processes", "devices", "software"
+_SUM, _IDENTITY, _ENDS = "all-reduce", "identity", "ends"
+_BANDWIDTH, _PAIRS, _TRANSPORT = "bandwidth", "pairs", "transport"
+_GROUPS = {
+    "independent-runs": _PROCESSES,
+    "rank-twice": _PROCESSES,
+    "process-count": _PROCESSES,
+    "rank-missing": _PROCESSES,
+    "node-count": _PROCESSES,
+    "allocation-differs": _PROCESSES,
+    "group-size": _PROCESSES,
+    "rank-swapped": _PROCESSES,
+    "platform": _DEVICES,
+    "device-shared": _DEVICES,
+    "local-devices": _DEVICES,
+    "total-devices": _DEVICES,
+    "devices-untold": _DEVICES,
+    "wrong-sum": _SUM,
+    "foreign-identity": _IDENTITY,
+    "identity-unproven": _IDENTITY,
+}
+# By the beginning of a kind, where many share it.
+_PREFIXES = {
+    "bandwidth": _BANDWIDTH,
+    "straggler": _BANDWIDTH,
+    "no-baseline": _BANDWIDTH,
+    "wrong-elements": _BANDWIDTH,
+    "slow-pair": _PAIRS,
+    "pair": _PAIRS,
+    "link": _PAIRS,
+    "switch": _PAIRS,
+    "node-slow": _PAIRS,
+    "transport": _TRANSPORT,
+    "network": _TRANSPORT,
+    "gpudirect": _TRANSPORT,
+    "nvlink": _TRANSPORT,
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """One thing that was looked at: how many told of it, what was found, in words.
+
+    `told` is None where it cannot be counted, and 0 where nobody told anything.
+    """
+
+    name: str
+    told: int | None
+    findings: tuple[Finding, ...]
+    text: str = ""
+
+
+def group_of(finding: Finding) -> str:
+    """The name of the group that a finding belongs to."""
+    if finding.kind in _GROUPS:
+        return _GROUPS[finding.kind]
+    for prefix, group in _PREFIXES.items():
+        if finding.kind.startswith(prefix):
+            return group
+    is_version = finding.kind.endswith("-differs")
+    return _SOFTWARE if is_version else _ENDS
+
+
+def groups(verdict: Verdict) -> list[Group]:
+    """All groups of a verdict; a bandwidth per collective, pairs per node."""
+    found: list[Group] = [
+        _of_phase(verdict, _PROCESSES, "connected"),
+        _of_phase(verdict, _DEVICES, "devices"),
+        _of_phase(verdict, _SOFTWARE, "connected"),
+        _of_phase(verdict, _SUM, "allreduce"),
+        _of_phase(verdict, _IDENTITY, "identity"),
+        _of_phase(verdict, _ENDS, "done"),
+    ]
+    found += _transport(verdict)
+    found += _bandwidths(verdict)
+    return [*found, *_pairs(verdict, node_pairs(verdict))]
+
+
+def _of_phase(verdict: Verdict, name: str, phase: str) -> Group:
+    told = sum(phase in rank.told for rank in verdict.ranks)
+    text = f"{told} of {verdict.topology.processes} ranks told it"
+    return Group(name, told, _findings(verdict, name), text)
+
+
+def _findings(verdict: Verdict, group: str) -> tuple[Finding, ...]:
+    return tuple(f for f in verdict.findings if group_of(f) == group)
+
+
+def _transport(verdict: Verdict) -> Iterator[Group]:
+    lines = {
+        f"{rank.node}: {record.get('words', '')}"
+        for rank in verdict.ranks
+        for record in rank.measured
+        if record.get("phase") == "transport"
+    }
+    findings = _findings(verdict, _TRANSPORT)
+    if lines or findings:
+        yield Group(_TRANSPORT, len(lines), findings, "\n".join(sorted(lines)))
+
+
+def _bandwidths(verdict: Verdict) -> Iterator[Group]:
+    """A finding that names no collective stands in a group of its own."""
+    rest = list(_findings(verdict, _BANDWIDTH))
+    for point in headlines(points(verdict)):
+        title = f"{point.collective} {point.dtype}"
+        own = [f for f in rest if point.collective in f.text]
+        rest = [f for f in rest if f not in own]
+        text = (
+            f"{words.gb_per_s(point.bus_gb_per_s)} bus bandwidth at"
+            f" {words.size(point.size_bytes)}, {point.wrong} wrong elements"
+        )
+        yield Group(f"bandwidth {title}", point.ranks, tuple(own), text)
+    if rest:
+        yield Group(_BANDWIDTH, None, tuple(rest))
+
+
+def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[Group]:
+    """A finding stands at the nodes of the ranks that it names, or alone."""
+    findings = _findings(verdict, _PAIRS)
+    node_of = {rank.rank: rank.node for rank in verdict.ranks}
+    placed: set[Finding] = set()
+    for node in pairs.nodes:
+        own = tuple(f for f in findings if node in {node_of.get(r) for r in f.ranks})
+        placed |= set(own)
+        of_node = pairs.of_node(node)
+        slowest = of_node[0]
+        speed = slowest.gb_per_s
+        text = (
+            f"{words.plural(len(of_node), 'pair')}, the slowest {slowest.name}:"
+            f" {'timed out' if speed is None else words.gb_per_s(speed)}"
+        )
+        yield Group(f"pairs of {node}", len(of_node), own, text)
+    if rest := tuple(f for f in findings if f not in placed):
+        yield Group(_PAIRS, None, rest)

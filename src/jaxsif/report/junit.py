@@ -1,0 +1,114 @@
+"""A verdict as JUnit XML, which GitLab, Jenkins and ReFrame's users read; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from xml.etree import ElementTree as ET
+
+from jaxsif.contract.errors import COULD_NOT_TELL, FAIL
+from jaxsif.report import words
+from jaxsif.report.document import Finding, Verdict
+from jaxsif.report.groups import Group, groups
+from jaxsif.report.markup import visible
+
+# What every diagnostic tells. The others are not there where nobody measured them.
+_VERDICT = "verdict"
+
+
+def as_junit(verdicts: Iterable[Verdict]) -> str:
+    """A suite for each verdict, a case for each thing that was looked at.
+
+    A finding is a failure, a doubt an error, what nobody told is skipped, and the case
+    `verdict` says what jax-sif verify said: no reader can take silence for a pass.
+    """
+    suites = [_suite(verdict) for verdict in verdicts]
+    root = ET.Element("testsuites", {"name": "jax-sif", **_totals(suites)})
+    root.extend(suites)
+    ET.indent(root)
+    body: str = ET.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _suite(verdict: Verdict) -> ET.Element:
+    name = f"jax-sif {verdict.topology.label} {verdict.name}"
+    cases = [_case(group, verdict) for group in groups(verdict)]
+    cases.append(_verdict_case(verdict))
+    counts = {
+        "tests": len(cases),
+        "failures": sum(case.find("failure") is not None for case in cases),
+        "errors": sum(case.find("error") is not None for case in cases),
+        "skipped": sum(case.find("skipped") is not None for case in cases),
+    }
+    suite = ET.Element(
+        "testsuite", name=visible(name), time=f"{_length_s(verdict):.3f}"
+    )
+    for key, count in counts.items():
+        suite.set(key, str(count))
+    if verdict.began_s is not None:
+        when = datetime.fromtimestamp(verdict.began_s, timezone.utc)
+        suite.set("timestamp", when.strftime("%Y-%m-%dT%H:%M:%S"))
+    suite.extend(cases)
+    return suite
+
+
+def _case(group: Group, verdict: Verdict) -> ET.Element:
+    case = _named(group.name, verdict)
+    wrong = [f for f in group.findings if not f.is_warning]
+    if wrong:
+        kind = "failure" if any(f.is_failure for f in wrong) else "error"
+        _complain(case, kind, wrong, verdict)
+    elif group.told == 0:
+        ET.SubElement(case, "skipped", message="no rank told anything of it")
+    warnings = [f for f in group.findings if f.is_warning]
+    lines = [group.text, *(f"warning: {_words(f, verdict)}" for f in warnings)]
+    if text := "\n".join(line for line in lines if line):
+        ET.SubElement(case, "system-out").text = visible(text)
+    return case
+
+
+def _verdict_case(verdict: Verdict) -> ET.Element:
+    case = _named(_VERDICT, verdict)
+    kind = {FAIL: "failure", COULD_NOT_TELL: "error"}.get(verdict.status)
+    if kind is not None:
+        problem = ET.SubElement(case, kind, message=visible(verdict.summary))
+        problem.set("type", verdict.verdict)
+        problem.text = visible(verdict.summary)
+    else:
+        ET.SubElement(case, "system-out").text = visible(verdict.summary)
+    return case
+
+
+def _complain(
+    case: ET.Element, kind: str, findings: list[Finding], verdict: Verdict
+) -> None:
+    """One element with all findings: readers look at the first alone."""
+    problem = ET.SubElement(case, kind, message=visible(findings[0].text))
+    problem.set("type", visible(findings[0].kind))
+    problem.text = visible("\n\n".join(_words(f, verdict) for f in findings))
+
+
+def _words(finding: Finding, verdict: Verdict) -> str:
+    named = words.where(finding.ranks, verdict.accused)
+    who = f"\nnames: {named}" if named else ""
+    return f"{finding.text}\n-> {finding.remedy}{who}"
+
+
+def _named(name: str, verdict: Verdict) -> ET.Element:
+    classname = f"jax-sif.{verdict.topology.label}"
+    return ET.Element("testcase", name=visible(name), classname=visible(classname))
+
+
+def _length_s(verdict: Verdict) -> float:
+    """From the first word to the last on one node, the longest of all nodes."""
+    times: dict[str, list[float]] = {}
+    for rank in verdict.ranks:
+        told = [rank.time_s(phase) for phase in rank.told]
+        times.setdefault(rank.node, []).extend(t for t in told if t is not None)
+    return max((max(t) - min(t) for t in times.values() if t), default=0.0)
+
+
+def _totals(suites: Iterable[ET.Element]) -> dict[str, str]:
+    keys = ("tests", "failures", "errors", "skipped")
+    return {key: str(sum(int(s.get(key, "0")) for s in suites)) for key in keys}

@@ -1,0 +1,170 @@
+"""What each rank did when, and where the start's time went; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from jaxsif.report.document import Rank, Verdict
+
+# What begins a stretch of a rank's life and what ends it. A mark is a phase, or a fact
+# of a phase that holds a time.
+Mark = tuple[str, str]
+
+BEGAN: Mark = ("started", "began")
+ENTERED: Mark = ("started", "entered")
+STARTED: Mark = ("started", "time")
+CHECKED: Mark = ("connected", "checked")
+IMPORTED: Mark = ("connected", "imported")
+CONNECTED: Mark = ("connected", "time")
+DEVICES: Mark = ("devices", "time")
+ALL_REDUCED: Mark = ("allreduce", "time")
+IDENTIFIED: Mark = ("identity", "time")
+DONE: Mark = ("done", "time")
+ENDS: tuple[Mark, ...] = (
+    ("failed", "time"),
+    ("stuck", "time"),
+    ("terminated", "time"),
+)
+
+MARKS = (
+    BEGAN,
+    ENTERED,
+    STARTED,
+    CHECKED,
+    IMPORTED,
+    CONNECTED,
+    DEVICES,
+    ALL_REDUCED,
+    IDENTIFIED,
+    DONE,
+)
+
+# The stretch that ends with each mark, in words.
+WORDS = {
+    ENTERED: "process begins, image opens",
+    STARTED: "entry and Python start",
+    CHECKED: "checks node and way to rank 0",
+    IMPORTED: "JAX is imported",
+    CONNECTED: "joins the group",
+    DEVICES: "finds its devices",
+    ALL_REDUCED: "first all-reduce: compile and run",
+    IDENTIFIED: "proves its peers",
+    DONE: "rest of the program",
+}
+_ENDED = "until its end"
+
+# Why a stretch is not known, by the mark whose absence hides it.
+_UNKNOWN = {
+    BEGAN: "when the process began: its record is of an older jax-sif, or /proc is hidden",
+    ENTERED: "when the image was open: the program was not started by the image's entry",
+    IMPORTED: "when JAX was imported: the program did not call initialize_distributed()",
+    ALL_REDUCED: "the program all-reduces nothing that it tells",
+}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What a rank did from one time to another, in seconds after the step's first."""
+
+    word: str
+    begin_s: float
+    end_s: float
+
+    @property
+    def length_s(self) -> float:
+        return max(self.end_s - self.begin_s, 0.0)
+
+
+@dataclass(frozen=True)
+class Life:
+    """One rank's stretches in their order."""
+
+    rank: Rank
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def end_s(self) -> float:
+        return self.stretches[-1].end_s if self.stretches else 0.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch over all ranks that told it."""
+
+    word: str
+    ranks: int
+    median_s: float
+    longest_s: float
+    slowest: Rank
+
+
+def lives(verdict: Verdict) -> list[Life]:
+    """The stretches of every rank.
+
+    Each node's clock counts from the first thing that its own ranks told: clocks of two
+    nodes may disagree by more than a start takes.
+    """
+    zeros: dict[str, float] = {}
+    for rank in verdict.ranks:
+        for time_s in _times(rank).values():
+            zeros[rank.node] = min(zeros.get(rank.node, time_s), time_s)
+    return [Life(rank, _stretches(rank, zeros)) for rank in verdict.ranks]
+
+
+def budget(found: Sequence[Life]) -> list[Part]:
+    """Every stretch that some rank told, in order."""
+    words = [*WORDS.values(), _ENDED]
+    parts = []
+    for word in words:
+        lengths = [
+            (stretch.length_s, life.rank)
+            for life in found
+            for stretch in life.stretches
+            if stretch.word == word
+        ]
+        if lengths:
+            longest_s, slowest = max(lengths, key=lambda length: length[0])
+            middle = median(length for length, _ in lengths)
+            parts.append(Part(word, len(lengths), middle, longest_s, slowest))
+    return parts
+
+
+def unknown(verdict: Verdict) -> list[str]:
+    """What the records do not tell of the start, and why; empty without ranks."""
+    marks: set[Mark] = set()
+    for rank in verdict.ranks:
+        marks |= _times(rank).keys()
+    if not marks:
+        return []
+    notes = [why for mark, why in _UNKNOWN.items() if mark not in marks]
+    return [*notes, "compiling and running are one stretch where the program tells one"]
+
+
+def chosen(found: Sequence[Life], accused: Sequence[int], most: int) -> list[Life]:
+    """At most `most` ranks to show: those that findings name, then the last to end."""
+    if len(found) <= most:
+        return list(found)
+    named = set(accused)
+    by_need = sorted(found, key=lambda life: (life.rank.rank not in named, -life.end_s))
+    return sorted(by_need[:most], key=lambda life: life.rank.rank)
+
+
+def _stretches(rank: Rank, zeros: dict[str, float]) -> tuple[Stretch, ...]:
+    times = sorted(_times(rank).items(), key=lambda mark: mark[1])
+    zero = zeros.get(rank.node, 0.0)
+    return tuple(
+        Stretch(WORDS.get(mark, _ENDED), begin_s - zero, end_s - zero)
+        for (_, begin_s), (mark, end_s) in zip(times, times[1:], strict=False)
+    )
+
+
+def _times(rank: Rank) -> dict[Mark, float]:
+    found = {}
+    for mark in (*MARKS, *ENDS):
+        value = rank.fact(*mark)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[mark] = float(value)
+    return found

@@ -1,0 +1,214 @@
+"""Verdicts as a file for node_exporter's textfile collector; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from statistics import median
+
+from jaxsif.report.bandwidth import points
+from jaxsif.report.document import Rank, Verdict
+from jaxsif.report.markup import visible
+from jaxsif.report.pairs import node_pairs
+from jaxsif.report.phases import budget, lives
+
+Labels = dict[str, str]
+
+_GIGA = 1e9
+
+
+@dataclass
+class Metric:
+    """A gauge with its samples; the name ends in its unit."""
+
+    name: str
+    help: str
+    samples: list[tuple[Labels, float]] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        yield f"# HELP {self.name} {_escaped_help(self.help)}"
+        yield f"# TYPE {self.name} gauge"
+        for labels, value in self.samples:
+            yield f"{self.name}{_labels(labels)} {value!r}"
+
+
+def as_prometheus(verdicts: Iterable[Verdict]) -> str:
+    """The newest verdict on each cluster's topology: a gauge tells how things stand.
+
+    Steps are no labels: every job would begin new series.
+    """
+    metrics: dict[str, Metric] = {}
+    for where, verdict in _newest(verdicts).items():
+        base = {"cluster": where[0], "topology": where[1]}
+        for name, help_text, labels, value in _samples(verdict):
+            metric = metrics.setdefault(name, Metric(name, help_text))
+            metric.samples.append(({**base, **labels}, value))
+    lines = [line for metric in metrics.values() for line in metric.lines()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+Sample = tuple[str, str, Labels, float]
+
+
+def _samples(verdict: Verdict) -> Iterator[Sample]:
+    yield from _judgement(verdict)
+    yield from _nodes(verdict)
+    yield from _bandwidths(verdict)
+    yield from _pairs(verdict)
+    for part in budget(lives(verdict)):
+        yield (
+            "jaxsif_stretch_seconds",
+            "Longest time that a rank took from one phase to the next.",
+            {"stretch": part.word},
+            part.longest_s,
+        )
+
+
+def _judgement(verdict: Verdict) -> Iterator[Sample]:
+    yield (
+        "jaxsif_verdict_status",
+        "Exit status of jax-sif verify: 0 pass, 1 fail, 3 could not tell.",
+        {},
+        float(verdict.status),
+    )
+    if verdict.began_s is not None:
+        yield (
+            "jaxsif_verdict_timestamp_seconds",
+            "When the first rank of the judged step spoke, in seconds since 1970.",
+            {},
+            verdict.began_s,
+        )
+    for severity, is_warning in (("failure", False), ("warning", True)):
+        count = sum(f.is_warning == is_warning for f in verdict.findings)
+        yield (
+            "jaxsif_findings",
+            "Findings of the verdict.",
+            {"severity": severity},
+            float(count),
+        )
+    yield (
+        "jaxsif_info",
+        "Software of the first rank that told it; always 1.",
+        _software(verdict),
+        1.0,
+    )
+
+
+def _software(verdict: Verdict) -> Labels:
+    facts = (
+        ("image", "started", "image"),
+        ("jax", "connected", "jax"),
+        ("jaxlib", "connected", "jaxlib"),
+        ("nccl", "devices", "nccl"),
+        ("platform", "devices", "backend"),
+    )
+    labels = {}
+    for label, phase, fact in facts:
+        values = [rank.fact(phase, fact) for rank in verdict.ranks]
+        known = next((value for value in values if value is not None), "")
+        labels[label] = str(known)
+    return labels
+
+
+def _nodes(verdict: Verdict) -> Iterator[Sample]:
+    by_node: dict[str, list[Rank]] = {}
+    for rank in verdict.ranks:
+        by_node.setdefault(rank.node, []).append(rank)
+    accused = verdict.accused
+    for node, ranks in by_node.items():
+        yield (
+            "jaxsif_node_ranks_done",
+            "Ranks of a node that came to the program's end.",
+            {"node": node},
+            float(sum("done" in rank.told for rank in ranks)),
+        )
+        yield (
+            "jaxsif_node_ranks_named",
+            "Ranks of a node that a finding names.",
+            {"node": node},
+            float(sum(rank.rank in accused for rank in ranks)),
+        )
+
+
+def _bandwidths(verdict: Verdict) -> Iterator[Sample]:
+    for point in points(verdict):
+        labels = {
+            "collective": point.collective,
+            "dtype": point.dtype,
+            "size_bytes": str(point.size_bytes),
+        }
+        yield (
+            "jaxsif_busbw_bytes_per_second",
+            "Bus bandwidth as nccl-tests defines it, mean of the ranks, median of the trials.",
+            labels,
+            point.bus_gb_per_s * _GIGA,
+        )
+        yield (
+            "jaxsif_collective_seconds",
+            "Time of one collective, mean of the ranks, median of the trials.",
+            labels,
+            point.time_us / 1e6,
+        )
+        yield (
+            "jaxsif_wrong_elements",
+            "Elements of a collective's result that were wrong, over all ranks.",
+            labels,
+            float(point.wrong),
+        )
+        if point.expected is not None:
+            yield (
+                "jaxsif_busbw_expected_bytes_per_second",
+                "Bus bandwidth that was expected.",
+                labels,
+                point.expected.bus_gb_per_s * _GIGA,
+            )
+
+
+def _pairs(verdict: Verdict) -> Iterator[Sample]:
+    """Per node, not per pair: a thousand nodes have half a million pairs."""
+    found = node_pairs(verdict)
+    for node in found.nodes:
+        pairs = found.of_node(node)
+        speeds = [p.gb_per_s for p in pairs if p.gb_per_s is not None]
+        if speeds:
+            yield (
+                "jaxsif_node_pair_bytes_per_second",
+                "Bandwidth of a node's pairs with other nodes.",
+                {"node": node, "of_pairs": "slowest"},
+                min(speeds) * _GIGA,
+            )
+            yield (
+                "jaxsif_node_pair_bytes_per_second",
+                "Bandwidth of a node's pairs with other nodes.",
+                {"node": node, "of_pairs": "median"},
+                median(speeds) * _GIGA,
+            )
+        yield (
+            "jaxsif_node_pairs_timed_out",
+            "Pairs of a node whose exchange did not end.",
+            {"node": node},
+            float(sum(pair.timed_out for pair in pairs)),
+        )
+
+
+def _newest(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
+    found: dict[tuple[str, str], Verdict] = {}
+    for verdict in sorted(verdicts, key=lambda v: v.began_s or 0.0):
+        # A step is cluster.job.step, and a cluster's name may have dots of its own.
+        cluster = verdict.step.rsplit(".", 2)[0]
+        found[cluster, verdict.topology.label] = verdict
+    return found
+
+
+def _labels(labels: Labels) -> str:
+    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escaped(value: str) -> str:
+    return visible(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _escaped_help(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")

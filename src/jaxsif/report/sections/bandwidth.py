@@ -1,0 +1,61 @@
+"""The page's part on bandwidth; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxsif.report import words
+from jaxsif.report.bandwidth import Point
+from jaxsif.report.charts import bandwidth as chart
+from jaxsif.report.figures import Figures
+from jaxsif.report.markup import Markup, table, tag
+from jaxsif.report.sections.frame import Frame, folded
+
+
+def section(frame: Frame, figures: Figures) -> Markup | None:
+    """Nothing where no bandwidth was measured."""
+    found = figures.points
+    if not found:
+        return None
+    head = ("collective", "type", "size", "time, us", "algbw, GB/s", "busbw, GB/s")
+    more = ("of expected", "slowest rank", "its busbw, GB/s", "wrong elements")
+    rows = [_point_row(point) for point in found]
+    text = tag(
+        "p",
+        "The mean of the ranks, the median of the trials; the pale band reaches from the"
+        " slowest rank to the fastest. Bus bandwidth as nccl-tests defines it, GB are 1e9"
+        f" bytes. {_expected(found)}",
+    )
+    return frame.section(
+        "bandwidth",
+        "Bandwidth",
+        text,
+        frame.chart("bandwidth", chart.bandwidth(found)),
+        folded("All sizes as a table", table(head + more, rows, label="Bandwidth")),
+    )
+
+
+def _expected(found: Sequence[Point]) -> str:
+    """Whose word it is, or that there is none."""
+    expected = [point.expected for point in found if point.expected is not None]
+    sources = sorted({expectation.source for expectation in expected} - {""})
+    if sources:
+        return f"Expected by: {'; '.join(sources)}."
+    return "" if expected else "No value was expected: none is known for this hardware."
+
+
+def _point_row(point: Point) -> tuple[object, ...]:
+    part = point.of_expected
+    return (
+        point.collective,
+        point.dtype,
+        words.size(point.size_bytes),
+        words.significant(point.time_us),
+        words.significant(point.alg_gb_per_s),
+        words.significant(point.bus_gb_per_s),
+        "-" if part is None else f"{part:.2f}",
+        f"{point.slowest.rank} on {point.slowest.node}",
+        words.significant(point.bus_range_gb_per_s[0]),
+        point.wrong,
+    )

@@ -1,0 +1,103 @@
+"""The top of the page: the verdict, its figures, what was found and what to do; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from jaxsif.contract.errors import PASS
+from jaxsif.report import words
+from jaxsif.report.bandwidth import headlines
+from jaxsif.report.document import Finding, Verdict
+from jaxsif.report.figures import Figures
+from jaxsif.report.markup import Markup, tag
+from jaxsif.report.pairs import NodePair
+from jaxsif.report.sections.frame import Frame
+
+
+def head(frame: Frame, figures: Figures) -> Markup:
+    """The verdict itself, with the figures that matter most."""
+    verdict = figures.verdict
+    sign = {"PASS": "✓", "FAIL": "✗"}.get(verdict.verdict, "?")
+    when = verdict.began_s
+    title = tag(
+        "h1",
+        tag("span", sign, class_="sign", aria_hidden="true"),
+        f" {verdict.verdict}",
+        id=f"{frame.prefix}-verdict",
+    )
+    moment = f", {words.moment(when)}" if when is not None else ""
+    where = tag(
+        "p",
+        tag("strong", verdict.topology.label),
+        f", step {verdict.name}{moment}",
+        class_="where",
+    )
+    return tag(
+        "header",
+        title,
+        where,
+        tag("p", verdict.summary, class_="summary"),
+        _tiles(figures),
+        class_=f"verdict status-{verdict.status}",
+    )
+
+
+def _tiles(figures: Figures) -> Markup:
+    tiles = [
+        tag("div", tag("dt", name), tag("dd", value)) for name, value in _shown(figures)
+    ]
+    return tag("dl", *tiles, class_="tiles")
+
+
+def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
+    verdict = figures.verdict
+    done = sum("done" in rank.told for rank in verdict.ranks)
+    yield "ranks that came to their end", f"{done} of {verdict.topology.processes}"
+    yield "nodes", str(len({rank.node for rank in verdict.ranks}))
+    for point in headlines(figures.points)[:1]:
+        part = f" ({point.of_expected:.2f} of expected)" if point.of_expected else ""
+        size = words.size(point.size_bytes)
+        name = f"{point.collective} bus bandwidth at {size}"
+        yield name, f"{words.gb_per_s(point.bus_gb_per_s)}{part}"
+    yield from _slowest_pair(figures.pairs.pairs)
+    ends = [life.end_s for life in figures.lives if life.stretches]
+    if ends:
+        yield "last rank ended after", words.seconds(max(ends))
+
+
+def _slowest_pair(pairs: Sequence[NodePair]) -> Iterator[tuple[str, str]]:
+    """A part of the median where there is more than one pair."""
+    for pair in pairs[:1]:
+        speed = pair.gb_per_s
+        text = "timed out" if speed is None else words.gb_per_s(speed)
+        if pair.of_median is not None and len(pairs) > 1:
+            text += f" ({pair.of_median:.2f} of median)"
+        yield f"slowest pair, {pair.name}", text
+
+
+def findings(frame: Frame, verdict: Verdict) -> Markup:
+    """What was found, the first cause first, with what to do."""
+    if not verdict.findings:
+        text = "Nothing is wrong." if verdict.status == PASS else "No finding."
+        return frame.section("findings", "Findings", tag("p", text))
+    items = [_finding(finding, verdict) for finding in verdict.findings]
+    return frame.section("findings", "Findings", tag("ol", *items, class_="findings"))
+
+
+def _finding(finding: Finding, verdict: Verdict) -> Markup:
+    kind = "warning" if finding.is_warning else "failure"
+    names = words.where(finding.ranks, verdict.accused)
+    return tag(
+        "li",
+        tag("p", tag("span", kind, class_="kind"), " ", finding.text, class_="what"),
+        *(tag("p", "→ ", line, class_="remedy") for line in _remedies(finding)),
+        tag("p", "names ", tag("strong", names), class_="names") if names else None,
+        class_=kind,
+    )
+
+
+def _remedies(finding: Finding) -> list[str]:
+    """A remedy has a line for everything that is to be done."""
+    lines = finding.remedy.splitlines()
+    return [line.strip().removeprefix("-> ") for line in lines]

@@ -1,0 +1,99 @@
+"""The page's part on pairs of nodes; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter
+
+from jaxsif.report import words
+from jaxsif.report.charts.chart import PASS_AT
+from jaxsif.report.charts.pair_map import pair_map
+from jaxsif.report.figures import Figures
+from jaxsif.report.markup import Markup, table, tag
+from jaxsif.report.pairs import NodePair, NodePairs, cells
+from jaxsif.report.sections.frame import Frame, folded
+from jaxsif.report.terminal import pair_row
+
+_MOST_PAIRS = 100
+_MOST_SLOW = 5
+
+
+def section(frame: Frame, figures: Figures) -> Markup | None:
+    """Nothing where no pair was measured."""
+    found, verdict = figures.pairs, figures.verdict
+    if not found.pairs:
+        return None
+    if len(found.nodes) < 3:
+        return _only_pair(frame, found.pairs[0])
+    square = cells(found)
+    text = tag("p", _explained(found, square.nodes_per_cell))
+    head = ("pair of nodes", "GB/s", "of median", "wrong elements")
+    rows: list[tuple[object, ...]] = [pair_row(p) for p in found.pairs[:_MOST_PAIRS]]
+    label = "Pairs of nodes, the slowest first"
+    return frame.section(
+        "pairs",
+        "Pairs of nodes",
+        text,
+        _slowest_nodes(found),
+        frame.chart("map", pair_map(square, set(verdict.accused.values()))),
+        folded(
+            f"The slowest {len(rows)} pairs as a table",
+            table(head, rows, label=label),
+        ),
+    )
+
+
+def _only_pair(frame: Frame, pair: NodePair) -> Markup:
+    """Two nodes: nothing to compare their one pair with."""
+    speed = "timed out" if pair.gb_per_s is None else words.gb_per_s(pair.gb_per_s)
+    wrong = f", {pair.wrong:,} wrong elements" if pair.wrong else ""
+    text = (
+        f"{pair.name}: {speed} at {words.size(pair.size_bytes)}{wrong}; two nodes are"
+        " one pair, with which nothing can be compared."
+    )
+    return frame.section("pairs", "Pairs of nodes", tag("p", text))
+
+
+def _slowest_nodes(found: NodePairs) -> Markup:
+    """In words, what the colours show."""
+    slow = [p for p in found.pairs if p.timed_out or (p.of_median or 0) < PASS_AT]
+    if not slow:
+        return tag("p", "No pair is slower than 0.85 of the median.")
+    counts = Counter(node for pair in slow for node in pair.nodes)
+    most = [
+        f"{node} with {count} of its {len(found.of_node(node))} partners"
+        for node, count in counts.most_common(_MOST_SLOW)
+        if count > len(found.of_node(node)) / 2
+    ]
+    nodes = f" Slow with most partners: {'; '.join(most)}." if most else ""
+    named = "; ".join(map(_slow_words, slow[:_MOST_SLOW]))
+    more = f"; and {len(slow) - _MOST_SLOW:,} more" if len(slow) > _MOST_SLOW else ""
+    return tag(
+        "p",
+        tag("strong", "Below 0.85 of the median: "),
+        f"{named}{more}.",
+        tag("strong", nodes) if nodes else None,
+    )
+
+
+def _explained(found: NodePairs, nodes_per_cell: int) -> str:
+    """How to read the map."""
+    pairs, nodes = len(found.pairs), len(found.nodes)
+    middle = found.median_gb_per_s
+    typical = f" The median pair has {words.gb_per_s(middle)}." if middle else ""
+    groups = (
+        f" Each cell holds the slowest pair of two groups of {nodes_per_cell} nodes."
+        if nodes_per_cell > 1
+        else ""
+    )
+    return (
+        f"{words.plural(pairs, 'pair')} of {words.plural(nodes, 'node')}, in the order of"
+        f" switches where they are known.{typical} Slow pairs are orange; a cross marks a"
+        f" time-out or wrong elements; blank was not measured.{groups}"
+    )
+
+
+def _slow_words(pair: NodePair) -> str:
+    if pair.of_median is None:
+        return f"{pair.name} timed out"
+    return f"{pair.name} {pair.of_median:.2f}"

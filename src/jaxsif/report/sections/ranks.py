@@ -1,0 +1,47 @@
+"""The page's parts on the ranks and on what they ran with; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from jaxsif.report import words
+from jaxsif.report.document import Verdict
+from jaxsif.report.environment import environment
+from jaxsif.report.markup import Markup, table
+from jaxsif.report.sections.frame import Frame, folded
+
+
+def surroundings(frame: Frame, verdict: Verdict) -> Markup:
+    """What the ranks ran on and with."""
+    rows: list[tuple[object, ...]] = [
+        (fact.name, fact.value, fact.holders or "all") for fact in environment(verdict)
+    ]
+    topology = verdict.topology
+    asked = (
+        f"{topology.label}: {words.plural(topology.devices, 'device')},"
+        f" {words.plural(topology.nodes, 'node')},"
+        f" {words.plural(topology.processes, 'process', 'es')}"
+    )
+    rows.insert(0, ("topology asked for", asked, "all"))
+    return frame.section(
+        "environment",
+        "Environment",
+        table(("", "value", "where"), rows, label="Environment"),
+    )
+
+
+def ranks(frame: Frame, verdict: Verdict) -> Markup | None:
+    """All ranks, and how far each came."""
+    if not verdict.ranks:
+        return None
+    accused = verdict.accused
+    rows: list[tuple[object, ...]] = [
+        (r.rank, r.node, r.phase, "named by a finding" if r.rank in accused else "")
+        for r in verdict.ranks
+    ]
+    head = ("rank", "node", "phase reached", "")
+    title = (
+        f"{words.plural(len(verdict.ranks), 'rank')}, and the phase that each reached"
+    )
+    return frame.section(
+        "ranks", "Ranks", folded(title, table(head, rows, label="Ranks"))
+    )

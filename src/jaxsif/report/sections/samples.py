@@ -1,0 +1,111 @@
+"""The page's part with every sample behind its figures; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import base64
+import gzip
+
+from jaxsif.report import words
+from jaxsif.report.document import Verdict
+from jaxsif.report.markup import Markup, join, table, tag
+from jaxsif.report.measured import Bandwidth, Pair, told
+from jaxsif.report.samples import as_csv
+from jaxsif.report.sections.frame import Frame, folded
+
+# More rows than this are a download, not a table.
+_MOST_ROWS = 1500
+# What of the samples a page carries, as text and packed.
+_MOST_PLAIN_BYTES = 1 << 19
+_MOST_PACKED_BYTES = 8 << 20
+
+
+def section(frame: Frame, verdict: Verdict) -> Markup:
+    """Everything that was measured, as tables and as CSV."""
+    return frame.section(
+        "samples",
+        "Every sample",
+        _download(as_csv([verdict]), verdict.topology.label),
+        _sample_table("bandwidth", _bandwidth_samples(verdict)),
+        _sample_table("pairs", _pair_samples(verdict)),
+    )
+
+
+def _download(text: str, label: str) -> Markup:
+    """The samples inside the page; packed, and left out, where they are many."""
+    rows = words.plural(text.count("\n") - 1, "row")
+    name, kind, content = "samples.csv", "text/csv", text.encode()
+    if len(content) > _MOST_PLAIN_BYTES:
+        # No time in it, so that the same verdict gives the same page.
+        content = gzip.compress(content, mtime=0)
+        name, kind = f"{name}.gz", "application/gzip"
+    if len(content) > _MOST_PACKED_BYTES:
+        return tag(
+            "p",
+            f"All times behind the figures are {rows}, too many for a page;"
+            " jax-sif report --csv FILE writes them.",
+        )
+    encoded = base64.b64encode(content).decode()
+    link = tag(
+        "a",
+        f"{rows} as {name.partition('.')[2].upper()}",
+        href=f"data:{kind};base64,{encoded}",
+        download=f"{label}-{name}",
+    )
+    return tag("p", "All times behind the figures, a row for each: ", link, ".")
+
+
+def _sample_table(name: str, samples: list[tuple[object, ...]]) -> Markup | None:
+    if not samples:
+        return None
+    head, *rows = samples
+    if len(rows) > _MOST_ROWS:
+        return tag("p", f"{name}: {len(rows):,} rows are too many for a table here.")
+    columns = tuple(map(str, head))
+    return folded(
+        f"{name}: {words.plural(len(rows), 'row')}",
+        table(columns, rows, label=name),
+    )
+
+
+def _bandwidth_samples(verdict: Verdict) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = [
+        (
+            rank.rank,
+            rank.node,
+            f"{result.collective} {result.dtype}",
+            words.size(result.size_bytes),
+            join(*(words.significant(t) for t in result.times_us), between=" "),
+            "-" if result.compile_s is None else words.significant(result.compile_s),
+            result.wrong,
+        )
+        for rank, result in told(verdict, "bandwidth", Bandwidth)
+    ]
+    head = (
+        "rank",
+        "node",
+        "collective",
+        "size",
+        "times, us",
+        "compiled in, s",
+        "wrong",
+    )
+    return [head, *rows] if rows else []
+
+
+def _pair_samples(verdict: Verdict) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = [
+        (
+            rank.rank,
+            rank.node,
+            f"{pair.partner} on {pair.partner_node}",
+            f"{pair.round} {pair.kind}",
+            words.size(pair.size_bytes),
+            join(*(words.significant(t) for t in pair.times_us), between=" ")
+            or ("timed out" if pair.timed_out else "-"),
+            pair.wrong,
+        )
+        for rank, pair in told(verdict, "pair", Pair)
+    ]
+    head = ("rank", "node", "partner", "round", "size", "times, us", "wrong")
+    return [head, *rows] if rows else []

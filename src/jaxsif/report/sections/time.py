@@ -1,0 +1,110 @@
+"""The page's parts on time: what each rank did when, and where a start's time went; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxsif.report import words
+from jaxsif.report.charts import timeline as chart
+from jaxsif.report.document import Verdict
+from jaxsif.report.figures import Figures
+from jaxsif.report.markup import Markup, table, tag
+from jaxsif.report.phases import Life, budget, chosen, unknown
+from jaxsif.report.sections.frame import Frame, folded
+
+_MOST_BARS = 48
+
+
+def timeline(frame: Frame, figures: Figures) -> Markup | None:
+    """What each rank did when; nothing where no rank told anything."""
+    shown = [life for life in figures.lives if life.stretches]
+    if not shown:
+        return None
+    accused = set(figures.verdict.accused)
+    drawn = chosen(shown, sorted(accused), _MOST_BARS)
+    part = (
+        f" Of {len(shown):,} ranks the {len(drawn)} that findings name or that ended"
+        " last."
+        if len(drawn) < len(shown)
+        else ""
+    )
+    text = tag(
+        "p",
+        "Each bar is a rank, cut where it told a phase. Every node counts by its own"
+        " clock, from the first that its ranks told; ✗ marks ranks that findings"
+        f" name.{part}",
+    )
+    never = _never_came(figures.verdict)
+    return frame.section(
+        "timeline",
+        "What each rank did when",
+        text,
+        tag("p", tag("strong", never)) if never else None,
+        frame.chart("life", chart.timeline(drawn, accused)),
+        folded("As a table", _lives_table(drawn)),
+    )
+
+
+def _never_came(verdict: Verdict) -> str:
+    """Ranks that have no bar; empty where all came."""
+    told = {rank.rank for rank in verdict.ranks}
+    missing = set(range(verdict.topology.processes)) - told
+    few = words.plural(len(missing), "rank")
+    return f"{few} never reported: {words.spans(missing)}." if missing else ""
+
+
+def start(frame: Frame, figures: Figures) -> Markup | None:
+    """Where the time went, and what is not known of it."""
+    parts = budget(figures.lives)
+    if not parts:
+        return None
+    longest_s = max(part.longest_s for part in parts)
+    rows: list[tuple[object, ...]] = [
+        (
+            part.word,
+            words.significant(part.median_s),
+            words.significant(part.longest_s),
+            _bar(part.median_s, part.longest_s, longest_s),
+            f"{part.slowest.rank} on {part.slowest.node}",
+            part.ranks,
+        )
+        for part in parts
+    ]
+    head = ("stretch", "median, s", "longest, s", "", "longest on rank", "ranks")
+    notes = tag("ul", *(tag("li", note) for note in unknown(figures.verdict)))
+    return frame.section(
+        "start",
+        "Where the time went",
+        table(head, rows, label="Stretches from the process's start to its end"),
+        tag("p", "Not known:"),
+        notes,
+    )
+
+
+def _bar(median_s: float, longest_s: float, most_s: float) -> Markup:
+    """The median as a bar, the longest as a thin line behind it."""
+    scale = 100 / most_s if most_s > 0 else 0
+    return tag(
+        "span",
+        tag("span", class_="longest", style=f"width:{longest_s * scale:.1f}%"),
+        tag("span", class_="median", style=f"width:{median_s * scale:.1f}%"),
+        class_="bar",
+        aria_hidden="true",
+    )
+
+
+def _lives_table(found: Sequence[Life]) -> Markup:
+    rows: list[tuple[object, ...]] = [
+        (
+            life.rank.rank,
+            life.rank.node,
+            s.word,
+            f"{s.begin_s:.3f}",
+            f"{s.length_s:.3f}",
+        )
+        for life in found
+        for s in life.stretches
+    ]
+    head = ("rank", "node", "stretch", "from, s", "length, s")
+    return table(head, rows, label="Stretches of each rank")

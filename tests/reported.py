@@ -1,0 +1,219 @@
+"""Verdicts as `jax-sif verify --json` writes them, with measurements: a pass, a failure, and big ones."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from stories import healthy, records, tell
+
+from jaxsif.contract.topology import Topology, parse_topology
+from jaxsif.judge import report
+from jaxsif.judge.board import Board
+from jaxsif.judge.verdict import judge
+
+G8N2P8 = parse_topology("G8N2p8")
+MIB = 1 << 20
+
+# Times of a start as a real job's; stories.py gives every phase the same.
+_ELAPSED_S = {
+    "started": 0.9,
+    "connected": 2.6,
+    "devices": 2.9,
+    "allreduce": 4.3,
+    "identity": 4.6,
+    "done": 9.8,
+}
+_BEGAN_S = 1_795_646_400.0
+
+
+def passed(topology: Topology = G8N2P8) -> dict[str, Any]:
+    """A healthy step with bandwidths and pairs; 2 nodes of 4 ranks by default."""
+    return document(_verdict(_job(topology), topology))
+
+
+def failed(topology: Topology = G8N2P8) -> dict[str, Any]:
+    """Rank 5 on node2 is foreign, sums wrongly, and its node is slow with all others."""
+    job = _job(topology)
+    for told in job.values():
+        told["identity"].update(foreign=1, slots=[[5, 0]])
+    job[5]["allreduce"].update(got=9.0, wrong=1)
+    del job[6]["done"], job[6]["identity"]
+    verdict = _verdict(job, topology, slow_node="node2")
+    verdict["findings"].append(
+        {
+            "kind": "node-slow",
+            "text": "node2 exchanges at 0.31 of the median pair bandwidth",
+            "remedy": "submit with --exclude=node2, and tell the operators",
+            "ranks": [r["rank"] for r in verdict["ranks"] if r["node"] == "node2"],
+            "is_warning": False,
+            "is_failure": True,
+        }
+    )
+    return document(verdict)
+
+
+def missing(topology: Topology = G8N2P8) -> dict[str, Any]:
+    """Rank 3 never came, and nothing was measured."""
+    job = _job(topology)
+    del job[3]
+    return document(_judged(job, topology))
+
+
+def silent() -> dict[str, Any]:
+    """Nobody told anything."""
+    return document(report.as_json(judge(Board(), G8N2P8)[0]))
+
+
+def document(*verdicts: dict[str, Any]) -> dict[str, Any]:
+    """As the file holds them, through JSON."""
+    content = {"schema": report.SCHEMA, "verdicts": verdicts}
+    read: dict[str, Any] = json.loads(json.dumps(content))
+    return read
+
+
+def _job(topology: Topology) -> dict[int, dict[str, dict[str, Any]]]:
+    job = healthy(topology)
+    noise = random.Random(7)
+    for rank, told in job.items():
+        late_s = 0.02 * (rank % 4) + noise.random() * 0.15
+        for phase, record in told.items():
+            record["time"] = round(_BEGAN_S + _ELAPSED_S[phase] + late_s, 3)
+            record["step"] = "minicluster.7.0.0"
+        told["started"].update(
+            began=_BEGAN_S + 0.05 * noise.random(), entered=_BEGAN_S + 0.4 + late_s / 2
+        )
+        told["connected"]["checked"] = round(_BEGAN_S + 1.1 + late_s, 3)
+        told["connected"]["imported"] = round(_BEGAN_S + 1.9 + late_s, 3)
+    return job
+
+
+def _judged(job: dict[int, Any], topology: Topology) -> dict[str, Any]:
+    board = Board()
+    for record in records(job):
+        board.add(record)
+    return report.as_json(judge(board, topology)[0])
+
+
+def _verdict(
+    job: dict[int, Any], topology: Topology, slow_node: str = ""
+) -> dict[str, Any]:
+    """Judged without what was measured, which is put in afterwards: what the judge
+    thinks of these figures is no matter of the report's tests."""
+    verdict = _judged(job, topology)
+    noise = random.Random(11)
+    nodes = [f"node{i + 1}" for i in range(topology.nodes)]
+    for rank in verdict["ranks"]:
+        pairs = _pairs(rank, nodes, topology, slow_node, noise)
+        rank["measured"] = [*_node_records(rank, topology)]
+        rank["measured"] += _bandwidths(rank, topology, slow_node, noise)
+        rank["measured"] += pairs
+    verdict["expected"] = [
+        {
+            "collective": "all-reduce",
+            "dtype": "f32",
+            "bus_gb_per_s": 12.5,
+            "source": "the slower of NVLink and 4 network cards, times 0.9",
+        }
+    ]
+    return verdict
+
+
+def _node_records(rank: dict[str, Any], topology: Topology) -> Iterator[dict[str, Any]]:
+    if rank["rank"] % topology.processes_per_node:
+        return
+    nic = {"kind": "infiniband", "gb_per_s": 25.0, "is_active": True}
+    yield tell(
+        rank["rank"],
+        "fabric",
+        rank["node"],
+        gpu="A100-SXM4-80GB",
+        gpus=4,
+        nvlink_gb_per_s=300.0,
+        nics=[{"name": f"mlx5_{i}", **nic} for i in range(2)],
+    )
+    is_odd = rank["rank"] >= topology.processes_per_node
+    yield tell(
+        rank["rank"],
+        "transport",
+        rank["node"],
+        by="nccl",
+        kind="sockets" if is_odd else "infiniband",
+        interfaces=["eth0"] if is_odd else ["mlx5_0", "mlx5_1"],
+        count=1 if is_odd else 2,
+        gpudirect=not is_odd,
+        words="sockets on eth0" if is_odd else "NVLink, InfiniBand x2, GPUDirect",
+    )
+
+
+def _bandwidths(
+    rank: dict[str, Any], topology: Topology, slow_node: str, noise: random.Random
+) -> Iterator[dict[str, Any]]:
+    """A latency of 18 us and 12.9 GB/s of bus bandwidth, less on a slow node."""
+    sizes = [8 * 4**i for i in range(14)]
+    plans = [
+        ("all-reduce", "f32", sizes, 1.75),
+        ("all-gather", "f32", sizes[8:], 0.875),
+    ]
+    plans += [
+        ("all-to-all", "f32", sizes[8:], 0.875),
+        ("all-reduce", "bf16", sizes[8:], 1.75),
+    ]
+    for number, (collective, dtype, of_plan, factor) in enumerate(plans):
+        for size_bytes in of_plan:
+            slow = 1.7 if rank["node"] == slow_node else 1.0
+            time_us = 18 + slow * factor * size_bytes / (12.9e3 * (1 - 0.13 * number))
+            yield tell(
+                rank["rank"],
+                "bandwidth",
+                rank["node"],
+                collective=collective,
+                dtype=dtype,
+                size_bytes=size_bytes,
+                count=size_bytes // (2 if dtype == "bf16" else 4),
+                chained=8,
+                times_us=[round(time_us * noise.gauss(1.0, 0.02), 2) for _ in range(5)],
+                compile_s=0.21,
+                wrong=3
+                if slow_node and rank["rank"] == 5 and size_bytes == sizes[9]
+                else 0,
+                devices=topology.devices,
+            )
+
+
+def _pairs(
+    rank: dict[str, Any],
+    nodes: list[str],
+    topology: Topology,
+    slow_node: str,
+    noise: random.Random,
+) -> Iterator[dict[str, Any]]:
+    """A full round robin by the circle; one exchange of the last pair never ends."""
+    per_node = topology.processes_per_node
+    own = nodes.index(rank["node"])
+    for other, partner_node in enumerate(nodes):
+        if other == own:
+            continue
+        is_slow = slow_node in (rank["node"], partner_node)
+        never = (
+            bool(slow_node) and len(nodes) > 2 and {own, other} == {0, len(nodes) - 1}
+        )
+        time_us = 4 * MIB / (3.3e3 if is_slow else 10.6e3)
+        yield tell(
+            rank["rank"],
+            "pair",
+            rank["node"],
+            round=(own + other) % len(nodes),
+            kind="full",
+            partner=other * per_node + rank["rank"] % per_node,
+            partner_node=partner_node,
+            size_bytes=4 * MIB,
+            times_us=[]
+            if never
+            else [round(time_us * noise.gauss(1.0, 0.03), 2) for _ in range(5)],
+            wrong=0,
+            timed_out=never,
+        )

@@ -1,0 +1,180 @@
+"""The report's page in a browser without a window: it opens without an error, and draws what it should."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import reported
+from test_report_formats import hostile, verdicts
+
+from jaxsif.contract.topology import parse_topology
+from jaxsif.report.page import as_html
+from jaxsif.report.plotly import plotly_js
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+G24N12P24 = parse_topology("G24N12p24")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A page after its scripts have run, and what they complained of."""
+
+    html: str
+    complaints: list[str]
+
+    @property
+    def drawn(self) -> int:
+        """How many charts were drawn to their end; -1 when the script did not get there."""
+        found = re.search(r'<html[^>]* data-drawn="(\d+)"', self.html)
+        return int(found[1]) if found else -1
+
+    @property
+    def chart_texts(self) -> str:
+        """What stands in the charts: ticks, labels, legends."""
+        return " ".join(re.findall(r"<t(?:ext|span)[^>]*>([^<]*)", self.html))
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """Chromium; `make test` installs it as it does the linters."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        reason = "no Chromium on this machine: apt-get install chromium"
+        if os.environ.get("JAX_SIF_CLUSTER_TESTS") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def run(browser: str, folder: Path, html: str, *options: str) -> tuple[str, list[str]]:
+    """The browser's output for a page, and the lines of the page's console."""
+    (folder / "job.html").write_text(html)
+    done = subprocess.run(
+        [
+            *(browser, "--headless=new", "--disable-gpu", "--enable-logging=stderr"),
+            # The page is our own, and its sandbox needs what a container lacks.
+            *("--no-sandbox", "--disable-dev-shm-usage"),
+            *("--virtual-time-budget=20000", f"--user-data-dir={folder}/profile"),
+            *options,
+            (folder / "job.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HOME": str(folder)},
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout, [x for x in done.stderr.splitlines() if ":CONSOLE" in x]
+
+
+def opened(browser: str, folder: Path, html: str) -> Opened:
+    return Opened(*run(browser, folder, html, "--dump-dom"))
+
+
+def drawn(content: dict) -> str:
+    return as_html(verdicts(content), plotly_js())
+
+
+def test_a_failure_is_drawn_and_names_its_nodes(browser, tmp_path):
+    page = opened(browser, tmp_path, drawn(reported.failed(G24N12P24)))
+
+    assert [] == page.complaints
+    assert 3 == page.drawn
+    assert "✗ node2" in page.chart_texts
+    assert "✗ 5 node3" in page.chart_texts
+    assert "expected 12.5 GB/s" in page.chart_texts
+    assert "names <strong>node2 (ranks 2-3)</strong>" in page.html
+
+
+def test_a_pass_is_drawn_and_accuses_nobody(browser, tmp_path):
+    page = opened(browser, tmp_path, drawn(reported.passed()))
+
+    assert [] == page.complaints
+    assert 2 == page.drawn
+    assert "all-reduce f32" in page.chart_texts
+    assert "✗" not in page.chart_texts
+
+
+def test_a_real_verdict_is_drawn(browser, tmp_path):
+    real = Path(__file__).parent / "verdicts/allreduce-G4N2p4.json"
+    page = opened(browser, tmp_path, drawn(json.loads(real.read_text())))
+
+    assert [] == page.complaints
+    assert 1 == page.drawn
+    assert "JAX is imported" in page.chart_texts
+
+
+def test_a_page_without_charts_opens(browser, tmp_path):
+    page = opened(browser, tmp_path, as_html(verdicts(reported.silent()), None))
+
+    assert [] == page.complaints
+    assert "COULD NOT TELL" in page.html
+
+
+def test_an_enemys_names_stay_text(browser, tmp_path):
+    enemy = "<img src=x onerror=document.documentElement.dataset.owned=1>"
+    content = json.dumps(reported.failed(G24N12P24)).replace("node2", enemy)
+    page = opened(browser, tmp_path, drawn(json.loads(content)))
+
+    assert [] == page.complaints
+    assert 3 == page.drawn
+    assert "data-owned" not in page.html
+    assert "<img" not in page.html
+    assert "&lt;img src=x" in page.html
+
+
+def test_an_enemys_strange_signs_do_not_stop_the_charts(browser, tmp_path):
+    page = opened(browser, tmp_path, as_html(hostile(), plotly_js()))
+
+    assert [] == page.complaints
+    assert 3 == page.drawn
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(browser, tmp_path):
+    """Even where the escaping had failed."""
+    html = drawn(reported.passed()).replace(
+        "</main>", "<script>document.documentElement.dataset.owned = 1</script></main>"
+    )
+    page = opened(browser, tmp_path, html)
+
+    assert "data-owned=" not in page.html
+    assert page.complaints and "Content Security Policy" in page.complaints[0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_light_or_dark_as_its_reader_wants(browser, tmp_path, scheme):
+    """By the colour that the page itself finds for its background."""
+    number = {"dark": 0, "light": 1}[scheme]
+    option = f"--blink-settings=preferredColorScheme={number}"
+    html, complaints = run(
+        browser, tmp_path, drawn(reported.passed()), "--dump-dom", option
+    )
+
+    inks = {"light": "rgb(27, 31, 36)", "dark": "rgb(230, 232, 235)"}
+    assert [] == complaints
+    assert f"fill: {inks[scheme]}" in html
+
+
+def test_the_page_prints(browser, tmp_path):
+    target = tmp_path / "job.pdf"
+    run(browser, tmp_path, drawn(reported.failed()), f"--print-to-pdf={target}")
+
+    assert target.read_bytes().startswith(b"%PDF")
+    assert target.stat().st_size > 20_000
+
+
+def test_a_job_of_many_ranks_is_drawn(browser, tmp_path):
+    content = reported.failed(parse_topology("G256N64p256"))
+    page = opened(browser, tmp_path, drawn(content))
+
+    assert [] == page.complaints
+    assert 3 == page.drawn
+    assert "✗ node2" in page.chart_texts

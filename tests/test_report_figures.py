@@ -1,0 +1,298 @@
+"""The report's figures: bandwidths, pairs, stretches of time, the environment and words."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import reported
+
+from jaxsif.contract.topology import parse_topology
+from jaxsif.report import bandwidth, document, pairs, phases, words
+from jaxsif.report.environment import environment
+
+G24N12P24 = parse_topology("G24N12p24")
+
+
+def verdict(content: dict[str, Any]) -> document.Verdict:
+    return document.parse(json.dumps(content).encode(), "job.json")[0]
+
+
+def bare(**measured: list[dict[str, Any]]) -> document.Verdict:
+    """A pass whose ranks measured just this: `node1_0=[...]` is rank 0's."""
+    content = reported.passed()
+    for rank in content["verdicts"][0]["ranks"]:
+        told = measured.get(f"rank{rank['rank']}", [])
+        rank["measured"] = [{**rank["told"]["done"], **record} for record in told]
+    return verdict(content)
+
+
+def _times(*times_us: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "phase": "bandwidth",
+        "collective": "all-reduce",
+        "dtype": "f32",
+        "size_bytes": 8_000_000,
+        "devices": 8,
+        "times_us": list(times_us),
+        **changes,
+    }
+
+
+def _pair(partner_node: str, *times_us: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "phase": "pair",
+        "partner": 4,
+        "partner_node": partner_node,
+        "size_bytes": 4_000_000,
+        "times_us": list(times_us),
+        **changes,
+    }
+
+
+def test_a_time_is_the_mean_of_the_ranks_and_the_median_of_the_trials():
+    found = bandwidth.points(
+        bare(rank0=[_times(100, 200, 900)], rank1=[_times(300, 400, 100)])
+    )
+
+    assert [300.0] == [point.time_us for point in found]
+    assert [(200.0, 300.0, 1)] == [(p.low_us, p.high_us, p.slowest.rank) for p in found]
+
+
+@pytest.mark.parametrize(
+    ("collective", "expected"),
+    [
+        ("all-reduce", 14.0),
+        ("all-gather", 7.0),
+        ("reduce-scatter", 7.0),
+        ("all-to-all", 7.0),
+        ("broadcast", 8.0),
+        ("send-recv", 8.0),
+    ],
+)
+def test_bus_bandwidth_is_that_of_nccl_tests(collective, expected):
+    (point,) = bandwidth.points(bare(rank0=[_times(1000, collective=collective)]))
+
+    assert 8.0 == point.alg_gb_per_s
+    assert expected == pytest.approx(point.bus_gb_per_s)
+
+
+def test_one_device_alone_has_a_bus_bandwidth_too():
+    (point,) = bandwidth.points(bare(rank0=[_times(1000, devices=1)]))
+
+    assert 8.0 == point.bus_gb_per_s
+
+
+def test_the_headline_is_the_largest_size_of_each_collective():
+    found = bandwidth.points(verdict(reported.passed()))
+
+    assert {p.size_bytes for p in bandwidth.headlines(found)} == {8 * 4**13}
+    assert 4 == len(bandwidth.headlines(found))
+
+
+def test_what_was_expected_holds_for_its_collective_alone():
+    found = bandwidth.points(verdict(reported.passed()))
+
+    expected = {(p.collective, p.dtype) for p in found if p.expected}
+
+    assert {("all-reduce", "f32")} == expected
+
+
+def test_two_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_theirs():
+    found = pairs.node_pairs(
+        bare(
+            rank0=[_pair("node2", 400, 1000, 400)],
+            rank4=[_pair("node1", 800, 800, 900, partner=0)],
+            rank1=[_pair("node2", 1000, 500, 1000, partner=5)],
+            rank5=[_pair("node1", 9000, 9000, 2000, partner=1)],
+        )
+    )
+
+    # The trials take 1000, 800 and 1000 us; four devices of a node send 4 MB each.
+    assert [("node1", "node2")] == [pair.nodes for pair in found.pairs]
+    assert [(16.0, 1.0, 12)] == [
+        (p.gb_per_s, p.of_median, p.trials) for p in found.pairs
+    ]
+    assert {5, 1} == set(found.pairs[0].ranks)
+
+
+def test_the_headline_is_the_largest_size_for_which_something_was_expected():
+    content = reported.passed()
+    content["verdicts"][0]["expected"][0]["size_bytes"] = 8 * 4**12
+    found = bandwidth.headlines(bandwidth.points(verdict(content)))
+
+    sizes = {(p.collective, p.dtype): p.size_bytes for p in found}
+    assert 8 * 4**12 == sizes["all-reduce", "f32"]
+    assert 8 * 4**13 == sizes["all-gather", "f32"]
+
+
+def test_a_pair_that_met_twice_has_the_median_of_its_rounds():
+    times = {1: 1000, 2: 3000, 3: 2000}
+    told = [_pair("node2", time, round=number) for number, time in times.items()]
+
+    assert [8.0] == [p.gb_per_s for p in pairs.node_pairs(bare(rank0=told)).pairs]
+
+
+def test_ranks_of_one_node_are_no_pair_of_nodes():
+    assert () == pairs.node_pairs(bare(rank0=[_pair("node1", 1000)])).pairs
+
+
+def test_only_the_largest_size_tells_a_bandwidth():
+    small = _pair("node2", 9000, size_bytes=8)
+    found = pairs.node_pairs(bare(rank0=[small, _pair("node2", 1000)]))
+
+    assert [16.0] == [pair.gb_per_s for pair in found.pairs]
+
+
+def test_a_timeout_is_no_slow_pair_and_comes_first():
+    found = pairs.node_pairs(verdict(reported.failed(G24N12P24)))
+
+    assert ("node1", "node12") == found.pairs[0].nodes
+    assert (None, True) == (found.pairs[0].gb_per_s, found.pairs[0].timed_out)
+    assert "node2" in found.pairs[1].nodes
+    assert 0.25 < (found.pairs[1].of_median or 0) < 0.35
+
+
+def test_nodes_stand_in_the_order_of_their_ranks():
+    found = pairs.node_pairs(verdict(reported.passed(G24N12P24)))
+
+    assert [f"node{i + 1}" for i in range(12)] == list(found.nodes)
+
+
+def test_nodes_stand_by_switch_where_slurm_tells_it():
+    content = reported.passed(G24N12P24)
+    for rank in content["verdicts"][0]["ranks"]:
+        odd = int(rank["node"].removeprefix("node")) % 2
+        for record in rank["measured"]:
+            record["place"] = f"core.s{odd}"
+
+    found = pairs.node_pairs(verdict(content))
+
+    assert ("node2", "node4", "node6") == found.nodes[:3]
+    assert ("node9", "node11") == found.nodes[-2:]
+
+
+def test_a_big_map_shows_groups_of_neighbours_by_their_slowest_pair():
+    found = pairs.node_pairs(verdict(reported.failed(G24N12P24)))
+
+    square = pairs.cells(found, most=6)
+
+    assert ("node1", "node2") == square.groups[0]
+    assert (6, 2) == (len(square.slowest), square.nodes_per_cell)
+    assert all(
+        row[0] is not None and {"node1", "node2"} & set(row[0].nodes)
+        for row in square.slowest
+    )
+
+
+def test_a_stretch_goes_from_one_mark_to_the_next():
+    life = phases.lives(verdict(reported.passed()))[0]
+
+    assert [s.end_s for s in life.stretches[:-1]] == [
+        s.begin_s for s in life.stretches[1:]
+    ]
+    assert list(phases.WORDS.values()) == [s.word for s in life.stretches]
+
+
+def test_every_node_counts_by_its_own_clock():
+    content = reported.passed()
+    for rank in content["verdicts"][0]["ranks"]:
+        if rank["node"] == "node2":
+            for record in rank["told"].values():
+                for name in ("time", "began", "entered", "checked", "imported"):
+                    if name in record:
+                        record[name] += 3600
+
+    ends = [life.end_s for life in phases.lives(verdict(content))]
+
+    assert max(ends) < 11
+
+
+def test_the_budget_names_the_slowest_rank_of_each_stretch():
+    content = reported.passed()
+    content["verdicts"][0]["ranks"][6]["told"]["devices"]["time"] += 0.5
+
+    parts = {part.word: part for part in phases.budget(phases.lives(verdict(content)))}
+
+    part = parts[phases.WORDS[phases.DEVICES]]
+    assert (6, "node2") == (part.slowest.rank, part.slowest.node)
+    assert part.longest_s == pytest.approx(part.median_s + 0.5, abs=0.01)
+
+
+def test_what_is_not_told_of_the_start_is_said():
+    content = reported.passed()
+    for rank in content["verdicts"][0]["ranks"]:
+        del rank["told"]["started"]["entered"], rank["told"]["connected"]["imported"]
+
+    notes = " ".join(phases.unknown(verdict(content)))
+
+    assert "when the image was open" in notes
+    assert "when JAX was imported" in notes
+    assert "when the process began" not in notes
+
+
+def test_a_rank_that_failed_lives_until_its_last_word():
+    content = reported.failed()
+    told = content["verdicts"][0]["ranks"][6]["told"]
+    told["failed"] = {**told["allreduce"], "phase": "failed"}
+    told["failed"]["time"] += 2
+
+    life = phases.lives(verdict(content))[6]
+
+    assert "until its end" == life.stretches[-1].word
+    assert 2 == pytest.approx(life.stretches[-1].length_s)
+
+
+def test_of_many_ranks_those_are_shown_that_findings_name():
+    found = phases.lives(verdict(reported.passed(G24N12P24)))
+
+    shown = [life.rank.rank for life in phases.chosen(found, [3, 17], most=6)]
+
+    assert 6 == len(shown)
+    assert {3, 17} <= set(shown)
+    assert sorted(shown) == shown
+
+
+def test_the_environment_says_who_differs():
+    content = reported.passed()
+    content["verdicts"][0]["ranks"][5]["told"]["connected"]["jax"] = "0.9"
+
+    facts = {(f.name, f.value): f.holders for f in environment(verdict(content))}
+
+    assert "ranks 5" == facts["JAX", "0.9"]
+    assert "ranks 0-4, 6-7" == facts["JAX", "1.0"]
+    assert "" == facts["jaxlib", "1.0"]
+    assert "node2" == facts["transport really used", "sockets on eth0"]
+    fabric = next(value for name, value in facts if name == "fabric")
+    assert fabric.startswith("4 x A100-SXM4-80GB, NVLink 300 GB/s, infiniband mlx5_0")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (12.345, "12.3"),
+        (1234.5, "1234"),
+        (0.31, "0.310"),
+        (0.0004, "0.0004"),
+        (5.2345e-06, "5.23e-06"),
+    ],
+)
+def test_numbers_have_three_digits_that_mean_something(value, text):
+    assert text == words.significant(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (8, "8 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (64 << 20, "64 MiB"),
+        (1 << 30, "1 GiB"),
+    ],
+)
+def test_sizes_are_in_the_largest_unit_that_fits(value, text):
+    assert text == words.size(value)
