@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+# What one rank says of an exchange: its number, its partner's, the time of each trial.
+Telling = tuple[int, int, Sequence[float]]
 
 # Two nodes by their indices, the lower first.
 Pair = tuple[int, int]
@@ -105,3 +109,19 @@ def outcome_of(pair: Pair, times_us: Sequence[float]) -> Outcome:
     deviation = DEVIATION * statistics.median(abs(t - median) for t in times_us)
     error = _OF_THE_MEDIAN * deviation / math.sqrt(len(times_us))
     return Outcome(pair, median, error / median if median else 0.0)
+
+
+def times_of_pair(tellings: Iterable[Telling]) -> list[float]:
+    """The time of each trial of two nodes, from what their ranks measured.
+
+    The earlier of two ranks waits for the later, so the shorter time of both is that of
+    their exchange; two nodes are done when all their ranks are. Empty when a rank did
+    not come to an end.
+    """
+    by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
+    for rank, partner, times_us in tellings:
+        by_ranks[as_pair(rank, partner)].append(times_us)
+    exchanges = [
+        [min(ends) for ends in zip(*told, strict=False)] for told in by_ranks.values()
+    ]
+    return [max(trial) for trial in zip(*exchanges, strict=False)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxsif.contract.blame import look
-from jaxsif.contract.outcome import Outcome, Pair, as_pair
+from jaxsif.contract.outcome import BANDWIDTH, LATENCY, Bounds, Outcome, Pair, as_pair
 
 # Why a round has the pairs that it has.
 DISJOINT, SHIFTED, SUSPECT, FULL = "disjoint", "shifted", "suspect", "full"
@@ -43,8 +43,8 @@ def next_round(
     places: Sequence[str],
     done: Sequence[Round],
     *,
+    of_small: Sequence[Outcome] = (),
     is_full: bool = False,
-    most_rounds: int = MOST_ROUNDS,
 ) -> Round | None:
     """What to measure next; None: everything is known, or the rounds are used up.
 
@@ -52,23 +52,29 @@ def next_round(
       outcomes: of all rounds so far.
       places: the switch of each node, by the node's index; "" where it is unknown.
       done: the rounds so far.
+      of_small: the outcomes of small messages, where they were measured too.
       is_full: whether every node meets every other, for a map of all pairs.
     """
     count, number = len(places), len(done) + 1
     if count < 2:
         return None
-    if is_full or count <= _FEW_NODES:
-        planned = number_of_full_rounds(count)
-        if number <= planned or (number <= 2 * planned and not is_full):
+    robin = number_of_full_rounds(count)
+    if is_full:
+        return full_round(places, number) if number <= robin else None
+    if count <= _FEW_NODES:
+        # Every pair twice; how far the two times differ tells the noise.
+        if number <= 2 * robin:
             return full_round(places, number)
-        if is_full:
-            return None
-        return _suspect_round(outcomes, places, done, most_rounds + planned)
-    if number == 1:
+    elif number == 1:
         return disjoint_round(places)
-    if number == 2:
+    elif number == 2:
         return shifted_round(places, done[0])
-    return _suspect_round(outcomes, places, done, most_rounds)
+    if number > MOST_ROUNDS + (robin if count <= _FEW_NODES else 0):
+        return None
+    for measured, bounds in ((outcomes, BANDWIDTH), (of_small, LATENCY)):
+        if pairs := sorted(_Retests(measured, places, bounds).pairs()):
+            return Round(number, SUSPECT, tuple(pairs))
+    return None
 
 
 def disjoint_round(places: Sequence[str]) -> Round:
@@ -129,24 +135,13 @@ def _by_place(places: Sequence[str]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _suspect_round(
-    outcomes: Sequence[Outcome],
-    places: Sequence[str],
-    done: Sequence[Round],
-    most_rounds: int,
-) -> Round | None:
-    """Suspects with nodes that are known to be well, and doubtful pairs once more."""
-    if len(done) >= most_rounds:
-        return None
-    pairs = sorted(_Retests(outcomes, places).pairs())
-    return Round(len(done) + 1, SUSPECT, tuple(pairs)) if pairs else None
-
-
 class _Retests:
     """Whom to measure again with whom: nobody twice at a time."""
 
-    def __init__(self, outcomes: Sequence[Outcome], places: Sequence[str]) -> None:
-        self._sight = look(outcomes, places)
+    def __init__(
+        self, outcomes: Sequence[Outcome], places: Sequence[str], bounds: Bounds
+    ) -> None:
+        self._sight = look(outcomes, places, bounds)
         self._places = places
         self._enough = min(_ENOUGH, len(places) - 1)
         self._met: dict[int, set[int]] = defaultdict(set)

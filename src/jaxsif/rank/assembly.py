@@ -1,0 +1,135 @@
+"""How the ranks agree, round by round, which nodes exchange data next; through JAX's key-value store, in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxsif.contract.outcome import Pair, Telling
+from jaxsif.contract.pairing import Round
+
+# Each rank writes and reads a few words a round; rank 0 reads and writes one for each
+# pair and node. So the traffic grows with the ranks and no faster.
+_FOLDER = "jaxsif/pairs"
+# The watchdog ends a rank sooner, and says why.
+_LIMIT_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A node of the group: its name, the switch that it is below, and its ranks."""
+
+    node: str
+    place: str
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a node does in a round. Without a partner it waits for the next round."""
+
+    number: int
+    kind: str
+    pair: int = 0
+    partner: str = ""
+    # The ranks of the pair's two nodes, those of this node first.
+    ours: tuple[int, ...] = ()
+    theirs: tuple[int, ...] = ()
+
+    @property
+    def is_speaker(self) -> bool:
+        """Whether this node sums up for the pair."""
+        return self.ours < self.theirs
+
+
+class Assembly:
+    """The words of one rank to the others."""
+
+    def __init__(self, client: Any, rank: int, processes: int, node: str) -> None:
+        """`client`: JAX's client of the coordinator, as in peers.py."""
+        self._client = client
+        self._rank, self._processes, self._node = rank, processes, node
+
+    def sit_down(self, place: str) -> None:
+        """Says on which node this rank is, and below which switch."""
+        self._set(f"seat/{self._rank}", [self._node, place])
+
+    def seats(self) -> list[Seat]:
+        """All nodes, in the order of their first ranks; for rank 0."""
+        ranks: dict[tuple[str, str], list[int]] = {}
+        for rank, (node, place) in sorted(self._all("seat", self._processes).items()):
+            ranks.setdefault((node, place), []).append(rank)
+        return [Seat(node, place, tuple(own)) for (node, place), own in ranks.items()]
+
+    def assign(self, seats: Sequence[Seat], planned: Round | None, number: int) -> None:
+        """Tells every node what it does in a round, or that there is none; for rank 0."""
+        words: dict[str, Any] = {seat.node: None for seat in seats}
+        if planned is not None:
+            words = {seat.node: [planned.kind] for seat in seats}
+            for index, pair in enumerate(planned.pairs):
+                first, second = (seats[node] for node in pair)
+                for own, other in ((first, second), (second, first)):
+                    ranks = [own.ranks, other.ranks]
+                    words[own.node] = [planned.kind, index, other.node, *ranks]
+        for node, word in words.items():
+            self._set(f"task/{number}/{node}", word)
+
+    def task(self, number: int) -> Task | None:
+        """Waits for this node's task; None: there are no more rounds."""
+        key = f"{_FOLDER}/task/{number}/{self._node}"
+        word = json.loads(self._client.blocking_key_value_get(key, _LIMIT_MS))
+        if word is None or len(word) == 1:
+            return word and Task(number, word[0])
+        kind, pair, partner, ours, theirs = word
+        return Task(number, kind, pair, partner, tuple(ours), tuple(theirs))
+
+    def tell(
+        self, task: Task, partner: int, times_us: Sequence[Sequence[float]]
+    ) -> None:
+        """Says how long it took, for each load; one rank of the pair hands on what all
+        its ranks say."""
+        folder = f"told/{task.number}/{task.pair}"
+        self._set(f"{folder}/{self._rank}", [partner, times_us])
+        if task.is_speaker and self._rank == task.ours[0]:
+            told = self._all(folder, len(task.ours) + len(task.theirs))
+            result = [[rank, *word] for rank, word in sorted(told.items())]
+            self._set(f"result/{task.number}/{task.pair}", result)
+
+    def results(self, planned: Round) -> dict[Pair, list[list[Telling]]]:
+        """What the ranks of each pair said, for each load; for rank 0."""
+        by_index = self._all(f"result/{planned.number}", len(planned.pairs))
+        return {
+            planned.pairs[index]: [
+                [(rank, partner, times) for rank, partner, times in said]
+                for said in _by_load(tellings)
+            ]
+            for index, tellings in by_index.items()
+        }
+
+    def _set(self, key: str, word: Any) -> None:
+        text = json.dumps(word, separators=(",", ":"))
+        self._client.key_value_set(f"{_FOLDER}/{key}", text, True)
+
+    def _all(self, folder: str, count: int) -> dict[int, Any]:
+        """Waits until so many have written into a folder, each under a number."""
+        pause_s = 0.002
+        while True:
+            found = self._client.key_value_dir_get(f"{_FOLDER}/{folder}/")
+            if len(found) >= count:
+                return {
+                    int(key.rpartition("/")[2]): json.loads(text) for key, text in found
+                }
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.2)
+
+
+def _by_load(tellings: Sequence[Any]) -> list[list[Telling]]:
+    loads = len(tellings[0][2])
+    return [
+        [(rank, partner, times[i]) for rank, partner, times in tellings]
+        for i in range(loads)
+    ]

@@ -1,0 +1,208 @@
+"""Searches the nodes of a job for a slow one: plans rounds of pairs, measures this rank's own, tells it; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from jaxsif.contract.identity import TOPOLOGY_ADDRESS
+from jaxsif.contract.outcome import Outcome, outcome_of, times_of_pair
+from jaxsif.contract.pairing import DISJOINT, Round, next_round
+from jaxsif.rank.assembly import Assembly, Seat, Task
+from jaxsif.rank.exchange import Exchange, Load, Taken
+from jaxsif.rank.narrator import Narrator
+
+# Two nodes that take longer than this for one load did not answer each other. The
+# watchdog ends the rank a while after that.
+_ANSWERS_S = 60.0
+
+
+def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
+    """A small message for the latency, a large one for the bandwidth, in this order."""
+    if platform == "gpu":
+        return [Load(8, 33, trials), Load(size_bytes or 64 << 20, 5, trials)]
+    return [Load(8, 9, trials), Load(size_bytes or 4 << 20, 3, trials)]
+
+
+def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> None:
+    """Measures pairs of nodes until it is known which node or link is slow, if any.
+
+    All ranks call it together. Every rank tells its own times as `pair` records; rank 0
+    plans, and the judge comes to the same conclusions from the records.
+    """
+    # There is no public way to the client (JAX 0.12).
+    from jax._src.distributed import global_state
+
+    identity, place = tell.identity, _place(os.environ)
+    if global_state.client is None or jax.process_count() == 1:
+        _tell_alone(tell, place)
+        return
+    assembly = Assembly(
+        global_state.client, identity.rank, identity.processes, identity.node
+    )
+    tell.enters("pairs")
+    assembly.sit_down(place)
+    planner = Planner(assembly.seats(), is_full) if identity.rank == 0 else None
+    if planner and len(planner.seats) < 2:
+        # So that every rank of the node says so.
+        assembly.assign(planner.seats, None, 1)
+    number = 0
+    while True:
+        number += 1
+        planned = None
+        if planner:
+            planned = planner.next()
+            assembly.assign(planner.seats, planned, number)
+        task = assembly.task(number)
+        if task is None:
+            break
+        tell.enters(f"round {number} of pairs")
+        if task.partner:
+            _measure(tell, assembly, task, loads, place)
+        if planner and planned:
+            planner.note(planned, assembly.results(planned))
+    if number == 1:
+        _tell_alone(tell, place)
+
+
+def _place(environment: Mapping[str, str]) -> str:
+    """The switch above this node: `core.leaf3` of `core.leaf3.node17`; "" unknown."""
+    return environment.get(TOPOLOGY_ADDRESS, "").rpartition(".")[0]
+
+
+def _measure(
+    tell: Narrator, assembly: Assembly, task: Task, loads: Sequence[Load], place: str
+) -> None:
+    """This rank's part of a pair, one load after the other."""
+    exchange = Exchange(_devices(task.ours), _devices(task.theirs))
+    facts = {
+        "round": task.number,
+        "kind": task.kind,
+        "partner": exchange.partner_rank,
+        "partner_node": task.partner,
+        "place": place,
+    }
+    taken = []
+    for load in loads:
+        with _Patience(tell, {**facts, "size_bytes": load.size_bytes}):
+            taken.append(exchange.run(load))
+        _tell_taken(tell, facts, load, taken[-1])
+    assembly.tell(task, exchange.partner_rank, [t.times_us for t in taken])
+
+
+def _devices(ranks: Sequence[int]) -> list[Any]:
+    """The devices of some ranks, in an order that is the same everywhere."""
+    mine = set(ranks)
+    devices = [d for d in jax.devices() if d.process_index in mine]
+    return sorted(devices, key=lambda d: (d.process_index, d.id))
+
+
+def _tell_taken(
+    tell: Narrator, facts: Mapping[str, Any], load: Load, taken: Taken
+) -> None:
+    tell.saw_wrong_numbers |= taken.wrong > 0
+    tell.say(
+        "pair",
+        **facts,
+        size_bytes=load.size_bytes,
+        chained=load.chained,
+        times_us=taken.times_us,
+        wrong=taken.wrong,
+        timed_out=False,
+    )
+
+
+def _tell_alone(tell: Narrator, place: str) -> None:
+    """One node: there is no pair, and the judge is told that nothing was measured."""
+    who = tell.identity
+    if who.local_rank == 0:
+        print(f"{who.node} is the only node: there is no pair to measure", flush=True)
+    tell.say(
+        "pair",
+        round=0,
+        kind=DISJOINT,
+        partner=who.rank,
+        partner_node=who.node,
+        place=place,
+        size_bytes=0,
+        times_us=[],
+        wrong=0,
+        timed_out=False,
+    )
+
+
+class _Patience:
+    """Tells, from a thread, that the partner does not answer; the program still waits."""
+
+    def __init__(self, tell: Narrator, facts: Mapping[str, Any]) -> None:
+        self._timer = threading.Timer(_ANSWERS_S, lambda: self._give_up(tell, facts))
+        self._timer.daemon = True
+
+    @staticmethod
+    def _give_up(tell: Narrator, facts: Mapping[str, Any]) -> None:
+        silence = {"times_us": [], "wrong": 0, "timed_out": True}
+        tell.write("pair", is_flushed=False, **facts, **silence)
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *ending: object) -> None:
+        self._timer.cancel()
+
+
+@dataclass
+class Planner:
+    """What rank 0 knows: the nodes, the rounds so far, and their outcomes by load."""
+
+    seats: list[Seat]
+    is_full: bool
+    done: list[Round] = field(default_factory=list)
+    outcomes: list[list[Outcome]] = field(default_factory=list)
+
+    def next(self) -> Round | None:
+        """The next round, by the same rules as in the simulation."""
+        of_small, outcomes = (
+            (self.outcomes[0], self.outcomes[-1]) if self.done else ([], [])
+        )
+        return next_round(
+            outcomes,
+            [seat.place for seat in self.seats],
+            self.done,
+            of_small=of_small if len(self.outcomes) > 1 else (),
+            is_full=self.is_full,
+        )
+
+    def note(self, planned: Round, results: Mapping[Any, Sequence[Any]]) -> None:
+        """Adds what a round's pairs measured, and says it to people in a line."""
+        self.done.append(planned)
+        by_load = zip(*results.values(), strict=True)
+        for index, tellings in enumerate(by_load):
+            if len(self.outcomes) <= index:
+                self.outcomes.append([])
+            self.outcomes[index] += [
+                outcome_of(pair, times_of_pair(told))
+                for pair, told in zip(results, tellings, strict=True)
+            ]
+        print("\n".join(self.lines(planned)), flush=True)
+
+    def lines(self, planned: Round) -> Iterator[str]:
+        """A round in one line: how many pairs, and the slowest of them."""
+        last = self.outcomes[-1][-len(planned.pairs) :]
+        timed = [o for o in last if o.time_us]
+        text = f"Round {planned.number} ({planned.kind}): {len(planned.pairs)} pairs"
+        if timed:
+            slowest = max(timed, key=lambda o: o.time_us or 0.0)
+            names = " and ".join(self.seats[node].node for node in slowest.pair)
+            times = sorted(o.time_us or 0.0 for o in timed)
+            median_us = times[len(times) // 2]
+            text += (
+                f", median {median_us / 1000:.3f} ms, slowest {names}"
+                f" {(slowest.time_us or 0.0) / 1000:.3f} ms"
+            )
+        yield text
