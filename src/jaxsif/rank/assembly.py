@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jaxsif.contract.identity import Identity
 from jaxsif.contract.outcome import Pair, Telling
 from jaxsif.contract.pairing import Round
 
@@ -49,10 +50,12 @@ class Task:
 class Assembly:
     """The words of one rank to the others."""
 
-    def __init__(self, client: Any, rank: int, processes: int, node: str) -> None:
+    def __init__(self, client: Any, identity: Identity) -> None:
         """`client`: JAX's client of the coordinator, as in peers.py."""
         self._client = client
-        self._rank, self._processes, self._node = rank, processes, node
+        self._rank, self._processes = identity.rank, identity.processes
+        self._node = identity.node
+        self._folder = f"{_FOLDER}/{identity.step}"
 
     def sit_down(self, place: str) -> None:
         """Says on which node this rank is, and below which switch."""
@@ -80,7 +83,7 @@ class Assembly:
 
     def task(self, number: int) -> Task | None:
         """Waits for this node's task; None: there are no more rounds."""
-        key = f"{_FOLDER}/task/{number}/{self._node}"
+        key = f"{self._folder}/task/{number}/{self._node}"
         word = json.loads(self._client.blocking_key_value_get(key, _LIMIT_MS))
         if word is None or len(word) == 1:
             return word and Task(number, word[0])
@@ -112,13 +115,13 @@ class Assembly:
 
     def _set(self, key: str, word: Any) -> None:
         text = json.dumps(word, separators=(",", ":"))
-        self._client.key_value_set(f"{_FOLDER}/{key}", text, True)
+        self._client.key_value_set(f"{self._folder}/{key}", text, True)
 
     def _all(self, folder: str, count: int) -> dict[int, Any]:
         """Waits until so many have written into a folder, each under a number."""
         pause_s = 0.002
         while True:
-            found = self._client.key_value_dir_get(f"{_FOLDER}/{folder}/")
+            found = self._client.key_value_dir_get(f"{self._folder}/{folder}/")
             if len(found) >= count:
                 return {
                     int(key.rpartition("/")[2]): json.loads(text) for key, text in found

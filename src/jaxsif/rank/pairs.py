@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from jaxsif.contract.identity import TOPOLOGY_ADDRESS
-from jaxsif.contract.outcome import Outcome, outcome_of, times_of_pair
-from jaxsif.contract.pairing import DISJOINT, Round, next_round
-from jaxsif.rank.assembly import Assembly, Seat, Task
+from jaxsif.contract.pairing import DISJOINT
+from jaxsif.rank.assembly import Assembly, Task
 from jaxsif.rank.exchange import Exchange, Load, Taken
 from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.planner import Planner
 
 # Two nodes that take longer than this for one load did not answer each other. The
 # watchdog ends the rank a while after that.
@@ -43,21 +42,14 @@ def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> N
     if global_state.client is None or jax.process_count() == 1:
         _tell_alone(tell, place)
         return
-    assembly = Assembly(
-        global_state.client, identity.rank, identity.processes, identity.node
-    )
+    assembly = Assembly(global_state.client, identity)
     tell.enters("pairs")
     assembly.sit_down(place)
     planner = Planner(assembly.seats(), is_full) if identity.rank == 0 else None
-    if planner and len(planner.seats) < 2:
-        # So that every rank of the node says so.
-        assembly.assign(planner.seats, None, 1)
-    number = 0
+    number = 1
     while True:
-        number += 1
-        planned = None
+        planned = planner.next() if planner else None
         if planner:
-            planned = planner.next()
             assembly.assign(planner.seats, planned, number)
         task = assembly.task(number)
         if task is None:
@@ -66,7 +58,8 @@ def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> N
         if task.partner:
             _measure(tell, assembly, task, loads, place)
         if planner and planned:
-            planner.note(planned, assembly.results(planned))
+            print(planner.note(planned, assembly.results(planned)), flush=True)
+        number += 1
     if number == 1:
         _tell_alone(tell, place)
 
@@ -154,55 +147,3 @@ class _Patience:
 
     def __exit__(self, *ending: object) -> None:
         self._timer.cancel()
-
-
-@dataclass
-class Planner:
-    """What rank 0 knows: the nodes, the rounds so far, and their outcomes by load."""
-
-    seats: list[Seat]
-    is_full: bool
-    done: list[Round] = field(default_factory=list)
-    outcomes: list[list[Outcome]] = field(default_factory=list)
-
-    def next(self) -> Round | None:
-        """The next round, by the same rules as in the simulation."""
-        of_small, outcomes = (
-            (self.outcomes[0], self.outcomes[-1]) if self.done else ([], [])
-        )
-        return next_round(
-            outcomes,
-            [seat.place for seat in self.seats],
-            self.done,
-            of_small=of_small if len(self.outcomes) > 1 else (),
-            is_full=self.is_full,
-        )
-
-    def note(self, planned: Round, results: Mapping[Any, Sequence[Any]]) -> None:
-        """Adds what a round's pairs measured, and says it to people in a line."""
-        self.done.append(planned)
-        by_load = zip(*results.values(), strict=True)
-        for index, tellings in enumerate(by_load):
-            if len(self.outcomes) <= index:
-                self.outcomes.append([])
-            self.outcomes[index] += [
-                outcome_of(pair, times_of_pair(told))
-                for pair, told in zip(results, tellings, strict=True)
-            ]
-        print("\n".join(self.lines(planned)), flush=True)
-
-    def lines(self, planned: Round) -> Iterator[str]:
-        """A round in one line: how many pairs, and the slowest of them."""
-        last = self.outcomes[-1][-len(planned.pairs) :]
-        timed = [o for o in last if o.time_us]
-        text = f"Round {planned.number} ({planned.kind}): {len(planned.pairs)} pairs"
-        if timed:
-            slowest = max(timed, key=lambda o: o.time_us or 0.0)
-            names = " and ".join(self.seats[node].node for node in slowest.pair)
-            times = sorted(o.time_us or 0.0 for o in timed)
-            median_us = times[len(times) // 2]
-            text += (
-                f", median {median_us / 1000:.3f} ms, slowest {names}"
-                f" {(slowest.time_us or 0.0) / 1000:.3f} ms"
-            )
-        yield text

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from jaxsif.judge.case import Case, Check, Finding
-from jaxsif.judge.checks import devices, endings, numbers, processes
+from jaxsif.judge.checks import devices, endings, links, numbers, processes
 
 # Causes first: each check may assume that the reader has seen those before it.
 CHECKS: tuple[Check, ...] = (
@@ -23,9 +23,11 @@ CHECKS: tuple[Check, ...] = (
     endings.ranks_ended,
     numbers.identity_foreign,
     numbers.sums_wrong,
+    links.exchanges_wrong,
     endings.symptoms_recognised,
     endings.ranks_ended_for_others,
     processes.ranks_missing,
+    links.pairs_silent,
     endings.ranks_stuck,
     processes.nodes_differ,
     processes.groups_differ,
@@ -35,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     processes.ranks_unfinished,
     numbers.identity_unproven,
     devices.devices_untold,
+    links.pairs_slow,
 )
 
 
