@@ -23,6 +23,8 @@ from jaxsif.contract.outcome import (
 from jaxsif.contract.record import Record
 from jaxsif.judge.board import Stories
 
+_FACTS = {"round", "partner", "partner_node", "size_bytes", "times_us", "timed_out"}
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -106,7 +108,9 @@ def pairs_of(stories: Stories, devices_per_node: int) -> Pairs | None:
 
 def _told(stories: Stories) -> Iterator[Record]:
     for story in stories.values():
-        yield from (r for r in story.measured if r["phase"] == "pair")
+        for record in story.measured:
+            if record["phase"] == "pair" and record.keys() >= _FACTS:
+                yield record
 
 
 def _outcomes(

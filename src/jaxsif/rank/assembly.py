@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jaxsif.contract.identity import Identity
-from jaxsif.contract.outcome import Pair, Telling
+from jaxsif.contract.outcome import Pair, times_of_pair
 from jaxsif.contract.pairing import Round
 
 # Each rank writes and reads a few words a round; rank 0 reads and writes one for each
 # pair and node. So the traffic grows with the ranks and no faster.
 _FOLDER = "jaxsif/pairs"
+# As many words are read at once, so that an answer fits a message of gRPC's.
+_BLOCK = 1000
 # The watchdog ends a rank sooner, and says why.
 _LIMIT_MS = 24 * 3600 * 1000
 
@@ -59,12 +61,12 @@ class Assembly:
 
     def sit_down(self, place: str) -> None:
         """Says on which node this rank is, and below which switch."""
-        self._set(f"seat/{self._rank}", [self._node, place])
+        self._set_numbered("seat", self._rank, [self._node, place])
 
     def seats(self) -> list[Seat]:
         """All nodes, in the order of their first ranks; for rank 0."""
         ranks: dict[tuple[str, str], list[int]] = {}
-        for rank, (node, place) in sorted(self._all("seat", self._processes).items()):
+        for rank, (node, place) in self._all_numbered("seat", self._processes):
             ranks.setdefault((node, place), []).append(rank)
         return [Seat(node, place, tuple(own)) for (node, place), own in ranks.items()]
 
@@ -93,46 +95,45 @@ class Assembly:
     def tell(
         self, task: Task, partner: int, times_us: Sequence[Sequence[float]]
     ) -> None:
-        """Says how long it took, for each load; one rank of the pair hands on what all
+        """Says how long it took, for each load; one rank of the pair sums up what all
         its ranks say."""
         folder = f"told/{task.number}/{task.pair}"
         self._set(f"{folder}/{self._rank}", [partner, times_us])
         if task.is_speaker and self._rank == task.ours[0]:
             told = self._all(folder, len(task.ours) + len(task.theirs))
-            result = [[rank, *word] for rank, word in sorted(told.items())]
-            self._set(f"result/{task.number}/{task.pair}", result)
-
-    def results(self, planned: Round) -> dict[Pair, list[list[Telling]]]:
-        """What the ranks of each pair said, for each load; for rank 0."""
-        by_index = self._all(f"result/{planned.number}", len(planned.pairs))
-        return {
-            planned.pairs[index]: [
-                [(rank, partner, times) for rank, partner, times in said]
-                for said in _by_load(tellings)
+            result = [
+                times_of_pair((rank, other, times[i]) for rank, (other, times) in told)
+                for i in range(len(times_us))
             ]
-            for index, tellings in by_index.items()
-        }
+            self._set_numbered(f"result/{task.number}", task.pair, result)
+
+    def results(self, planned: Round) -> dict[Pair, list[list[float]]]:
+        """The times of each pair, for each load; for rank 0."""
+        found = self._all_numbered(f"result/{planned.number}", len(planned.pairs))
+        return {planned.pairs[index]: times for index, times in found}
 
     def _set(self, key: str, word: Any) -> None:
         text = json.dumps(word, separators=(",", ":"))
         self._client.key_value_set(f"{self._folder}/{key}", text, True)
 
-    def _all(self, folder: str, count: int) -> dict[int, Any]:
+    def _set_numbered(self, folder: str, number: int, word: Any) -> None:
+        self._set(f"{folder}/{number // _BLOCK}/{number}", word)
+
+    def _all_numbered(self, folder: str, count: int) -> Iterator[tuple[int, Any]]:
+        """The words 0 to count - 1, in order."""
+        for start in range(0, count, _BLOCK):
+            block = self._all(f"{folder}/{start // _BLOCK}", min(_BLOCK, count - start))
+            yield from block
+
+    def _all(self, folder: str, count: int) -> list[tuple[int, Any]]:
         """Waits until so many have written into a folder, each under a number."""
         pause_s = 0.002
         while True:
             found = self._client.key_value_dir_get(f"{self._folder}/{folder}/")
             if len(found) >= count:
-                return {
-                    int(key.rpartition("/")[2]): json.loads(text) for key, text in found
-                }
+                return sorted(
+                    (int(key.rpartition("/")[2]), json.loads(text))
+                    for key, text in found
+                )
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.2)
-
-
-def _by_load(tellings: Sequence[Any]) -> list[list[Telling]]:
-    loads = len(tellings[0][2])
-    return [
-        [(rank, partner, times[i]) for rank, partner, times in tellings]
-        for i in range(loads)
-    ]

@@ -7,12 +7,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jaxsif.contract.outcome import Outcome, Pair, Telling, outcome_of, times_of_pair
+from jaxsif.contract.outcome import Outcome, Pair, outcome_of
 from jaxsif.contract.pairing import Round, next_round
 from jaxsif.rank.assembly import Seat
 
-# What the ranks of each pair said: of the small message, then of the large one.
-Results = Mapping[Pair, Sequence[Sequence[Telling]]]
+# The times of each pair: of the small message, then of the large one.
+Results = Mapping[Pair, Sequence[Sequence[float]]]
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Planner:
         self.done.append(planned)
         last = []
         for pair, (small, large) in results.items():
-            self.small.append(outcome_of(pair, times_of_pair(small)))
-            last.append(outcome_of(pair, times_of_pair(large)))
+            self.small.append(outcome_of(pair, small))
+            last.append(outcome_of(pair, large))
         self.large += last
         slowest = max(last, key=lambda outcome: outcome.time_us or 0.0)
         names = " and ".join(self.seats[node].node for node in slowest.pair)

@@ -16,7 +16,7 @@ _MOST_NAMED = 4
 def exchanges_wrong(case: Case) -> Iterator[Finding]:
     """Data that arrived other than it was sent."""
     for story in case.stories.values():
-        wrong = [r for r in story.measured if r["phase"] == "pair" and r["wrong"]]
+        wrong = [r for r in story.measured if r["phase"] == "pair" and r.get("wrong")]
         if wrong:
             partners = sorted({str(record["partner_node"]) for record in wrong})
             yield Finding(
