@@ -176,3 +176,14 @@ def test_trials_are_summed_up_by_their_median_and_its_error():
 
 def test_no_trials_are_no_answer():
     assert Outcome((0, 1), None) == outcome_of((0, 1), [])
+
+
+@pytest.mark.parametrize("count", [4, 16])
+def test_a_machine_that_is_busy_with_other_things_accuses_nobody(count):
+    dice = random.Random(11)
+
+    def time_us(pair: Pair) -> float:
+        return dice.lognormvariate(7.0, 0.6)
+
+    accused = sum(bool(seen(count, time_us).blames) for _ in range(200))
+    assert accused <= 8

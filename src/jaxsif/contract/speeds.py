@@ -20,6 +20,8 @@ _LEAST_SCATTER = 0.02
 _WIDESPREAD = 0.5
 # So many pairs tell how far times scatter, and what is usual for pairs of their kind.
 _MANY, _ENOUGH = 20, 8
+# Half of a normal distribution lies within so many standard deviations.
+_OF_HALF = 1.349
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Speeds:
     def is_widespread(self) -> bool:
         """Whether more than half of the nodes are slow with everybody."""
         best = _best_by_node(self.values)
-        slow = [speed for speed in best.values() if speed < self.scale.fails]
+        bound = min(self.scale.fails, -3 * self.scale.scatter)
+        slow = [speed for speed in best.values() if speed < bound]
         return len(slow) > _WIDESPREAD * len(best)
 
 
@@ -90,10 +93,16 @@ def relative_speeds(
         if o.time_us:
             is_across = places[o.pair[0]] != places[o.pair[1]]
             kinds[is_across].append((o.pair, -math.log(o.time_us)))
-    # Between the two bounds, so that few of those that fail are among the usual ones.
-    fails = math.log(bounds.fails)
-    cut = (fails + math.log(bounds.passes)) / 2
-    usual = _usual([*kinds[False], *kinds[True]], cut)
+    both = [*kinds[False], *kinds[True]]
+    noise = statistics.median(o.scatter for o in outcomes)
+    # Most of few pairs may be those of one bad node; that does not touch how far the two
+    # times of one pair differ.
+    repeats = _by_repeats(both) if len(both) < _MANY else None
+    if repeats is None:
+        cut = _cut(bounds, max(noise, *map(_by_most, kinds.values())))
+    else:
+        cut = _cut(bounds, max(noise, repeats))
+    usual = _usual(both, cut)
     usual_of = {
         kind: _usual(speeds, cut) if len(speeds) >= _ENOUGH else usual
         for kind, speeds in kinds.items()
@@ -103,14 +112,10 @@ def relative_speeds(
         for kind, speeds in kinds.items()
         for pair, speed in speeds
     )
-    scatter = _scatter(values, fails)
-    by_trials = statistics.median(o.scatter for o in outcomes)
-    scale = Scale(
-        bounds,
-        max(scatter, by_trials, _LEAST_SCATTER),
-        len({node for pair, _ in values for node in pair}),
-    )
+    scatter = _by_each_other(values, cut) if repeats is None else repeats
+    nodes = {node for pair, _ in values for node in pair}
     more = len(kinds[True]) > len(kinds[False])
+    scale = Scale(bounds, max(noise, scatter, _LEAST_SCATTER), len(nodes))
     return Speeds(values, math.exp(-usual_of[more]), scale)
 
 
@@ -144,22 +149,42 @@ def _best_by_node(speeds: Iterable[Speed]) -> dict[int, float]:
     return best
 
 
-def _scatter(speeds: Sequence[Speed], fails: float) -> float:
-    """How far healthy pairs differ from each other, relatively."""
-    deviations = [abs(speed) for _, speed in speeds if speed >= fails]
-    found = DEVIATION * statistics.median(deviations)
-    if len(deviations) < _MANY and (differences := _differences(speeds)):
-        # Most of few pairs may be those of one bad node; that does not touch how far
-        # the two times of one pair differ.
-        deviations = differences
-        found = math.sqrt(statistics.fmean(d * d for d in differences))
-    # Few of them may be small by chance.
-    return found * (1 + 4 / len(deviations))
+def _cut(bounds: Bounds, noise: float) -> float:
+    """How much slower than usual a pair may be and still tell what is usual.
+
+    Between the two bounds, so that few of those that fail are among them; more where
+    times scatter, or the fastest alone would be usual.
+    """
+    middle = (math.log(bounds.fails) + math.log(bounds.passes)) / 2
+    return min(middle, -2 * noise)
 
 
-def _differences(speeds: Sequence[Speed]) -> list[float]:
-    """Between two measurements of a pair, where three pairs or more have two."""
+def _by_most(speeds: Sequence[Speed]) -> float:
+    """How far times scatter, by the half of the pairs that are most alike; of four nodes
+    one that is slow has half of the pairs for itself."""
+    if len({node for pair, _ in speeds for node in pair}) <= 4:
+        return 0.0
+    values = sorted(speed for _, speed in speeds)
+    half = len(values) // 2
+    shortest = min(b - a for a, b in zip(values, values[half:], strict=False))
+    return _widened(shortest / _OF_HALF, len(values))
+
+
+def _by_each_other(speeds: Iterable[Speed], cut: float) -> float:
+    """How far times scatter, by the pairs that are well."""
+    deviations = [abs(speed) for _, speed in speeds if speed >= cut]
+    return _widened(DEVIATION * statistics.median(deviations), len(deviations))
+
+
+def _by_repeats(speeds: Sequence[Speed]) -> float | None:
+    """How far times scatter, by two measurements of the same pair; None without three."""
     twice = [values for values in by_pair(speeds).values() if len(values) > 1]
     if len(twice) < 3:
-        return []
-    return [abs(values[0] - values[1]) / math.sqrt(2) for values in twice]
+        return None
+    squares = [(values[0] - values[1]) ** 2 / 2 for values in twice]
+    return _widened(math.sqrt(statistics.fmean(squares)), len(squares))
+
+
+def _widened(scatter: float, count: int) -> float:
+    """A few that are alike may be so by chance."""
+    return scatter * (1 + 5 / count)
