@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -49,7 +50,8 @@ def test_a_slow_node_is_named_with_the_option_that_leaves_it_out(four_nodes):
     job = submit(four_nodes)
 
     assert 1 == job.status, job.output
-    assert "node3: 0.4" in job.verdict
+    # Gloo sends one way and then the other, and only one of them is slow.
+    assert re.search(r"G4N4p4: node3: 0\.[3-6]", job.verdict)
     assert "-> leave it out: --exclude=node3\n" in job.output
     assert 'nodename=node3 state=drain reason="jax-sif: 0.' in job.output
 
@@ -61,5 +63,5 @@ def test_a_slow_link_blames_neither_of_its_nodes(four_nodes):
     job = submit(four_nodes)
 
     assert 1 == job.status, job.output
-    assert "node2 and node4: 0.4" in job.verdict
+    assert re.search(r"G4N4p4: node2 and node4: 0\.[3-6]", job.verdict)
     assert "nodename=" not in job.output
