@@ -30,7 +30,7 @@ from slow_network import (  # noqa: E402
     make_node_slow,
 )
 
-BYTES = 256 << 10
+BYTES = 512 << 10
 SPEEDS = (0.2, 0.6)
 # On the login node: start a search, and come back when it is done.
 ONE_SEARCH = """

@@ -87,7 +87,7 @@ def test_healthy_pairs_pass_and_are_shown_in_one_line():
     text = report.text(verdict("G16N8p16", even))
 
     assert (
-        "pairs: 8 of 8 nodes in 2 rounds, median 2.1 GB/s each way, spread 2 %,"
+        "8 pairs of 8 nodes in 2 rounds: median 2.1 GB/s each way, spread 2 %,"
         " slowest node1 and node2 at 1.00 of it\n" in text
     )
     assert text.splitlines()[-1].startswith("PASS  ")
@@ -203,7 +203,7 @@ def test_a_job_without_pairs_says_nothing_of_them():
     (judged,) = judge(board, topology)
 
     assert pairs_of(judged.stories, 4) is None
-    assert "pairs" not in report.text(judged)
+    assert " pairs of " not in report.text(judged)
 
 
 def test_two_nodes_are_as_fast_as_their_slowest_ranks():

@@ -10,7 +10,7 @@ from cluster import Cluster
 NODES = ("node1", "node2", "node3", "node4")
 # All links have it, so that the network is the narrow place and not this machine's
 # processors, which are busy with other things too.
-USUAL_MBIT = 400
+USUAL_MBIT = 800
 
 # Anew each time; a class of its own for each node towards which it is slower.
 _LIMIT = """

@@ -29,6 +29,19 @@ def four_nodes(
     subprocess.run(four.minicluster("down", "--purge"), check=True, timeout=60)
 
 
+IN_THE_IMAGE = """cd; module use "$1/modulefiles"; module load "$2"
+export APPTAINER_BIND="$1"
+singularity exec "$JAX_IMAGE" python "$1/tests/cluster/programs/exchange_spoiled.py"
+"""
+
+
+def test_every_element_that_is_not_what_was_sent_is_counted(cluster):
+    done = cluster.bash(IN_THE_IMAGE, str(cluster.checkout), cluster.module)
+
+    # Two devices, one exchange before the two trials, 1024 elements.
+    assert ["Exchange 0 2", "Spoiled 6 2", "Unsent 6144 2"] == done.stdout.splitlines()
+
+
 def submit(cluster: Cluster):
     return cluster.submit("pairs", *ONE_PROCESS_A_NODE, JAX_SIF_TOPOLOGY="G4N4p4")
 
@@ -39,7 +52,7 @@ def test_no_node_is_blamed_where_all_are_even(four_nodes):
     job = submit(four_nodes)
 
     assert 0 == job.status, job.output
-    assert "pairs: 6 of 4 nodes in " in job.output
+    assert "6 pairs of 4 nodes in " in job.output
     assert "PASS  G4N4p4: 4 processes on 4 nodes" in job.verdict
 
 

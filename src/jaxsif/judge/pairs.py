@@ -71,7 +71,7 @@ class Pairs:
         """The measurement in one line, for the report."""
         sight = self.bandwidth()
         if sight.median_us is None:
-            return "pairs: none came to an end"
+            return "no pair of nodes came to an end"
         times: dict[Pair, list[float]] = defaultdict(list)
         for outcome in self.largest:
             if outcome.time_us:
@@ -80,7 +80,7 @@ class Pairs:
         speed = sight.median_us / statistics.median(times[slowest])
         names = " and ".join(self.nodes[node] for node in slowest)
         return (
-            f"pairs: {len(times)} of {len(self.nodes)} nodes in {self.rounds} rounds,"
+            f"{len(times)} pairs of {len(self.nodes)} nodes in {self.rounds} rounds:"
             f" median {self.gb_per_s(sight.median_us):.3g} GB/s each way, spread"
             f" {100 * sight.scatter:.0f} %, slowest {names} at {speed:.2f} of it"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jaxsif.contract.errors import UsageError
 from jaxsif.contract.identity import TOPOLOGY_ADDRESS
 from jaxsif.contract.pairing import DISJOINT
 from jaxsif.rank.assembly import Assembly, Task
@@ -20,10 +21,19 @@ from jaxsif.rank.planner import Planner
 # Two nodes that take longer than this for one load did not answer each other. The
 # watchdog ends the rank a while after that.
 _ANSWERS_S = 60.0
+_MOST_FOR_ALL_PAIRS = 1024
 
 
 def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
-    """A small message for the latency, a large one for the bandwidth, in this order."""
+    """A small message for the latency, a large one for the bandwidth, in this order.
+
+    Raises UsageError.
+    """
+    if trials < 1 or (size_bytes is not None and size_bytes < 4):
+        raise UsageError(
+            f"{trials} trials of {size_bytes} bytes measure nothing; say --trials of at"
+            " least 1 and --size-bytes of at least 4"
+        )
     if platform == "gpu":
         return [Load(8, 33, trials), Load(size_bytes or 64 << 20, 5, trials)]
     return [Load(8, 9, trials), Load(size_bytes or 4 << 20, 3, trials)]
@@ -45,7 +55,10 @@ def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> N
     assembly = Assembly(global_state.client, identity)
     tell.enters("pairs")
     assembly.sit_down(place)
-    planner = Planner(assembly.seats(), is_full) if identity.rank == 0 else None
+    planner = None
+    if identity.rank == 0:
+        planner = Planner(assembly.seats(), is_full)
+        _refuse_too_many(len(planner.seats), is_full)
     number = 1
     while True:
         planned = planner.next() if planner else None
@@ -62,6 +75,14 @@ def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> N
         number += 1
     if number == 1:
         _tell_alone(tell, place)
+
+
+def _refuse_too_many(nodes: int, is_full: bool) -> None:
+    if is_full and nodes > _MOST_FOR_ALL_PAIRS:
+        raise UsageError(
+            f"--full with {nodes} nodes would take {nodes - 1} rounds; leave it out, or"
+            f" ask for at most {_MOST_FOR_ALL_PAIRS} nodes"
+        )
 
 
 def _place(environment: Mapping[str, str]) -> str:
