@@ -138,7 +138,9 @@ class _Nodes:
             if not self._accused.isdisjoint(pair):
                 continue
             first, second = pair
-            is_link = self._is_well(first, second) and self._is_well(second, first)
+            is_link = self._is_well(first, second, mean) and self._is_well(
+                second, first, mean
+            )
             is_clear = mean < self._scale.limit(count)
             if is_link and is_clear and count > 1:
                 blames.append(_blame(LINK, pair, mean, self._scale))
@@ -150,11 +152,14 @@ class _Nodes:
         blames.sort(key=lambda blame: blame.speed)
         return _Links(tuple(blames), tuple(sorted(doubtful)), tuple(sorted(undecided)))
 
-    def _is_well(self, node: int, partner: int) -> bool:
-        """Whether a node is well with others than this partner."""
+    def _is_well(self, node: int, partner: int, mean: float) -> bool:
+        """Whether a node is well with others than a partner, or at least not half as
+        slow as with this one."""
         rest = {p: v for p, v in self._tallies[node].items() if p != partner}
-        bound = self._scale.suspicion(_count(rest)) if rest else 0.0
-        return bool(rest) and statistics.median(_means(rest)) >= bound
+        if not rest:
+            return False
+        bound = min(self._scale.suspicion(_count(rest)), mean / 2)
+        return statistics.median(_means(rest)) >= bound
 
     def suspects(self, unfit: AbstractSet[int]) -> tuple[int, ...]:
         """Who is to be measured again, the slowest first; the accused are among them."""
