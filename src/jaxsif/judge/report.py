@@ -9,6 +9,7 @@ from typing import Any
 from jaxsif.contract.errors import PASS
 from jaxsif.judge.board import Stories, Story
 from jaxsif.judge.transport import summary as transport_summary
+from jaxsif.judge.pairs import pairs_of
 from jaxsif.judge.verdict import WORDS, Verdict
 
 SCHEMA = "jax-sif/verdict/1"
@@ -21,6 +22,8 @@ _MOST_FINDINGS = 12
 def text(verdict: Verdict) -> str:
     """The table of ranks, the findings, and the verdict as the last line."""
     lines = _table(verdict.stories, _accused(verdict))
+    pairs = pairs_of(verdict.stories, verdict.topology.devices_per_node)
+    lines += [pairs.line()] if pairs and pairs.outcomes else []
     for number, finding in enumerate(verdict.findings[:_MOST_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]

@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 from jaxsif.judge.case import Case, Check, Finding
-from jaxsif.judge.checks import devices, endings, numbers, processes, transport
+from jaxsif.judge.checks import (
+    devices,
+    endings,
+    links,
+    numbers,
+    processes,
+    transport,
+)
 
 # Causes first: each check may assume that the reader has seen those before it.
 CHECKS: tuple[Check, ...] = (
@@ -23,9 +30,11 @@ CHECKS: tuple[Check, ...] = (
     endings.ranks_ended,
     numbers.identity_foreign,
     numbers.sums_wrong,
+    links.exchanges_wrong,
     endings.symptoms_recognised,
     endings.ranks_ended_for_others,
     processes.ranks_missing,
+    links.pairs_silent,
     endings.ranks_stuck,
     processes.nodes_differ,
     processes.groups_differ,
@@ -42,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     transport.transports_differ,
     transport.network_untested,
     transport.transport_unknown,
+    links.pairs_slow,
 )
 
 

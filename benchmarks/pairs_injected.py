@@ -1,0 +1,180 @@
+"""Slow nodes, slow links and none, injected by tc into a cluster of four nodes: how often the search is right; on a machine that has the image."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "cluster")]
+
+from cluster import PROGRAMS, Cluster, Job  # noqa: E402  (needs the path above)
+from slow_network import (  # noqa: E402
+    NODES,
+    USUAL_MBIT,
+    limit,
+    make_even,
+    make_link_slow,
+    make_node_slow,
+)
+
+BYTES = 512 << 10
+SPEEDS = (0.2, 0.6)
+# On the login node: start a search, and come back when it is done.
+ONE_SEARCH = """
+touch "$1/go-$2"
+for ((i = 0; i < 1200; i++)); do
+  if [[ -e $1/done-$2 ]]; then exit 0; fi
+  sleep 0.1
+done
+exit 1
+"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is made slow, by names of nodes; nothing in a healthy trial."""
+
+    kind: str
+    who: tuple[str, ...] = ()
+    speed: float = 1.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=50, help="of each kind")
+    parser.add_argument("--seed", type=int, default=1, help="for nodes and speeds")
+    chosen = parser.parse_args(arguments)
+    trials = plan(chosen.trials, chosen.seed)
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        cluster = Cluster(state=Path(folder) / "state")
+        up = ("--nodes", str(len(NODES)), "--gpus-per-node", "1")
+        subprocess.run(cluster.minicluster("up", *up), check=True)
+        try:
+            job = run(cluster, trials)
+        finally:
+            subprocess.run(cluster.minicluster("down", "--purge"), check=True)
+    result = compare(trials, verdicts(job.output))
+    result["wall_s"] = round(time.monotonic() - began_s)
+    print(json.dumps(result, indent=1))
+    return 0 if not result["not_as_it_should_be"] else 1
+
+
+def plan(count: int, seed: int) -> list[Trial]:
+    """So many healthy ones, and so many with one slow node or link, in turn."""
+    dice = random.Random(seed)
+    links = list(combinations(NODES, 2))
+    trials = []
+    for number in range(count):
+        speed = round(dice.uniform(*SPEEDS), 2)
+        trials.append(Trial("healthy"))
+        if number % 2:
+            trials.append(Trial("link", dice.choice(links), speed))
+        else:
+            trials.append(Trial("node", (dice.choice(NODES),), speed))
+    return trials
+
+
+def run(cluster: Cluster, trials: Sequence[Trial]) -> Job:
+    """All trials in one step; between two of them the network changes."""
+    folder = "/home/hpc/pairs"
+    cluster.run("mkdir", "-p", folder)
+    jobs: list[Job] = []
+    environment = {
+        "PAIRS_FOLDER": folder,
+        "PAIRS_BYTES": str(BYTES),
+        "PAIRS_SEARCHES": str(len(trials)),
+        "PROGRAM": str(PROGRAMS / "pair_searches.py"),
+        "APPTAINER_BIND": str(ROOT),
+    }
+    script = ROOT / "tests" / "cluster" / "pair_searches.slurm"
+    step = threading.Thread(
+        target=lambda: jobs.append(cluster.submit(script, limit_s=1800, **environment))
+    )
+    make_even(cluster)
+    step.start()
+    for number, trial in enumerate(trials):
+        inject(cluster, trial)
+        done = cluster.bash(ONE_SEARCH, folder, str(number), limit_s=150)
+        undo(cluster, trial)
+        print(f"{number + 1} of {len(trials)}: {trial}", file=sys.stderr, flush=True)
+        is_over = not step.is_alive() and number + 1 < len(trials)
+        if done.returncode or is_over:
+            cluster.run("scancel", "--user=hpc")
+            break
+    step.join()
+    return jobs[0]
+
+
+def inject(cluster: Cluster, trial: Trial) -> None:
+    if trial.kind == "node":
+        make_node_slow(cluster, trial.who[0], trial.speed)
+    elif trial.kind == "link":
+        make_link_slow(cluster, (trial.who[0], trial.who[1]), trial.speed)
+
+
+def undo(cluster: Cluster, trial: Trial) -> None:
+    for node in trial.who:
+        limit(cluster, node, USUAL_MBIT)
+
+
+def verdicts(output: str) -> dict[int, dict]:
+    """The judge's words on each search, which it takes for a step."""
+    with tempfile.TemporaryDirectory() as folder:
+        log, told = Path(folder) / "log", Path(folder) / "verdict.json"
+        log.write_text(output)
+        command = [sys.executable, "-m", "jaxsif", "verify", "--json", told, log]
+        subprocess.run(
+            [*command, "--topology", "G4N4p4"],
+            env={"PYTHONPATH": str(ROOT / "src")},
+            stdout=subprocess.DEVNULL,
+        )
+        steps = json.loads(told.read_text())["verdicts"]
+    # minicluster.7.0-12
+    numbered = [s for s in steps if "-" in s["step"].rpartition(".")[2]]
+    return {int(s["step"].rpartition("-")[2]): s for s in numbered}
+
+
+def compare(trials: Sequence[Trial], judged: dict[int, dict]) -> dict:
+    """How often exactly the right thing was named, and nothing else."""
+    right: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    wrong = []
+    for number, trial in enumerate(trials):
+        asked[trial.kind] += 1
+        findings = judged.get(number, {}).get("findings")
+        named = findings if findings is None else [_named(f) for f in findings]
+        expected = [] if trial.kind == "healthy" else [_expected(trial)]
+        if named == expected:
+            right[trial.kind] += 1
+        else:
+            wrong.append({"trial": number, "what": str(trial), "got": findings})
+    return {
+        "right": {kind: f"{right[kind]} of {asked[kind]}" for kind in asked},
+        "not_as_it_should_be": wrong,
+    }
+
+
+def _named(finding: dict) -> tuple[str, str]:
+    return finding["kind"], finding["text"].partition(":")[0]
+
+
+def _expected(trial: Trial) -> tuple[str, str]:
+    return f"{trial.kind}-slow", " and ".join(trial.who)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

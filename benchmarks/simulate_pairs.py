@@ -1,0 +1,219 @@
+"""Finds slow nodes and links in simulated clusters by the very code that a job runs: rounds, precision, recall, time; on any machine."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from jaxsif.contract.blame import look  # noqa: E402  (needs the path above)
+from jaxsif.contract.outcome import (  # noqa: E402
+    LINK,
+    NODE,
+    SWITCH,
+    Outcome,
+    Pair,
+    Sight,
+    outcome_of,
+)
+from jaxsif.contract.pairing import (  # noqa: E402
+    Round,
+    disjoint_round,
+    next_round,
+    shifted_round,
+)
+
+NODES_OF_A_SWITCH = 32
+# How slow a bad node or link is, relative to a good one: all below the failing bound.
+SPEEDS = (0.2, 0.7)
+HEALTHY_US = 1000.0
+NOISE, TRIALS = 0.1, 5
+
+
+@dataclass
+class Cluster:
+    """Nodes below switches, and what is wrong with some of them: by their speed."""
+
+    places: list[str]
+    nodes: dict[int, float] = field(default_factory=dict)
+    links: dict[Pair, float] = field(default_factory=dict)
+    uplinks: dict[str, float] = field(default_factory=dict)
+
+    def speed(self, pair: Pair) -> float:
+        """Of the narrowest part of the way; across switches all is a fifth slower."""
+        ends = [self.places[node] for node in pair]
+        parts = [self.nodes.get(node, 1.0) for node in pair]
+        parts += [self.links.get(pair, 1.0)]
+        if ends[0] == ends[1]:
+            return min(parts)
+        return 0.8 * min(parts + [self.uplinks.get(place, 1.0) for place in ends])
+
+
+@dataclass(frozen=True)
+class Found:
+    """How one search went."""
+
+    rounds: int
+    # After so many of them everything that is wrong was named; 0: never.
+    named_by: int
+    pairs: int
+    right: int
+    wrong: int
+    missed: int
+    planning_s: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--most-nodes", type=int, default=16384)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--harsh",
+        action="store_true",
+        help="the noise is in the whole of a pair's round, where no repetition helps",
+    )
+    chosen = parser.parse_args(arguments)
+    rows = []
+    for row in scenarios(chosen.seeds, chosen.most_nodes, is_harsh=chosen.harsh):
+        rows.append(row)
+        if not chosen.json:
+            print("  ".join(f"{name} {value}" for name, value in row.items()))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if chosen.json:
+        print(json.dumps({"rows": rows, "peak_memory_mb": round(peak_mb)}))
+    else:
+        print(f"peak memory {peak_mb:.0f} MB")
+    return 0
+
+
+def scenarios(
+    seeds: int, most_nodes: int, *, is_harsh: bool
+) -> Iterator[dict[str, object]]:
+    """Each with as many runs as it takes for figures that mean something."""
+    for count in (4, 16, 64, 256, 1024, 4096, 16384):
+        if count > most_nodes:
+            return
+        runs = min(seeds * max(1024 // count, 1), 1000)
+        for fault in ("none", NODE, LINK, SWITCH, "1 % nodes", "1 % links"):
+            if fault == SWITCH and count < 3 * NODES_OF_A_SWITCH:
+                continue
+            found = [
+                search(one(count, fault, seed), seed, is_harsh=is_harsh)
+                for seed in range(runs)
+            ]
+            yield summary(count, fault, found)
+
+
+def one(count: int, fault: str, seed: int) -> Cluster:
+    """A cluster with one fault, or with one in a hundred of its nodes or links."""
+    dice = random.Random(f"{count}/{fault}/{seed}")
+    places = [f"leaf{node // NODES_OF_A_SWITCH}" for node in range(count)]
+    cluster = Cluster(places)
+    many = max(round(count / 100), 1)
+    if fault in (NODE, "1 % nodes"):
+        bad = dice.sample(range(count), 1 if fault == NODE else many)
+        cluster.nodes = {node: dice.uniform(*SPEEDS) for node in bad}
+    elif fault in (LINK, "1 % links"):
+        # Of a way that only one pair uses nobody knows who does not measure this pair.
+        first = disjoint_round(places)
+        ways = sorted({*first.pairs, *shifted_round(places, first).pairs})
+        bad_ways = dice.sample(ways, 1 if fault == LINK else many)
+        cluster.links = {way: dice.uniform(*SPEEDS) for way in bad_ways}
+    elif fault == SWITCH:
+        cluster.uplinks = {dice.choice(places): dice.uniform(*SPEEDS)}
+    return cluster
+
+
+def measure(
+    pair: Pair, speed: float, dice: random.Random, *, is_harsh: bool
+) -> Outcome:
+    """One pair's round: five trials, each of which scatters by 10 %."""
+    usual_us = HEALTHY_US / speed
+    if is_harsh:
+        return Outcome(pair, usual_us * math.exp(dice.gauss(0, NOISE)))
+    return outcome_of(
+        pair, [usual_us * math.exp(dice.gauss(0, NOISE)) for _ in range(TRIALS)]
+    )
+
+
+def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> Found:
+    """Round by round, as the ranks of a job do."""
+    dice = random.Random(seed)
+    outcomes: list[Outcome] = []
+    done: list[Round] = []
+    planning_s, blaming_s, named_by = 0.0, 0.0, 0
+    true = _true(cluster)
+    named: set[tuple[str, tuple[object, ...]]] = set()
+    while True:
+        began_s = time.process_time()
+        now = next_round(outcomes, cluster.places, done)
+        planning_s += time.process_time() - began_s
+        if now is None:
+            break
+        done.append(now)
+        outcomes += [
+            measure(pair, cluster.speed(pair), dice, is_harsh=is_harsh)
+            for pair in now.pairs
+        ]
+        began_s = time.process_time()
+        named = _named(look(outcomes, cluster.places))
+        blaming_s = time.process_time() - began_s
+        if not true <= named:
+            named_by = 0
+        elif not named_by:
+            named_by = len(done)
+    return Found(
+        rounds=len(done),
+        named_by=named_by,
+        pairs=sum(len(r.pairs) for r in done),
+        right=len(named & true),
+        wrong=len(named - true),
+        missed=len(true - named),
+        planning_s=planning_s + blaming_s,
+    )
+
+
+def _named(sight: Sight) -> set[tuple[str, tuple[object, ...]]]:
+    return {(b.kind, b.places or b.who) for b in sight.blames}
+
+
+def _true(cluster: Cluster) -> set[tuple[str, tuple[object, ...]]]:
+    return {
+        *((NODE, (node,)) for node in cluster.nodes),
+        *((LINK, pair) for pair in cluster.links),
+        *((SWITCH, (place,)) for place in cluster.uplinks),
+    }
+
+
+def summary(count: int, fault: str, found: Sequence[Found]) -> dict[str, object]:
+    right, wrong = sum(f.right for f in found), sum(f.wrong for f in found)
+    missed = sum(f.missed for f in found)
+    return {
+        "nodes": count,
+        "fault": fault,
+        "runs": len(found),
+        "rounds": max(f.rounds for f in found),
+        "named_by": max(f.named_by for f in found),
+        "within_4": sum(0 < f.named_by <= 4 for f in found),
+        "pairs": max(f.pairs for f in found),
+        "precision": round(right / (right + wrong), 4) if right + wrong else None,
+        "recall": round(right / (right + missed), 4) if right + missed else None,
+        "false": wrong,
+        "planning_s": round(max(f.planning_s for f in found), 3),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

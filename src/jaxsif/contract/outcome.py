@@ -1,0 +1,127 @@
+"""What pairs of nodes measured, and what it is taken to show: the values of the search for a slow node; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+# What one rank says of an exchange: its number, its partner's, the time of each trial.
+Telling = tuple[int, int, Sequence[float]]
+
+# Two nodes by their indices, the lower first.
+Pair = tuple[int, int]
+
+# Speed relative to the median of the pairs: below the first it is a warning, below the
+# second a failure. The same share of what is expected is asked of collectives.
+PASSES, FAILS = 0.85, 0.70
+
+NODE, LINK, SWITCH, SWITCHES = "node", "link", "switch", "switches"
+
+# The standard deviation of a normal distribution whose median deviation is 1, and how
+# much more than their mean the median of its samples scatters.
+DEVIATION, _OF_THE_MEDIAN = 1.4826, 1.2533
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Below which relative speed something is slow, and below which it fails."""
+
+    passes: float = PASSES
+    fails: float = FAILS
+
+
+BANDWIDTH = Bounds()
+# Small messages scatter more, and are slow only when they take twice the time.
+LATENCY = Bounds(0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one pair of nodes measured in one round.
+
+    `time_us` is None where the two did not answer each other in time, which says nothing
+    about speed. `scatter` is the relative standard error of the time, by its trials.
+    """
+
+    pair: Pair
+    time_us: float | None
+    scatter: float = 0.0
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Something slow: a node, the link of two nodes, the uplink of a switch, or the way
+    between two switches.
+
+    `speed` is relative to the median of the pairs; `partners` are the nodes with which
+    it was measured. `who` are the nodes concerned; `places` names switches.
+    """
+
+    kind: str
+    who: tuple[int, ...]
+    speed: float
+    partners: tuple[int, ...] = ()
+    places: tuple[str, ...] = ()
+    is_failure: bool = True
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the outcomes show, and what they leave open."""
+
+    blames: tuple[Blame, ...] = ()
+    # The time of a pair when all is well, and how far such times scatter, relatively.
+    median_us: float | None = None
+    scatter: float = 0.0
+    # More than half of the nodes are slow: no fault of theirs.
+    is_widespread: bool = False
+    # Pairs that did not answer in time.
+    silent: tuple[Pair, ...] = ()
+    # Pairs that are clearly slow, by the fault of nobody in particular.
+    undecided: tuple[Pair, ...] = ()
+    # For the next round: who is to be measured again, which pairs, and with whom.
+    suspects: tuple[int, ...] = ()
+    doubtful_links: tuple[Pair, ...] = ()
+    good: tuple[int, ...] = ()
+    # Nodes by which it shows at which of two switches the fault is.
+    probes: tuple[int, ...] = ()
+
+    @property
+    def accused(self) -> set[int]:
+        """The nodes that are slow."""
+        return {blame.who[0] for blame in self.blames if blame.kind == NODE}
+
+
+def as_pair(first: int, second: int) -> Pair:
+    """The lower number first."""
+    return (first, second) if first < second else (second, first)
+
+
+def outcome_of(pair: Pair, times_us: Sequence[float]) -> Outcome:
+    """The median of a pair's trials; without trials they did not answer in time."""
+    if not times_us:
+        return Outcome(pair, None)
+    median = statistics.median(times_us)
+    deviation = DEVIATION * statistics.median(abs(t - median) for t in times_us)
+    error = _OF_THE_MEDIAN * deviation / math.sqrt(len(times_us))
+    return Outcome(pair, median, error / median if median else 0.0)
+
+
+def times_of_pair(tellings: Iterable[Telling]) -> list[float]:
+    """The time of each trial of two nodes, from what their ranks measured.
+
+    The earlier of two ranks waits for the later, so the shorter time of both is that of
+    their exchange; two nodes are done when all their ranks are. Empty when a rank did
+    not come to an end.
+    """
+    by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
+    for rank, partner, times_us in tellings:
+        by_ranks[as_pair(rank, partner)].append(times_us)
+    exchanges = [
+        [min(ends) for ends in zip(*told, strict=False)] for told in by_ranks.values()
+    ]
+    return [max(trial) for trial in zip(*exchanges, strict=False)]

@@ -1,0 +1,128 @@
+"""Exchanges data between the devices of two nodes, checks every element, and takes the time; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxsif.contract.errors import KitError
+
+_ROWS = P("device")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is exchanged: bytes per device and direction, how often in one program, and
+    how many such programs are timed. The result shows the partner's data when the number
+    of exchanges is odd, as it has to be."""
+
+    size_bytes: int
+    chained: int
+    trials: int
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The time of one exchange in each trial, as this rank saw it, and wrong elements."""
+
+    times_us: list[float]
+    wrong: int
+    compile_s: float
+
+
+class Exchange:
+    """The devices of two nodes: the first of one with the first of the other, and so on.
+
+    The program spans these devices only, so no rank waits for another pair: neither for
+    its data nor to connect (a program over all devices would connect all with all).
+    """
+
+    def __init__(self, ours: Sequence[Any], theirs: Sequence[Any]) -> None:
+        """Both sides pass the devices of their own node first. Raises KitError."""
+        if len(ours) != len(theirs):
+            raise KitError(
+                f"{len(ours)} devices on this node, {len(theirs)} on its partner: pairs"
+                " need as many on each; ask for the same --gpus-per-node on all nodes"
+            )
+        self._partner_of = {
+            **dict(zip(ours, theirs, strict=True)),
+            **dict(zip(theirs, ours, strict=True)),
+        }
+        # The same order on both sides.
+        first, second = sorted((ours, theirs), key=lambda devices: devices[0].id)
+        self._devices = [*first, *second]
+        self._mesh = Mesh(np.array(self._devices), ("device",))
+        half = len(first)
+        self._ways = [(i, (i + half) % (2 * half)) for i in range(2 * half)]
+
+    @property
+    def partner_rank(self) -> int:
+        """The rank that holds the partner of this rank's first device."""
+        return int(self._partner_of[self._own()[0]].process_index)
+
+    def run(self, load: Load) -> Taken:
+        """Sends and takes, `load.chained` times in a program, and checks every element."""
+        count = max(load.size_bytes // 4, 1)
+        fill = self._program(lambda token: _pattern(token, count))
+        sent = fill(self._tokens(self._own()))
+        due = self._tokens([self._partner_of[device] for device in self._own()])
+        began_s = time.perf_counter()
+        exchange = self._program(lambda x: self._chain(x, load.chained))
+        exchange = exchange.lower(sent).compile()
+        compile_s = time.perf_counter() - began_s
+        check = self._program(lambda x, token: _wrong(x, token, count, load.chained), 2)
+        # Connects the two, and lets both begin the first trial at the same time.
+        wrong = _sum(check(exchange(sent), due))
+        times_us = []
+        for _ in range(load.trials):
+            began_s = time.perf_counter()
+            got = exchange(sent).block_until_ready()
+            elapsed_s = time.perf_counter() - began_s
+            times_us.append(round(elapsed_s * 1e6 / load.chained, 3))
+            wrong += _sum(check(got, due))
+        return Taken(times_us, wrong, round(compile_s, 3))
+
+    def _own(self) -> list[Any]:
+        return [d for d in self._devices if d.process_index == jax.process_index()]
+
+    def _tokens(self, devices: Sequence[Any]) -> jax.Array:
+        """A number for each local device: the id of that or another device."""
+        ids = np.array([device.id for device in devices], np.int32)
+        rows = NamedSharding(self._mesh, _ROWS)
+        return jax.make_array_from_process_local_data(rows, ids)
+
+    def _program(self, body: Any, inputs: int = 1) -> Any:
+        return jax.jit(
+            jax.shard_map(
+                body, mesh=self._mesh, in_specs=(_ROWS,) * inputs, out_specs=_ROWS
+            )
+        )
+
+    def _chain(self, x: jax.Array, chained: int) -> jax.Array:
+        for _ in range(chained):
+            # Each needs the one before, and no compiler can take two for none.
+            x = jax.lax.ppermute(x, "device", self._ways) + 1
+        return x
+
+
+def _pattern(token: jax.Array, count: int) -> jax.Array:
+    """Data that only the device of this token has; integers, so that it is exact."""
+    return token[0] * jnp.int32(1_000_003) + jnp.arange(count, dtype=jnp.int32)
+
+
+def _wrong(x: jax.Array, token: jax.Array, count: int, chained: int) -> jax.Array:
+    is_wrong = x != _pattern(token, count) + chained
+    return jnp.sum(is_wrong, dtype=jnp.int32).reshape(1)
+
+
+def _sum(counts: jax.Array) -> int:
+    return sum(int(shard.data[0]) for shard in counts.addressable_shards)

@@ -1,0 +1,80 @@
+"""jobs/pairs.slurm on four nodes of a real Slurm whose network is slow where tc makes it so: the right node is named, or none."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from cluster import Cluster
+from slow_network import make_even, make_link_slow, make_node_slow
+
+pytestmark = pytest.mark.cluster
+
+ONE_PROCESS_A_NODE = ("--nodes=4", "--ntasks-per-node=1", "--gpus-per-node=1")
+
+
+@pytest.fixture(scope="module")
+def four_nodes(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A cluster of this module's own, beside the one that the others use."""
+    assert cluster.image.is_file()
+    four = Cluster(state=tmp_path_factory.mktemp("four") / "state")
+    options = ("--nodes", "4", "--gpus-per-node", "1")
+    subprocess.run(four.minicluster("up", *options), check=True, timeout=120)
+    yield four
+    subprocess.run(four.minicluster("down", "--purge"), check=True, timeout=60)
+
+
+IN_THE_IMAGE = """cd; module use "$1/modulefiles"; module load "$2"
+export APPTAINER_BIND="$1"
+singularity exec "$JAX_IMAGE" python "$1/tests/cluster/programs/exchange_spoiled.py"
+"""
+
+
+def test_every_element_that_is_not_what_was_sent_is_counted(cluster):
+    done = cluster.bash(IN_THE_IMAGE, str(cluster.checkout), cluster.module)
+
+    # Two devices, one exchange before the two trials, 1024 elements.
+    assert ["Exchange 0 2", "Spoiled 6 2", "Unsent 6144 2"] == done.stdout.splitlines()
+
+
+def submit(cluster: Cluster):
+    return cluster.submit("pairs", *ONE_PROCESS_A_NODE, JAX_SIF_TOPOLOGY="G4N4p4")
+
+
+def test_no_node_is_blamed_where_all_are_even(four_nodes):
+    make_even(four_nodes)
+
+    job = submit(four_nodes)
+
+    assert 0 == job.status, job.output
+    assert "6 pairs of 4 nodes in " in job.output
+    assert "PASS  G4N4p4: 4 processes on 4 nodes" in job.verdict
+
+
+def test_a_slow_node_is_named_with_the_option_that_leaves_it_out(four_nodes):
+    make_even(four_nodes)
+    make_node_slow(four_nodes, "node3", 0.4)
+
+    job = submit(four_nodes)
+
+    assert 1 == job.status, job.output
+    # Gloo sends one way and then the other, and only one of them is slow.
+    assert re.search(r"G4N4p4: node3: 0\.[3-6]", job.verdict)
+    assert "-> leave it out: --exclude=node3\n" in job.output
+    assert 'nodename=node3 state=drain reason="jax-sif: 0.' in job.output
+
+
+def test_a_slow_link_blames_neither_of_its_nodes(four_nodes):
+    make_even(four_nodes)
+    make_link_slow(four_nodes, ("node2", "node4"), 0.4)
+
+    job = submit(four_nodes)
+
+    assert 1 == job.status, job.output
+    assert re.search(r"G4N4p4: node2 and node4: 0\.[3-6]", job.verdict)
+    assert "nodename=" not in job.output

@@ -1,0 +1,125 @@
+"""How ranks agree on the rounds of pairs, through a store that stands in for the coordinator's."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+from jaxsif.contract.identity import Identity
+from jaxsif.contract.outcome import Outcome
+from jaxsif.contract.pairing import Round
+from jaxsif.rank.assembly import Assembly, Seat, Task
+from jaxsif.rank.planner import Planner
+
+
+class Store:
+    """The part of JAX's client that is used."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, str] = {}
+        self.calls: Counter[str] = Counter()
+        self._news = threading.Condition()
+
+    def key_value_set(self, key: str, value: str, allow_overwrite: bool) -> None:
+        with self._news:
+            self.calls["set"] += 1
+            self.content[key] = value
+            self._news.notify_all()
+
+    def key_value_dir_get(self, folder: str) -> list[tuple[str, str]]:
+        self.calls["directory"] += 1
+        return [(k, v) for k, v in list(self.content.items()) if k.startswith(folder)]
+
+    def blocking_key_value_get(self, key: str, limit_ms: int) -> str:
+        self.calls["get"] += 1
+        with self._news:
+            assert self._news.wait_for(lambda: key in self.content, 10)
+        return self.content[key]
+
+
+def ranks(store: Store, nodes: int, per_node: int) -> list[Assembly]:
+    count = nodes * per_node
+    made = []
+    for r in range(count):
+        node = f"node{r // per_node + 1}"
+        who = Identity("box.7.0.0", r, count, r % per_node, node, "")
+        made.append(Assembly(store, who))
+    for rank in made:
+        rank.sit_down("leaf1")
+    return made
+
+
+def test_rank_0_learns_which_ranks_are_on_which_node():
+    first, *_ = ranks(Store(), 2, 2)
+
+    expected = [Seat("node1", "leaf1", (0, 1)), Seat("node2", "leaf1", (2, 3))]
+    assert expected == first.seats()
+
+
+def test_each_node_gets_its_partner_and_the_odd_one_waits():
+    everybody = ranks(Store(), 3, 1)
+    everybody[0].assign(everybody[0].seats(), Round(1, "full", ((0, 2),)), 1)
+
+    tasks = [rank.task(1) for rank in everybody]
+    assert Task(1, "full", 0, "node3", (0,), (2,)) == tasks[0]
+    assert Task(1, "full") == tasks[1]
+    assert Task(1, "full", 0, "node1", (2,), (0,)) == tasks[2]
+
+
+def test_after_the_last_round_there_is_no_task():
+    everybody = ranks(Store(), 2, 1)
+    everybody[0].assign(everybody[0].seats(), None, 7)
+
+    assert [None, None] == [rank.task(7) for rank in everybody]
+
+
+def test_rank_0_hears_the_times_of_a_pair_from_one_of_its_ranks():
+    everybody = ranks(Store(), 2, 2)
+    planned = Round(1, "full", ((0, 1),))
+    everybody[0].assign(everybody[0].seats(), planned, 1)
+    threads = [
+        threading.Thread(target=rank.tell, args=(task, partner, [[1.0], [float(r)]]))
+        for r, (rank, partner) in enumerate(zip(everybody, (2, 3, 0, 1), strict=True))
+        if (task := rank.task(1))
+    ]
+    for thread in threads:
+        thread.start()
+    small, large = everybody[0].results(planned)[0, 1]
+    for thread in threads:
+        thread.join()
+
+    # Of two ranks the shorter time, of the node's ranks the longest.
+    assert ([1.0], [1.0]) == (small, large)
+
+
+@pytest.mark.parametrize("nodes", [100, 1000])
+def test_a_round_costs_each_rank_three_calls(nodes):
+    store = Store()
+    everybody = ranks(store, nodes, 1)
+    seats = everybody[0].seats()
+    store.calls.clear()
+    pairs = tuple((node, node + 1) for node in range(0, nodes, 2))
+    planned = Round(1, "disjoint", pairs)
+    everybody[0].assign(seats, planned, 1)
+    # Those that speak for their pair last, so that nobody waits.
+    for rank, partner in [(b, a) for a, b in pairs] + list(pairs):
+        everybody[rank].tell(everybody[rank].task(1), partner, [[1.0]])
+    results = everybody[0].results(planned)
+
+    assert nodes // 2 == len(results)
+    assert 4.1 > sum(store.calls.values()) / nodes
+
+
+def test_the_planner_of_rank_0_ends_as_the_judge_does():
+    planner = Planner([Seat(f"node{i}", "", (i,)) for i in range(8)], False)
+    while planned := planner.next():
+        results = {pair: [[1.0], [1000.0]] for pair in planned.pairs}
+        line = planner.note(planned, results)
+
+    expected = "Round 2 (shifted): 4 pairs, median 1.000 ms, slowest node0 and node4"
+    assert line.startswith(expected)
+    assert 2 == len(planner.done)
+    assert [Outcome((0, 1), 1000.0)] == planner.large[:1]

@@ -1,0 +1,189 @@
+"""From times of pairs to what is slow: a node, a link, a switch, or nothing that a node can help."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from jaxsif.contract.blame import look
+from jaxsif.contract.outcome import (
+    LATENCY,
+    Outcome,
+    Pair,
+    Sight,
+    outcome_of,
+)
+from jaxsif.contract.pairing import Round, next_round
+
+HEALTHY_US = 100.0
+
+
+def seen(
+    count: int, time_us: Callable[[Pair], float | None], places: list[str] | None = None
+) -> Sight:
+    """What a whole search shows."""
+    where = places or [""] * count
+    outcomes: list[Outcome] = []
+    done: list[Round] = []
+    while (now := next_round(outcomes, where, done)) is not None:
+        done.append(now)
+        outcomes += [Outcome(pair, time_us(pair)) for pair in now.pairs]
+    return look(outcomes, where)
+
+
+def slow_with(*nodes: int, factor: float = 3.0) -> Callable[[Pair], float]:
+    return lambda pair: HEALTHY_US * (factor if set(nodes) & set(pair) else 1.0)
+
+
+def named(sight: Sight) -> list[tuple[str, tuple[int, ...]]]:
+    return [(blame.kind, blame.who) for blame in sight.blames]
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 7, 8, 64, 65])
+def test_one_slow_node_is_named_whatever_the_number_of_nodes(count):
+    sight = seen(count, slow_with(2))
+
+    assert [("node", (2,))] == named(sight)
+    assert 1 / 3 == pytest.approx(sight.blames[0].speed)
+    assert HEALTHY_US == pytest.approx(sight.median_us)
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 7, 8, 64, 65])
+def test_one_slow_link_accuses_neither_of_its_nodes(count):
+    sight = seen(count, lambda pair: 300.0 if pair == (0, 1) else 100.0)
+
+    assert [("link", (0, 1))] == named(sight)
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 64])
+def test_nobody_is_accused_where_all_are_alike(count):
+    assert () == seen(count, slow_with()).blames
+
+
+def test_a_slow_node_says_with_whom_it_was_slow():
+    (blame,) = seen(64, slow_with(7)).blames
+
+    assert 3 == len(blame.partners)
+    assert 7 not in blame.partners
+
+
+def test_two_slow_nodes_that_met_are_both_named():
+    assert [("node", (0,)), ("node", (1,))] == sorted(named(seen(64, slow_with(0, 1))))
+
+
+def test_a_node_that_met_only_slow_ones_is_acquitted():
+    # Node 0 meets node 1, then node 32.
+    assert [1, 32] == sorted(b.who[0] for b in seen(64, slow_with(1, 32)).blames)
+
+
+@pytest.mark.parametrize(("factor", "is_failure"), [(1 / 0.8, False), (1 / 0.6, True)])
+def test_a_little_slow_is_no_failure(factor, is_failure):
+    (blame,) = seen(64, slow_with(7, factor=factor)).blames
+
+    assert is_failure == blame.is_failure
+
+
+def test_nine_tenths_of_the_speed_is_well():
+    assert () == seen(64, slow_with(7, factor=1 / 0.9)).blames
+
+
+def test_most_nodes_slow_is_no_fault_of_theirs():
+    sight = seen(16, slow_with(*range(9)))
+
+    assert sight.is_widespread
+    assert () == sight.blames
+
+
+def test_a_node_that_does_not_answer_is_not_slow():
+    sight = seen(8, lambda pair: None if 3 in pair else 100.0)
+
+    assert () == sight.blames
+    assert all(3 in pair for pair in sight.silent)
+    assert 2 == len(sight.silent)
+
+
+def test_nothing_measured_shows_nothing():
+    assert Sight(silent=((0, 1),)) == look([Outcome((0, 1), None)], ["", ""])
+
+
+def test_two_nodes_cannot_be_told_apart():
+    assert () == look([Outcome((0, 1), 100.0)], ["", ""]).blames
+
+
+PLACES = [f"leaf{node // 8}" for node in range(64)]
+
+
+def test_a_slow_uplink_is_named_and_not_the_nodes_below_it():
+    def time_us(pair: Pair) -> float:
+        ends = {PLACES[node] for node in pair}
+        return 300.0 if len(ends) == 2 and "leaf3" in ends else 100.0
+
+    (blame,) = seen(64, time_us, PLACES).blames
+
+    assert ("switch", ("leaf3",)) == (blame.kind, blame.places)
+
+
+def test_a_slow_way_between_two_switches_is_named():
+    # In the second round all of leaf0 meet all of leaf4.
+    def time_us(pair: Pair) -> float:
+        return 300.0 if {PLACES[n] for n in pair} == {"leaf0", "leaf4"} else 100.0
+
+    (blame,) = seen(64, time_us, PLACES).blames
+
+    assert ("switches", ("leaf0", "leaf4")) == (blame.kind, blame.places)
+
+
+def test_a_slow_node_below_a_switch_is_named_and_not_the_switch():
+    assert [("node", (27,))] == named(seen(64, slow_with(27), PLACES))
+
+
+def test_ways_across_switches_that_are_all_slower_are_as_they_are_built():
+    def time_us(pair: Pair) -> float:
+        return 100.0 if PLACES[pair[0]] == PLACES[pair[1]] else 200.0
+
+    assert () == seen(64, time_us, PLACES).blames
+
+
+def test_noise_accuses_nobody_in_two_hundred_healthy_clusters():
+    dice = random.Random(7)
+
+    def trials(pair: Pair) -> float:
+        times = [dice.gauss(100.0, 10.0) for _ in range(5)]
+        return outcome_of(pair, times).time_us
+
+    assert 0 == sum(bool(seen(16, trials).blames) for _ in range(200))
+
+
+def test_small_messages_that_take_half_as_long_again_are_no_finding():
+    outcomes = [
+        Outcome(pair, 150.0 if 0 in pair else 100.0)
+        for pair in ((0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
+    ]
+
+    assert () == look(outcomes, [""] * 4, LATENCY).blames
+    assert [("node", (0,))] == named(look(outcomes, [""] * 4))
+
+
+def test_trials_are_summed_up_by_their_median_and_its_error():
+    outcome = outcome_of((0, 1), [100.0, 100.0, 110.0, 90.0, 500.0])
+
+    assert 100.0 == outcome.time_us
+    assert 0.083 == pytest.approx(outcome.scatter, abs=0.001)
+
+
+def test_no_trials_are_no_answer():
+    assert Outcome((0, 1), None) == outcome_of((0, 1), [])
+
+
+@pytest.mark.parametrize("count", [4, 16])
+def test_a_machine_that_is_busy_with_other_things_accuses_nobody(count):
+    dice = random.Random(11)
+
+    def time_us(pair: Pair) -> float:
+        return dice.lognormvariate(7.0, 0.6)
+
+    accused = sum(bool(seen(count, time_us).blames) for _ in range(200))
+    assert accused <= 8

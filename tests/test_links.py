@@ -1,0 +1,228 @@
+"""The judge on pairs of nodes: which node or link is slow, by how much, and what to do about it."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from stories import healthy, records, tell
+
+from jaxsif.contract.outcome import Outcome, Pair
+from jaxsif.contract.pairing import Round, next_round
+from jaxsif.contract.record import Record
+from jaxsif.contract.topology import Topology, parse_topology
+from jaxsif.judge import report
+from jaxsif.judge.board import Board
+from jaxsif.judge.pairs import Pairs, pairs_of
+from jaxsif.judge.verdict import Verdict, judge
+
+LARGE = 1 << 20
+Times = Callable[[Pair], float | None]
+
+
+def measured(
+    topology: Topology, large_us: Times, small_us: Times, **facts: Any
+) -> list[Record]:
+    """What the ranks tell in a search; each rank meets that of its own local number."""
+    per_node = topology.processes_per_node
+    places = [""] * topology.nodes
+    told: list[Record] = []
+    outcomes: list[Outcome] = []
+    small: list[Outcome] = []
+    done: list[Round] = []
+    while now := next_round(outcomes, places, done, of_small=small):
+        done.append(now)
+        outcomes += [Outcome(pair, large_us(pair)) for pair in now.pairs]
+        small += [Outcome(pair, small_us(pair)) for pair in now.pairs]
+        for pair in now.pairs:
+            for own, other in (pair, pair[::-1]):
+                for local in range(per_node):
+                    for size, time_us in ((8, small_us(pair)), (LARGE, large_us(pair))):
+                        told.append(
+                            tell(
+                                own * per_node + local,
+                                "pair",
+                                f"node{own + 1}",
+                                round=now.number,
+                                kind=now.kind,
+                                partner=other * per_node + local,
+                                partner_node=f"node{other + 1}",
+                                size_bytes=size,
+                                times_us=[] if time_us is None else [time_us] * 5,
+                                wrong=0,
+                                timed_out=time_us is None,
+                            )
+                            | facts
+                        )
+    return told
+
+
+def verdict(
+    label: str,
+    large_us: Times,
+    small_us: Times = lambda pair: 20.0,
+    more: list[Record] | None = None,
+) -> Verdict:
+    topology = parse_topology(label)
+    board = Board()
+    for record in records(healthy(topology)):
+        board.add(record)
+    for record in [*measured(topology, large_us, small_us), *(more or [])]:
+        board.add(record)
+    (judged,) = judge(board, topology)
+    return judged
+
+
+def slow_with(node: int, factor: float = 4.0) -> Times:
+    return lambda pair: 1000.0 * (factor if node in pair else 1.0)
+
+
+def even(pair: Pair) -> float:
+    return 1000.0
+
+
+def test_healthy_pairs_pass_and_are_shown_in_one_line():
+    text = report.text(verdict("G16N8p16", even))
+
+    assert (
+        "8 pairs of 8 nodes in 2 rounds: median 2.1 GB/s each way, spread 2 %,"
+        " slowest node1 and node2 at 1.00 of it\n" in text
+    )
+    assert text.splitlines()[-1].startswith("PASS  ")
+
+
+def test_a_slow_node_fails_and_is_told_with_the_lines_to_type():
+    judged = verdict("G16N8p16", slow_with(6))
+
+    (finding,) = judged.findings
+    assert 1 == judged.status
+    assert ("node-slow", (12, 13)) == (finding.kind, finding.ranks)
+    assert finding.text.startswith(
+        "node7: 0.25 of the median pair bandwidth (0.524 of 2.1 GB/s), with "
+    )
+    assert "--exclude=node7\n" in finding.remedy
+    assert finding.remedy.endswith(
+        'scontrol update nodename=node7 state=drain reason="jax-sif: 0.25 of the median'
+        ' pair bandwidth (3 partners)"'
+    )
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1 / 0.8, 0), (1 / 0.65, 1)])
+def test_a_little_slow_is_a_warning(factor, status):
+    judged = verdict("G16N8p16", slow_with(6, factor))
+
+    assert ["node-slow"] == [finding.kind for finding in judged.findings]
+    assert status == judged.status
+
+
+def test_a_slow_link_names_both_ends():
+    judged = verdict("G4N4p4", lambda p: 3000.0 if p == (1, 3) else 1000.0)
+
+    (finding,) = judged.findings
+    assert ("link-slow", (1, 3), 1) == (finding.kind, finding.ranks, judged.status)
+    assert finding.text.startswith("node2 and node4: 0.33 of the median pair bandwidth")
+    assert finding.remedy.endswith("--exclude=node4")
+
+
+def test_a_node_that_is_late_with_small_messages_only_is_named_too():
+    judged = verdict("G8N8p8", even, small_us=lambda p: 20.0 * (5 if 2 in p else 1))
+
+    (finding,) = judged.findings
+    assert "node3: 5.0 times the median pair latency (100 instead of 20 us)" in (
+        finding.text
+    )
+
+
+def test_most_nodes_slow_accuses_the_configuration():
+    judged = verdict("G8N8p8", lambda p: 4000.0 if min(p) < 5 else 1000.0)
+
+    (finding,) = judged.findings
+    assert ("pairs-all-slow", 1) == (finding.kind, judged.status)
+    assert "more than half of the 8 nodes" in finding.text
+
+
+def fabric(rank: int, node: str, gb_per_s: float) -> Record:
+    nics = [{"name": "mlx5_0", "kind": "infiniband", "gb_per_s": gb_per_s}]
+    nics[0]["is_active"] = True
+    return tell(rank, "fabric", node, gpu="H100", gpus=1, nics=nics)
+
+
+@pytest.mark.parametrize(
+    ("gb_per_s", "kinds", "status"),
+    [(1.2, [], 0), (1.35, ["pairs-all-slow"], 0), (2.0, ["pairs-all-slow"], 1)],
+)
+def test_all_pairs_are_compared_with_the_network_cards(gb_per_s, kinds, status):
+    more = [fabric(rank, f"node{rank + 1}", gb_per_s) for rank in range(2)]
+    judged = verdict("G2N2p2", even, more=more)
+
+    assert kinds == [finding.kind for finding in judged.findings]
+    assert status == judged.status
+
+
+def test_two_nodes_alone_are_a_warning():
+    judged = verdict("G2N2p2", even)
+
+    assert [("pair-alone", True)] == [(f.kind, f.is_warning) for f in judged.findings]
+    assert 0 == judged.status
+
+
+def test_one_node_measured_nothing_and_so_nothing_is_told():
+    facts = {"round": 0, "kind": "disjoint", "partner": 0, "partner_node": "node1"}
+    alone = tell(
+        0, "pair", **facts, size_bytes=0, times_us=[], wrong=0, timed_out=False
+    )
+    judged = verdict("G1N1p1", even, more=[alone])
+
+    assert (["pair-alone"], 3) == ([f.kind for f in judged.findings], judged.status)
+
+
+def test_pairs_that_do_not_answer_are_silent_and_not_slow():
+    judged = verdict("G8N8p8", lambda p: None if 4 in p else 1000.0)
+
+    (finding,) = judged.findings
+    assert ("pair-silent", (4,)) == (finding.kind, finding.ranks)
+    assert "says nothing about speed" in finding.text
+    assert finding.remedy.endswith("--exclude=node5")
+
+
+def test_wrong_data_fails_whatever_its_speed():
+    topology = parse_topology("G8N8p8")
+    wrong = measured(topology, even, even, wrong=3)[0]
+    judged = verdict("G8N8p8", even, more=[wrong])
+
+    assert ("wrong-exchange", 1) == (judged.findings[0].kind, judged.status)
+
+
+def test_a_job_without_pairs_says_nothing_of_them():
+    board = Board()
+    topology = parse_topology("G8N2p8")
+    for record in records(healthy(topology)):
+        board.add(record)
+    (judged,) = judge(board, topology)
+
+    assert pairs_of(judged.stories, 4) is None
+    assert " pairs of " not in report.text(judged)
+
+
+def test_two_nodes_are_as_fast_as_their_slowest_ranks():
+    def told(rank: int, partner: int, times: list[float], node: str, other: str):
+        facts = {"round": 1, "kind": "full", "partner": partner, "partner_node": other}
+        return tell(
+            rank, "pair", node, **facts, size_bytes=8, times_us=times, timed_out=False
+        )
+
+    board = Board()
+    for record in (
+        told(0, 2, [10.0, 10.0], "node1", "node2"),
+        told(1, 3, [70.0, 20.0], "node1", "node2"),
+        told(2, 0, [10.0, 90.0], "node2", "node1"),
+        told(3, 1, [30.0, 20.0], "node2", "node1"),
+    ):
+        board.add(record)
+    (stories,) = board.steps.values()
+    pairs = pairs_of(stories, 2)
+
+    assert isinstance(pairs, Pairs)
+    assert 25.0 == pairs.largest[0].time_us
