@@ -12,7 +12,7 @@ from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import checks
 from jaxsif.judge.board import Board
 from jaxsif.judge.case import Case
-from jaxsif.judge.checks import endings, links, numbers, processes, transport
+from jaxsif.judge.checks import endings, links, numbers, processes, speed, transport
 from jaxsif.judge.verdict import Verdict, judge
 
 Job = dict[int, dict[str, dict]]
@@ -256,8 +256,8 @@ def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
     assert "ranks 0-3 on node1, 4-7 on node2" in verdict.findings[0].text
 
 
-# Provoked by tests of their own, above and below, in test_endings.py, test_transport.py
-# and test_links.py.
+# Provoked by tests of their own, above and below, in test_endings.py, test_transport.py,
+# test_links.py and test_speed.py.
 SILENT_HERE = {
     numbers.identity_unproven,
     processes.ranks_twice,
@@ -281,6 +281,10 @@ SILENT_HERE = {
     links.exchanges_wrong,
     links.pairs_silent,
     links.pairs_slow,
+    speed.elements_wrong,
+    speed.bandwidth_low,
+    speed.ranks_lag,
+    speed.baseline_silent,
 }
 
 

@@ -38,6 +38,12 @@ def main(arguments: Sequence[str]) -> int:
         " verdict, and its own exit status stands",
     )
     parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="compare speeds with those learned by jax-sif baseline;"
+        " $JAX_SIF_BASELINE by default",
+    )
     chosen = parser.parse_args(arguments)
 
     from jaxsif.verify import verify
@@ -48,4 +54,5 @@ def main(arguments: Sequence[str]) -> int:
         chosen.json,
         is_program=chosen.program,
         is_strict=chosen.strict,
+        baseline_file=chosen.baseline,
     )

@@ -10,6 +10,7 @@ from jaxsif.judge.checks import (
     links,
     numbers,
     processes,
+    speed,
     transport,
 )
 
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     numbers.identity_foreign,
     numbers.sums_wrong,
     links.exchanges_wrong,
+    speed.elements_wrong,
     endings.symptoms_recognised,
     endings.ranks_ended_for_others,
     processes.ranks_missing,
@@ -52,6 +54,9 @@ CHECKS: tuple[Check, ...] = (
     transport.network_untested,
     transport.transport_unknown,
     links.pairs_slow,
+    speed.bandwidth_low,
+    speed.ranks_lag,
+    speed.baseline_silent,
 )
 
 
