@@ -64,7 +64,7 @@ def test_a_dropped_rank_never_starts_and_the_others_go_on():
 
 def test_a_stalled_rank_stays_and_is_killed_with_the_rest():
     done = launch(
-        *("G2N2p2", "--stall-rank", "1", "--time-limit", "500ms", "--grace", "1h"),
+        *("G2N2p2", "--stall-rank", "1", "--time-limit", "3s", "--grace", "1h"),
         *("--", "sh", "-c", FOREVER),
     )
 

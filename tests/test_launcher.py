@@ -15,7 +15,7 @@ LAUNCHER = "printf 'srun: error: node2: task 5: Killed\\n'; exec sleep 60"
 VERIFY = """
 import sys
 from jaxsif import launcher, verify
-verify._LAUNCHER_SILENT_S, launcher._GRACE_S = 0.2, 0.1
+verify._LAUNCHER_SILENT_S, launcher._GRACE_S = 0.2, 2.0
 sys.exit(verify.verify("-", "G8N2p8", None))
 """
 

@@ -189,7 +189,8 @@ def test_a_card_that_is_down_is_named_with_its_node():
 def test_what_the_transport_told_comes_before_the_shape(facts, words):
     transport = [tell(0, "transport", "node1", **facts)]
 
-    text, _ = text_of(fabrics(), transport, measured(0.5 * DUE))
+    findings = verdict_on(fabrics(), transport, measured(0.5 * DUE)).findings
+    (text,) = [f.text for f in findings if f.kind == "bandwidth-low"]
 
     assert text.endswith(f"; {words}")
 

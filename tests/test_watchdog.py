@@ -174,6 +174,8 @@ dog = start(deadline_s=0.1, is_watched=False)
 dog.leave_at_sigterm()
 time.sleep(0.3)
 os.kill(os.getpid(), signal.SIGTERM)
+# Any thread may be the one that gets it, and later than this one goes on.
+time.sleep(30)
 """
     )
 
