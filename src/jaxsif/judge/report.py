@@ -8,8 +8,8 @@ from typing import Any
 
 from jaxsif.contract.errors import PASS
 from jaxsif.judge.board import Stories, Story
-from jaxsif.judge.transport import summary as transport_summary
 from jaxsif.judge.pairs import pairs_of
+from jaxsif.judge.transport import summary as transport_summary
 from jaxsif.judge.verdict import WORDS, Verdict
 
 SCHEMA = "jax-sif/verdict/1"
