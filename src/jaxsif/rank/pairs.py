@@ -67,7 +67,8 @@ def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> N
         task = assembly.task(number)
         if task is None:
             break
-        tell.enters(f"round {number} of pairs")
+        # The same words in all rounds: ranks come to the next one moments apart.
+        tell.enters("pairs")
         if task.partner:
             _measure(tell, assembly, task, loads, place)
         if planner and planned:
