@@ -27,7 +27,7 @@ def timeline(lives: Sequence[Life], accused: set[int]) -> Chart:
         "height": 120 + _ROW_PX * max(len(lives), 2),
         "bargap": 0.25,
         "xaxis": {
-            "title": {"text": "seconds after the node's first record"},
+            "title": {"text": "seconds after the first process of the node began"},
             "rangemode": "tozero",
         },
         "yaxis": {"autorange": "reversed", "type": "category", "automargin": True},
