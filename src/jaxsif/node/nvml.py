@@ -17,6 +17,9 @@ _GONE = {14: "its InfoROM is corrupt", 15: "it is lost", 16: "it must be reset"}
 _UNCORRECTED = 1
 _SINCE_LOADED, _EVER = 0, 1
 _MOST_LINKS = 36
+# Of one link and direction, by NVML's number of the NVLink version (1.0, 2.0, 2.2, 3.0,
+# 3.1, 4.0, 5.0); NVIDIA states both directions together, 50 GB/s for versions 2 to 4.
+_LINK_GB_PER_S = {1: 20, 2: 25, 3: 25, 4: 25, 5: 25, 6: 25, 7: 50}
 _RECOVERY_ACTION_FIELD = 230
 _NOT_AVAILABLE = 2**64 - 1
 
@@ -64,6 +67,8 @@ class Gpu:
     pcie_width_most: int | None = None
     pcie_generation: int | None = None
     links: tuple[tuple[int, bool], ...] = ()
+    # Of all active links together, one direction, 1e9 bytes a second.
+    nvlink_gb_per_s: float | None = None
     fabric_state: int | None = None
     compute_mode: int | None = None
     is_mig_on: bool | None = None
@@ -202,7 +207,15 @@ def _bus(ask: _Asker) -> dict[str, Any]:
         "pcie_width_most": ask("nvmlDeviceGetMaxPcieLinkWidth"),
         "pcie_generation": ask("nvmlDeviceGetCurrPcieLinkGeneration"),
         "links": tuple((n, bool(state)) for n, state in states if state is not None),
+        "nvlink_gb_per_s": _nvlink(ask, [n for n, state in states if state]),
     }
+
+
+def _nvlink(ask: _Asker, active: list[int]) -> float | None:
+    """None: no link is active, or one is of a version that nobody knows here."""
+    speeds = [_LINK_GB_PER_S.get(ask("nvmlDeviceGetNvLinkVersion", n)) for n in active]
+    known = [speed for speed in speeds if speed is not None]
+    return float(sum(known)) if known and len(known) == len(speeds) else None
 
 
 def _use(ask: _Asker) -> dict[str, Any]:

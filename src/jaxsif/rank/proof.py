@@ -40,6 +40,16 @@ def foreign_slots(identity: Identity) -> list[list[int]]:
     return [list(slots[i]) for i in np.flatnonzero(wrong)]
 
 
+def sum_of_ones() -> jax.Array:
+    """All-reduces a one from every device; each gets one element, the devices' number."""
+    mesh = Mesh(np.array(jax.devices()), ("device",))
+    ones = jax.make_array_from_process_local_data(
+        NamedSharding(mesh, P("device", None)),
+        np.ones((jax.local_device_count(), 1), np.float32),
+    )
+    return _sum_rows(mesh)(ones)
+
+
 def _slots(devices: np.ndarray) -> list[tuple[int, int]]:
     """For each device its process and its place among the devices of that process."""
     seen: Counter[int] = Counter()

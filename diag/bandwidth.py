@@ -1,0 +1,28 @@
+"""Measures how fast all devices exchange data, from bytes to a gibibyte, and checks every element; runs as a rank of a job, in the container."""
+# SPDX-License-Identifier: Apache-2.0
+
+import sys
+
+from jaxsif import initialize_distributed
+from jaxsif.rank import narrate
+
+with narrate() as tell:
+    initialize_distributed()
+    # Not before: what would keep JAX from its import is told by the line above.
+    import jax
+
+    from jaxsif.rank.bandwidth import measure
+    from jaxsif.rank.fabric import tell_fabric
+    from jaxsif.rank.plan import parse_plan
+    from jaxsif.rank.proof import sum_of_ones
+
+    tell.devices()
+    tell_fabric(tell)
+    plan = parse_plan(sys.argv[1:], jax.default_backend())
+
+    # Right, then fast: who the peers are, before how fast they are.
+    tell.enters("allreduce")
+    tell.all_reduced(sum_of_ones())
+    tell.prove_identity()
+
+    measure(tell, plan)

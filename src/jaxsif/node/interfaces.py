@@ -1,0 +1,66 @@
+"""The network cards of a node, with their kinds and rates; read in each rank and by the doctor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxsif.node.surroundings import Surroundings
+
+_RDMA = "/sys/class/infiniband"
+_NET = "/sys/class/net"
+_ETHERNET = "1"
+
+INFINIBAND, ETHERNET, SLINGSHOT = "infiniband", "ethernet", "slingshot"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One port of a network card. The rate is of one direction, 1e9 bytes a second; 0.0
+    where the port does not tell it, as one without a cable."""
+
+    name: str
+    kind: str
+    gb_per_s: float
+    is_active: bool
+
+
+def read_interfaces(surroundings: Surroundings) -> list[Interface]:
+    """Every port of a real card, each once; virtual devices and loopback are none."""
+    return [*_rdma_ports(surroundings), *_other_ports(surroundings)]
+
+
+def _rdma_ports(surroundings: Surroundings) -> Iterator[Interface]:
+    """InfiniBand, and RoCE, which is Ethernet by its link layer."""
+    for device in surroundings.names(_RDMA):
+        for port in surroundings.names(f"{_RDMA}/{device}/ports"):
+            folder = f"{_RDMA}/{device}/ports/{port}"
+            layer = (surroundings.read(f"{folder}/link_layer") or "").strip()
+            rate = re.match(r"([\d.]+) Gb/sec", surroundings.read(f"{folder}/rate") or "")
+            state = surroundings.read(f"{folder}/state") or ""
+            yield Interface(
+                f"{device}:{port}",
+                ETHERNET if layer == "Ethernet" else INFINIBAND,
+                float(rate[1]) / 8 if rate else 0.0,
+                "ACTIVE" in state,
+            )
+
+
+def _other_ports(surroundings: Surroundings) -> Iterator[Interface]:
+    for name in surroundings.names(_NET):
+        folder = f"{_NET}/{name}"
+        kind = (surroundings.read(f"{folder}/type") or "").strip()
+        is_real = surroundings.has(f"{folder}/device")
+        # What an RDMA device carries as well has been counted as its port.
+        is_known = surroundings.has(f"{folder}/device/infiniband")
+        if kind == _ETHERNET and is_real and not is_known:
+            # A port without a cable says -1, or cannot be read.
+            speed = (surroundings.read(f"{folder}/speed") or "").strip()
+            yield Interface(
+                name,
+                SLINGSHOT if name.startswith("hsn") else ETHERNET,
+                int(speed) / 8000 if speed.isdecimal() else 0.0,
+                (surroundings.read(f"{folder}/operstate") or "").strip() == "up",
+            )

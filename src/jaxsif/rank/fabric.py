@@ -1,0 +1,48 @@
+"""What this node's GPUs and network cards could do at best, told once a node; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import asdict
+from typing import Any
+
+from jaxsif.node import Surroundings, look_around, nvml
+from jaxsif.node.interfaces import read_interfaces
+from jaxsif.rank.narrator import Narrator
+
+# More ports than any node has; a record has an end.
+_MOST_PORTS = 40
+
+
+def tell_fabric(tell: Narrator) -> None:
+    """One record a node, by the rank that is the first there."""
+    if tell.identity.local_rank == 0:
+        tell.say("fabric", **fabric(look_around(os.environ)))
+
+
+def fabric(surroundings: Surroundings) -> dict[str, Any]:
+    """The facts of the record, from the driver and the kernel; reads nothing of JAX's."""
+    gpus = _gpus() if surroundings.wants_gpus else ()
+    speeds = [g.nvlink_gb_per_s for g in gpus if g.nvlink_gb_per_s is not None]
+    ports = read_interfaces(surroundings)
+    return {
+        "gpu": gpus[0].name if gpus else None,
+        "gpus": len(gpus),
+        # The slowest of them: a ring is as fast as its slowest link.
+        "nvlink_gb_per_s": min(speeds) if speeds else None,
+        "nics": [asdict(port) for port in ports[:_MOST_PORTS]],
+    }
+
+
+def _gpus() -> tuple[nvml.Gpu, ...]:
+    try:
+        # Only the GPU images have it.
+        library = importlib.import_module("pynvml")
+    except ImportError:
+        return ()
+    try:
+        return nvml.read(library).gpus
+    except library.NVMLError:
+        return ()
