@@ -5,22 +5,20 @@ import sys
 
 from jaxsif import initialize_distributed
 from jaxsif.rank import narrate
+from jaxsif.rank.plan import parse_plan
 
 with narrate() as tell:
+    plan = parse_plan(sys.argv[1:])
     initialize_distributed()
     # Not before: what would keep JAX from its import is told by the line above.
-    import jax
-
     from jaxsif.rank.bandwidth import measure
     from jaxsif.rank.fabric import tell_fabric
-    from jaxsif.rank.plan import parse_plan
     from jaxsif.rank.proof import sum_of_ones
 
     tell.devices()
     tell_fabric(tell)
-    plan = parse_plan(sys.argv[1:], jax.default_backend())
 
-    # Right, then fast: who the peers are, before how fast they are.
+    # Right, then fast: first who the peers are, then how fast they are.
     tell.enters("allreduce")
     tell.all_reduced(sum_of_ones())
     tell.prove_identity()

@@ -42,6 +42,7 @@ HEALTHY: dict[str, Any] = {
     "MaxPcieLinkWidth": 16,
     "CurrPcieLinkGeneration": 5,
     "NvLinkState": {(link,): 1 for link in range(18)},
+    "NvLinkVersion": {(link,): 6 for link in range(18)},
     "ComputeMode": 0,
     "MigMode": [0, 0],
     "ComputeRunningProcesses": [],

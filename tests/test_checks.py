@@ -12,7 +12,7 @@ from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import checks
 from jaxsif.judge.board import Board
 from jaxsif.judge.case import Case
-from jaxsif.judge.checks import endings, numbers, processes
+from jaxsif.judge.checks import endings, numbers, processes, speed
 from jaxsif.judge.verdict import Verdict, judge
 
 Job = dict[int, dict[str, dict]]
@@ -256,7 +256,7 @@ def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
     assert "ranks 0-3 on node1, 4-7 on node2" in verdict.findings[0].text
 
 
-# Provoked by tests of their own, above and below and in test_endings.py.
+# Provoked by tests of their own, above and below, in test_endings.py and test_speed.py.
 SILENT_HERE = {
     numbers.identity_unproven,
     processes.ranks_twice,
@@ -270,6 +270,10 @@ SILENT_HERE = {
     endings.ranks_ended_for_others,
     endings.ranks_stuck,
     endings.errors_after,
+    speed.elements_wrong,
+    speed.bandwidth_low,
+    speed.ranks_lag,
+    speed.baseline_silent,
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxsif import launcher
+from jaxsif.baseline import chosen_baseline
 from jaxsif.contract.errors import (
     COULD_NOT_TELL,
     PASS,
@@ -63,6 +64,7 @@ def verify(
     *,
     is_program: bool = False,
     is_strict: bool = False,
+    baseline_file: str | None = None,
 ) -> int:
     """Judges a job's output and returns the exit status.
 
@@ -73,7 +75,9 @@ def verify(
       is_program: whether it is a user's program, which need not tell anything. The exit
         status is then 0 where nothing is known to be wrong, so that srun's counts.
       is_strict: whether a warning fails too.
+      baseline_file: speeds to compare with; without it the job's variable, if any.
     """
+    baseline = chosen_baseline(baseline_file, os.environ)
     topology = _asked(label, os.environ)
     board, listener = Board(), Listener()
     progress = Progress(board, topology, is_program=is_program)
@@ -93,6 +97,7 @@ def verify(
         nodes,
         listener.diagnosis(),
         is_strict=is_strict,
+        baseline=baseline,
     )
     is_unasked = is_program and not stream.damaged and all(map(is_silence, verdicts))
     for verdict in verdicts:

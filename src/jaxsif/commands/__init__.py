@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "compare a job's allocation with what was asked for, in its script",
     "run": "start a program as the image does, where there is no image",
     "verify": "judge a job's output",
+    "baseline": "learn speeds from good runs, for jax-sif verify to compare with",
     "explain": "name the cause of a failure from any job's output",
     "doctor": "examine this node",
     "info": "show what the image holds",

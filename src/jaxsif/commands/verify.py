@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def main(arguments: Sequence[str]) -> int:
         help="devices, nodes and processes in all; $JAX_SIF_TOPOLOGY by default",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the verdict for programs too"
+        "--json",
+        type=Path,
+        default=os.environ.get("JAX_SIF_JSON") or None,
+        metavar="FILE",
+        help="write the verdict for programs too; $JAX_SIF_JSON by default",
     )
     parser.add_argument(
         "--program",
@@ -33,6 +38,12 @@ def main(arguments: Sequence[str]) -> int:
         " verdict, and its own exit status stands",
     )
     parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="compare speeds with those learned by jax-sif baseline;"
+        " $JAX_SIF_BASELINE by default",
+    )
     chosen = parser.parse_args(arguments)
 
     from jaxsif.verify import verify
@@ -43,4 +54,5 @@ def main(arguments: Sequence[str]) -> int:
         chosen.json,
         is_program=chosen.program,
         is_strict=chosen.strict,
+        baseline_file=chosen.baseline,
     )

@@ -120,7 +120,8 @@ def put_together(profile: Profile, site: Site, network: Network, wish: Wish) -> 
         profile=profile,
         site=site,
         program=program,
-        is_diagnostic=program[-1].startswith(_DIAGNOSTICS),
+        # Behind it stand arguments, if any.
+        is_diagnostic=any(word.startswith(_DIAGNOSTICS) for word in program[:2]),
         variables=_variables(profile, site, network, topology, wish),
         made_by=wish.made_by,
         is_staged=wish.is_staged,
@@ -231,6 +232,10 @@ def _variables(
     found |= _reasoned(site.environment)
     if site.scratch:
         found["SCRATCH"] = Variable(site.scratch, "the site's scratch folder", True)
+    if site.baseline:
+        found["JAX_SIF_BASELINE"] = Variable(
+            site.baseline, "speeds that this site has seen, for the verdict", True
+        )
     if profile.platform == "cpu":
         found |= {
             "JAX_PLATFORMS": Variable("cpu", "this job computes on CPU devices"),

@@ -114,7 +114,8 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `binds` are folders that the container shall see (`/scratch` or `/scratch:/data`);
     `local_disk` is a folder on each node's own disk, where `--stage` puts the image.
-    `binds`, `scratch` and `local_disk` may hold variables, as `$USER`.
+    `binds`, `scratch`, `local_disk` and `baseline` may hold variables, as `$USER`.
+    `baseline` is a file of `jax-sif baseline`, with which speeds are compared.
     """
 
     description: Line
@@ -132,6 +133,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     binds: tuple[Line, ...] = ()
     scratch: Line | None = None
     local_disk: Line = "/tmp"
+    baseline: Line | None = None
     runtime: Runtime = "apptainer"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jaxsif.contract.hostlist import expand
 from jaxsif.contract.topology import Topology
+from jaxsif.judge.baseline import Baseline
 from jaxsif.judge.board import Ending, Stories
 from jaxsif.judge.diagnosis import Recognised
 
@@ -41,6 +42,8 @@ class Case:
     cancelled: str | None = None
     # What the lines between the records say, by the catalogue of causes.
     recognised: Sequence[Recognised] = ()
+    # Speeds that were seen when all was well, if somebody has learned them.
+    baseline: Baseline | None = None
 
     @property
     def is_broken(self) -> bool:

@@ -44,6 +44,7 @@ def summary(verdict: Verdict) -> str:
         f" {_plural(topology.processes, 'process', 'es')} on"
         f" {_plural(len(nodes), 'node')}"
         f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
+        f"{f' {verdict.headline},' if verdict.headline else ''}"
         f" {_seconds(verdict.stories):.1f} s"
     )
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.contract.topology import Topology
+from jaxsif.judge import speed
+from jaxsif.judge.baseline import Baseline
 from jaxsif.judge.board import Board, Stories
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.checks import find
@@ -28,6 +30,8 @@ class Verdict:
     stories: Stories
     findings: tuple[Finding, ...]
     status: int
+    # The speed, for the line of a pass; empty where none was measured.
+    headline: str = ""
 
 
 def judge(
@@ -38,6 +42,7 @@ def judge(
     diagnosis: Diagnosis = NOTHING_HEARD,
     *,
     is_strict: bool = False,
+    baseline: Baseline | None = None,
 ) -> list[Verdict]:
     """One verdict per step in the stream; one that could not tell when there is none.
 
@@ -46,13 +51,20 @@ def judge(
       nodes: the names of the job's nodes in Slurm's order, if they are known.
       diagnosis: what the lines between the records say.
       is_strict: whether a warning fails too.
+      baseline: speeds that were seen when all was well.
     """
     steps = board.steps
     if not steps and (board.ended or board.cancelled):
         steps = {"": {}}
     cases = {
         step: Case(
-            topology, stories, board.ended, nodes, board.cancelled, diagnosis.recognised
+            topology,
+            stories,
+            board.ended,
+            nodes,
+            board.cancelled,
+            diagnosis.recognised,
+            baseline,
         )
         for step, stories in steps.items()
     }
@@ -84,7 +96,8 @@ def _judge_case(
     if all(f.is_warning for f in findings):
         findings += _unexplained(case)
     status = _status(findings, damaged, is_strict)
-    return Verdict(step, case.topology, case.stories, tuple(findings), status)
+    headline = speed.headline(case.stories, case.topology, case.baseline)
+    return Verdict(step, case.topology, case.stories, tuple(findings), status, headline)
 
 
 def _unexplained(case: Case) -> list[Finding]:

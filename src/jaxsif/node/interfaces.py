@@ -38,7 +38,9 @@ def _rdma_ports(surroundings: Surroundings) -> Iterator[Interface]:
         for port in surroundings.names(f"{_RDMA}/{device}/ports"):
             folder = f"{_RDMA}/{device}/ports/{port}"
             layer = (surroundings.read(f"{folder}/link_layer") or "").strip()
-            rate = re.match(r"([\d.]+) Gb/sec", surroundings.read(f"{folder}/rate") or "")
+            rate = re.match(
+                r"([\d.]+) Gb/sec", surroundings.read(f"{folder}/rate") or ""
+            )
             state = surroundings.read(f"{folder}/state") or ""
             yield Interface(
                 f"{device}:{port}",

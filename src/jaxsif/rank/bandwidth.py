@@ -28,7 +28,7 @@ from jaxsif.rank.collectives import (
     programs,
 )
 from jaxsif.rank.narrator import Narrator
-from jaxsif.rank.plan import Plan, Test
+from jaxsif.rank.plan import Plan, Series
 
 # One program lasts about this long: the start of it, some tens of microseconds, is then
 # not seen, and a run of all sizes stays short.
@@ -66,9 +66,10 @@ def measure(tell: Narrator, plan: Plan) -> None:
     # Of the device that has least.
     limit_bytes = float(np.min(group.told([usable])))
     began_s = time.monotonic()
-    _print(table.opening(plan, group.size, jax.process_count()))
+    budget_s = plan.time_budget_s(jax.default_backend())
+    _print(table.opening(plan.trials, budget_s, group.size, jax.process_count()))
     for number, test in enumerate(plan.tests):
-        left_s = plan.time_budget_s - (time.monotonic() - began_s)
+        left_s = budget_s - (time.monotonic() - began_s)
         share = 1 / (len(plan.tests) - number)
         if number == 0 and len(plan.tests) > 1:
             share = _FIRST_SHARE
@@ -83,7 +84,7 @@ class _Run:
         tell: Narrator,
         group: Group,
         plan: Plan,
-        test: Test,
+        test: Series,
         limit_bytes: float,
         limit_s: float,
     ) -> None:
@@ -208,7 +209,7 @@ class _Run:
                 around.wrong(received, self._group.number(trial))
             self._last_us = float(self._group.told([took_us]).max()) / length
             better = _chain_length(self._last_us)
-            is_good = _SHORTEST_PROGRAM_US <= self._last_us * length
+            is_good = self._last_us * length >= _SHORTEST_PROGRAM_US
             is_good &= self._last_us * length <= _LONGEST_PROGRAM_US
             if is_good or better == length:
                 break
@@ -262,7 +263,7 @@ def _timed(
 def _chain_length(time_us: float) -> int:
     """A power of two, so that few lengths are ever compiled."""
     wanted = _PROGRAM_US / max(time_us, 0.1)
-    return min(2 ** max(round(math.log2(wanted)), 0), _LONGEST_CHAIN)
+    return min(1 << max(round(math.log2(wanted)), 0), _LONGEST_CHAIN)
 
 
 def _print(lines: str | Sequence[str]) -> None:

@@ -131,7 +131,7 @@ def compiled_chain(
         first = jnp.where(received[:1] < 0, received[:1], sent[:1])
         return sent.at[:1].set(first), received
 
-    def chain(sent: jax.Array, received: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def chain(sent: jax.Array, received: jax.Array) -> Any:
         return lax.fori_loop(0, length, step, (sent, received))
 
     kind = _TYPES[dtype]
@@ -198,7 +198,9 @@ class _Data:
         device = device.astype(jnp.uint32)
         if self._is_sparse:
             values = jnp.where(
-                (element + trial) % self.devices == device, _by_element(element, trial), 0
+                (element + trial) % self.devices == device,
+                _by_element(element, trial),
+                0,
             )
         else:
             values = _by_element(element, trial) + _by_device(device)

@@ -25,4 +25,5 @@ def usable_bytes(local_processes: int) -> float:
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if not all("bytes_limit" in s for s in stats):
         return math.inf
-    return _USED_SHARE * min(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
+    free_bytes = min(int(s["bytes_limit"] - s["bytes_in_use"]) for s in stats)
+    return _USED_SHARE * free_bytes

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from jaxsif.contract.collectives import COLLECTIVES, DTYPES, parse_size
 from jaxsif.contract.errors import UsageError
+from jaxsif.rank.endings import end_at_once
 
 _FEWEST_TRIALS = 5
 # GPUs need seconds for all sizes, but XLA and NCCL take their time to start.
@@ -29,7 +31,7 @@ _FEW_FROM, _FEW_FACTOR = 2**20, 16
 
 
 @dataclass(frozen=True)
-class Test:
+class Series:
     """A collective and a type, over sizes in bytes, the smallest first."""
 
     collective: str
@@ -41,9 +43,16 @@ class Test:
 class Plan:
     """The tests in order, how often each size is measured, and how long all may take."""
 
-    tests: tuple[Test, ...]
+    tests: tuple[Series, ...]
     trials: int
-    time_budget_s: float
+    # None: nobody has said, and it depends on the devices.
+    time_budget_asked_s: float | None = None
+
+    def time_budget_s(self, platform: str) -> float:
+        """In all, on devices of a platform (`gpu`, `cpu`)."""
+        if self.time_budget_asked_s is not None:
+            return self.time_budget_asked_s
+        return _BUDGET_S.get(platform, _BUDGET_ELSEWHERE_S)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,9 +61,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}; --help tells more")
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """After --help; a rank does not wait for the others then."""
+        sys.stdout.flush()
+        end_at_once(status)
 
-def parse_plan(arguments: Sequence[str], platform: str) -> Plan:
-    """The plan for devices of a platform (`gpu`, `cpu`). Raises UsageError."""
+
+def parse_plan(arguments: Sequence[str]) -> Plan:
+    """Reads the command line. Raises UsageError."""
     chosen = _parser().parse_args(arguments)
     smallest, largest = parse_size(chosen.min_size), parse_size(chosen.max_size)
     if not smallest <= largest <= _LARGEST:
@@ -69,11 +83,8 @@ def parse_plan(arguments: Sequence[str], platform: str) -> Plan:
             f"--trials is {chosen.trials}, expected {_FEWEST_TRIALS} or more: a median"
             " of fewer says little"
         )
-    budget_s = chosen.time_budget
-    if budget_s is None:
-        budget_s = _BUDGET_S.get(platform, _BUDGET_ELSEWHERE_S)
     sizes = sizes_between(smallest, largest, chosen.factor)
-    return Plan(_tests(chosen, sizes), chosen.trials, budget_s)
+    return Plan(_tests(chosen, sizes), chosen.trials, chosen.time_budget)
 
 
 def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
@@ -87,23 +98,22 @@ def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
     return tuple(sorted(sizes))
 
 
-def _tests(chosen: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Test, ...]:
+def _tests(chosen: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Series, ...]:
     if chosen.collectives or chosen.dtypes:
         names = _names(chosen.collectives or "all-reduce", COLLECTIVES, "collective")
         dtypes = _names(chosen.dtypes or "f32", DTYPES, "type")
-        return tuple(Test(name, dtype, sizes) for name in names for dtype in dtypes)
+        return tuple(Series(name, dtype, sizes) for name in names for dtype in dtypes)
     few = [size for size in sizes if size >= _FEW_FROM] or [sizes[-1]]
     kept = few[:1]
     for size in few:
         if size >= kept[-1] * _FEW_FACTOR:
             kept.append(size)
-    others = (Test(name, dtype, tuple(kept)) for name, dtype in _OTHERS)
-    return (Test("all-reduce", "f32", sizes), *others)
+    others = (Series(name, dtype, tuple(kept)) for name, dtype in _OTHERS)
+    return (Series("all-reduce", "f32", sizes), *others)
 
 
-def _names(text: str, known: object, what: str) -> list[str]:
+def _names(text: str, known: Mapping[str, object], what: str) -> list[str]:
     names = text.split(",")
-    assert isinstance(known, dict)
     for name in names:
         if name not in known:
             raise UsageError(f"no {what} {name!r}; there are {', '.join(known)}")
@@ -122,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dtypes", metavar="NAMES", help=f"of {', '.join(DTYPES)}")
     parser.add_argument("--min-size", default="8", metavar="SIZE", help="8 by default")
-    parser.add_argument("--max-size", default="1G", metavar="SIZE", help="1G by default")
+    parser.add_argument(
+        "--max-size", default="1G", metavar="SIZE", help="1G by default"
+    )
     parser.add_argument(
         "--factor", type=int, default=4, help="from size to size; 4 by default"
     )

@@ -14,12 +14,21 @@ from jaxsif.contract.collectives import (
     bus_gb_per_s,
     size_in_words,
 )
-from jaxsif.rank.plan import Plan
 
 # nccl-tests: src/util.cu, writeResultHeader and writeBenchmarkLine... Only the columns
 # of out-of-place: whether XLA works in place is its own choice.
 _WIDTHS = (10, 12, 8, 6, 6, 7, 6, 6, 6)
-_COLUMNS = ("size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong")
+_COLUMNS = (
+    "size",
+    "count",
+    "type",
+    "redop",
+    "root",
+    "time",
+    "algbw",
+    "busbw",
+    "#wrong",
+)
 _UNITS = ("(B)", "(elements)", "", "", "", "(us)", "(GB/s)", "(GB/s)", "")
 
 
@@ -37,7 +46,9 @@ class Row:
 
     @property
     def bus_gb_per_s(self) -> float:
-        return bus_gb_per_s(self.collective, self.size_bytes, self.time_us, self.devices)
+        return bus_gb_per_s(
+            self.collective, self.size_bytes, self.time_us, self.devices
+        )
 
     def text(self) -> str:
         kind = COLLECTIVES[self.collective]
@@ -60,11 +71,11 @@ def _fitted(value: float, width: int) -> str:
     return text if len(text) <= width else f"{value:{width}.1e}"
 
 
-def opening(plan: Plan, devices: int, processes: int) -> list[str]:
+def opening(trials: int, budget_s: float, devices: int, processes: int) -> list[str]:
     """What is measured and how, before the first table."""
     return [
         f"# jax-sif bandwidth: {devices} devices in {processes} processes,"
-        f" {plan.trials} trials of each size, time budget {plan.time_budget_s:g} s",
+        f" {trials} trials of each size, time budget {budget_s:g} s",
         "# time: median of the trials, each the mean of the ranks; many collectives in"
         " one program, every element checked in every trial",
     ]

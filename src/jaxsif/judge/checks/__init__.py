@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from jaxsif.judge.case import Case, Check, Finding
-from jaxsif.judge.checks import devices, endings, numbers, processes
+from jaxsif.judge.checks import devices, endings, numbers, processes, speed
 
 # Causes first: each check may assume that the reader has seen those before it.
 CHECKS: tuple[Check, ...] = (
@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     endings.ranks_ended,
     numbers.identity_foreign,
     numbers.sums_wrong,
+    speed.elements_wrong,
     endings.symptoms_recognised,
     endings.ranks_ended_for_others,
     processes.ranks_missing,
@@ -35,6 +36,9 @@ CHECKS: tuple[Check, ...] = (
     processes.ranks_unfinished,
     numbers.identity_unproven,
     devices.devices_untold,
+    speed.bandwidth_low,
+    speed.ranks_lag,
+    speed.baseline_silent,
 )
 
 

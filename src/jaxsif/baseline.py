@@ -1,0 +1,78 @@
+"""`jax-sif baseline`: a file of speeds that were seen when all was well; runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxsif.contract.errors import UsageError
+from jaxsif.judge import baseline as baselines
+from jaxsif.judge import report
+from jaxsif.judge.baseline import Baseline
+from jaxsif.whole_file import write_whole
+
+BASELINE_VARIABLE = "JAX_SIF_BASELINE"
+DEFAULT_FILE = "baseline.toml"
+
+
+def chosen_baseline(
+    file: str | None, environment: Mapping[str, str]
+) -> Baseline | None:
+    """The baseline that was asked for; None when nobody has. Raises UsageError."""
+    name = file or environment.get(BASELINE_VARIABLE)
+    return read(Path(name)) if name else None
+
+
+def read(path: Path) -> Baseline:
+    """Raises UsageError when the file cannot be read, or is no baseline."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the baseline {str(path)!r}: {reason}; jax-sif baseline add"
+            " writes one, and the container must see it"
+        ) from error
+    return baselines.parse(text, str(path))
+
+
+def add(verdicts: Sequence[str], path: Path) -> int:
+    """Learns from verdicts of good runs; a file that is not there yet is made."""
+    baseline = read(path) if path.exists() else Baseline(str(path))
+    for name in verdicts:
+        for verdict in _verdicts(name):
+            baseline = baselines.learned(baseline, verdict, name)
+    write_whole(path, baselines.render(baseline), "it is as it was before")
+    sys.stdout.write(
+        f"{path}: {len(baseline.runs)} speeds, learned from {len(verdicts)}"
+        f" run{'s' if len(verdicts) > 1 else ''} more\n"
+    )
+    return 0
+
+
+def show(path: Path) -> int:
+    """Prints what a baseline knows."""
+    sys.stdout.write(baselines.table(read(path)))
+    return 0
+
+
+def _verdicts(name: str) -> list[Mapping[str, Any]]:
+    try:
+        content = json.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the verdict {name!r}: {reason}; give a file that jax-sif verify"
+            " --json has written"
+        ) from error
+    if not isinstance(content, dict) or content.get("schema") != report.SCHEMA:
+        raise UsageError(
+            f"{name} holds no verdict ({report.SCHEMA}); give a file that jax-sif verify"
+            " --json has written"
+        )
+    found: list[Mapping[str, Any]] = content["verdicts"]
+    return found

@@ -1,0 +1,130 @@
+"""Elements that arrived wrong, speeds below what was expected, and ranks that lag; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from jaxsif.judge import bandwidth, hardware, speed
+from jaxsif.judge.case import Case, Finding
+from jaxsif.judge.naming import numbers_of, where
+
+# A rank lags when it takes so many times as long as the others, at nearly every size.
+_LAGS = 1.5
+_NEARLY_ALWAYS = 0.75
+_FEWEST_POINTS = 3
+# Of smaller messages times are mostly those of the operating system.
+_LARGE_BYTES = 2**16
+
+
+def elements_wrong(case: Case) -> Iterator[Finding]:
+    """Collectives that brought other values than were sent."""
+    wrong: dict[int, int] = defaultdict(int)
+    tests: Counter[str] = Counter()
+    for point in bandwidth.points(speed.records_of(case.stories)):
+        for rank, count in point.wrong.items():
+            if count:
+                wrong[rank] += count
+                tests[point.words] += 1
+    if not wrong:
+        return
+    first, more = next(iter(tests)), len(tests) - 1
+    also = f" and {more} more sizes" if more else ""
+    group = [case.stories[rank] for rank in sorted(wrong)]
+    yield Finding(
+        "wrong-elements",
+        f"{where(group)}: {sum(wrong.values())} elements of {first}{also} are not what"
+        " was sent",
+        "do not trust results of this allocation; a device, a link or memory spoils"
+        " data: see jax-sif doctor on these nodes, and run again on fewer nodes",
+        tuple(sorted(wrong)),
+    )
+
+
+def bandwidth_low(case: Case) -> Iterator[Finding]:
+    """Speeds below what the hardware, or a run before, was seen to reach."""
+    if case.is_broken:
+        return
+    records = speed.records_of(case.stories)
+    for measured in speed.judged(case.stories, case.topology, case.baseline):
+        ratio = measured.ratio
+        if ratio is None or measured.expectation is None or ratio >= speed.GOOD:
+            continue
+        seems, remedy = speed.cause(measured, case.topology, records)
+        yield Finding(
+            "bandwidth-low",
+            f"{measured.words} ({measured.expectation.source})"
+            + (f"; {seems}" if seems else ""),
+            remedy,
+            is_warning=ratio >= speed.POOR,
+        )
+
+
+def baseline_silent(case: Case) -> Iterator[Finding]:
+    """A baseline was given that knows nothing of what ran."""
+    baseline = case.baseline
+    records = speed.records_of(case.stories)
+    if baseline is None or case.is_broken or not bandwidth.points(records):
+        return
+    name = hardware.hardware_name(hardware.nodes(records))
+    label = case.topology.label
+    if not baseline.knows(name, label):
+        known = sorted({f"{key.topology} on {key.hardware}" for key in baseline.runs})
+        yield Finding(
+            "no-baseline",
+            f"{baseline.name} knows nothing of {label} on {name}; it knows"
+            f" {'; '.join(known[:4]) or 'nothing yet'}",
+            "jax-sif baseline add learns from this run, if it is a good one; otherwise"
+            " see why nodes or network are others than before",
+            is_warning=True,
+        )
+
+
+def ranks_lag(case: Case) -> Iterator[Finding]:
+    """A rank that is slower than the others at nearly every size."""
+    if case.is_broken:
+        return
+    found = [
+        point
+        for point in bandwidth.points(speed.records_of(case.stories))
+        if point.size_bytes >= _LARGE_BYTES
+    ]
+    for what, times in (
+        ("filling and checking its own buffers", [p.local_us for p in found]),
+        ("its part of the collectives", [p.times_us for p in found]),
+    ):
+        for rank, factor in _laggards(times):
+            story = case.stories[rank]
+            yield Finding(
+                "straggler",
+                f"{where([story])} takes {factor:.1f} times as long as the other ranks"
+                f" for {what}",
+                "all ranks wait for the slowest: see its clocks, temperature and other"
+                " processes (jax-sif doctor on that node)",
+                numbers_of([story]),
+                is_warning=True,
+            )
+            return
+
+
+def _laggards(
+    times: Iterable[Mapping[int, Sequence[float]]],
+) -> Iterator[tuple[int, float]]:
+    """Ranks that lag, each with how many times as long it takes, the slowest first."""
+    factors: dict[int, list[float]] = defaultdict(list)
+    for by_rank in times:
+        medians = {r: statistics.median(t) for r, t in by_rank.items() if t}
+        if len(medians) < 2:
+            continue
+        for rank, median in medians.items():
+            others = [m for r, m in medians.items() if r != rank]
+            factors[rank].append(median / max(statistics.median(others), 1e-3))
+    slow = {
+        rank: statistics.median(found)
+        for rank, found in factors.items()
+        if len(found) >= _FEWEST_POINTS
+        and sum(f > _LAGS for f in found) >= _NEARLY_ALWAYS * len(found)
+    }
+    yield from sorted(slow.items(), key=lambda item: -item[1])

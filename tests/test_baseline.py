@@ -1,0 +1,187 @@
+"""Speeds that are learned from good runs: the file, what is refused, and the command."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from speeds import fabrics, measured, verdict_on
+from stories import encode
+
+from jaxsif import cli
+from jaxsif.contract.errors import UsageError
+from jaxsif.judge import baseline, report
+from jaxsif.judge.baseline import Baseline, Key
+
+CPU = fabrics(gpu=None, gpus=0, nvlink=None, cards=[])
+KEY = Key("cpu", "G8N2p8", "all-reduce", "f32", 2**26)
+
+
+def run(busbw: float, *more, **chosen):
+    """A verdict for programs."""
+    told = measured(busbw, size_bytes=2**26)
+    return report.as_json(verdict_on(CPU, told, *more, **chosen))
+
+
+@pytest.fixture
+def verdict_file(tmp_path):
+    def write(name: str, *verdicts, schema: str = report.SCHEMA) -> Path:
+        path = tmp_path / name
+        path.write_text(json.dumps({"schema": schema, "verdicts": list(verdicts)}))
+        return path
+
+    return write
+
+
+def test_the_expected_speed_is_the_median_of_the_runs():
+    known = Baseline()
+    for speed in (0.40, 0.44, 0.41):
+        known = baseline.learned(known, run(speed), "run.json")
+
+    assert 0.41 == pytest.approx(known.expected_gb_per_s(KEY))
+    assert 3 == len(known.runs[KEY])
+
+
+def test_old_runs_are_forgotten_one_day():
+    known = Baseline("", {KEY: (1.0,) * 60})
+
+    assert 50 == len(baseline.learned(known, run(0.4), "run.json").runs[KEY])
+
+
+def test_a_file_is_read_as_it_was_written():
+    known = Baseline(
+        "b.toml",
+        {
+            KEY: (0.4, 0.41),
+            Key('a "card" \\ named so', "G2N1p2", "all-gather", "bf16", 8): (3.0,),
+        },
+    )
+
+    assert known == baseline.parse(baseline.render(known), "b.toml")
+
+
+def test_the_file_is_for_people_too():
+    assert (
+        "[[known]]\n"
+        'hardware = "cpu"\n'
+        'topology = "G8N2p8"\n'
+        'collective = "all-reduce"\n'
+        'dtype = "f32"\n'
+        "size_bytes = 67108864  # 64 MiB\n"
+        "runs = [0.4, 0.41]\n"
+    ) in baseline.render(Baseline("b", {KEY: (0.4, 0.41)}))
+
+
+def test_a_run_that_failed_is_no_example():
+    failed = run(0.4, measured(1.0, "all-gather", wrong={5: 3}))
+
+    with pytest.raises(
+        UsageError, match=r"r\.json: the verdict is 'FAIL', expected 'PAS"
+    ):
+        baseline.learned(Baseline(), failed, "r.json")
+
+
+def test_a_run_that_measured_nothing_is_no_example():
+    nothing = report.as_json(verdict_on())
+
+    with pytest.raises(
+        UsageError, match=r"no bandwidth was measured.*bandwidth\.slurm"
+    ):
+        baseline.learned(Baseline(), nothing, "r.json")
+
+
+GOOD = baseline.render(Baseline("b", {KEY: (0.4,)}))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[", "b.toml is not TOML"),
+        ('schema = "other/1"', "b.toml has the schema 'other/1', expected"),
+        ("a = 1", "b.toml has the schema None, expected"),
+        (
+            GOOD.replace("67108864", '"big"'),
+            "number 1: size_bytes is 'big', expected a n",
+        ),
+        (GOOD.replace('"cpu"', "7"), "number 1: hardware is 7, expected text"),
+        (
+            GOOD.replace("all-reduce", "all"),
+            "collective is 'all'; there are all-reduce,",
+        ),
+        (GOOD.replace('"f32"', '"f64"'), "dtype is 'f64'; there are f32,"),
+        (GOOD.replace("[0.4]", "[]"), r"runs is \[\], expected speeds above 0"),
+        (GOOD.replace("[0.4]", "[-1]"), r"runs is \[-1\], expected speeds above 0"),
+        (f'schema = "{baseline.SCHEMA}"\nknown = 3', "known is no list of tables"),
+        (
+            f'schema = "{baseline.SCHEMA}"\nknown = [3]',
+            "number 1 is 3, expected a table",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(text, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        baseline.parse(text, "b.toml")
+
+
+def test_add_makes_the_file_learns_more_and_shows_it(verdict_file, tmp_path, capsys):
+    file = f"--file={tmp_path / 'known.toml'}"
+    first = verdict_file("1.json", run(0.40))
+    second = verdict_file("2.json", run(0.44))
+
+    assert 0 == cli.main(["baseline", "add", str(first), file])
+    assert 0 == cli.main(["baseline", "add", str(second), str(first), file])
+    assert 0 == cli.main(["baseline", "show", file])
+
+    out = capsys.readouterr().out
+    assert "known.toml: 1 speeds, learned from 2 runs more" in out
+    assert (
+        "cpu       G8N2p8    all-reduce  f32   64 MiB  0.4 GB/s  0.4 to 0.44  3" in out
+    )
+
+
+def test_a_bad_run_leaves_the_file_as_it_was(verdict_file, tmp_path):
+    path = tmp_path / "known.toml"
+    good, bad = verdict_file("1.json", run(0.4)), tmp_path / "2.json"
+    bad.write_text("{")
+    cli.main(["baseline", "add", str(good), f"--file={path}"])
+    before = path.read_text()
+
+    assert 2 == cli.main(["baseline", "add", str(good), str(bad), f"--file={path}"])
+    assert before == path.read_text()
+
+
+def test_what_is_no_verdict_is_refused(verdict_file, tmp_path, capsys):
+    other = verdict_file("1.json", run(0.4), schema="other/1")
+
+    assert 2 == cli.main(["baseline", "add", str(other), f"--file={tmp_path}/b.toml"])
+    assert "1.json holds no verdict (jax-sif/verdict/1)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_verify_compares_with_it(way, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "known.toml"
+    path.write_text(baseline.render(Baseline("", {KEY: (1.0,)})))
+    log = tmp_path / "job.out"
+    told = [*CPU, *measured(0.4, size_bytes=2**26)]
+    from stories import healthy, records
+
+    log.write_text("".join(map(encode, [*told, *records(healthy())])))
+    words = ["verify", "--topology=G8N2p8", str(log)]
+    if way == "variable":
+        monkeypatch.setenv("JAX_SIF_BASELINE", str(path))
+    else:
+        words.append(f"--baseline={path}")
+
+    status = cli.main(words)
+
+    assert 1 == status
+    assert f"0.40 of the expected 1 ({path}, 1 run)" in capsys.readouterr().out
+
+
+def test_a_baseline_that_is_not_there_is_wrong_usage(tmp_path, capsys):
+    status = cli.main(["verify", "--topology=G8N2p8", f"--baseline={tmp_path}/no", "-"])
+
+    assert 2 == status
+    assert "cannot read the baseline" in capsys.readouterr().err

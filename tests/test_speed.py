@@ -1,0 +1,267 @@
+"""Speeds in the verdict: expected, too low and why, wrong elements before all, ranks that lag."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+from speeds import GIB, card, fabrics, measured, verdict_on
+from stories import tell
+
+from jaxsif.contract.topology import parse_topology
+from jaxsif.judge import bandwidth, report
+from jaxsif.judge.baseline import Baseline, Key
+
+# The rule for four H100 a node with four NDR cards: 0.9 x 200 GB/s.
+DUE = 180.0
+CPU = fabrics(gpu=None, gpus=0, nvlink=None, cards=[])
+
+
+def kinds(verdict) -> list[str]:
+    return [finding.kind for finding in verdict.findings]
+
+
+@pytest.mark.parametrize(
+    ("part", "is_strict", "status", "found"),
+    [
+        (1.10, False, 0, []),
+        (0.86, True, 0, []),
+        (0.84, False, 0, ["bandwidth-low"]),
+        (0.84, True, 1, ["bandwidth-low"]),
+        (0.71, False, 0, ["bandwidth-low"]),
+        (0.69, False, 1, ["bandwidth-low"]),
+    ],
+)
+def test_a_speed_passes_warns_or_fails_by_its_part_of_the_expected(
+    part, is_strict, status, found
+):
+    verdict = verdict_on(fabrics(), measured(part * DUE), is_strict=is_strict)
+
+    assert (status, found) == (verdict.status, kinds(verdict))
+
+
+def test_the_line_of_a_pass_tells_the_speed_and_the_expected():
+    verdict = verdict_on(fabrics(), measured(167.4))
+
+    assert (
+        "every rank proved its peers, all-reduce 167 GB/s busbw at 1 GiB, 0.93 of the"
+        " expected 180," in report.summary(verdict)
+    )
+
+
+def test_without_an_expected_value_the_line_says_how_to_learn_one():
+    verdict = verdict_on(CPU, measured(0.41, size_bytes=2**26))
+
+    assert (
+        "all-reduce 0.41 GB/s busbw at 64 MiB (no expected value for cpu; learn one:"
+        " jax-sif baseline add)," in report.summary(verdict)
+    )
+    assert (0, []) == (verdict.status, kinds(verdict))
+
+
+def test_a_job_that_measured_nothing_says_nothing_of_speed():
+    assert "busbw" not in report.summary(verdict_on())
+
+
+def test_one_device_has_no_speed():
+    one = parse_topology("G1N1p1")
+
+    verdict = verdict_on(measured(1.0, "broadcast", topology=one), topology=one)
+
+    assert "busbw" not in report.summary(verdict)
+
+
+def test_the_largest_size_decides_and_all_reduce_is_named():
+    verdict = verdict_on(
+        fabrics(),
+        measured(9.0, size_bytes=2**20),
+        measured(175.0),
+        measured(176.0, "all-gather"),
+    )
+
+    assert (0, []) == (verdict.status, kinds(verdict))
+    assert "all-reduce 175 GB/s busbw at 1 GiB" in report.summary(verdict)
+
+
+def test_small_sizes_are_not_expected_to_be_fast():
+    verdict = verdict_on(fabrics(), measured(9.0, size_bytes=2**20))
+
+    assert (0, []) == (verdict.status, kinds(verdict))
+    assert "no expected value" in report.summary(verdict)
+
+
+def test_the_time_is_the_median_of_the_trials_of_the_mean_of_the_ranks():
+    (point,) = bandwidth.points({r["rank"]: [r] for r in measured(100.0)})
+
+    assert 100.0 == pytest.approx(point.bus_gb_per_s)
+    assert 0.01 == pytest.approx(point.spread)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"times_us": []},
+        {"times_us": [0.0]},
+        {"times_us": None},
+        {"collective": "gossip"},
+        {"dtype": "f8"},
+        {"size_bytes": -1},
+        {"devices": None},
+    ],
+)
+def test_records_of_other_programs_are_no_measurements(broken):
+    odd = [{**record, **broken} for record in measured(100.0)]
+
+    assert [] == bandwidth.points({r["rank"]: [r] for r in odd})
+
+
+def text_of(*told, topology=None) -> tuple[str, str]:
+    chosen = {"topology": topology} if topology else {}
+    (finding,) = verdict_on(*told, **chosen).findings
+    return finding.text, finding.remedy
+
+
+def test_a_low_speed_names_measured_expected_and_the_source():
+    text, _ = text_of(fabrics(), measured(0.8 * DUE))
+
+    assert text.startswith(
+        "all-reduce 144 GB/s busbw at 1 GiB, 0.80 of the expected 180 (nobody has"
+        " measured this hardware: 0.9 x network 200 GB/s)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("busbw", "words"),
+    [
+        (4.8, "it looks like TCP instead of InfiniBand"),
+        (0.65 * DUE, "it looks like no GPUDirect RDMA"),
+        (0.50 * DUE, "it looks like half of the network cards"),
+        (0.25 * DUE, "it looks like one network card of 4"),
+    ],
+)
+def test_a_low_speed_is_recognised_by_its_shape(busbw, words):
+    text, remedy = text_of(fabrics(), measured(busbw))
+
+    assert text.endswith(f"; {words}")
+    assert remedy
+
+
+def test_a_card_that_is_down_is_named_with_its_node():
+    down = [card(0), card(1), card(2), card(3, 1.25, is_active=False)]
+
+    text, remedy = text_of(fabrics(node2=down), measured(0.74 * DUE))
+
+    assert text.endswith("; not active: mlx5_3:1 on node2")
+    assert "cable" in remedy
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"by": "nccl", "kind": "sockets"}, "NCCL uses TCP instead of InfiniBand"),
+        (
+            {"by": "nccl", "kind": "infiniband", "gpudirect": False},
+            "NCCL works without GPUDirect RDMA",
+        ),
+    ],
+)
+def test_what_the_transport_told_comes_before_the_shape(facts, words):
+    transport = [tell(0, "transport", "node1", **facts)]
+
+    text, _ = text_of(fabrics(), transport, measured(0.5 * DUE))
+
+    assert text.endswith(f"; {words}")
+
+
+def test_on_one_node_no_network_is_blamed():
+    node = parse_topology("G4N1p4")
+
+    text, _ = text_of(fabrics(node), measured(180.0, topology=node), topology=node)
+
+    assert text.endswith("0.8 x NVLink 450 GB/s)")
+
+
+def test_wrong_elements_fail_and_name_the_ranks_before_any_speed():
+    verdict = verdict_on(
+        fabrics(), measured(0.5 * DUE, wrong={5: 12, 6: 1}), measured(9.0, size_bytes=8)
+    )
+
+    first = verdict.findings[0]
+    assert (1, "wrong-elements", (5, 6)) == (verdict.status, first.kind, first.ranks)
+    assert "ranks 5-6 on node2: 13 elements of all-reduce at 1 GiB" in first.text
+    assert not first.is_warning
+
+
+def sizes(**changes) -> list:
+    return [measured(1.0, size_bytes=2**n, **changes) for n in (16, 20, 24, 26)]
+
+
+def test_a_rank_that_lags_at_every_size_is_named():
+    verdict = verdict_on(CPU, *sizes(slow={5: 4.0}))
+
+    (finding,) = verdict.findings
+    assert (0, "straggler", (5,)) == (verdict.status, finding.kind, finding.ranks)
+    assert "rank 5 on node2 takes 4.0 times as long as the other ranks" in finding.text
+
+
+def test_a_rank_that_was_slow_once_does_not_lag():
+    verdict = verdict_on(
+        CPU, *sizes()[:3], measured(1.0, size_bytes=GIB, slow={5: 9.0})
+    )
+
+    assert [] == kinds(verdict)
+
+
+def test_a_job_that_broke_is_not_judged_by_its_speed():
+    verdict = verdict_on(
+        fabrics(), measured(0.1 * DUE), *sizes(slow={5: 4.0}), without=(5, "done")
+    )
+
+    assert {"bandwidth-low", "straggler"}.isdisjoint(kinds(verdict))
+    assert 1 == verdict.status
+
+
+def learned(busbw: float, size_bytes: int = 2**26, hardware: str = "cpu") -> Baseline:
+    key = Key(hardware, "G8N2p8", "all-reduce", "f32", size_bytes)
+    return Baseline("baseline.toml", {key: (busbw,)})
+
+
+def test_a_baseline_comes_before_what_the_hardware_should_reach():
+    baseline = learned(150.0, GIB, "NVIDIA H100 80GB HBM3, infiniband")
+
+    verdict = verdict_on(fabrics(), measured(140.0), baseline=baseline)
+
+    assert (0, []) == (verdict.status, kinds(verdict))
+    assert "0.93 of the expected 150" in report.summary(verdict)
+
+
+def test_a_speed_below_the_baseline_fails_and_names_the_file():
+    verdict = verdict_on(CPU, measured(0.4, size_bytes=2**26), baseline=learned(1.0))
+
+    (finding,) = verdict.findings
+    assert (1, "bandwidth-low") == (verdict.status, finding.kind)
+    assert "0.40 of the expected 1 (baseline.toml, 1 run)" in finding.text
+
+
+def test_the_largest_size_that_both_know_is_compared():
+    verdict = verdict_on(
+        CPU,
+        measured(0.9, size_bytes=2**26),
+        measured(0.1, size_bytes=2**28),
+        baseline=learned(1.0),
+    )
+
+    assert (0, []) == (verdict.status, kinds(verdict))
+    assert "all-reduce 0.9 GB/s busbw at 64 MiB, 0.90 of" in report.summary(verdict)
+
+
+def test_a_baseline_that_knows_nothing_of_these_nodes_is_a_warning():
+    verdict = verdict_on(
+        CPU, measured(0.4, size_bytes=2**26), baseline=learned(1.0, hardware="A100")
+    )
+
+    (finding,) = verdict.findings
+    assert (0, True) == (verdict.status, finding.is_warning)
+    assert (
+        "baseline.toml knows nothing of G8N2p8 on cpu; it knows G8N2p8 on A100"
+        == finding.text
+    )
