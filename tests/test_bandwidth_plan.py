@@ -16,7 +16,7 @@ SRC = Path(__file__).parent.parent / "src"
 
 
 def test_all_sizes_of_all_reduce_come_first_and_few_of_the_others():
-    first, *others = parse_plan([]).tests
+    first, *others = parse_plan([]).series
 
     assert ("all-reduce", "f32", 8, 2**30) == (
         first.collective,
@@ -33,8 +33,8 @@ def test_all_sizes_of_all_reduce_come_first_and_few_of_the_others():
         ("all-to-all", "f32"),
         ("broadcast", "f32"),
         ("send-recv", "f32"),
-    } == {(test.collective, test.dtype) for test in others}
-    assert {(2**20, 2**24, 2**28)} == {test.sizes for test in others}
+    } == {(each.collective, each.dtype) for each in others}
+    assert {(2**20, 2**24, 2**28)} == {each.sizes for each in others}
 
 
 def test_what_is_chosen_is_measured_at_all_sizes():
@@ -42,7 +42,7 @@ def test_what_is_chosen_is_measured_at_all_sizes():
         ["--collectives=all-gather", "--dtypes=bf16,i32", "--max-size=64", "--factor=2"]
     )
 
-    assert plan.tests == (
+    assert plan.series == (
         Series("all-gather", "bf16", (8, 16, 32, 64)),
         Series("all-gather", "i32", (8, 16, 32, 64)),
     )
@@ -59,7 +59,7 @@ def test_the_largest_size_and_the_smallest_are_always_there(
 
 
 def test_a_small_largest_size_is_the_size_of_the_others():
-    *_, last = parse_plan(["--max-size=4K"]).tests
+    *_, last = parse_plan(["--max-size=4K"]).series
 
     assert (4096,) == last.sizes
 

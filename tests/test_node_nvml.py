@@ -37,6 +37,7 @@ def test_a_healthy_gpu_tells_everything():
         pcie_width_most=16,
         pcie_generation=5,
         links=tuple((link, True) for link in range(18)),
+        nvlink_gb_per_s=450.0,
         fabric_state=3,
         compute_mode=0,
         is_mig_on=False,

@@ -69,6 +69,12 @@ class Buffers:
     sent: int
     received: int
 
+    @property
+    def needed_bytes(self) -> int:
+        """Of both buffers of one device."""
+        element_bytes = self.size_bytes // max(self.sent, self.received)
+        return element_bytes * (self.sent + self.received)
+
 
 def buffers(collective: str, dtype: str, size_bytes: int, devices: int) -> Buffers:
     """A device's buffers at size S, in nccl-tests' meaning of S.

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -22,41 +20,15 @@ from jaxsif.rank import memory, table
 from jaxsif.rank.collectives import (
     Group,
     NotImplementedHere,
-    Programs,
-    compiled_chain,
     is_unimplemented,
-    programs,
 )
 from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.pace import Pace
 from jaxsif.rank.plan import Plan, Series
+from jaxsif.rank.sample import Sample, Sampler
 
-# One program lasts about this long: the start of it, some tens of microseconds, is then
-# not seen, and a run of all sizes stays short.
-_PROGRAM_US = 10_000.0
-_LONGEST_CHAIN = 1024
-# Outside of these a chain's length is chosen anew.
-_SHORTEST_PROGRAM_US, _LONGEST_PROGRAM_US = 2_000.0, 20_000.0
-
-_WARM_UPS = 4
-
-# The first test, the one that the verdict speaks of, may take so much of all the time.
+# The first series, the one that the verdict speaks of, may take so much of all the time.
 _FIRST_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One size of one test, as this rank saw it.
-
-    `times_us` are of one collective, a value a trial; `local_us` is what this rank
-    needed in each trial for filling and checking, which no other rank has a part in.
-    """
-
-    shape: Buffers
-    chained: int
-    times_us: list[float]
-    local_us: list[float]
-    compile_s: float
-    wrong: int
 
 
 def measure(tell: Narrator, plan: Plan) -> None:
@@ -68,30 +40,30 @@ def measure(tell: Narrator, plan: Plan) -> None:
     began_s = time.monotonic()
     budget_s = plan.time_budget_s(jax.default_backend())
     _print(table.opening(plan.trials, budget_s, group.size, jax.process_count()))
-    for number, test in enumerate(plan.tests):
+    for number, series in enumerate(plan.series):
         left_s = budget_s - (time.monotonic() - began_s)
-        share = 1 / (len(plan.tests) - number)
-        if number == 0 and len(plan.tests) > 1:
+        share = 1 / (len(plan.series) - number)
+        if number == 0 and len(plan.series) > 1:
             share = _FIRST_SHARE
-        _Run(tell, group, plan, test, limit_bytes, left_s * share).run()
+        _Run(tell, group, plan, series, limit_bytes, left_s * share).run()
 
 
 class _Run:
-    """One test: a collective and a type, over its sizes."""
+    """One series: a collective and a type, over its sizes."""
 
     def __init__(
         self,
         tell: Narrator,
         group: Group,
         plan: Plan,
-        test: Series,
+        series: Series,
         limit_bytes: float,
         limit_s: float,
     ) -> None:
         self._tell = tell
         self._group = group
         self._plan = plan
-        self._test = test
+        self._series = series
         self._limit_bytes = limit_bytes
         self._limit_s = limit_s
         self._began_s = time.monotonic()
@@ -100,70 +72,96 @@ class _Run:
         self._rows: list[table.Row] = []
 
     def run(self) -> None:
-        """All sizes, up to the first that memory or time do not allow."""
-        cost_s, last_bytes = 0.0, 0
-        for size_bytes in self._test.sizes:
-            shape = buffers(
-                self._test.collective, self._test.dtype, size_bytes, self._group.size
-            )
-            if shape.size_bytes == last_bytes:
-                continue
-            growth = shape.size_bytes / last_bytes if last_bytes else 1.0
-            reason = self._why_not(shape, cost_s, growth)
-            if reason:
-                _print(f"# {self._words(shape)} and more: {reason}")
+        """The sizes, up to the first that memory or time do not allow."""
+        try:
+            self._sizes(self._shapes())
+        except (NotImplementedHere, jax.errors.JaxRuntimeError) as error:
+            if not is_unimplemented(error):
+                raise
+            # Said by the compiler of every rank alike, before any of them sends.
+            name = f"{self._series.collective} {self._series.dtype}"
+            platform = jax.default_backend()
+            _print(f"# {name}: JAX does not implement it on {platform} devices")
+        _print(table.footer(self._rows, self._series.collective))
+
+    def _sizes(self, shapes: list[Buffers]) -> None:
+        while shapes:
+            began_s = time.monotonic()
+            self._point(shapes[0])
+            cost_s = time.monotonic() - began_s
+            shapes = self._following(shapes, cost_s)
+
+    def _shapes(self) -> list[Buffers]:
+        """Each size once, the smallest first, as far as there is memory for it."""
+        series = self._series
+        found = {
+            shape.size_bytes: shape
+            for size_bytes in series.sizes
+            for shape in [
+                buffers(series.collective, series.dtype, size_bytes, self._group.size)
+            ]
+        }
+        for shape in found.values():
+            needed = shape.needed_bytes
+            if needed > self._limit_bytes:
+                self._leave_out(
+                    shape,
+                    f"they need {needed / 1e9:.1f} GB a device, and of what is free one"
+                    f" may take {self._limit_bytes / 1e9:.1f} GB",
+                )
                 break
-            point_began_s = time.monotonic()
-            try:
-                self._point(shape)
-            except (NotImplementedHere, jax.errors.JaxRuntimeError) as error:
-                if not (
-                    isinstance(error, NotImplementedHere) or is_unimplemented(error)
-                ):
-                    raise
-                # Said by the compiler of every rank alike, before any of them sends.
-                name = f"{self._test.collective} {self._test.dtype}"
-                platform = jax.default_backend()
-                _print(f"# {name}: JAX does not implement it on {platform} devices")
-                return
-            cost_s, last_bytes = time.monotonic() - point_began_s, shape.size_bytes
-        _print(table.footer(self._rows, self._test.collective))
+        return [s for s in found.values() if s.needed_bytes <= self._limit_bytes]
+
+    def _following(self, shapes: list[Buffers], cost_s: float) -> list[Buffers]:
+        """What is left to measure after the first; rank 0's clock decides for all."""
+        first, *rest = shapes
+        if not rest:
+            return []
+        spent_s = time.monotonic() - self._began_s
+        pace = Pace(
+            self._limit_s,
+            spent_s,
+            self._plan.trials,
+            first.size_bytes,
+            cost_s,
+            self._last_us or 0.0,
+        )
+        chosen = pace.next_of([shape.size_bytes for shape in rest])
+        place = int(self._group.told([-1 if chosen is None else chosen])[0, 0])
+        if place >= 0:
+            return rest[place:]
+        expected_s = pace.expected_s(rest[0].size_bytes)
+        self._leave_out(
+            rest[0],
+            f"they would take {expected_s:.0f} s more, and {max(pace.left_s, 0):.0f} s of"
+            f" {self._limit_s:.0f} are left; --time-budget gives more",
+        )
+        return []
+
+    def _leave_out(self, shape: Buffers, reason: str) -> None:
+        _print(f"# {self._words(shape)} and more: not measured, {reason}")
 
     def _words(self, shape: Buffers) -> str:
         size = size_in_words(shape.size_bytes)
-        return f"{self._test.collective} {self._test.dtype} {size}"
-
-    def _why_not(self, shape: Buffers, cost_s: float, growth: float) -> str:
-        """Why a size is not measured; rank 0's clock decides for all."""
-        element_bytes = shape.size_bytes // max(shape.sent, shape.received)
-        needed = element_bytes * (shape.sent + shape.received)
-        if needed > self._limit_bytes:
-            return (
-                f"not measured, they need {needed / 1e9:.1f} GB a device and"
-                f" {self._limit_bytes / 1e9:.1f} GB are free on the smallest"
-            )
-        spent_s = time.monotonic() - self._began_s
-        # As long as the size before, and its runs once more in proportion to the size;
-        # filling and checking take about as long as the collective.
-        runs = 2 * (self._plan.trials + _WARM_UPS)
-        expected_s = cost_s + runs * growth * (self._last_us or 0.0) / 1e6
-        self._tell.enters(f"the start of {self._words(shape)}")
-        clock = self._group.told([spent_s, expected_s])[0]
-        if clock[0] + clock[1] <= self._limit_s or not self._rows:
-            return ""
-        return (
-            f"not measured, they would take {clock[1]:.0f} s more than the"
-            f" {max(self._limit_s, 0.0):.0f} s of this test; --time-budget gives more"
-        )
+        return f"{self._series.collective} {self._series.dtype} {size}"
 
     def _point(self, shape: Buffers) -> None:
-        sample = self._sample(shape)
-        test = self._test
+        """Measures one size, tells it, and prints its row."""
+        series = self._series
+        sampler = Sampler(
+            self._group,
+            series,
+            self._plan.trials,
+            # The place is the same for all trials: only a sign of life to the watchdog.
+            lambda: self._tell.enters(self._words(shape)),
+        )
+        sample = sampler.take(shape, self._last_us)
+        self._last_us = sample.common_us
         self._tell.saw_wrong_numbers |= sample.wrong > 0
         self._tell.say(
             "bandwidth",
-            collective=test.collective,
-            dtype=test.dtype,
+            collective=series.collective,
+            dtype=series.dtype,
             size_bytes=shape.size_bytes,
             count=shape.count,
             chained=sample.chained,
@@ -173,97 +171,24 @@ class _Run:
             wrong=sample.wrong,
             devices=self._group.size,
         )
+        self._show(shape, sample)
+
+    def _show(self, shape: Buffers, sample: Sample) -> None:
+        """The row that all ranks' times make."""
         told = self._group.told([float(sample.wrong), *sample.times_us])
-        times_us = across_ranks(told[:, 1:].tolist())
         row = table.Row(
-            test.collective,
-            test.dtype,
+            self._series.collective,
+            self._series.dtype,
             shape.size_bytes,
             shape.count,
-            statistics.median(times_us),
+            statistics.median(across_ranks(told[:, 1:].tolist())),
             int(told[:, 0].sum()),
             self._group.size,
         )
         if not self._rows:
-            _print(table.header(test.collective, test.dtype))
+            _print(table.header(self._series.collective, self._series.dtype))
         self._rows.append(row)
         _print(row.text())
-
-    def _sample(self, shape: Buffers) -> Sample:
-        """Warms up until the chain has its length, then measures."""
-        where = self._words(shape)
-        around = programs(self._group, self._test.collective, self._test.dtype, shape)
-        length = 1 if self._last_us is None else _chain_length(self._last_us)
-        received = around.empty(self._group.number(0))
-        for _ in range(3):
-            self._tell.enters(where)
-            chain, compile_s = compiled_chain(
-                self._group, self._test.collective, self._test.dtype, shape, length
-            )
-            # The first run opens connections; the second tells how long it takes.
-            for trial in (0, 1):
-                sent = around.fill(self._group.number(trial))
-                self._meet()
-                took_us, received = _timed(chain, sent, received)
-                # For its compilation: that is not to fall into a trial.
-                around.wrong(received, self._group.number(trial))
-            self._last_us = float(self._group.told([took_us]).max()) / length
-            better = _chain_length(self._last_us)
-            is_good = self._last_us * length >= _SHORTEST_PROGRAM_US
-            is_good &= self._last_us * length <= _LONGEST_PROGRAM_US
-            if is_good or better == length:
-                break
-            length = better
-        del sent
-        return self._trials(shape, chain, length, compile_s, around, received)
-
-    def _trials(
-        self,
-        shape: Buffers,
-        chain: jax.stages.Compiled,
-        length: int,
-        compile_s: float,
-        around: Programs,
-        received: jax.Array,
-    ) -> Sample:
-        times_us, local_us, wrong = [], [], 0
-        for trial in range(2, 2 + self._plan.trials):
-            number = self._group.number(trial)
-            # Only a sign of life to the watchdog: the place is the same for all trials.
-            self._tell.enters(self._words(shape))
-            began_s = time.perf_counter()
-            sent = jax.block_until_ready(around.fill(number))
-            filled_s = time.perf_counter() - began_s
-            self._meet()
-            took_us, received = _timed(chain, sent, received)
-            del sent
-            times_us.append(took_us / length)
-            began_s = time.perf_counter()
-            counts = jax.block_until_ready(around.wrong(received, number))
-            checked_s = time.perf_counter() - began_s
-            local_us.append(1e6 * (filled_s + checked_s))
-            wrong += sum(int(s.data[0]) for s in counts.addressable_shards)
-        return Sample(shape, length, times_us, local_us, compile_s, wrong)
-
-    def _meet(self) -> None:
-        """All ranks go on at about the same moment."""
-        self._group.told([0.0])
-
-
-def _timed(
-    chain: jax.stages.Compiled, sent: jax.Array, received: jax.Array
-) -> tuple[float, jax.Array]:
-    """Microseconds of one run, and what it brought; both buffers are given away."""
-    jax.block_until_ready((sent, received))
-    began_s = time.perf_counter()
-    _, received = jax.block_until_ready(chain(sent, received))
-    return 1e6 * (time.perf_counter() - began_s), received
-
-
-def _chain_length(time_us: float) -> int:
-    """A power of two, so that few lengths are ever compiled."""
-    wanted = _PROGRAM_US / max(time_us, 0.1)
-    return min(1 << max(round(math.log2(wanted)), 0), _LONGEST_CHAIN)
 
 
 def _print(lines: str | Sequence[str]) -> None:

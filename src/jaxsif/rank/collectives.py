@@ -16,13 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsif.contract.collectives import Buffers
-
-# The integers up to this are exact, and so is every sum of them that stays below.
-_EXACT = {"f32": 2**24, "bf16": 2**8, "i32": 2**31 - 1}
-_TYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16, "i32": jnp.int32}
-
-# Primes, so that values repeat in step with neither elements nor devices.
-_ELEMENTS, _DEVICES, _TRIALS = 97, 61, 17
+from jaxsif.rank.exact import TYPES, Data
 
 _AXIS = "device"
 _EACH = P(_AXIS)
@@ -91,16 +85,20 @@ class Programs:
     """
 
     fill: jax.stages.Wrapped
+    # Makes the buffer that is received into, with anything in it.
     empty: jax.stages.Wrapped
     wrong: jax.stages.Wrapped
 
 
 def programs(group: Group, collective: str, dtype: str, shape: Buffers) -> Programs:
     """What surrounds the collective; nothing here communicates."""
-    data = _Data(collective, dtype, shape, group.size)
+    data = Data(collective, dtype, shape, group.size)
+    fill = group.each(lambda trial: data.sent(lax.axis_index(_AXIS), trial[0]), 1)
+    empty = group.each(lambda trial: jnp.zeros(shape.received, TYPES[dtype]), 1)
     return Programs(
-        group.each(lambda trial: data.sent(lax.axis_index(_AXIS), trial[0]), 1),
-        group.each(lambda trial: jnp.zeros(shape.received, _TYPES[dtype]), 1),
+        fill,
+        # One program less to compile: no trial has number 0, so it is never right.
+        fill if shape.sent == shape.received else empty,
         group.each(
             lambda received, trial: data.wrong(
                 received, lax.axis_index(_AXIS), trial[0]
@@ -134,7 +132,7 @@ def compiled_chain(
     def chain(sent: jax.Array, received: jax.Array) -> Any:
         return lax.fori_loop(0, length, step, (sent, received))
 
-    kind = _TYPES[dtype]
+    kind = TYPES[dtype]
     described = [
         jax.ShapeDtypeStruct((n * group.size,), kind, sharding=group.sharding)
         for n in (shape.sent, shape.received)
@@ -151,7 +149,8 @@ def compiled_chain(
 
 def is_unimplemented(error: Exception) -> bool:
     """Whether JAX says that it cannot do this on any machine of the kind."""
-    return isinstance(error, NotImplementedError) or "UNIMPLEMENTED" in str(error)
+    is_named = isinstance(error, (NotImplementedError, NotImplementedHere))
+    return is_named or "UNIMPLEMENTED" in str(error)
 
 
 def _operation(collective: str, devices: int) -> Callable[[jax.Array], jax.Array]:
@@ -166,82 +165,3 @@ def _operation(collective: str, devices: int) -> Callable[[jax.Array], jax.Array
         "send-recv": lambda x: lax.ppermute(x, _AXIS, ring),
     }
     return operations[collective]
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Integers that the type holds exactly, and that differ by element, device and trial.
-
-    By trial, so that a buffer which nobody has written since is not taken for right. A
-    sum is exact when it, and so each of its parts, stays below what the type counts to.
-    Where it would not (bf16, above all), each element comes from one device and the
-    others give zeros, the next element from the next device.
-    """
-
-    collective: str
-    dtype: str
-    shape: Buffers
-    devices: int
-
-    @property
-    def _is_sum(self) -> bool:
-        return self.collective in ("all-reduce", "reduce-scatter")
-
-    @property
-    def _is_sparse(self) -> bool:
-        most = _ELEMENTS + _DEVICES
-        return self._is_sum and most * self.devices > _EXACT[self.dtype]
-
-    def sent(self, device: jax.Array, trial: jax.Array) -> jax.Array:
-        """What a device sends in a trial."""
-        element = jnp.arange(self.shape.sent, dtype=jnp.uint32)
-        device = device.astype(jnp.uint32)
-        if self._is_sparse:
-            values = jnp.where(
-                (element + trial) % self.devices == device,
-                _by_element(element, trial),
-                0,
-            )
-        else:
-            values = _by_element(element, trial) + _by_device(device)
-        return values.astype(_TYPES[self.dtype])
-
-    def wrong(self, received: jax.Array, device: jax.Array, trial: jax.Array) -> Any:
-        """How many elements of what a device received are not right: one number."""
-        device = device.astype(jnp.uint32)
-        index = jnp.arange(self.shape.received, dtype=jnp.uint32)
-        right = self._received(index, device, trial).astype(_TYPES[self.dtype])
-        return jnp.sum(received != right, dtype=jnp.uint32)[None]
-
-    def _received(
-        self, index: jax.Array, device: jax.Array, trial: jax.Array
-    ) -> jax.Array:
-        if self._is_sum:
-            is_scattered = self.collective == "reduce-scatter"
-            element = index + device * self.shape.count if is_scattered else index
-            if self._is_sparse:
-                return _by_element(element, trial)
-            by_all = sum(7 * d % _DEVICES for d in range(self.devices))
-            return _by_element(element, trial) * self.devices + by_all
-        source, element = self._source(index, device)
-        return _by_element(element, trial) + _by_device(source)
-
-    def _source(self, index: jax.Array, device: jax.Array) -> tuple[Any, jax.Array]:
-        """From which device an element comes, and where it was there."""
-        part = self.shape.count
-        if self.collective == "all-gather":
-            return index // part, index % part
-        if self.collective == "all-to-all":
-            return index // part, index % part + device * part
-        if self.collective == "broadcast":
-            return jnp.uint32(0), index
-        return (device + self.devices - 1) % self.devices, index
-
-
-def _by_element(element: jax.Array, trial: jax.Array) -> jax.Array:
-    # One at least: a sum of zeros proves nothing.
-    return (element + trial * _TRIALS) % _ELEMENTS + 1
-
-
-def _by_device(device: jax.Array) -> jax.Array:
-    return 7 * device % _DEVICES

@@ -41,9 +41,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tests in order, how often each size is measured, and how long all may take."""
+    """The series in order, how often each size is measured, and how long all may take."""
 
-    tests: tuple[Series, ...]
+    series: tuple[Series, ...]
     trials: int
     # None: nobody has said, and it depends on the devices.
     time_budget_asked_s: float | None = None
@@ -84,7 +84,7 @@ def parse_plan(arguments: Sequence[str]) -> Plan:
             " of fewer says little"
         )
     sizes = sizes_between(smallest, largest, chosen.factor)
-    return Plan(_tests(chosen, sizes), chosen.trials, chosen.time_budget)
+    return Plan(_series(chosen, sizes), chosen.trials, chosen.time_budget)
 
 
 def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
@@ -98,7 +98,7 @@ def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
     return tuple(sorted(sizes))
 
 
-def _tests(chosen: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Series, ...]:
+def _series(chosen: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Series, ...]:
     if chosen.collectives or chosen.dtypes:
         names = _names(chosen.collectives or "all-reduce", COLLECTIVES, "collective")
         dtypes = _names(chosen.dtypes or "f32", DTYPES, "type")
