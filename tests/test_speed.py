@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 from speeds import GIB, card, fabrics, measured, verdict_on
-from stories import tell
+from stories import G8N2P8, healthy, records, tell
 
 from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import bandwidth, report
 from jaxsif.judge.baseline import Baseline, Key
+from jaxsif.judge.board import Board
+from jaxsif.judge.verdict import judge
 
 # The rule for four H100 a node with four NDR cards: 0.9 x 200 GB/s.
 DUE = 180.0
@@ -189,6 +191,34 @@ def test_wrong_elements_fail_and_name_the_ranks_before_any_speed():
     assert (1, "wrong-elements", (5, 6)) == (verdict.status, first.kind, first.ranks)
     assert "ranks 5-6 on node2: 13 elements of all-reduce at 1 GiB" in first.text
     assert not first.is_warning
+
+
+def test_the_result_nearest_to_the_fault_names_who_sent_it():
+    everywhere = dict.fromkeys(range(8), 2)
+
+    verdict = verdict_on(
+        CPU,
+        measured(1.0, wrong=everywhere),
+        measured(1.0, "send-recv", size_bytes=2**20, wrong={0: 1}),
+    )
+
+    assert (
+        "ranks 0-3 on node1, 4-7 on node2: 17 elements of all-reduce at 1 GiB and 1 more"
+        " result are not what was sent; of send-recv at 1 MiB only what rank 0 on node1"
+        " received from rank 7 on node2" == verdict.findings[0].text
+    )
+
+
+def test_a_rank_that_ends_for_its_wrong_elements_needs_no_other_cause():
+    board = Board()
+    told = [*records(healthy()), *measured(1.0, wrong={5: 1})]
+    for record in told:
+        board.add(record)
+    board.hear("srun: error: node2: task 5: Exited with exit code 1")
+
+    (verdict,) = judge(board, G8N2P8)
+
+    assert ["wrong-elements"] == kinds(verdict)
 
 
 def sizes(**changes) -> list:

@@ -100,6 +100,10 @@ def test_elements_that_arrive_wrong_fail_the_job_and_name_the_ranks(cluster):
     # Every rank received the wrong sum.
     assert "FAIL  G4N2p4: ranks 0-1 on node1, 2-3 on node2: " in job.verdict
     assert " elements of all-reduce at 8 B and " in job.verdict
+    assert (
+        "; of send-recv at 8 B only what rank 0 on node1 received from rank 3 on node2"
+        in job.verdict
+    )
     assert "FAILED" in job.output
     by_operation = [int(row[8]) for row in rows(job.output)]
     # Of all-reduce four ranks in five trials, of send-recv the neighbour alone.
@@ -144,3 +148,12 @@ def test_nothing_of_a_chain_is_left_out_and_nothing_large_is_copied(cluster):
     for collective in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all"):
         line = f"{collective}: 0 and 0 wrong, True stale, 0 copied, 8 times"
         assert line in job.output, job.output
+    for collective, operation in (
+        ("all-reduce", "all_reduce"),
+        ("all-gather", "all_gather"),
+        ("reduce-scatter", "reduce_scatter"),
+        ("all-to-all", "all_to_all"),
+        ("broadcast", "collective_broadcast"),
+        ("send-recv", "collective_permute"),
+    ):
+        assert f"for GPUs, {collective}: {operation}, while" in job.output, job.output

@@ -108,18 +108,15 @@ def programs(group: Group, collective: str, dtype: str, shape: Buffers) -> Progr
     )
 
 
-def compiled_chain(
+def chain(
     group: Group, collective: str, dtype: str, shape: Buffers, length: int
-) -> tuple[jax.stages.Compiled, float]:
-    """A program of so many collectives one after the other, and the seconds it took to
-    compile.
+) -> tuple[jax.stages.Wrapped, list[jax.ShapeDtypeStruct]]:
+    """A program of so many collectives one after the other, and what it is given.
 
     Each waits for the one before it: the first element of what it sends is taken from
     what the last one brought, if that is negative. It never is, so that the values stay
     exact, but no compiler can know, and none can leave a collective out. The buffers
     are used again (`donate_argnums`), and nothing but that element is copied.
-
-    Raises NotImplementedHere where JAX has no such collective for the platform.
     """
     operation = _operation(collective, group.size)
 
@@ -127,24 +124,34 @@ def compiled_chain(
         sent = both[0]
         received = operation(sent)
         first = jnp.where(received[:1] < 0, received[:1], sent[:1])
-        return sent.at[:1].set(first), received
+        return lax.dynamic_update_slice(sent, first, (0,)), received
 
-    def chain(sent: jax.Array, received: jax.Array) -> Any:
+    def steps(sent: jax.Array, received: jax.Array) -> Any:
         return lax.fori_loop(0, length, step, (sent, received))
 
-    kind = TYPES[dtype]
-    described = [
-        jax.ShapeDtypeStruct((n * group.size,), kind, sharding=group.sharding)
+    given = [
+        jax.ShapeDtypeStruct((n * group.size,), TYPES[dtype], sharding=group.sharding)
         for n in (shape.sent, shape.received)
     ]
+    return group.each(steps, 2, 2, (0, 1)), given
+
+
+def compiled_chain(
+    group: Group, collective: str, dtype: str, shape: Buffers, length: int
+) -> tuple[jax.stages.Compiled, float]:
+    """The chain, compiled, and the seconds that took.
+
+    Raises NotImplementedHere where JAX has no such collective for the platform.
+    """
+    program, given = chain(group, collective, dtype, shape, length)
     began_s = time.perf_counter()
     try:
-        program = group.each(chain, 2, 2, (0, 1)).lower(*described).compile()
+        compiled = program.lower(*given).compile()
     except (NotImplementedError, jax.errors.JaxRuntimeError) as error:
         if not is_unimplemented(error):
             raise
         raise NotImplementedHere(collective) from error
-    return program, time.perf_counter() - began_s
+    return compiled, time.perf_counter() - began_s
 
 
 def is_unimplemented(error: Exception) -> bool:

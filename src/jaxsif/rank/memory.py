@@ -8,6 +8,7 @@ import os
 
 import jax
 
+from jaxsif.contract.identity import RANKS_ON_MACHINE, is_on_one_machine
 from jaxsif.node import look_around
 from jaxsif.node.memory import free_bytes as free_on_node
 
@@ -19,6 +20,9 @@ def usable_bytes(local_processes: int) -> float:
     """Bytes for the buffers on one device; infinite where nobody can tell."""
     if jax.default_backend() == "cpu":
         free = free_on_node(look_around(os.environ))
+        # Nodes that `jax-sif launch` poses as have one memory together.
+        if is_on_one_machine(os.environ):
+            local_processes = int(os.environ[RANKS_ON_MACHINE])
         sharing = local_processes * jax.local_device_count()
         # Gloo and XLA hold about as much again while they send.
         return math.inf if free is None else _USED_SHARE * free / sharing / 2

@@ -7,13 +7,18 @@ from jaxsif import initialize_distributed
 from jaxsif.rank import narrate
 
 SIZE = 2**20
+OPERATIONS = {
+    *("all_reduce", "all_gather", "reduce_scatter", "all_to_all"),
+    *("collective_broadcast", "collective_permute", "scatter", "while"),
+}
 
 with narrate() as tell:
     initialize_distributed()
     import jax
+    from jax import export
 
-    from jaxsif.contract.collectives import buffers
-    from jaxsif.rank.collectives import Group, compiled_chain, programs
+    from jaxsif.contract.collectives import COLLECTIVES, buffers
+    from jaxsif.rank.collectives import Group, chain, compiled_chain, programs
     from jaxsif.rank.proof import sum_of_ones
 
     tell.devices()
@@ -23,29 +28,33 @@ with narrate() as tell:
     for collective in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all"):
         shape = buffers(collective, "f32", SIZE, group.size)
         around = programs(group, collective, "f32", shape)
-        wrong = {}
+
+        def wrong(received: jax.Array, trial: int) -> int:
+            counts = around.wrong(received, group.number(trial))  # noqa: B023
+            return int(counts.addressable_shards[0].data[0])
+
+        found = []
         for length in (1, 8):
-            chain, _ = compiled_chain(group, collective, "f32", shape, length)
-            number = group.number(length)
-            received = around.empty(group.number(0))
-            _, received = chain(around.fill(number), received)
-            wrong[length] = int(
-                around.wrong(received, number).addressable_shards[0].data[0]
-            )
-            stale = int(
-                around.wrong(received, group.number(99)).addressable_shards[0].data[0]
-            )
-        text = chain.as_text()
-        copied = [
-            found
-            for found in re.findall(r"= f32\[(\d+)\]\S* copy\(", text)
-            if int(found) > 1
-        ]
+            compiled, _ = compiled_chain(group, collective, "f32", shape, length)
+            sent = around.fill(group.number(length))
+            _, received = compiled(sent, around.empty(group.number(0)))
+            found.append(wrong(received, length))
+        is_stale = wrong(received, 99) == shape.received
+        text = compiled.as_text()
+        copied = [int(n) for n in re.findall(r"= f32\[(\d+)\]\S* copy\(", text)]
         trips = re.findall(r'known_trip_count":\{"n":"(\d+)"\}', text)
         if jax.process_index() == 0:
             print(
-                f"{collective}: {wrong[1]} and {wrong[8]} wrong,"
-                f" {stale == shape.received} stale, {len(copied)} copied,"
-                f" {','.join(trips)} times",
+                f"{collective}: {found[0]} and {found[1]} wrong, {is_stale} stale,"
+                f" {sum(n > 1 for n in copied)} copied, {','.join(trips)} times",
                 flush=True,
             )
+    # What a GPU would be given; there is none to run it.
+    for collective in COLLECTIVES:
+        shape = buffers(collective, "bf16", SIZE, group.size)
+        program, given = chain(group, collective, "bf16", shape, 8)
+        module = export.export(program, platforms=["cuda"])(*given).mlir_module()
+        operations = set(re.findall(r"stablehlo\.(\w+)", module))
+        if jax.process_index() == 0:
+            found = operations & OPERATIONS
+            print(f"for GPUs, {collective}: {', '.join(sorted(found))}", flush=True)

@@ -25,6 +25,7 @@ def has_told_why(story: Story | None) -> bool:
     return story is not None and (
         not {FAILED, STUCK, TERMINATED}.isdisjoint(story.told)
         or bool(story.fact("allreduce", "wrong") or story.fact("identity", "foreign"))
+        or any(record.get("wrong") for record in story.measured)
     )
 
 

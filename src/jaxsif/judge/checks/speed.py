@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jaxsif.judge import bandwidth, hardware, speed
+from jaxsif.judge.bandwidth import Point
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.naming import numbers_of, where
 
@@ -21,26 +22,52 @@ _LARGE_BYTES = 2**16
 
 def elements_wrong(case: Case) -> Iterator[Finding]:
     """Collectives that brought other values than were sent."""
-    wrong: dict[int, int] = defaultdict(int)
-    tests: Counter[str] = Counter()
-    for point in bandwidth.points(speed.records_of(case.stories)):
-        for rank, count in point.wrong.items():
-            if count:
-                wrong[rank] += count
-                tests[point.words] += 1
-    if not wrong:
+    spoiled = [
+        point
+        for point in bandwidth.points(speed.records_of(case.stories))
+        if any(point.wrong.values())
+    ]
+    if not spoiled:
         return
-    first, more = next(iter(tests)), len(tests) - 1
-    also = f" and {more} more sizes" if more else ""
-    group = [case.stories[rank] for rank in sorted(wrong)]
+    ranks = sorted({rank for point in spoiled for rank in _receivers(point)})
+    count = sum(sum(point.wrong.values()) for point in spoiled)
+    more = len(spoiled) - 1
+    also = f" and {_plural(more, 'more result')}" if more else ""
     yield Finding(
         "wrong-elements",
-        f"{where(group)}: {sum(wrong.values())} elements of {first}{also} are not what"
-        " was sent",
+        f"{where([case.stories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
+        f" {spoiled[0].words}{also} {'are' if count > 1 else 'is'} not what was sent"
+        f"{_narrowest(case, spoiled, len(ranks))}",
         "do not trust results of this allocation; a device, a link or memory spoils"
         " data: see jax-sif doctor on these nodes, and run again on fewer nodes",
-        tuple(sorted(wrong)),
+        tuple(ranks),
     )
+
+
+def _receivers(point: Point) -> list[int]:
+    return [rank for rank, count in point.wrong.items() if count]
+
+
+def _narrowest(case: Case, spoiled: Sequence[Point], all_ranks: int) -> str:
+    """The result that the fewest ranks received wrong: it is nearest to the fault."""
+    nearest = min(spoiled, key=lambda point: len(_receivers(point)))
+    receivers = _receivers(nearest)
+    if len(receivers) == all_ranks:
+        return ""
+    text = (
+        f"; of {nearest.words} only what"
+        f" {where([case.stories[rank] for rank in receivers])} received"
+    )
+    topology = case.topology
+    if nearest.collective != "send-recv" or topology.devices != topology.processes:
+        return text
+    senders = {(rank - 1) % topology.processes for rank in receivers}
+    known = [case.stories[rank] for rank in sorted(senders) if rank in case.stories]
+    return f"{text} from {where(known)}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def bandwidth_low(case: Case) -> Iterator[Finding]:
