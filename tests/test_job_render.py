@@ -211,6 +211,15 @@ def test_folders_of_the_site_are_bound_with_their_variables_filled_in(run, tmp_p
     assert binds == told["jax-sif"][1]["JAX_SIF_BIND"]
 
 
+def test_the_baseline_of_the_site_is_the_verdicts(run, tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text("description: x\nbaseline: /sw/$WHO/baseline.toml\n")
+
+    told = run(script("bandwidth", site=str(path)), WHO="us")
+
+    assert "/sw/us/baseline.toml" == told["jax-sif"][1]["JAX_SIF_BASELINE"]
+
+
 def test_the_program_is_looked_for_before_the_ranks_start(run):
     told = run(script("G8N2p8", "my train.py").replace("jax-sif verify", "cat #"))
 
