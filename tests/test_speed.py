@@ -147,6 +147,20 @@ def test_a_low_speed_is_recognised_by_its_shape(busbw, words):
     assert remedy
 
 
+def test_speeds_that_look_alike_are_one_finding():
+    verdict = verdict_on(
+        fabrics(),
+        measured(0.5 * DUE),
+        measured(0.51 * DUE, "all-gather"),
+        measured(0.8 * DUE, "reduce-scatter"),
+    )
+
+    failure, warning = verdict.findings
+    assert (False, True) == (failure.is_warning, warning.is_warning)
+    assert "; also 0.51 of all-gather at 1 GiB; it looks like half" in failure.text
+    assert warning.text.startswith("reduce-scatter 144 GB/s")
+
+
 def test_a_card_that_is_down_is_named_with_its_node():
     down = [card(0), card(1), card(2), card(3, 1.25, is_active=False)]
 
@@ -270,6 +284,16 @@ def test_a_speed_below_the_baseline_fails_and_names_the_file():
     (finding,) = verdict.findings
     assert (1, "bandwidth-low") == (verdict.status, finding.kind)
     assert "0.40 of the expected 1 (baseline.toml, 1 run)" in finding.text
+
+
+def test_a_speed_that_a_good_run_had_too_is_good():
+    key = Key("cpu", "G8N2p8", "all-reduce", "f32", 2**26)
+    known = Baseline("b", {key: (0.4, 1.0, 1.1)})
+
+    for speed, found in ((0.41, []), (0.39, ["bandwidth-low"])):
+        verdict = verdict_on(CPU, measured(speed, size_bytes=2**26), baseline=known)
+
+        assert found == kinds(verdict)
 
 
 def test_the_largest_size_that_both_know_is_compared():

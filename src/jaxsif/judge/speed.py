@@ -40,6 +40,14 @@ class Measured:
         return self.point.bus_gb_per_s / self.expectation.gb_per_s
 
     @property
+    def is_good(self) -> bool:
+        """Whether nothing is to be said of it; so when nobody knows what to expect."""
+        if self.expectation is None or self.ratio is None:
+            return True
+        least = self.expectation.least_gb_per_s
+        return self.ratio >= GOOD or self.point.bus_gb_per_s >= least
+
+    @property
     def words(self) -> str:
         """`all-reduce 12.3 GB/s busbw at 64 MiB, 0.93 of the expected 13.2`"""
         point = self.point
@@ -108,9 +116,10 @@ def _expected(
         key = Key(name, topology.label, point.collective, point.dtype, point.size_bytes)
         value = baseline.expected_gb_per_s(key)
         if value is not None:
-            count = len(baseline.runs[key])
-            plural = "s" if count > 1 else ""
-            return Expectation(value, f"{baseline.name}, {count} run{plural}")
+            runs = baseline.runs[key]
+            plural = "s" if len(runs) > 1 else ""
+            source = f"{baseline.name}, {len(runs)} run{plural}"
+            return Expectation(value, source, min(runs))
     return hardware.expected(point.collective, point.size_bytes, topology, nodes)
 
 
@@ -161,6 +170,10 @@ _LOOK = (
     "compare with a run on other nodes; NCCL_DEBUG=INFO shows rings and networks, and"
     " jax-sif doctor on each node its links"
 )
+_LOOK_AT_LOAD = (
+    "is something else running on these nodes? Compare with a run on others, and learn"
+    " the baseline from several runs"
+)
 
 
 def _is_transport(record: Record) -> bool:
@@ -173,7 +186,9 @@ def _by_shape(
     """What the figure itself looks like; a guess, and said as one."""
     ratio = measured.ratio
     is_gpu = any(node.gpu for node in nodes)
-    if ratio is None or not is_gpu or topology.nodes == 1:
+    if not is_gpu:
+        return "", _LOOK_AT_LOAD
+    if ratio is None or topology.nodes == 1:
         return "", _LOOK
     if measured.point.bus_gb_per_s <= _TCP_GB_PER_S:
         return "it looks like TCP instead of InfiniBand", _USE_RDMA

@@ -11,6 +11,7 @@ from jaxsif.judge import bandwidth, hardware, speed
 from jaxsif.judge.bandwidth import Point
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.naming import numbers_of, where
+from jaxsif.judge.speed import Measured
 
 # A rank lags when it takes so many times as long as the others, at nearly every size.
 _LAGS = 1.5
@@ -75,18 +76,31 @@ def bandwidth_low(case: Case) -> Iterator[Finding]:
     if case.is_broken:
         return
     records = speed.records_of(case.stories)
-    for measured in speed.judged(case.stories, case.topology, case.baseline):
-        ratio = measured.ratio
-        if ratio is None or measured.expectation is None or ratio >= speed.GOOD:
-            continue
-        seems, remedy = speed.cause(measured, case.topology, records)
+    judged = speed.judged(case.stories, case.topology, case.baseline)
+    # What looks the same has one cause: it is told once, failures before warnings.
+    alike: dict[tuple[bool, str, str], list[Measured]] = defaultdict(list)
+    for measured in judged:
+        if not measured.is_good:
+            is_poor = (measured.ratio or 0.0) < speed.POOR
+            seems, remedy = speed.cause(measured, case.topology, records)
+            alike[is_poor, seems, remedy].append(measured)
+    for (is_poor, seems, remedy), group in sorted(
+        alike.items(), key=lambda item: not item[0][0]
+    ):
         yield Finding(
-            "bandwidth-low",
-            f"{measured.words} ({measured.expectation.source})"
-            + (f"; {seems}" if seems else ""),
-            remedy,
-            is_warning=ratio >= speed.POOR,
+            "bandwidth-low", _too_slow(group, seems), remedy, is_warning=not is_poor
         )
+
+
+def _too_slow(group: Sequence[Measured], seems: str) -> str:
+    first, *others = group
+    source = first.expectation.source if first.expectation else ""
+    also = ", ".join(f"{m.ratio:.2f} of {m.point.words}" for m in others)
+    return (
+        f"{first.words} ({source})"
+        + (f"; also {also}" if also else "")
+        + (f"; {seems}" if seems else "")
+    )
 
 
 def baseline_silent(case: Case) -> Iterator[Finding]:
