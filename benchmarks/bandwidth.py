@@ -56,10 +56,12 @@ def measure(size_bytes: int, trials: int) -> dict:
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for trial in range(trials + 1):
-        for name, way in ways.items():
+        # Another one first each time: what runs before may leave the caches warm.
+        order = list(ways)[trial % len(ways) :] + list(ways)[: trial % len(ways)]
+        for name in order:
             WORLD.Barrier()
             began_s = time.perf_counter()
-            way()
+            ways[name]()
             mine_us = 1e6 * (time.perf_counter() - began_s) / length
             mean_us = WORLD.allreduce(mine_us) / WORLD.size
             # The first round opens connections and does not count.
@@ -69,11 +71,15 @@ def measure(size_bytes: int, trials: int) -> dict:
                 )
                 speeds[name].append(round(speed, 4))
     medians = {name: statistics.median(values) for name, values in speeds.items()}
+    # Of a machine that is busy with other things, too: what was possible at all.
+    best = {name: max(values) for name, values in speeds.items()}
     return {
         "chained": length,
         "gb_per_s": speeds,
         "medians": medians,
+        "best": best,
         "ratio": round(medians["jax-sif"] / medians["loop"], 3),
+        "ratio_of_best": round(best["jax-sif"] / best["loop"], 3),
         "ratio_to_mpi": round(medians["jax-sif"] / medians["mpi"], 3),
     }
 
@@ -133,13 +139,15 @@ def mpi(size_bytes: int, length: int) -> Way:
 
 
 def table(result: dict) -> str:
-    rows = ["| Size | jax-sif | loop | jax-sif / loop | MPI | jax-sif / MPI |"]
-    rows.append("|---|---|---|---|---|---|")
+    rows = [
+        "| Size | jax-sif | loop | jax-sif / loop | of the best | MPI | jax-sif / MPI |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for mib, found in result.items():
         of = found["medians"]
         rows.append(
             f"| {mib} MiB | {of['jax-sif']:.3f} GB/s | {of['loop']:.3f} GB/s |"
-            f" {found['ratio']:.2f} | {of['mpi']:.3f} GB/s |"
+            f" {found['ratio']:.2f} | {found['ratio_of_best']:.2f} | {of['mpi']:.3f} GB/s |"
             f" {found['ratio_to_mpi']:.2f} |"
         )
     return "\n".join(rows)

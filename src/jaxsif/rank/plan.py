@@ -15,7 +15,7 @@ from jaxsif.rank.endings import end_at_once
 
 _FEWEST_TRIALS = 5
 # GPUs need seconds for all sizes, but XLA and NCCL take their time to start.
-_BUDGET_S = {"cpu": 40.0}
+_BUDGET_S = {"cpu": 30.0}
 _BUDGET_ELSEWHERE_S = 120.0
 # Bytes of bf16 that 32 bits can count.
 _LARGEST = 2**32
@@ -146,6 +146,6 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="SECONDS",
         help="larger sizes are left out when they would take longer in all; 120 by"
-        " default, 40 on CPU devices",
+        " default, 30 on CPU devices",
     )
     return parser
