@@ -115,5 +115,16 @@ def test_long_times_lose_decimals_not_columns(time_us, text):
     assert text == row[54:61]
 
 
+def test_the_largest_size_is_told_with_its_spread():
+    row = Row("all-reduce", "f32", 2**20, 2**18, 41.82, 0, 8, 0.042)
+
+    (line,) = (x for x in table.footer([row], "all-reduce") if "largest" in x)
+
+    assert (
+        "# At the largest size  : 43.88 GB/s busbw, 1 MiB, the middle half of the"
+        " trials within 4 %" == line
+    )
+
+
 def test_a_test_without_a_row_has_no_footer():
     assert [] == table.footer([], "broadcast")

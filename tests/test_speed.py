@@ -147,6 +147,12 @@ def test_a_low_speed_is_recognised_by_its_shape(busbw, words):
     assert remedy
 
 
+def test_trials_that_were_disturbed_are_called_so():
+    text, _ = text_of(fabrics(), measured(0.8 * DUE, trials=(0.7, 0.8, 1.0, 1.2, 1.3)))
+
+    assert text.endswith("network 200 GB/s), trials spread by 40 %")
+
+
 def test_speeds_that_look_alike_are_one_finding():
     verdict = verdict_on(
         fabrics(),

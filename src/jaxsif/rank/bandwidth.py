@@ -14,6 +14,7 @@ from jaxsif.contract.collectives import (
     Buffers,
     across_ranks,
     buffers,
+    interquartile,
     size_in_words,
 )
 from jaxsif.rank import memory, table
@@ -176,14 +177,17 @@ class _Run:
     def _show(self, shape: Buffers, sample: Sample) -> None:
         """The row that all ranks' times make."""
         told = self._group.told([float(sample.wrong), *sample.times_us])
+        times_us = across_ranks(told[:, 1:].tolist())
+        median_us = statistics.median(times_us)
         row = table.Row(
             self._series.collective,
             self._series.dtype,
             shape.size_bytes,
             shape.count,
-            statistics.median(across_ranks(told[:, 1:].tolist())),
+            median_us,
             int(told[:, 0].sum()),
             self._group.size,
+            interquartile(times_us) / median_us,
         )
         if not self._rows:
             _print(table.header(self._series.collective, self._series.dtype))

@@ -43,6 +43,8 @@ class Row:
     time_us: float
     wrong: int
     devices: int
+    # Between the first and the third quarter of the trials, as a part of their median.
+    spread: float = 0.0
 
     @property
     def bus_gb_per_s(self) -> float:
@@ -111,7 +113,8 @@ def footer(rows: Sequence[Row], collective: str) -> list[str]:
         f"# {'Out of bounds values':<20} : {bad} {'FAILED' if bad else 'OK'}",
         f"# {'Avg bus bandwidth':<20} : {mean:g} ",
         f"# {'At the largest size':<20} : {largest.bus_gb_per_s:.4g} GB/s busbw,"
-        f" {size_in_words(largest.size_bytes)}",
+        f" {size_in_words(largest.size_bytes)}, the middle half of the trials within"
+        f" {100 * largest.spread:.0f} %",
         "#",
         f"# Collective test concluded: {COLLECTIVES[collective].program}",
     ]

@@ -17,6 +17,8 @@ from jaxsif.judge.speed import Measured
 _LAGS = 1.5
 _NEARLY_ALWAYS = 0.75
 _FEWEST_POINTS = 3
+# Trials that spread more than this were disturbed by something.
+_CALM = 0.15
 # Of smaller messages times are mostly those of the operating system.
 _LARGE_BYTES = 2**16
 
@@ -96,8 +98,10 @@ def _too_slow(group: Sequence[Measured], seems: str) -> str:
     first, *others = group
     source = first.expectation.source if first.expectation else ""
     also = ", ".join(f"{m.ratio:.2f} of {m.point.words}" for m in others)
+    spread = first.point.spread
     return (
         f"{first.words} ({source})"
+        + (f", trials spread by {100 * spread:.0f} %" if spread > _CALM else "")
         + (f"; also {also}" if also else "")
         + (f"; {seems}" if seems else "")
     )
