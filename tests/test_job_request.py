@@ -176,14 +176,6 @@ def test_a_diagnostic_with_arguments_is_a_diagnostic():
     assert "diag/bandwidth.py --trials=9 |&\n  jax-sif verify --json=" in text
 
 
-def test_a_diagnostic_with_arguments_is_a_diagnostic():
-    words = ["bandwidth", "python", "/opt/jax-sif/diag/bandwidth.py", "--trials=9"]
-
-    text = make(words, Options(), environment={})
-
-    assert text.endswith("diag/bandwidth.py --trials=9 |&\n  jax-sif verify\n")
-
-
 def test_a_users_program_may_be_one_that_tells_nothing():
     text = make(["G8N2p8", "train.py"], Options(), environment={})
 
