@@ -84,6 +84,17 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
             }
             for f in verdict.findings
         ],
+        "expected": [
+            {
+                "collective": measured.point.collective,
+                "dtype": measured.point.dtype,
+                "size_bytes": measured.point.size_bytes,
+                "bus_gb_per_s": measured.expectation.gb_per_s,
+                "source": measured.expectation.source,
+            }
+            for measured in verdict.speeds
+            if measured.expectation is not None
+        ],
         "ranks": [
             {
                 "rank": s.rank,

@@ -32,6 +32,8 @@ class Verdict:
     status: int
     # The speed, for the line of a pass; empty where none was measured.
     headline: str = ""
+    # Each test's speed, with what was expected of it where anybody knows.
+    speeds: tuple[speed.Measured, ...] = ()
 
 
 def judge(
@@ -97,7 +99,10 @@ def _judge_case(
         findings += _unexplained(case)
     status = _status(findings, damaged, is_strict)
     headline = speed.headline(case.stories, case.topology, case.baseline)
-    return Verdict(step, case.topology, case.stories, tuple(findings), status, headline)
+    speeds = tuple(speed.judged(case.stories, case.topology, case.baseline))
+    return Verdict(
+        step, case.topology, case.stories, tuple(findings), status, headline, speeds
+    )
 
 
 def _unexplained(case: Case) -> list[Finding]:

@@ -4,21 +4,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
+from jaxsif.contract import collectives
 from jaxsif.report.document import Expectation, Rank, Verdict
 from jaxsif.report.measured import Bandwidth, told
-
-# Bus bandwidth is nccl-tests': what the slowest link carries, whatever the number of
-# devices n. Its factors are explained in their PERFORMANCE.md.
-_BUS_FACTORS: dict[str, Callable[[int], float]] = {
-    "all-reduce": lambda n: 2 * (n - 1) / n,
-    "all-gather": lambda n: (n - 1) / n,
-    "reduce-scatter": lambda n: (n - 1) / n,
-    "all-to-all": lambda n: (n - 1) / n,
-}
 
 
 @dataclass(frozen=True)
@@ -69,9 +61,9 @@ class Point:
 
 
 def bus_factor(collective: str, devices: int) -> float:
-    """From algorithm to bus bandwidth; 1 for what is no collective of many."""
-    factor = _BUS_FACTORS.get(collective)
-    return factor(devices) if factor is not None and devices > 1 else 1.0
+    """From algorithm to bus bandwidth; 1 for a collective of a later jax-sif."""
+    known = collective in collectives.COLLECTIVES and devices > 1
+    return collectives.bus_factor(collective, devices) if known else 1.0
 
 
 def points(verdict: Verdict) -> list[Point]:
@@ -111,17 +103,15 @@ def _point(
         size_bytes=first.size_bytes,
         devices=first.devices,
         ranks=len(results),
-        time_us=_across_ranks([result.times_us for _, result in results]),
+        time_us=median(
+            collectives.across_ranks([result.times_us for _, result in results])
+        ),
         low_us=min(time for time, _ in times),
         high_us=high_us,
         slowest=slowest,
         wrong=sum(result.wrong for _, result in results),
         expected=_expectation(first, expectations),
     )
-
-
-def _across_ranks(times_us: Sequence[Sequence[float]]) -> float:
-    return median(fmean(of_trial) for of_trial in zip(*times_us, strict=False))
 
 
 def _expectation(
@@ -138,5 +128,5 @@ def _expectation(
     return None
 
 
-def _gb_per_s(size_bytes: float, time_us: float) -> float:
-    return size_bytes / time_us / 1e3 if time_us > 0 else 0.0
+def _gb_per_s(size_bytes: int, time_us: float) -> float:
+    return collectives.algorithm_gb_per_s(size_bytes, time_us) if time_us > 0 else 0.0

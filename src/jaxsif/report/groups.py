@@ -43,6 +43,7 @@ _PREFIXES = {
     "slow-pair": _PAIRS,
     "pair": _PAIRS,
     "link": _PAIRS,
+    "wrong-exchange": _PAIRS,
     "switch": _PAIRS,
     "node-slow": _PAIRS,
     "transport": _TRANSPORT,

@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
 
+from jaxsif.contract.blame import look
+from jaxsif.contract.outcome import (
+    BANDWIDTH,
+    Outcome,
+    Telling,
+    as_pair,
+    times_of_pair,
+)
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.measured import Pair, told
 
@@ -76,8 +84,7 @@ def node_pairs(verdict: Verdict) -> NodePairs:
         groups[first, second].append((rank, pair))
     devices = verdict.topology.devices // verdict.topology.nodes
     pairs = [_node_pair(names, results, devices) for names, results in groups.items()]
-    known = [pair.gb_per_s for pair in pairs if pair.gb_per_s is not None]
-    middle = median(known) if known else None
+    middle = _middle_gb_per_s(pairs, place)
     rated = [replace(p, of_median=_part(p.gb_per_s, middle)) for p in pairs]
     return NodePairs(nodes, tuple(sorted(rated, key=_slowness)), middle)
 
@@ -99,6 +106,19 @@ def cells(found: NodePairs, most: int = MOST_CELLS) -> Cells:
 
 def _slowness(pair: NodePair) -> tuple[bool, float, tuple[str, str]]:
     return not pair.timed_out, pair.gb_per_s or 0.0, pair.nodes
+
+
+def _middle_gb_per_s(
+    pairs: Iterable[NodePair], place: Mapping[str, int]
+) -> float | None:
+    """The bandwidth of a pair when all is well, as the judge finds it."""
+    speeds = {
+        as_pair(*(place[node] for node in pair.nodes)): pair.gb_per_s for pair in pairs
+    }
+    # A speed's inverse stands for its time: all pairs exchanged the same.
+    outcomes = [Outcome(p, 1 / s if s else None) for p, s in speeds.items()]
+    median_inverse = look(outcomes, [""] * len(place), BANDWIDTH).median_us
+    return 1 / median_inverse if median_inverse else None
 
 
 def _part(speed: float | None, middle: float | None) -> float | None:
@@ -125,21 +145,13 @@ def _node_pair(nodes: tuple[str, str], results: list[Told], devices: int) -> Nod
 
 
 def _time_us(results: Iterable[Told]) -> float | None:
-    """Of an exchange, the median of the trials and of the rounds.
-
-    The earlier of two ranks waits for the later, so the shorter time of both is that of
-    their exchange; two nodes are done when all their ranks are.
-    """
-    rounds: dict[int, dict[frozenset[int], list[Sequence[float]]]] = {}
+    """Of an exchange, the median of the trials and of the rounds."""
+    tellings: dict[int, list[Telling]] = defaultdict(list)
     for rank, pair in results:
-        ends = frozenset((rank.rank, pair.partner))
-        by_ranks = rounds.setdefault(pair.round, {})
-        by_ranks.setdefault(ends, []).append(() if pair.timed_out else pair.times_us)
-    times = []
-    for by_ranks in rounds.values():
-        exchanges = [map(min, zip(*told, strict=False)) for told in by_ranks.values()]
-        trials = [max(of_trial) for of_trial in zip(*exchanges, strict=False)]
-        times += [median(trials)] if trials else []
+        times_us = () if pair.timed_out else pair.times_us
+        tellings[pair.round].append((rank.rank, pair.partner, times_us))
+    trials = map(times_of_pair, tellings.values())
+    times = [median(of_round) for of_round in trials if of_round]
     return median(times) if times else None
 
 
