@@ -3,6 +3,7 @@
 
 import json
 
+import reported
 from stories import G8N2P8, healthy, records
 
 from jaxsif.contract.topology import parse_topology
@@ -63,3 +64,18 @@ def test_text_and_json_say_the_same():
     assert values["summary"] in report.text(verdict)
     assert values["findings"][0]["ranks"] == [3]
     assert len(values["ranks"]) == 8
+
+
+def test_programs_learn_what_was_expected_and_whose_word_that_is():
+    board = Board()
+    for record in records(healthy()):
+        board.add(record)
+    for rank in reported.passed()["verdicts"][0]["ranks"]:
+        for record in rank["measured"]:
+            board.add({**record, "step": "box.7.0.0"})
+
+    (values,) = [report.as_json(verdict) for verdict in judge(board, G8N2P8)]
+
+    expected = {(e["collective"], e["dtype"]): e for e in values["expected"]}
+    assert expected["all-reduce", "f32"]["bus_gb_per_s"] > 0
+    assert expected["all-reduce", "f32"]["source"]
