@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxsif.rank.arrays.description import describe
     from jaxsif.rank.arrays.gathering import all_gather, all_gather_local, gather
-    from jaxsif.rank.arrays.layout import (
-        device_mesh,
-        global_array,
-        local_index,
-        local_part,
-    )
+    from jaxsif.rank.arrays.joining import global_array
+    from jaxsif.rank.arrays.layout import device_mesh, local_index, local_part
     from jaxsif.rank.arrays.npy import load_npy, save_npy
     from jaxsif.rank.arrays.programs import check_same_program
     from jaxsif.rank.arrays.store import load, save
@@ -38,7 +34,8 @@ __all__ = [
 _FILES = {
     "description": ("describe",),
     "gathering": ("all_gather", "all_gather_local", "gather"),
-    "layout": ("device_mesh", "global_array", "local_index", "local_part"),
+    "joining": ("global_array",),
+    "layout": ("device_mesh", "local_index", "local_part"),
     "npy": ("load_npy", "save_npy"),
     "programs": ("check_same_program",),
     "store": ("load", "save"),

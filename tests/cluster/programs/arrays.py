@@ -97,6 +97,13 @@ def parts_that_make_no_array_are_refused_in_all_ranks() -> None:
         here,
     )
     everywhere = NamedSharding(arrays.device_mesh(), P())
+    mine = everywhere if is_last else None
+    refused(
+        lambda: arrays.global_array(np.zeros(LOCAL), mine),
+        "sharding differs: P() on",
+        "P('device') on",
+        here,
+    )
     refused(
         lambda: arrays.global_array(np.full(2, RANK), everywhere),
         "the copy of [0:2] differs",

@@ -7,7 +7,6 @@ import time
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, Sharding
 
 from jaxsif.rank.arrays import boxes, wording
 from jaxsif.rank.arrays.boxes import Box
@@ -16,6 +15,7 @@ from jaxsif.rank.arrays.layout import (
     own_boxes,
     own_shards,
     process_boxes,
+    sharding_in_words,
 )
 
 _POLL_INTERVAL_S = 0.01
@@ -36,23 +36,12 @@ def describe(
       wait_s: how long to wait for values that are still being computed.
     """
     lines = [
-        f"{name}: {array.dtype}{list(array.shape)}, {_sharding(array.sharding)}",
+        f"{name}: {array.dtype}{list(array.shape)}, {sharding_in_words(array.sharding)}",
         *wording.holdings(process_boxes(array)),
     ]
     if most_values:
         lines += _values(array, most_values, wait_s)
     return f"\n{_INDENT}".join(lines)
-
-
-def _sharding(sharding: Sharding) -> str:
-    """`P('device') on the mesh device=8`"""
-    count = len(sharding.device_set)
-    on = f"{count} device{'s' * (count != 1)}"
-    if not isinstance(sharding, NamedSharding):
-        return f"{type(sharding).__name__} on {on}"
-    axes = ", ".join(f"{axis}={length}" for axis, length in sharding.mesh.shape.items())
-    spec = ", ".join(map(repr, sharding.spec))
-    return f"P({spec}) on {on}, mesh {axes}"
 
 
 def _values(array: jax.Array, most_values: int, wait_s: float) -> list[str]:
