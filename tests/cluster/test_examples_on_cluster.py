@@ -23,8 +23,8 @@ JAX_SIF_TOPOLOGY=G4N2p2 srun --nodes=2 --ntasks-per-node=1 --gpus-per-node=2 \
 jax-sif launch G4N1p4 -- python "$program" arrays-test
 """
 SAME_PARTICLES = """
-jax-sif job G8N2p8 examples/svgd.py --save eight.npy > svgd-test.slurm
-jax-sif launch G1N1p1 -- python examples/svgd.py --save one.npy
+jax-sif job G8N2p8 examples/svgd.py --steps 200 --save eight.npy > svgd-test.slurm
+jax-sif launch G1N1p1 -- python examples/svgd.py --steps 200 --save one.npy
 """
 COMPARED = """
 jax-python -c 'import numpy as np
