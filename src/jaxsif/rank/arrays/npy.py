@@ -38,7 +38,9 @@ def save_npy(path: str | Path, array: jax.Array, *, by: int = 0) -> None:
         try:
             _write(target, values)
         except OSError as error:
-            problem = f"cannot write {str(target)!r}: {error.strerror or error}"
+            # numpy counts elements where the system would say that there is no room.
+            reason = error.strerror or f"is the disk full? ({error})"
+            problem = f"cannot write {str(target)!r}: {reason}"
     fail_together(problem)
 
 
