@@ -66,7 +66,7 @@ healthy: ## 200 healthy jobs, to count false alarms (half an hour)
 	"$$(tools/venv)/bin/python" benchmarks/healthy.py
 
 .PHONY: jobs
-jobs: ## jobs/*.slurm again, from the profiles
+jobs: ## jobs/*.slurm and examples/*.slurm again
 	"$$(tools/venv)/bin/python" tools/jobs.py
 
 .PHONY: lock

@@ -31,7 +31,7 @@ def own_umask() -> Iterator[None]:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a CPU and a CUDA 12 image of a few bytes."""
     root = tmp_path / "a checkout"
-    for folder in ("bin", "diag", "jobs", "modulefiles/jax-sif", "build"):
+    for folder in ("bin", "diag", "examples", "jobs", "modulefiles/jax-sif", "build"):
         (root / folder).mkdir(parents=True)
     for name in (
         "diag/allreduce.py",

@@ -20,7 +20,7 @@ import modulefiles
 
 # What the installed tree has besides the image and the module. diag/ is in the image
 # too; on the disk it can be read and copied.
-FOLDERS = ("bin", "diag", "jobs")
+FOLDERS = ("bin", "diag", "examples", "jobs")
 FILES = ("LICENSE", "README.md")
 
 

@@ -1,4 +1,4 @@
-"""Writes a ready job script into jobs/ for every profile that the kit ships: `make jobs`; on any machine."""
+"""Writes a ready job script into jobs/ for every profile that the kit ships, and into examples/ for every example: `make jobs`; on any machine."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,6 +10,14 @@ from jaxsif.job.make import Options, make
 from jaxsif.job.schema import Profile
 
 FOLDER = CHECKOUT / "jobs"
+EXAMPLES = CHECKOUT / "examples"
+
+# example -> the words behind `jax-sif job`
+EXAMPLE_WORDS = {
+    "arrays": "G8N2p8 examples/arrays.py",
+    "multi_gpu": "G4N1p1 examples/multi_gpu.py",
+    "svgd": "G8N2p8 examples/svgd.py --posterior regression --compare",
+}
 
 
 def scripts() -> dict[str, str]:
@@ -22,13 +30,25 @@ def scripts() -> dict[str, str]:
     }
 
 
+def example_scripts() -> dict[str, str]:
+    """The same for the examples; to be submitted from the folder above them."""
+    return {
+        f"{name}.slurm": make(
+            words.split(), Options(made_by=f"jax-sif job {words}"), environment={}
+        )
+        for name, words in EXAMPLE_WORDS.items()
+    }
+
+
 def main() -> None:
-    for name, text in scripts().items():
-        path = FOLDER / name
-        is_new = not path.exists() or path.read_text() != text
-        if is_new:
-            path.write_text(text)
-        print(f"jobs/{name}: {'written' if is_new else 'unchanged'}")
+    for folder, texts in ((FOLDER, scripts()), (EXAMPLES, example_scripts())):
+        for name, text in texts.items():
+            path = folder / name
+            is_new = not path.exists() or path.read_text() != text
+            if is_new:
+                path.write_text(text)
+            shown = "written" if is_new else "unchanged"
+            print(f"{folder.name}/{name}: {shown}")
 
 
 if __name__ == "__main__":
