@@ -216,6 +216,14 @@ def test_accept_runs_every_check_after_the_one_before(accept, tmp_path):
     assert "G4N1p4-1.json" in rendered[6] and "pairs-6.json" in rendered[6]
 
 
+def test_accept_measures_the_nodes_that_it_is_told(accept, tmp_path):
+    accept("--topology=G64N16p64", "--partition=gpu")
+
+    rendered = (tmp_path / "tool").read_text().splitlines()[:6]
+    assert [False] * 3 + [True] * 3 == ["G64N16p64" in line for line in rendered]
+    assert all("--partition=gpu" in line for line in rendered)
+
+
 def test_accept_names_the_check_that_failed(accept, tmp_path):
     (tmp_path / "pairs.status").write_text("1\n")
     (tmp_path / "G4N2p2.status").write_text("3\n")
