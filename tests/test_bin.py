@@ -169,7 +169,7 @@ SLURM = {
         echo "$status" > "job.$number"
         word=PASS
         if [ "$status" -ne 0 ]; then word=FAIL; fi
-        echo "$word  what was seen" > "$name-$number.out"
+        [ -e "$name.silent" ] || echo "$word  what was seen" > "$name-$number.out"
         echo "{}" > "$name-$number.json"
         echo "$number"
     """,
@@ -240,6 +240,15 @@ def test_accept_that_could_not_tell_does_not_pass(accept, tmp_path):
     (tmp_path / "G4N2p2.status").write_text("3\n")
 
     assert 3 == accept().returncode
+
+
+def test_a_job_that_said_nothing_is_no_pass(accept, tmp_path):
+    (tmp_path / "pairs.silent").touch()
+
+    done = accept()
+
+    assert 3 == done.returncode
+    assert "pairs      no verdict, status 3; see pairs-6.out" in done.stdout
 
 
 def test_accept_takes_back_what_it_submitted_when_slurm_refuses_one(accept, tmp_path):
