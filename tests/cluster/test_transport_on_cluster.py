@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,9 @@ from fault import hosts_file
 
 pytestmark = pytest.mark.cluster
 
-ELSEWHERE = "10.99.0.2"
+# Lower than node1's address: of two gloo peers the one with the lower listens, at the
+# address of its name, and the other connects by way of its routing table.
+ELSEWHERE = "10.1.0.2"
 
 
 def interface_between(cluster, node: str, other: str) -> str:
@@ -90,8 +91,8 @@ def test_a_node_that_talks_over_another_interface_is_named(cluster):
     job = cluster.submit("allreduce")
 
     assert 0 == job.status, job.output
-    pattern = (
-        r"1\. warning: node1 uses sockets on eth0, node2 sockets on (eth0, )?eth1$"
+    assert (
+        "1. warning: node1 uses sockets on eth0, node2 sockets on eth1"
+        in job.output.splitlines()
     )
-    assert re.search(pattern, job.output, re.MULTILINE), job.output
     assert "PASS  G8N2p8: 1 warning above," in job.verdict
