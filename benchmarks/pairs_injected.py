@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trials", type=int, default=50, help="of each kind")
     parser.add_argument("--seed", type=int, default=1, help="for nodes and speeds")
     parser.add_argument("--limit-s", type=float, default=1200, help="no trial after it")
+    parser.add_argument("--keep", type=Path, help="a file for the job's whole output")
     chosen = parser.parse_args(arguments)
     trials = plan(chosen.trials, chosen.seed)
     began_s = time.monotonic()
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
             job, count = run(cluster, trials, began_s + chosen.limit_s)
         finally:
             subprocess.run(cluster.minicluster("down", "--purge"), check=True)
+    if chosen.keep:
+        chosen.keep.write_text(job.output)
     result = compare(trials[:count], verdicts(job.output))
     result["wall_s"] = round(time.monotonic() - began_s)
     print(json.dumps(result, indent=1))
