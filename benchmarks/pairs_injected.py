@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=50, help="of each kind")
     parser.add_argument("--seed", type=int, default=1, help="for nodes and speeds")
+    parser.add_argument("--limit-s", type=float, default=1200, help="no trial after it")
+    parser.add_argument("--keep", type=Path, help="a file for the job's whole output")
     chosen = parser.parse_args(arguments)
     trials = plan(chosen.trials, chosen.seed)
     began_s = time.monotonic()
@@ -64,10 +66,12 @@ def main(arguments: Sequence[str]) -> int:
         up = ("--nodes", str(len(NODES)), "--gpus-per-node", "1")
         subprocess.run(cluster.minicluster("up", *up), check=True)
         try:
-            job = run(cluster, trials)
+            job, count = run(cluster, trials, began_s + chosen.limit_s)
         finally:
             subprocess.run(cluster.minicluster("down", "--purge"), check=True)
-    result = compare(trials, verdicts(job.output))
+    if chosen.keep:
+        chosen.keep.write_text(job.output)
+    result = compare(trials[:count], verdicts(job.output))
     result["wall_s"] = round(time.monotonic() - began_s)
     print(json.dumps(result, indent=1))
     return 0 if not result["not_as_it_should_be"] else 1
@@ -88,8 +92,9 @@ def plan(count: int, seed: int) -> list[Trial]:
     return trials
 
 
-def run(cluster: Cluster, trials: Sequence[Trial]) -> Job:
-    """All trials in one step; between two of them the network changes."""
+def run(cluster: Cluster, trials: Sequence[Trial], until_s: float) -> tuple[Job, int]:
+    """All trials in one step; between two of them the network changes. Returns how many
+    there were as well."""
     folder = "/home/hpc/pairs"
     cluster.run("mkdir", "-p", folder)
     jobs: list[Job] = []
@@ -106,7 +111,12 @@ def run(cluster: Cluster, trials: Sequence[Trial]) -> Job:
     )
     make_even(cluster)
     step.start()
+    count = 0
     for number, trial in enumerate(trials):
+        if time.monotonic() > until_s:
+            cluster.run("scancel", "--user=hpc")
+            break
+        count += 1
         inject(cluster, trial)
         done = cluster.bash(ONE_SEARCH, folder, str(number), limit_s=150)
         undo(cluster, trial)
@@ -116,7 +126,7 @@ def run(cluster: Cluster, trials: Sequence[Trial]) -> Job:
             cluster.run("scancel", "--user=hpc")
             break
     step.join()
-    return jobs[0]
+    return jobs[0], count
 
 
 def inject(cluster: Cluster, trial: Trial) -> None:

@@ -187,3 +187,14 @@ def test_a_machine_that_is_busy_with_other_things_accuses_nobody(count):
 
     accused = sum(bool(seen(count, time_us).blames) for _ in range(200))
     assert accused <= 8
+
+
+def test_one_very_long_time_is_no_slow_link():
+    times = iter([50_000.0])
+
+    def time_us(pair: Pair) -> float:
+        return next(times, 100.0) if pair == (0, 1) else 100.0
+
+    assert () == seen(4, time_us).blames
+    times = iter([50_000.0])
+    assert () == seen(64, time_us).blames

@@ -142,7 +142,9 @@ class _Nodes:
                 second, first, mean
             )
             is_clear = mean < self._scale.limit(count)
-            if is_link and is_clear and count > 1:
+            # Each time, so that one that was very long is not taken for two.
+            is_again = count > 1 and max(speeds) < self._scale.passes / 2
+            if is_link and is_clear and is_again:
                 blames.append(_blame(LINK, pair, mean, self._scale))
                 continue
             if is_link and count < _MOST_REPEATS:

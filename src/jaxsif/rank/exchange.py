@@ -17,6 +17,8 @@ from jax.sharding import PartitionSpec as P
 from jaxsif.contract.errors import KitError
 
 _ROWS = P("device")
+# The data of two devices begin so far apart.
+_APART = 8191
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ class Exchange:
     def run(self, load: Load) -> Taken:
         """Sends and takes, `load.chained` times in a program, and checks every element."""
         count = max(load.size_bytes // 4, 1)
-        fill = self._program(lambda token: _pattern(token, count))
-        sent = fill(self._tokens(self._own()))
-        due = self._tokens([self._partner_of[device] for device in self._own()])
+        own = self._own()
+        sent = self._rows([_data(device.id, count) for device in own])
+        due = self._rows([[self._partner_of[device].id] for device in own])
         began_s = time.perf_counter()
         exchange = self._program(lambda x: self._chain(x, load.chained))
         exchange = exchange.lower(sent).compile()
@@ -94,11 +96,11 @@ class Exchange:
     def _own(self) -> list[Any]:
         return [d for d in self._devices if d.process_index == jax.process_index()]
 
-    def _tokens(self, devices: Sequence[Any]) -> jax.Array:
-        """A number for each local device: the id of that or another device."""
-        ids = np.array([device.id for device in devices], np.int32)
-        rows = NamedSharding(self._mesh, _ROWS)
-        return jax.make_array_from_process_local_data(rows, ids)
+    def _rows(self, values: Sequence[Any]) -> jax.Array:
+        """Integers for each local device."""
+        return jax.make_array_from_process_local_data(
+            NamedSharding(self._mesh, _ROWS), np.concatenate(values, dtype=np.int32)
+        )
 
     def _program(self, body: Any, inputs: int = 1) -> Any:
         return jax.jit(
@@ -114,14 +116,17 @@ class Exchange:
         return x
 
 
-def _pattern(token: jax.Array, count: int) -> jax.Array:
-    """Data that only the device of this token has; integers, so that it is exact."""
-    return token[0] * jnp.int32(1_000_003) + jnp.arange(count, dtype=jnp.int32)
+def _data(number: int, count: int) -> np.ndarray:
+    """What only the device of this number sends; integers, so that it is exact."""
+    first = number * _APART % (1 << 30)
+    return np.arange(first, first + count, dtype=np.int32)
 
 
-def _wrong(x: jax.Array, token: jax.Array, count: int, chained: int) -> jax.Array:
-    is_wrong = x != _pattern(token, count) + chained
-    return jnp.sum(is_wrong, dtype=jnp.int32).reshape(1)
+def _wrong(x: jax.Array, number: jax.Array, count: int, chained: int) -> jax.Array:
+    """How many elements are not what the device of a number sends."""
+    first = number[0] * _APART % (1 << 30)
+    due = first + jnp.arange(count, dtype=jnp.int32)
+    return jnp.sum(x != due + chained, dtype=jnp.int32).reshape(1)
 
 
 def _sum(counts: jax.Array) -> int:
