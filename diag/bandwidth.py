@@ -22,5 +22,6 @@ with narrate() as tell:
     tell.enters("allreduce")
     tell.all_reduced(sum_of_ones())
     tell.prove_identity()
+    tell.transport()
 
     measure(tell, plan)

@@ -16,27 +16,17 @@ with narrate() as tell:
     initialize_distributed()
     # Not before: what would keep JAX from its import is told by the line above.
     import jax
-    import numpy as np
-    from jax.sharding import Mesh, NamedSharding
-    from jax.sharding import PartitionSpec as P
 
     from jaxsif.rank import pairs
+    from jaxsif.rank.proof import sum_of_ones
 
     tell.devices()
 
     # First right, then fast: a sum over all devices, and whose ones they were.
-    mesh = Mesh(np.array(jax.devices()), ("i",))
-    x = jax.make_array_from_process_local_data(
-        NamedSharding(mesh, P("i")), np.ones(jax.local_device_count(), np.float32)
-    )
-    all_reduce = jax.jit(
-        jax.shard_map(
-            lambda x: jax.lax.psum(x, "i"), mesh=mesh, in_specs=P("i"), out_specs=P("i")
-        )
-    )
     tell.enters("allreduce")
-    tell.all_reduced(all_reduce(x))
+    tell.all_reduced(sum_of_ones())
     tell.prove_identity()
+    tell.transport()
 
     loads = pairs.loads_for(jax.default_backend(), chosen.size_bytes, chosen.trials)
     pairs.search(tell, loads, is_full=chosen.full)
