@@ -84,7 +84,9 @@ def _job(topology: Topology) -> dict[int, dict[str, dict[str, Any]]]:
             record["time"] = round(_BEGAN_S + _ELAPSED_S[phase] + late_s, 3)
             record["step"] = "minicluster.7.0.0"
         told["started"].update(
-            began=_BEGAN_S + 0.05 * noise.random(), entered=_BEGAN_S + 0.4 + late_s / 2
+            program="all reduce.py 1a2b3c4d",
+            began=_BEGAN_S + 0.05 * noise.random(),
+            entered=_BEGAN_S + 0.4 + late_s / 2,
         )
         told["connected"]["checked"] = round(_BEGAN_S + 1.1 + late_s, 3)
         told["connected"]["imported"] = round(_BEGAN_S + 1.9 + late_s, 3)

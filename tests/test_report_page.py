@@ -187,6 +187,7 @@ def test_several_verdicts_have_an_overview_and_no_id_stands_twice():
     links = {a["href"] for a in found.having("href") if str(a["href"]).startswith("#")}
     assert {"#v0", "#v1"} == links
     assert {"v0", "v1"} <= set(ids)
+    assert 2 == found.text.count("all reduce.pyminicluster.7")
 
 
 def download(found: Page) -> str:

@@ -88,6 +88,12 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.step or "unnamed step"
 
     @property
+    def program(self) -> str:
+        """The file that the ranks ran, told as `train.py 1a2b3c4d`; a dash if none did."""
+        told = (rank.fact("started", "program") for rank in self.ranks)
+        return next((str(p).rpartition(" ")[0] for p in told if p), "-")
+
+    @property
     def accused(self) -> dict[int, str]:
         """The node of every rank that a finding names, as far as it is known."""
         nodes = {rank.rank: rank.node for rank in self.ranks}

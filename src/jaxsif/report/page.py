@@ -98,13 +98,14 @@ def _navigation(verdicts: Sequence[Verdict]) -> Markup | None:
         (
             tag("a", verdict.verdict, href=f"#v{i}"),
             verdict.topology.label,
+            verdict.program,
             verdict.name,
             words.moment(verdict.began_s) if verdict.began_s is not None else "-",
             verdict.summary,
         )
         for i, verdict in enumerate(verdicts)
     ]
-    head = ("verdict", "topology", "step", "when", "summary")
+    head = ("verdict", "topology", "program", "step", "when", "summary")
     return tag("nav", table(head, rows, label=f"{len(verdicts)} verdicts"))
 
 
