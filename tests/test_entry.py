@@ -393,10 +393,10 @@ def test_packages_of_another_image_are_refused_with_both_names(kit, theirs):
     done = enter_kit(kit, STEP)
 
     assert (1, "") == (done.returncode, done.stdout)
-    assert f"rank 1 on node1: the packages in my.sqsh were made for {theirs[2:]}" in (
+    assert f"rank 1 on node1: the packages in my.sqsh were made for {theirs[19:]}" in (
         done.stderr
     )
-    assert f"this image is {LINE[2:]}" in done.stderr
+    assert f"this image is {LINE[19:]}" in done.stderr
 
 
 @pytest.mark.parametrize(
