@@ -155,111 +155,128 @@ def test_a_runtime_that_is_not_there_is_named(site):
     assert "podman-hpc is not on PATH" in done.stderr
 
 
-# A Slurm whose jobs end at once: `sbatch` notes what it was asked, and leaves a verdict
-# and the exit status that stands in the file of that check's name.
-SLURM = {
-    "sbatch": """
-        cat > /dev/null
-        echo "$*" >> asked
-        number=$(wc -l < asked)
-        for word; do case $word in --job-name=*) name=${word#*=} ;; esac; done
-        [ ! -e "$name.refused" ] || exit 1
-        status=0
-        if [ -e "$name.status" ]; then read -r status < "$name.status"; fi
-        echo "$status" > "job.$number"
-        word=PASS
-        if [ "$status" -ne 0 ]; then word=FAIL; fi
-        [ -e "$name.silent" ] || echo "$word  what was seen" > "$name-$number.out"
-        echo "{}" > "$name-$number.json"
-        echo "$number"
-    """,
-    "scontrol": """
-        read -r status < "job.$4"
-        state=COMPLETED
-        if [ "$status" -ne 0 ]; then state=FAILED; fi
-        echo "JobId=$4 JobState=$state Reason=None ExitCode=$status:0 End=now"
-    """,
-    "scancel": 'echo "$*" > cancelled',
-    "apptainer": 'echo "$*" >> tool; echo script',
-}
-CHECKS = ["G4N1p4", "G4N2p2", "G4N2p4", "allreduce", "bandwidth", "pairs"]
+MOUNTED = ":/opt/jax-sif/env:image-src=/,ro"
 
 
 @pytest.fixture
-def accept(site, tmp_path):
-    """`jax-sif accept` beside such a Slurm."""
-    for name, body in SLURM.items():
-        program = tmp_path / "runtime" / name
-        program.write_text(f"#!/bin/sh\n{body}")
-        program.chmod(0o755)
-
-    def run(*words: str):
-        return subprocess.run(
-            [BIN / "jax-sif", "accept", *words],
-            **{"env": site, "cwd": tmp_path, "capture_output": True, "text": True},
-        )
-
-    return run
+def packages(tmp_path):
+    path = tmp_path / "my own.sqsh"
+    path.touch()
+    return str(path)
 
 
-def test_accept_runs_every_check_after_the_one_before(accept, tmp_path):
-    done = accept("--partition=gpu")
+@pytest.mark.parametrize("how", ["word", "equals", "variable"])
+def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
+    words = {"word": ["--env", packages], "equals": [f"--env={packages}"]}.get(how, [])
+    variables = {"JAX_SIF_ENV": packages} if how == "variable" else {}
 
-    assert (0, "") == (done.returncode, done.stderr)
-    assert f"PASS  acceptance: {' '.join(CHECKS)}" == done.stdout.splitlines()[-1]
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert [f"--job-name={c}" for c in CHECKS] == [line.split()[1] for line in asked]
-    after = [f"--dependency=afterany:{number}" for number in range(1, 6)]
-    assert after == [line.split()[2] for line in asked[1:]]
-    rendered = (tmp_path / "tool").read_text().splitlines()
-    assert all("--partition=gpu" in line for line in rendered[:6])
-    assert "G4N1p4-1.json" in rendered[6] and "pairs-6.json" in rendered[6]
+    done = call("jax-python", {**site, **variables}, *words, "train.py", "--env", "x")
 
-
-def test_accept_measures_the_nodes_that_it_is_told(accept, tmp_path):
-    accept("--topology=G64N16p64", "--partition=gpu")
-
-    rendered = (tmp_path / "tool").read_text().splitlines()[:6]
-    assert [False] * 3 + [True] * 3 == ["G64N16p64" in line for line in rendered]
-    assert all("--partition=gpu" in line for line in rendered)
+    bind = ["--bind", packages + MOUNTED]
+    assert [
+        "run",
+        "--nv",
+        *bind,
+        site["JAX_IMAGE"],
+        "python",
+        "train.py",
+        "--env",
+        "x",
+    ] == (done.stdout.split("\0")[:-1]), done.stderr
 
 
-def test_accept_names_the_check_that_failed(accept, tmp_path):
-    (tmp_path / "pairs.status").write_text("1\n")
-    (tmp_path / "G4N2p2.status").write_text("3\n")
+def test_the_entry_is_told_which_packages_are_mounted(site, packages, tmp_path):
+    (tmp_path / "runtime/apptainer").write_text(
+        '#!/bin/sh\nprintf "%s" "$JAX_SIF_ENV"\n'
+    )
 
-    done = accept()
-
-    assert 1 == done.returncode
-    assert "pairs      FAIL  what was seen" in done.stdout
-    last = "FAIL  acceptance: failed: pairs; could not tell: G4N2p2"
-    assert last == done.stdout.splitlines()[-1]
+    assert packages == call("jax-python", site, "--env", packages, "-c", "").stdout
 
 
-def test_accept_that_could_not_tell_does_not_pass(accept, tmp_path):
-    (tmp_path / "G4N2p2.status").write_text("3\n")
-
-    assert 3 == accept().returncode
-
-
-def test_a_job_that_said_nothing_is_no_pass(accept, tmp_path):
-    (tmp_path / "pairs.silent").touch()
-
-    done = accept()
-
-    assert 3 == done.returncode
-    assert "pairs      no verdict, status 3; see pairs-6.out" in done.stdout
-
-
-def test_accept_takes_back_what_it_submitted_when_slurm_refuses_one(accept, tmp_path):
-    (tmp_path / "allreduce.refused").touch()
-
-    done = accept()
+@pytest.mark.parametrize(
+    ("words", "variables", "complaint"),
+    [
+        (["--env", "/no/such.sqsh"], {}, "cannot read the packages '/no/such.sqsh'"),
+        (["--env", "/"], {}, "cannot read the packages '/'"),
+        (["--env", "/a:b,c.sqsh"], {}, "no path with : or ,"),
+        (["--env"], {}, "--env needs a file"),
+        (["--env="], {}, "--env needs a file"),
+        ([], {"JAX_SIF_ENV": "/no/such.sqsh"}, "cannot read the packages"),
+    ],
+)
+def test_packages_that_cannot_be_mounted_end_it(site, words, variables, complaint):
+    done = call("jax-python", {**site, **variables}, *words)
 
     assert 2 == done.returncode
-    assert "1 2 3" == (tmp_path / "cancelled").read_text().strip()
+    assert complaint in done.stderr
 
 
-def test_accept_says_where_it_can_run(site, accept):
-    assert 2 == accept("train.py").returncode
-    assert "got 'train.py'" in accept("train.py").stderr
+def test_launch_mounts_packages_and_hands_on_the_rest(site, packages):
+    for words in (["--env", packages], [f"--env={packages}"]):
+        done = call("jax-sif", site, "launch", *words, "G2N2p2", "--", "a b", "--env")
+
+        mounted = ["--bind", packages + MOUNTED, site["JAX_IMAGE"], "jax-sif"]
+        ranks = ["launch", "G2N2p2", "--", "a b", "--env"]
+        assert [*mounted, *ranks] == done.stdout.split("\0")[-10:-1]
+
+
+def test_the_tool_itself_mounts_no_packages(site, packages):
+    done = call("jax-sif", {**site, "JAX_SIF_ENV": packages}, "verify")
+
+    assert ["exec", site["JAX_IMAGE"], "jax-sif", "verify"] == done.stdout.split("\0")[
+        :-1
+    ]
+
+
+def shown(done) -> list[str]:
+    """What the container is shown."""
+    words = done.stdout.split("\0")
+    return words[words.index("--bind") + 1].split(",") if "--bind" in words else []
+
+
+def test_env_shows_the_container_the_folders_of_its_words(site, tmp_path):
+    (tmp_path / "wheels").mkdir()
+    words = [f"--find-links={tmp_path}/wheels", f"{tmp_path}/my.sqsh", "flax"]
+
+    assert {str(tmp_path), f"{tmp_path}/wheels"} <= set(
+        shown(call("jax-sif", site, "env", "create", *words))
+    )
+    assert [str(tmp_path)] == shown(
+        call("jax-sif", site, "env", "info", f"{tmp_path}/my.sqsh")
+    )
+    check = ("check", "--env", f"{tmp_path}/my.sqsh", "--", "/home/x/train.py")
+    assert [str(tmp_path)] == shown(call("jax-sif", site, *check))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/my.sqsh",
+        "/opt/my.sqsh",
+        "/opt/jax/x",
+        "/usr/my.sqsh",
+        "/no/such/my.sqsh",
+        "my.sqsh",
+    ],
+)
+def test_env_never_hides_what_the_image_has(site, path):
+    assert [] == shown(call("jax-sif", site, "env", "info", path))
+
+
+def test_pip_is_shown_its_settings_and_certificates(site, tmp_path):
+    for name in ("pip.conf", "ca.crt"):
+        (tmp_path / name).touch()
+    variables = {
+        "PIP_CONFIG_FILE": f"{tmp_path}/pip.conf",
+        "PIP_CERT": f"{tmp_path}/ca.crt",
+        "SSL_CERT_FILE": f"{tmp_path}/ca.crt",
+        "TMPDIR": str(tmp_path),
+    }
+
+    told = shown(
+        call("jax-sif", {**site, **variables}, "env", "create", "my.sqsh", "x")
+    )
+
+    expected = [f"{tmp_path}/ca.crt", f"{tmp_path}/pip.conf", str(tmp_path)]
+    assert expected == [path for path in told if path.startswith(str(tmp_path))]
+    assert [] == shown(call("jax-sif", {**site, **variables}, "env", "info", "my.sqsh"))

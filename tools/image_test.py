@@ -87,6 +87,13 @@ def the_report_has_its_charts() -> str:
     return version[0]
 
 
+def packages_can_be_put_on_top() -> str:
+    first, *lines = (KIT / "packages.txt").read_text().splitlines()
+    if f"pip=={metadata.version('pip')}" not in lines:
+        raise AssertionError(f"pip is not among {len(lines)} packages")
+    return f"{first}; {run('mksquashfs', '-version').splitlines()[0]}"
+
+
 def two_cpu_devices_sum() -> str:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_NUM_CPU_DEVICES"] = "2"
@@ -129,6 +136,7 @@ CHECKS: tuple[Callable[[], str], ...] = (
     fabric_libraries_load,
     the_flags_of_xla_are_listed,
     the_report_has_its_charts,
+    packages_can_be_put_on_top,
     two_cpu_devices_sum,
 )
 CUDA_CHECKS: tuple[Callable[[], str], ...] = (

@@ -85,6 +85,7 @@ class Narrator:
             platform=os.environ.get(PLATFORM_VARIABLE, "gpu"),
             network=os.environ.get(NETWORK_VARIABLE),
             image=image.fingerprint(),
+            packages=image.fingerprint(image.PACKAGES_DESCRIPTION),
             program=peers.program_fingerprint(),
         )
 
