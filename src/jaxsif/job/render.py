@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
+from jaxsif.contract.errors import REQUEUE
 from jaxsif.contract.topology import Topology
 from jaxsif.job import runtimes
 from jaxsif.job.quoting import comment, directive, expanding, word
@@ -17,6 +18,12 @@ _TEMPLATE = Path(__file__).with_name("job.slurm.template")
 # Between words that stand on a line of their own.
 _CONTINUED = " \\\n  "
 _LONGEST_LINE = 80
+
+# What a script that may be started again does behind its last command.
+_GOES_ON = f""" || status=$?
+# The program has saved its state and asks to go on (jaxsif.request_requeue).
+if [[ ${{status:-0}} == {REQUEUE} ]]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "${{status:-0}}\""""
 
 
 def render(job: Job) -> str:
@@ -34,6 +41,7 @@ def render(job: Job) -> str:
         srun_words=_wrapped([*_srun_words(job), *runtime.srun_words(job)]),
         program=" ".join([*runtime.words(job), *map(word, job.program)]),
         judged="" if job.is_diagnostic else " --program",
+        ending=_GOES_ON if job.profile.requeue else "",
     )
     return text
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from jaxsif.contract.errors import PASS
+from jaxsif.contract.record import WISH
 from jaxsif.judge.board import Stories, Story
 from jaxsif.judge.verdict import WORDS, Verdict
 
@@ -44,8 +45,13 @@ def summary(verdict: Verdict) -> str:
         f" {_plural(topology.processes, 'process', 'es')} on"
         f" {_plural(len(nodes), 'node')}"
         f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
-        f" {_seconds(verdict.stories):.1f} s"
+        f" {_seconds(verdict.stories):.1f} s{_wish(verdict.stories)}"
     )
+
+
+def _wish(stories: Stories) -> str:
+    """Where a program asks that its job be started again."""
+    return ", to go on" if any(WISH in story.told for story in stories.values()) else ""
 
 
 def _warnings(verdict: Verdict) -> str:
