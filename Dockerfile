@@ -28,7 +28,7 @@ COPY diag /opt/jax-sif/diag
 
 RUN sh /opt/jax-sif/recipe/image_post.sh "$ACCEL" "$REVISION"
 
-ENV PATH=/opt/jax/bin:/opt/jax-sif/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ENV PATH=/opt/jax/bin:/opt/jax-sif/bin:/opt/jax-sif/env/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ENV LANG=C.UTF-8
 ENV LC_ALL=C.UTF-8
 ENV PYTHONNOUSERSITE=1

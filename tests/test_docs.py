@@ -50,7 +50,9 @@ def test_every_finding_is_explained():
         for source in sources
         for kind in re.findall(r'Finding\(\s*f?"([^"]+)"', source.read_text())
     }
-    kinds |= {f"{name}-differs" for name in ("image", "jax", "jaxlib", "nccl")}
+    kinds |= {
+        f"{name}-differs" for name in ("image", "packages", "jax", "jaxlib", "nccl")
+    }
     kinds.discard("{name}-differs")
     explained = set(re.findall(r"`([a-z-]+)`", (ROOT / "docs/verdict.md").read_text()))
 

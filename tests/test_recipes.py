@@ -98,7 +98,7 @@ def test_the_environment_never_overrides_the_caller(singularity: Any) -> None:
         line
         for line in singularity.environ
         if not re.fullmatch(r'(\w+)="\$\{\1:-[^}]*\}"', line)
-        and line != 'PATH="/opt/jax/bin:/opt/jax-sif/bin:$PATH"'
+        and line != 'PATH="/opt/jax/bin:/opt/jax-sif/bin:/opt/jax-sif/env/bin:$PATH"'
     ]
 
     assert overriding == []

@@ -21,6 +21,7 @@ ROOMS = {
     "launch": set(),
     "lint": set(),
     "node": set(),
+    "packages": set(),
     # What is true of the node is looked at before JAX starts.
     "rank": {"node"},
     "judge": set(),

@@ -1,4 +1,4 @@
-"""Writes image.json and the image's labels; run by image_post.sh in the image being built."""
+"""Writes image.json, packages.txt and the image's labels; run by image_post.sh in the image being built."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def main(accel: str, revision: str) -> None:
     manifest = describe(accel, revision)
     text = json.dumps(manifest, indent=2) + "\n"
     (KIT / "image.json").write_text(text)
+    (KIT / "packages.txt").write_text(packages(manifest))
     append_labels(labels(manifest))
 
 
@@ -51,6 +52,22 @@ def installed_versions() -> dict[str, str]:
         for name in names
         if name in installed
     }
+
+
+def packages(manifest: dict[str, object]) -> str:
+    """Every package as a constraint of pip's, below a line that names them all: an
+    image with another first line may not run the same packages of a user's."""
+    lines = sorted(
+        f"{distribution.metadata['Name'].lower()}=={distribution.version}\n"
+        for distribution in metadata.distributions()
+    )
+    python = ".".join(platform.python_version_tuple()[:2])
+    where = f"Python {python}, {manifest['machine']}"
+    key = hashlib.sha256("".join([where, *lines]).encode()).hexdigest()[:16]
+    versions = manifest["versions"]
+    assert isinstance(versions, dict)
+    name = f"jax-sif-{versions['jax']}-{manifest['accel']}"
+    return "".join([f"# {key} {name} ({where})\n", *lines])
 
 
 def labels(manifest: dict[str, object]) -> dict[str, str]:

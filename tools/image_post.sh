@@ -81,7 +81,13 @@ install_kit() {
   mkdir -p "$kit/bin"
   printf '%s\n' '#!/bin/sh' '# Runs the kit; in the container.' \
     "exec $python $kit/lib/jaxsif/start.py \"\$@\"" > "$kit/bin/jax-sif"
-  echo "$kit/lib" > "$(echo "$venv"/lib/python*/site-packages)/jax-sif.pth"
+  # Behind the image's own packages, so that these win; and with the .pth files that a
+  # user's packages may have. Nothing is there until somebody mounts it (jax-sif env).
+  mkdir "$kit/env"
+  users=$kit/env/lib/python$PYTHON_VERSION/site-packages
+  printf '%s\n' "$kit/lib" \
+    "import os, site; os.path.isdir('$users') and site.addsitedir('$users')" \
+    > "$(echo "$venv"/lib/python*/site-packages)/jax-sif.pth"
   find "$kit" -type d -exec chmod 755 {} +
   find "$kit" -type f -exec chmod 644 {} +
   chmod 755 "$kit/lib/jaxsif/entry" "$kit/bin/jax-sif"

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from jaxsif.contract.errors import FAIL, PASS, UsageError
+from jaxsif.contract.errors import FAIL, PASS, KitError, UsageError
 from jaxsif.contract.identity import JOB_ID
+from jaxsif.contract.packages import ANY_IMAGE_VARIABLE
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, parse_topology
 from jaxsif.contract.trouble import Trouble
 from jaxsif.job.allocation import differences
@@ -17,8 +18,14 @@ from jaxsif.judge import report
 from jaxsif.judge.case import Finding
 from jaxsif.judge.verdict import Verdict
 
+_NAMED_BY = "jax-sif job --env FILE"
 
-def check(program: str | None, environment: Mapping[str, str] = os.environ) -> int:
+
+def check(
+    program: str | None,
+    environment: Mapping[str, str] = os.environ,
+    packages: str | None = None,
+) -> int:
     """Says what is wrong in the shape of a verdict, and nothing when all is well.
 
     That the image can be read and a runtime is there is proven by getting here.
@@ -35,7 +42,11 @@ def check(program: str | None, environment: Mapping[str, str] = os.environ) -> i
             f" {TOPOLOGY_VARIABLE}=G8N2p4"
         )
     topology = parse_topology(label)
-    troubles = [*differences(environment, topology), *_unseen(program)]
+    troubles = [
+        *differences(environment, topology),
+        *_unfit(packages, environment),
+        *_unseen(program),
+    ]
     if not troubles:
         return PASS
     findings = tuple(Finding(t.kind, t.text, t.remedy) for t in troubles)
@@ -51,3 +62,20 @@ def _unseen(program: str | None) -> Iterator[Trouble]:
             "submit from the folder of the program, or let the container see its folder"
             " (binds of the site, APPTAINER_BIND)",
         )
+
+
+def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Trouble]:
+    if packages is None:
+        return
+    from jaxsif.packages.create import read_image
+    from jaxsif.packages.fitness import misfit, read
+
+    is_any_image = environment.get(ANY_IMAGE_VARIABLE) == "1"
+    try:
+        found = read(Path(packages))
+    except KitError as error:
+        yield Trouble(
+            "packages-unfit", str(error), f"give the job another file: {_NAMED_BY}"
+        )
+        return
+    yield from misfit(found, read_image(), is_any_image=is_any_image)

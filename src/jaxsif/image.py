@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from jaxsif.contract.errors import CouldNotTell
+from jaxsif.contract.packages import PACKAGES_FOLDER
 
 DESCRIPTION = Path("/opt/jax-sif/image.json")
+# Of the user's own packages, where some are mounted.
+PACKAGES_DESCRIPTION = Path(PACKAGES_FOLDER, "env.json")
 
 
 def fingerprint(description: Path = DESCRIPTION) -> str | None:
-    """A short name that two different builds do not share; None outside an image."""
+    """A short name that two different builds do not share; None where there is none."""
     try:
         return f"{zlib.crc32(description.read_bytes()):08x}"
     except FileNotFoundError:

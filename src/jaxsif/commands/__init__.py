@@ -13,6 +13,7 @@ COMMANDS = {
     "sites": "list what is known of clusters",
     "site": "draft the description of this cluster",
     "check": "compare a job's allocation with what was asked for, in its script",
+    "env": "put your own packages on top of the image, in one file",
     "run": "start a program as the image does, where there is no image",
     "verify": "judge a job's output",
     "explain": "name the cause of a failure from any job's output",

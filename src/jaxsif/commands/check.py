@@ -18,8 +18,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "program", nargs="?", help="a file that the container has to see"
     )
+    parser.add_argument(
+        "--env", metavar="FILE", help="packages that the image has to fit"
+    )
     chosen = parser.parse_args(arguments)
 
     from jaxsif.check import check
 
-    return check(chosen.program)
+    return check(chosen.program, packages=chosen.env)

@@ -102,8 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         "--env",
         action="append",
         default=[],
-        metavar="NAME=VALUE",
-        help="a variable for the program; may be repeated",
+        metavar="NAME=VALUE|FILE.sqsh",
+        help="a variable for the program, may be repeated; or a file of your own"
+        " packages (jax-sif env)",
     )
     parser.add_argument(
         "--sbatch",

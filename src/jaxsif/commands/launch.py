@@ -27,6 +27,12 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     if not chosen.words:
         parser.error("no topology; write it as G4N2p4: 4 devices, 2 nodes, 4 processes")
+    if chosen.env is not None:
+        # The module's jax-sif has taken it, and mounted it, where that can be done.
+        raise UsageError(
+            f"cannot use the packages {chosen.env!r}: they are for the image, and named"
+            " first: jax-sif launch --env FILE G4N2p4 ..., with the module's jax-sif"
+        )
     topology = parse_topology(chosen.words[0])
     chosen = parser.parse_args(chosen.words[1:], chosen)
     program = chosen.words[1:] if chosen.words[:1] == ["--"] else chosen.words
@@ -67,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--env",
+        metavar="FILE",
+        help="your own packages (jax-sif env); in the first place: launch --env FILE ...",
+    )
     parser.add_argument(
         "--devices",
         choices=("auto", "cpu", "gpu"),

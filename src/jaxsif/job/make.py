@@ -19,6 +19,8 @@ from jaxsif.job.render import render
 from jaxsif.job.request import Wish, changed, notes, put_together
 from jaxsif.job.schema import Network, Profile, Site
 
+_PACKAGES_SUFFIX = ".sqsh"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -28,7 +30,7 @@ class Options:
     site: str | None = None
     profile_changes: Mapping[str, str] = field(default_factory=dict)
     site_changes: Mapping[str, str] = field(default_factory=dict)
-    # As NAME=VALUE, and as --exclusive.
+    # As NAME=VALUE, or one file of packages; and as --exclusive.
     variables: Sequence[str] = ()
     sbatch_options: Sequence[str] = ()
     output: str = "%x-%j.out"
@@ -92,8 +94,11 @@ def _changed_profile(
     if not words[1:] and not profile.name:
         # A program gives its name to the job, and without one the profile does.
         changes.setdefault("name", Path(words[0]).stem)
-    if options.variables:
-        changes["environment"] = {**profile.environment, **_pairs(options.variables)}
+    variables, packages = _pairs(options.variables)
+    if variables:
+        changes["environment"] = {**profile.environment, **variables}
+    if packages:
+        changes["packages"] = packages
     if options.is_requeued:
         changes["requeue"] = True
     return changed(Profile, profile, changes)
@@ -106,11 +111,24 @@ def _profile(name: str, environment: Mapping[str, str]) -> Profile:
     return library.find(Profile, name, environment)
 
 
-def _pairs(variables: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in variables:
+def _pairs(words: Sequence[str]) -> tuple[dict[str, str], str | None]:
+    """The variables of --env, and its file of packages: no name has a dot or a slash."""
+    found, files = {}, []
+    for text in words:
         name, has_value, value = text.partition("=")
-        if not has_value:
-            raise UsageError(f"--env is {text!r}, expected NAME=VALUE")
-        found[name] = value
-    return found
+        if has_value and "/" not in name and "." not in name:
+            found[name] = value
+        else:
+            files.append(text)
+    for text in files:
+        if not text.endswith(_PACKAGES_SUFFIX):
+            raise UsageError(
+                f"--env is {text!r}, expected NAME=VALUE, or a file of packages as"
+                f" my{_PACKAGES_SUFFIX} (jax-sif env create)"
+            )
+    if len(files) > 1:
+        raise UsageError(
+            f"--env names {' and '.join(map(repr, files))}, and a job has one file of"
+            " packages; make one of both: jax-sif env create"
+        )
+    return found, files[0] if files else None

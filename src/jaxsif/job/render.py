@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 
 from jaxsif.contract.errors import REQUEUE
+from jaxsif.contract.packages import PACKAGES_VARIABLE
 from jaxsif.contract.topology import Topology
 from jaxsif.job import runtimes
 from jaxsif.job.quoting import comment, directive, expanding, word
@@ -127,11 +128,12 @@ def _value(variable: Variable) -> str:
 
 
 def _checked(job: Job) -> str:
-    """The program's file, where it is one that the container has to see."""
+    """What the container has to see: packages, and the program's file if it is one."""
+    packages = f' --env "${PACKAGES_VARIABLE}"' if job.profile.packages else ""
     is_python = job.program[0] == "python" and len(job.program) > 1
     if job.is_diagnostic or not is_python or not job.program[1].endswith(".py"):
-        return ""
-    return f" -- {word(job.program[1])}"
+        return packages
+    return f"{packages} -- {word(job.program[1])}"
 
 
 def _staging(job: Job) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jaxsif.contract.errors import UsageError
+from jaxsif.contract.packages import PACKAGES_VARIABLE
 from jaxsif.contract.topology import Topology, parse_topology
 from jaxsif.job.library import in_words
 from jaxsif.job.schema import Network, Profile, Reasoned, Shape, Site
@@ -24,8 +25,15 @@ _ACCEPTANCE = ("python", f"{_DIAGNOSTICS}allreduce.py")
 # Signals that end no process by themselves.
 _HARMLESS = ("URG", "WINCH", "CONT", "CHLD")
 
+# Where packages belong when nothing can be put on top of the image.
+_OWN_PLACES = {
+    "pyxis": "an image of your own",
+    "podman-hpc": "an image of your own",
+    "bare": "the Python environment that is active",
+}
+
 # Options that have another name than the field.
-_OPTIONS = {"environment": "env", "options": "sbatch"}
+_OPTIONS = {"environment": "env", "packages": "env", "options": "sbatch"}
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -197,6 +205,17 @@ def _mismatched(profile: Profile, site: Site, wish: Wish) -> Iterator[str]:
             f"--stage copies a SIF file to the nodes, and the runtime is {site.runtime!r};"
             " leave it out"
         )
+    if profile.packages and site.runtime != "apptainer":
+        yield (
+            f"--env {profile.packages} is a file that Apptainer mounts, and the runtime"
+            f" is {site.runtime!r}; leave it out, and install these packages into"
+            f" {_OWN_PLACES[site.runtime]}"
+        )
+    if profile.packages and set(profile.packages) & set(":,"):
+        yield (
+            f"--env is {profile.packages!r}, and Apptainer takes no path with : or ,;"
+            " give the file another name"
+        )
     if wish.collectives == "mpi" and profile.platform != "cpu":
         yield (
             "--collectives=mpi is for CPU devices, and this job asks for GPUs, whose"
@@ -239,6 +258,10 @@ def _variables(
                 str(topology.devices_per_process), "so many in each process"
             ),
         }
+    if profile.packages:
+        found[PACKAGES_VARIABLE] = Variable(
+            profile.packages, "packages on top of the image (jax-sif env)", True
+        )
     if wish.collectives == "mpi":
         found["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = Variable(
             "mpi", "through the site's MPI, by its MPItrampoline wrapper"

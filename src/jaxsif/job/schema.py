@@ -60,7 +60,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What a job needs, wherever it runs.
 
     `memory_per_process` and `cpus_per_process` are of one process; `program` is what
-    runs when nobody names another.
+    runs when nobody names another; `packages` is a file of `jax-sif env create`, which
+    may hold variables, as `$SCRATCH`.
     """
 
     description: Line
@@ -72,6 +73,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     memory_per_process: Memory | None = None
     time_limit: Time = "00:10:00"
     environment: dict[VariableName, Value] = {}
+    packages: Line | None = None
     signal: Signal | None = None
     requeue: bool = False
 

@@ -72,6 +72,7 @@ class Narrator:
             topology=os.environ.get(TOPOLOGY_VARIABLE),
             platform=os.environ.get(PLATFORM_VARIABLE, "gpu"),
             image=image.fingerprint(),
+            packages=image.fingerprint(image.PACKAGES_DESCRIPTION),
             program=peers.program_fingerprint(),
         )
 

@@ -40,6 +40,7 @@ def card(identity: Identity) -> Card:
         "node": identity.node,
         "program": program_fingerprint(),
         "image": image.fingerprint(),
+        "packages": image.fingerprint(image.PACKAGES_DESCRIPTION),
         "jax": jax.__version__,
         "jaxlib": jaxlib.version.__version__,
     }
@@ -134,6 +135,7 @@ def compare_cards(
     for name, noun, remedy in (
         ("program", "program", "start one program in all ranks of a step"),
         ("image", "image", "give every node the same image file"),
+        ("packages", "packages", "give every rank the same JAX_SIF_ENV"),
         ("jax", "JAX", "give every node the same image; unset PYTHONPATH"),
         ("jaxlib", "jaxlib", "give every node the same image; unset PYTHONPATH"),
     ):
@@ -143,12 +145,13 @@ def compare_cards(
 def _odd_ones(
     cards: Mapping[int, Card], name: str, noun: str, remedy: str
 ) -> Iterator[Trouble]:
-    counts = Counter(c[name] for c in cards.values())
+    # A rank of an older image does not say everything.
+    counts = Counter(c.get(name) for c in cards.values())
     usual, _ = counts.most_common(1)[0]
     by_value: dict[Any, list[Card]] = defaultdict(list)
     for c in cards.values():
-        if c[name] != usual:
-            by_value[c[name]].append(c)
+        if c.get(name) != usual:
+            by_value[c.get(name)].append(c)
     for value, odd in by_value.items():
         yield Trouble(
             f"{name}-differs",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from jaxsif.contract.packages import PACKAGES_FOLDER, PACKAGES_VARIABLE
 from jaxsif.job.request import Job
 from jaxsif.job.runtimes import NEEDS_IMAGE, SHOWS_IMAGE, Runtime
 
@@ -13,6 +14,8 @@ def _words(job: Job) -> list[str]:
         words.append("--nv")
     if job.binds:
         words += ["--bind", '"$JAX_SIF_BIND"']
+    if job.profile.packages:
+        words += ["--bind", f'"${PACKAGES_VARIABLE}:{PACKAGES_FOLDER}:image-src=/"']
     return [*words, '"$JAX_IMAGE"']
 
 

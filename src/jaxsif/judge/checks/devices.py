@@ -93,6 +93,7 @@ def total_differs(case: Case) -> Iterator[Finding]:
 
 _VERSIONS = (
     ("started", "image", "image"),
+    ("started", "packages", "own packages"),
     ("connected", "jax", "JAX"),
     ("connected", "jaxlib", "jaxlib"),
     ("devices", "nccl", "NCCL"),

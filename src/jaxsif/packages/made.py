@@ -1,0 +1,105 @@
+"""What a file of packages says of itself: its packages, and the image that it was made for; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+SCHEMA = 1
+
+# In the file's top folder: this description, and a copy of the image's packages.txt,
+# whose first line the image's entry compares with its own.
+DESCRIPTION = "env.json"
+IMAGE = "image.txt"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image by its packages. Another `key`: other packages, Python or processor."""
+
+    key: str
+    name: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Package:
+    """`sha256` is that of the wheel or source archive, None for what was a folder;
+    `is_asked`: a person has named it, and not another package."""
+
+    name: str
+    version: str
+    sha256: str | None
+    is_asked: bool
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a file says. `content` is a checksum of every installed file."""
+
+    image: Image
+    packages: tuple[Package, ...]
+    content: str
+
+
+def parse_image(text: str) -> Image:
+    """Of the image's packages.txt. Raises ValueError for any other text."""
+    first, *lines = text.splitlines() or [""]
+    found = re.fullmatch(r"# ([0-9a-f]{16}) (.+)", first)
+    if found is None:
+        raise ValueError(f"the first line is {first[:80]!r}")
+    pairs = (line.split("==", 1) for line in lines)
+    return Image(found[1], found[2], {name: version for name, version in pairs})
+
+
+def encode(packages: tuple[Package, ...], content: str) -> str:
+    """The text of DESCRIPTION."""
+    facts = {
+        "schema": SCHEMA,
+        "content": content,
+        "packages": [asdict(package) for package in packages],
+    }
+    return json.dumps(facts, indent=1) + "\n"
+
+
+def decode(description: str, image: str) -> Made:
+    """From the texts of DESCRIPTION and IMAGE. Raises ValueError for others."""
+    try:
+        facts = json.loads(description)
+        if facts["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {facts['schema']!r}, expected {SCHEMA}")
+        packages = tuple(Package(**package) for package in facts["packages"])
+        return Made(parse_image(image), packages, facts["content"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a part is missing: {error}") from error
+
+
+def normal(name: str) -> str:
+    """A package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def frozen(made: Made) -> Iterator[str]:
+    """The lines of a requirements file that makes the same again."""
+    yield f"# On top of {made.image.name}; jax-sif env create NEW.sqsh -r THIS_FILE"
+    for package in made.packages:
+        checksum = f" --hash=sha256:{package.sha256}" if package.sha256 else ""
+        yield f"{package.name}=={package.version}{checksum}"
+
+
+def differences(theirs: Image, ours: Image) -> list[str]:
+    """What the image `theirs` has otherwise than `ours`, as `jax 0.11.0, here 0.12.0`."""
+    if theirs.key == ours.key:
+        return []
+    names = sorted({*theirs.versions, *ours.versions})
+    found = [
+        f"{name} {theirs.versions.get(name, 'none')},"
+        f" here {ours.versions.get(name, 'none')}"
+        for name in names
+        if theirs.versions.get(name) != ours.versions.get(name)
+    ]
+    # Neither the Python nor the processor is a package.
+    return found or [f"{theirs.name}, here {ours.name}"]
