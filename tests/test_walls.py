@@ -25,6 +25,8 @@ ROOMS = {
     # What is true of the node is looked at before JAX starts.
     "rank": {"node"},
     "judge": set(),
+    # The jobs of a study are jobs.
+    "scaling": {"job"},
 }
 # The only rooms where JAX may be imported.
 JAX_ROOMS = {"rank"}

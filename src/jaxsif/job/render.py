@@ -41,10 +41,16 @@ def render(job: Job) -> str:
         staging="\n".join(_staging(job)),
         srun_words=_wrapped([*_srun_words(job), *runtime.srun_words(job)]),
         program=" ".join([*runtime.words(job), *map(word, job.program)]),
-        judged="" if job.is_diagnostic else " --program",
+        judged=_judged(job),
         ending=_GOES_ON if job.profile.requeue else "",
     )
     return text
+
+
+def _judged(job: Job) -> str:
+    """The judge's options."""
+    written = f" --json {word(job.verdict)}" if job.verdict else ""
+    return f"{'' if job.is_diagnostic else ' --program'}{written}"
 
 
 def _title(job: Job) -> str:

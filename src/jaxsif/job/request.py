@@ -64,6 +64,8 @@ class Job:
     is_diagnostic: bool
     variables: Mapping[str, Variable]
     made_by: str
+    # Where the verdict is written for programs.
+    verdict: str | None = None
     is_staged: bool = False
     needs_mpi: bool = False
 
@@ -80,6 +82,7 @@ class Wish:
 
     program: tuple[str, ...] = ()
     output: str = "%x-%j.out"
+    verdict: str | None = None
     made_by: str = "jax-sif job"
     divides: tuple[int, ...] = ()
     is_staged: bool = False
@@ -131,6 +134,7 @@ def put_together(profile: Profile, site: Site, network: Network, wish: Wish) -> 
         is_diagnostic=program[-1].startswith(_DIAGNOSTICS),
         variables=_variables(profile, site, network, topology, wish),
         made_by=wish.made_by,
+        verdict=wish.verdict,
         is_staged=wish.is_staged,
         needs_mpi=wish.collectives == "mpi",
     )
