@@ -11,7 +11,7 @@ import pytest
 from jaxsif.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "minicluster/README.md"]
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "minicluster/README.md"]
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda p: str(p.relative_to(ROOT))
 )

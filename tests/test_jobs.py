@@ -13,6 +13,7 @@ import jobs
 from jaxsif.contract.topology import parse_topology
 
 FOLDER = Path(__file__).parent.parent / "jobs"
+EXAMPLES = sorted(jobs.EXAMPLES.glob("*.slurm"))
 JOBS = sorted(FOLDER.glob("*.slurm"))
 ORDER = [
     "job-name",
@@ -28,7 +29,7 @@ ORDER = [
     "gpus-per-node",
 ]
 
-each_job = pytest.mark.parametrize("job", JOBS, ids=lambda path: path.stem)
+each_job = pytest.mark.parametrize("job", JOBS + EXAMPLES, ids=lambda path: path.stem)
 
 
 def directives(job: Path) -> dict[str, str]:
@@ -39,6 +40,21 @@ def test_they_are_what_the_tool_prints_for_the_shipped_profiles():
     written = {path.name: path.read_text() for path in JOBS}
 
     assert jobs.scripts() == written, "run: make jobs"
+
+
+def test_the_scripts_of_the_examples_are_what_the_tool_prints_for_them():
+    written = {path.name: path.read_text() for path in EXAMPLES}
+
+    assert jobs.example_scripts() == written, "run: make jobs"
+
+
+def test_every_example_has_its_script_and_its_page():
+    programs = {path.stem for path in jobs.EXAMPLES.glob("*.py")}
+
+    assert programs == {path.stem for path in EXAMPLES}
+    assert programs == {
+        path.stem for path in (FOLDER.parent / "docs/examples").glob("*.md")
+    }
 
 
 def test_the_jobs_that_people_know_are_there():

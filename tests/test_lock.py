@@ -12,6 +12,7 @@ import pytest
 import versions
 
 ACCELERATORS = versions.ACCELERATORS
+LOCKS = (*ACCELERATORS, versions.EXAMPLES)
 REQUIREMENT = re.compile(r"^(?P<name>[a-z0-9._-]+)(?P<pin>.*)$", re.MULTILINE)
 
 
@@ -21,7 +22,7 @@ def requirements(accel: str) -> list[str]:
     return [line for line in text.splitlines() if line and line[0] not in "#-"]
 
 
-@pytest.mark.parametrize("accel", ACCELERATORS)
+@pytest.mark.parametrize("accel", LOCKS)
 def test_every_requirement_has_one_exact_version_and_a_hash(accel: str) -> None:
     exact = re.compile(r"[a-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}")
 
@@ -30,7 +31,7 @@ def test_every_requirement_has_one_exact_version_and_a_hash(accel: str) -> None:
     assert loose == []
 
 
-@pytest.mark.parametrize("accel", ACCELERATORS)
+@pytest.mark.parametrize("accel", LOCKS)
 def test_a_lock_names_no_index_and_allows_wheels_only(accel: str) -> None:
     lines = versions.lock_path(accel).read_text().splitlines()
 
@@ -40,13 +41,20 @@ def test_a_lock_names_no_index_and_allows_wheels_only(accel: str) -> None:
     assert not [line for line in lines if "://" in line]
 
 
-@pytest.mark.parametrize("accel", ACCELERATORS)
+@pytest.mark.parametrize("accel", LOCKS)
 def test_a_lock_was_made_from_what_is_asked_for_now(accel: str) -> None:
     header = versions.lock_path(accel).read_text().partition("\n\n")[0]
 
     assert lock.header(accel).splitlines() == header.splitlines()[:3], (
         "requirements/*.in or image.env changed since: run `make lock`"
     )
+
+
+def test_the_examples_bring_nothing_that_the_image_has() -> None:
+    brought = versions.locked_versions(versions.EXAMPLES)
+
+    assert {"flax", "netket", "orbax-checkpoint"} <= set(brought)
+    assert set() == set(brought) & set(versions.locked_versions("cpu"))
 
 
 def test_all_images_hold_the_same_jax() -> None:

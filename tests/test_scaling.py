@@ -168,7 +168,9 @@ def test_what_cannot_grow_is_refused(words, complaint):
         plan.grown(words, ["batch"], 2)
 
 
-@pytest.mark.parametrize("text", ["", "1", "2,2", "0,1", "1,-2", "1,2,", "a,b", "\uff11,2"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "2,2", "0,1", "1,-2", "1,2,", "a,b", "\uff11,2"]
+)
 def test_what_is_no_series_is_refused(text):
     with pytest.raises(UsageError, match="--nodes is"):
         plan.node_counts(text)

@@ -1,15 +1,24 @@
-"""Writes a ready job script into jobs/ for every profile that the kit ships: `make jobs`; on any machine."""
+"""Writes a ready job script into jobs/ for every profile that the kit ships, and into examples/ for every example: `make jobs`; on any machine."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from versions import CHECKOUT
 
+from jaxsif.commands import job
 from jaxsif.job.library import entries
 from jaxsif.job.make import Options, make
 from jaxsif.job.schema import Profile
 
 FOLDER = CHECKOUT / "jobs"
+EXAMPLES = CHECKOUT / "examples"
+
+# example -> the words behind `jax-sif job`
+EXAMPLE_WORDS = {
+    "train": "G8N2p8 --env my.sqsh --time-limit 1:00:00 --signal URG@120 --requeue"
+    " examples/train.py",
+    "vmc_netket": "G8N2p8 --env my.sqsh examples/vmc_netket.py",
+}
 
 
 def scripts() -> dict[str, str]:
@@ -22,13 +31,25 @@ def scripts() -> dict[str, str]:
     }
 
 
+def example_scripts() -> dict[str, str]:
+    """The same for the examples; to be submitted from the folder above them."""
+    found = {}
+    for name, text in EXAMPLE_WORDS.items():
+        chosen, words = job.read(job.parser(), text.split())
+        options = job.options(chosen, made_by=f"jax-sif job {text}")
+        found[f"{name}.slurm"] = make(words, options, environment={})
+    return found
+
+
 def main() -> None:
-    for name, text in scripts().items():
-        path = FOLDER / name
-        is_new = not path.exists() or path.read_text() != text
-        if is_new:
-            path.write_text(text)
-        print(f"jobs/{name}: {'written' if is_new else 'unchanged'}")
+    for folder, texts in ((FOLDER, scripts()), (EXAMPLES, example_scripts())):
+        for name, text in texts.items():
+            path = folder / name
+            is_new = not path.exists() or path.read_text() != text
+            if is_new:
+                path.write_text(text)
+            shown = "written" if is_new else "unchanged"
+            print(f"{folder.name}/{name}: {shown}")
 
 
 if __name__ == "__main__":

@@ -17,14 +17,18 @@ from folders import cache_folder
 
 import modulefiles
 
+# Packages on top of any image; those that the images have are left to them.
+EXAMPLES = versions.EXAMPLES
+_IMAGE = "cpu"
+
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("accel", nargs="*", metavar="ACCEL", help="default: all")
-    chosen = parser.parse_args(arguments).accel or versions.ACCELERATORS
+    chosen = parser.parse_args(arguments).accel or (*versions.ACCELERATORS, EXAMPLES)
     try:
         for accel in chosen:
-            versions.check_accelerator(accel)
+            versions.lock_path(accel)
         uv = install_uv(versions.pins()["UV_VERSION"])
         for accel in chosen:
             lock(uv, accel)
@@ -78,12 +82,21 @@ def resolve(uv: Path, accel: str, output: Path) -> None:
             *("--universal", "--python-version", versions.pins()["PYTHON_VERSION"]),
             *("--generate-hashes", "--no-emit-index-url", "--no-annotate"),
             *("--only-binary", ":all:", "--emit-build-options"),
+            *(on_top_of_the_image() if accel == EXAMPLES else ()),
             *("--output-file", str(output), f"requirements/{accel}.in"),
         ],
         check=True,
         cwd=versions.CHECKOUT,
         env={**os.environ, **host_settings.uv_environment()},
     )
+
+
+def on_top_of_the_image() -> list[str]:
+    """The image's packages stay as they are, and need not be there twice."""
+    words = ["--constraints", f"requirements/{_IMAGE}.txt"]
+    for name in versions.locked_versions(_IMAGE):
+        words += ["--no-emit-package", name]
+    return words
 
 
 def check_platforms(uv: Path, lock_file: Path) -> None:
@@ -104,8 +117,9 @@ def check_platforms(uv: Path, lock_file: Path) -> None:
 
 
 def header(accel: str) -> str:
+    what = "the examples" if accel == EXAMPLES else f"the {accel} image"
     return (
-        f"# The exact wheels of the {accel} image; made by `make lock`.\n"
+        f"# The exact wheels of {what}; made by `make lock`.\n"
         "# SPDX-License-Identifier: Apache-2.0\n"
         f"# inputs: {versions.lock_inputs_hash(accel)}\n"
     )

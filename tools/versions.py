@@ -11,6 +11,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 ACCELERATORS = ("cuda12", "cuda13", "cpu")
 DEFAULT_ACCELERATOR = "cuda12"
+# What examples/ imports on top of an image has a lock, too.
+EXAMPLES = "examples"
 
 # The distributions that carry what people ask for, whichever is in the lock.
 COMPONENTS = {
@@ -52,7 +54,8 @@ def pins(checkout: Path = CHECKOUT) -> dict[str, str]:
 
 
 def lock_path(accel: str, checkout: Path = CHECKOUT) -> Path:
-    return checkout / "requirements" / f"{check_accelerator(accel)}.txt"
+    name = accel if accel == EXAMPLES else check_accelerator(accel)
+    return checkout / "requirements" / f"{name}.txt"
 
 
 def locked_versions(accel: str, checkout: Path = CHECKOUT) -> dict[str, str]:
@@ -83,6 +86,9 @@ def image_name(accel: str, checkout: Path = CHECKOUT) -> str:
 def lock_inputs_hash(accel: str, checkout: Path = CHECKOUT) -> str:
     """Changes when a lock would have to be made again."""
     wanted = (checkout / "requirements" / f"{accel}.in").read_text()
+    if accel == EXAMPLES:
+        # They stand on the image's versions.
+        wanted += lock_path("cpu", checkout).read_text()
     keys = ("PYTHON_VERSION", "LOCK_PLATFORMS")
     chosen = "".join(f"{key}={pins(checkout)[key]}\n" for key in keys)
     return hashlib.sha256((wanted + chosen).encode()).hexdigest()[:16]

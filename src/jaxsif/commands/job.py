@@ -33,7 +33,7 @@ _SITE = {
 
 def main(arguments: Sequence[str]) -> int:
     """Reads the options and writes the script."""
-    chosen, words = read(_parser(), arguments)
+    chosen, words = read(parser(), arguments)
 
     import os
     import sys
@@ -89,7 +89,7 @@ def _changes(chosen: dict[str, Any], fields: dict[str, str]) -> dict[str, str]:
     return {name: chosen[name] for name in names if chosen[name] is not None}
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif job",
         usage="jax-sif job [options] PROFILE [options] [PROGRAM [ARGUMENT ...]]",
