@@ -143,7 +143,9 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, enable_async_checkpointing=True
+                max_to_keep=2,
+                enable_async_checkpointing=True,
+                cleanup_tmp_directories=True,  # what a kill has left
             ),
         )
 

@@ -40,7 +40,7 @@ def trained_state(chosen, say):
         seed=chosen.seed,
         sampler_seed=chosen.seed + 1,
     )
-    rate = optax.linear_schedule(0.1, 0.02, chosen.steps)
+    rate = optax.linear_schedule(chosen.rate, chosen.rate / 5, chosen.steps)
     driver = nk.driver.VMC_SR(
         energy, optax.sgd(rate), diag_shift=1e-3, variational_state=state
     )
@@ -85,10 +85,13 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spins", type=int, default=20, help="an even number")
     parser.add_argument("--field", type=float, default=1.0, help="in units of J")
-    parser.add_argument("--alpha", type=int, default=2, help="hidden units per spin")
+    parser.add_argument("--alpha", type=int, default=4, help="hidden units per spin")
     parser.add_argument("--chains", type=int, default=64, help="in all processes")
     parser.add_argument("--samples", type=int, default=1024, help="of a step, in all")
     parser.add_argument("--steps", type=int, default=300, help="at least 2")
+    parser.add_argument(
+        "--rate", type=float, default=0.05, help="of learning, at first"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tell-every", type=int, default=50, help="steps")
     chosen = parser.parse_args()
