@@ -14,6 +14,7 @@ from jaxsif.scaling.table import title
 
 _WIDTH, _HEIGHT = 760, 380
 _TOP, _BOTTOM = 70, 320
+_INSET = 14
 _STYLE = """
   svg { background: #fff; color: #222; font: 13px system-ui, sans-serif; }
   text { fill: currentColor; } .quiet { opacity: .65; }
@@ -61,7 +62,7 @@ def _told(words: str, rows: Sequence[Row]) -> str:
 
 def _speed_up(rows: Sequence[Row], left: int, right: int) -> list[str]:
     """Both axes double from mark to mark, so that the ideal is a straight line."""
-    x = _doubling([row.run.nodes for row in rows], left, right)
+    x = _doubling([row.run.nodes for row in rows], left + _INSET, right - _INSET)
     tops = [row.ideal for row in rows] + [row.speed_up or 1 for row in rows]
     y = _doubling([min(tops), max(tops)], _BOTTOM, _TOP)
     ideal = [(x(row.run.nodes), y(row.ideal)) for row in rows]
@@ -81,7 +82,7 @@ def _speed_up(rows: Sequence[Row], left: int, right: int) -> list[str]:
 
 def _efficiency(rows: Sequence[Row], left: int, right: int) -> list[str]:
     """From nothing to the ideal, with what is good on so many nodes."""
-    x = _doubling([row.run.nodes for row in rows], left, right)
+    x = _doubling([row.run.nodes for row in rows], left + _INSET, right - _INSET)
     most = max(1.0, *(row.efficiency or 0 for row in rows))
 
     def y(value: float) -> float:
@@ -118,9 +119,11 @@ def _marks(rows: Sequence[Row], x: Scale, y: Scale) -> list[str]:
 
 def _series(points: Sequence[tuple[float, float, str]]) -> list[str]:
     parts = [_path("is", [(x, y) for x, y, _ in points])]
-    for x, y, label in points:
+    for i, (x, y, label) in enumerate(points):
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-        parts.append(_words(x, y + 20, label, "middle", "value"))
+        # What the others are compared with is 1 and 100 %, as everybody sees.
+        if i:
+            parts.append(_words(x, y + 20, label, "middle", "value"))
     return parts
 
 

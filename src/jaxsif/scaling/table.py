@@ -36,7 +36,8 @@ def text(study: Study, rows: Sequence[Row]) -> str:
 def title(study: Study) -> str:
     """`train.py, strong scaling: the same work on more nodes`"""
     if study.is_weak:
-        return f"{study.name}, weak scaling: {' and '.join(study.grows)} as the nodes"
+        grows = " and ".join(name.lstrip("-") for name in study.grows)
+        return f"{study.name}, weak scaling: more {grows} on more nodes"
     return f"{study.name}, strong scaling: the same work on more nodes"
 
 
