@@ -33,7 +33,7 @@ _SITE = {
 
 def main(arguments: Sequence[str]) -> int:
     """Reads the options and writes the script."""
-    chosen, words = read(parser(), arguments)
+    chosen, words = _read(arguments)
 
     import os
     import sys
@@ -64,6 +64,10 @@ def options(chosen: dict[str, Any], made_by: str) -> Options:
         collectives=chosen["collectives"],
         made_by=made_by,
     )
+
+
+def _read(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    return read(parser(), arguments)
 
 
 def read(
