@@ -11,15 +11,36 @@ import sys
 import time
 
 import pytest
-from launching import command, environment, launch, start, wait_for, wait_until_gone
+from launching import (
+    LIMIT_S,
+    command,
+    environment,
+    launch,
+    start,
+    wait_for,
+    wait_until_gone,
+)
 
 FOREVER = "while :; do sleep 0.1; done"
 # Rank 1 fails as soon as rank 0 has prepared for what comes.
 READY = 'echo $$ > "$0.$SLURM_PROCID"; '
 FAILS = 'if [ $SLURM_PROCID = 1 ]; then until [ -s "$0.0" ]; do sleep 0.02; done; exit 3; fi; '
-# A rank and a child of its, both of which say their numbers.
 # A rank and a child of its, which say their numbers and stay.
 TELLS = 'sleep 600 & echo $$ $! > "$0.$SLURM_PROCID"; '
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_ignored():
+    """A launch ignores what was ignored before it, as under nohup: here nothing is."""
+    ignored = [n for n, _ in SIGNALS if signal.getsignal(n) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def rows(errors: str) -> dict[str, str]:
@@ -131,17 +152,14 @@ def test_no_rank_outlives_a_whole_process_group_that_is_killed(tmp_path):
     wait_until_gone(processes)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-)
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
 def test_a_signal_to_the_launcher_ends_all_ranks(tmp_path, number, status):
     script = f"trap 'echo bye; exit 0' TERM; {READY} {FOREVER}"
     launched = start("G2N2p2", "--", "sh", "-c", script, tmp_path / "pid")
     wait_for(tmp_path / "pid", 2)
 
     launched.send_signal(number)
-    said, _ = launched.communicate()
+    said, _ = launched.communicate(timeout=LIMIT_S)
 
     assert status == launched.returncode
     assert 2 == said.count("bye\n")
