@@ -22,7 +22,7 @@ packages_bind() {
       "'$JAX_SIF_RUNTIME'; unset JAX_SIF_ENV, and install them into an image of your own" >&2
     exit 2
   fi
-  packages=$1:/opt/jax-sif/env:image-src=/
+  packages=$1:/opt/jax-sif/env:image-src=/,ro
 }
 
 # show PATH: lets the container see it, or the folder where it shall be. Never a folder

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from wheels import put_squashfs_tools
 
 from jaxsif import cli
 from jaxsif.check import check
 from jaxsif.contract.topology import parse_topology
 from jaxsif.job.allocation import differences, task_counts
+from jaxsif.packages import create as making
+from jaxsif.packages import made, squash
 
 # A batch script on the mini cluster, with --nodes=2 --ntasks-per-node=4 --gpus-per-node=4.
 BATCH = {
@@ -111,3 +116,42 @@ def test_outside_of_a_job_it_is_wrong_usage(monkeypatch, capsys, variables, word
 
     assert 2 == cli.main(["check"])
     assert words in capsys.readouterr().err
+
+
+LINE = "# 0123456789abcdef jax-sif-1.0-cpu (Python 3.13, x86_64)"
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """A file that fits the image of this machine, as two lists have it."""
+    tools = put_squashfs_tools(tmp_path / "tools")
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr(making.read_image, "__defaults__", (tmp_path / "packages.txt",))
+    (tmp_path / "packages.txt").write_text(f"{LINE}\njax==1.0\n")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "image.txt").write_text(f"{LINE}\njax==1.0\n")
+    (root / "env.json").write_text(made.encode((), "0"))
+    squash.write(root, tmp_path / "my.sqsh")
+    return tmp_path / "my.sqsh"
+
+
+def test_packages_that_fit_are_met_with_silence(packages, capsys):
+    assert 0 == check(None, BATCH, str(packages))
+    assert "" == capsys.readouterr().out
+
+
+def test_packages_of_another_image_end_the_job(packages, capsys):
+    other = "# fedcba9876543210 jax-sif-2.0-cpu (Python 3.13, x86_64)\njax==2.0\n"
+    (packages.parent / "packages.txt").write_text(other)
+
+    assert 1 == check(None, BATCH, str(packages))
+    assert "this image is jax-sif-2.0-cpu (Python 3.13, x86_64): jax 1.0, here 2.0" in (
+        capsys.readouterr().out
+    )
+    assert 0 == check(None, {**BATCH, "JAX_SIF_ENV_ANY_IMAGE": "1"}, str(packages))
+
+
+def test_packages_that_are_not_there_end_the_job(capsys, tmp_path):
+    assert 1 == check(None, BATCH, f"{tmp_path}/my.sqsh")
+    assert f"cannot read the packages '{tmp_path}/my.sqsh'" in capsys.readouterr().out

@@ -153,3 +153,130 @@ def test_a_runtime_that_is_not_there_is_named(site):
 
     assert done.returncode == 2
     assert "podman-hpc is not on PATH" in done.stderr
+
+
+MOUNTED = ":/opt/jax-sif/env:image-src=/,ro"
+
+
+@pytest.fixture
+def packages(tmp_path):
+    path = tmp_path / "my own.sqsh"
+    path.touch()
+    return str(path)
+
+
+@pytest.mark.parametrize("how", ["word", "equals", "variable"])
+def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
+    words = {"word": ["--env", packages], "equals": [f"--env={packages}"]}.get(how, [])
+    variables = {"JAX_SIF_ENV": packages} if how == "variable" else {}
+
+    done = call("jax-python", {**site, **variables}, *words, "train.py", "--env", "x")
+
+    bind = ["--bind", packages + MOUNTED]
+    assert [
+        "run",
+        "--nv",
+        *bind,
+        site["JAX_IMAGE"],
+        "python",
+        "train.py",
+        "--env",
+        "x",
+    ] == (done.stdout.split("\0")[:-1]), done.stderr
+
+
+def test_the_entry_is_told_which_packages_are_mounted(site, packages, tmp_path):
+    (tmp_path / "runtime/apptainer").write_text(
+        '#!/bin/sh\nprintf "%s" "$JAX_SIF_ENV"\n'
+    )
+
+    assert packages == call("jax-python", site, "--env", packages, "-c", "").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "complaint"),
+    [
+        (["--env", "/no/such.sqsh"], {}, "cannot read the packages '/no/such.sqsh'"),
+        (["--env", "/"], {}, "cannot read the packages '/'"),
+        (["--env", "/a:b,c.sqsh"], {}, "no path with : or ,"),
+        (["--env"], {}, "--env needs a file"),
+        (["--env="], {}, "--env needs a file"),
+        ([], {"JAX_SIF_ENV": "/no/such.sqsh"}, "cannot read the packages"),
+    ],
+)
+def test_packages_that_cannot_be_mounted_end_it(site, words, variables, complaint):
+    done = call("jax-python", {**site, **variables}, *words)
+
+    assert 2 == done.returncode
+    assert complaint in done.stderr
+
+
+def test_launch_mounts_packages_and_hands_on_the_rest(site, packages):
+    for words in (["--env", packages], [f"--env={packages}"]):
+        done = call("jax-sif", site, "launch", *words, "G2N2p2", "--", "a b", "--env")
+
+        mounted = ["--bind", packages + MOUNTED, site["JAX_IMAGE"], "jax-sif"]
+        ranks = ["launch", "G2N2p2", "--", "a b", "--env"]
+        assert [*mounted, *ranks] == done.stdout.split("\0")[-10:-1]
+
+
+def test_the_tool_itself_mounts_no_packages(site, packages):
+    done = call("jax-sif", {**site, "JAX_SIF_ENV": packages}, "verify")
+
+    assert ["exec", site["JAX_IMAGE"], "jax-sif", "verify"] == done.stdout.split("\0")[
+        :-1
+    ]
+
+
+def shown(done) -> list[str]:
+    """What the container is shown."""
+    words = done.stdout.split("\0")
+    return words[words.index("--bind") + 1].split(",") if "--bind" in words else []
+
+
+def test_env_shows_the_container_the_folders_of_its_words(site, tmp_path):
+    (tmp_path / "wheels").mkdir()
+    words = [f"--find-links={tmp_path}/wheels", f"{tmp_path}/my.sqsh", "flax"]
+
+    assert {str(tmp_path), f"{tmp_path}/wheels"} <= set(
+        shown(call("jax-sif", site, "env", "create", *words))
+    )
+    assert [str(tmp_path)] == shown(
+        call("jax-sif", site, "env", "info", f"{tmp_path}/my.sqsh")
+    )
+    check = ("check", "--env", f"{tmp_path}/my.sqsh", "--", "/home/x/train.py")
+    assert [str(tmp_path)] == shown(call("jax-sif", site, *check))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/my.sqsh",
+        "/opt/my.sqsh",
+        "/opt/jax/x",
+        "/usr/my.sqsh",
+        "/no/such/my.sqsh",
+        "my.sqsh",
+    ],
+)
+def test_env_never_hides_what_the_image_has(site, path):
+    assert [] == shown(call("jax-sif", site, "env", "info", path))
+
+
+def test_pip_is_shown_its_settings_and_certificates(site, tmp_path):
+    for name in ("pip.conf", "ca.crt"):
+        (tmp_path / name).touch()
+    variables = {
+        "PIP_CONFIG_FILE": f"{tmp_path}/pip.conf",
+        "PIP_CERT": f"{tmp_path}/ca.crt",
+        "SSL_CERT_FILE": f"{tmp_path}/ca.crt",
+        "TMPDIR": str(tmp_path),
+    }
+
+    told = shown(
+        call("jax-sif", {**site, **variables}, "env", "create", "my.sqsh", "x")
+    )
+
+    expected = [f"{tmp_path}/ca.crt", f"{tmp_path}/pip.conf", str(tmp_path)]
+    assert expected == [path for path in told if path.startswith(str(tmp_path))]
+    assert [] == shown(call("jax-sif", {**site, **variables}, "env", "info", "my.sqsh"))

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +294,24 @@ def test_the_labels_of_oci_are_those_that_the_image_writes_itself() -> None:
     ours = versions.image_labels("cuda13", "abc", "2026-01-01T00:00:00Z")
 
     assert ours == image_manifest.labels(manifest)
+
+
+def test_the_first_line_of_an_images_packages_changes_with_any_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manifest = {"accel": "cpu", "machine": "x86_64", "versions": {"jax": "1.0"}}
+    text = image_manifest.packages(manifest)
+    others = [
+        image_manifest.packages({**manifest, "machine": "aarch64"}),
+    ]
+    few = list(metadata.distributions())[1:]
+    monkeypatch.setattr(image_manifest.metadata, "distributions", lambda: few)
+    others.append(image_manifest.packages(manifest))
+
+    lines = text.splitlines()
+    assert re.fullmatch(
+        r"# [0-9a-f]{16} jax-sif-1\.0-cpu \(Python 3\.\d+, x86_64\)", lines[0]
+    )
+    assert f"pytest=={metadata.version('pytest')}" in lines
+    assert lines[1:] == sorted(lines[1:])
+    assert lines[0].split()[1] not in {other.split()[1] for other in others}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -348,3 +349,76 @@ def test_arguments_and_exit_status_pass_unchanged():
 
     assert awkward == done.stdout.split("\0")[:-1]
     assert done.returncode == 7
+
+
+LINE = "# 0123456789abcdef jax-sif-1.0-cpu (Python 3.13, x86_64)"
+OTHER = "# fedcba9876543210 jax-sif-2.0-cpu (Python 3.13, x86_64)"
+
+
+@pytest.fixture
+def kit(tmp_path):
+    """The kit as it lies in an image, with packages mounted."""
+    folder = tmp_path / "lib/jaxsif"
+    folder.mkdir(parents=True)
+    for name in ("entry", "local_devices.sh", "group.sh"):
+        shutil.copy(ENTRY.parent / name, folder)
+    (tmp_path / "packages.txt").write_text(f"{LINE}\njax==1.0\n")
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env/image.txt").write_text(f"{LINE}\njax==1.0\n")
+    return tmp_path
+
+
+def enter_kit(kit: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [f"{kit}/lib/jaxsif/entry", "echo", "text"],
+        env={"PATH": "/usr/bin:/bin", "JAX_SIF_ENV": "my.sqsh", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_packages_that_were_made_for_the_image_are_told_in_a_line(kit):
+    assert "" == enter_kit(kit, {}).stderr
+    assert (
+        "jax-sif entry: packages of my.sqsh (made for this image; behind its own)\n"
+        == enter_kit(kit, {"JAX_SIF_VERBOSE": "1"}).stderr
+    )
+
+
+@pytest.mark.parametrize("theirs", [OTHER, ""])
+def test_packages_of_another_image_are_refused_with_both_names(kit, theirs):
+    (kit / "env/image.txt").write_text(theirs)
+
+    done = enter_kit(kit, STEP)
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert f"rank 1 on node1: the packages in my.sqsh were made for {theirs[19:]}" in (
+        done.stderr
+    )
+    assert f"this image is {LINE[19:]}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "choice", [{"JAX_SIF_ENV_ANY_IMAGE": "1"}, {"JAX_SIF_ENTRY": "off"}]
+)
+def test_packages_of_another_image_run_where_one_says_so(kit, choice):
+    (kit / "env/image.txt").write_text(OTHER)
+
+    assert (0, "text\n") == (
+        enter_kit(kit, choice).returncode,
+        enter_kit(kit, choice).stdout,
+    )
+
+
+def test_packages_that_are_named_and_not_mounted_are_told_by_rank_0(kit):
+    (kit / "env/image.txt").unlink()
+
+    first = enter_kit(kit, {})
+
+    assert (0, "text\n") == (first.returncode, first.stdout)
+    assert (
+        "JAX_SIF_ENV=my.sqsh is set, and its packages are not mounted" in first.stderr
+    )
+    assert "" == enter_kit(kit, STEP).stderr
+    assert "" == enter_kit(kit, {"JAX_SIF_ENV": ""}).stderr

@@ -165,6 +165,19 @@ def test_what_freeze_prints_makes_the_same_packages(site, capsys):
     assert [(p.name, p.version) for p in before] == [(p.name, p.version) for p in after]
 
 
+def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
+    image = made.parse_image("# 0000000000000000 a\n")
+    packages = (
+        made.Package("mine", "0.1", None, True),
+        made.Package("x", "1", "ab", False),
+    )
+
+    lines = list(made.frozen(made.Made(image, packages, "")))
+
+    assert "# mine==0.1 was a folder; name it again beside this file" == lines[1]
+    assert "x==1" == lines[2]
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

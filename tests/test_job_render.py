@@ -404,3 +404,29 @@ def test_bytes_that_are_no_text_arrive_unchanged(run):
     text = script("G8N2p8", name)
 
     assert name in text and Path(name).suffix == ".py"
+
+
+def test_packages_are_checked_and_mounted_in_every_rank(run):
+    told = run(script("G8N2p8", "train.py", variables=["A=1", "runs/my own.sqsh"]))
+
+    mount = ["--bind", "runs/my own.sqsh:/opt/jax-sif/env:image-src=/,ro"]
+    words, variables = told["singularity"]
+    assert ["run", "--nv", *mount] == words[:4]
+    assert ("1", "runs/my own.sqsh") == (variables["A"], variables["JAX_SIF_ENV"])
+
+
+def test_packages_may_lie_where_a_variable_says(run):
+    text = script("G8N2p8", "train.py", variables=["$MINE/my.sqsh"])
+
+    told = run(text.replace("set -euo pipefail", "set -euo pipefail; MINE=/a"))
+
+    assert "/a/my.sqsh" == told["singularity"][1]["JAX_SIF_ENV"]
+
+
+def test_a_jobs_check_looks_at_its_packages_first():
+    text = script("G8N2p8", "train.py", variables=["my.sqsh"])
+
+    assert 'jax-sif check --env "$JAX_SIF_ENV" -- train.py\n' in text
+    assert 'jax-sif check --env "$JAX_SIF_ENV"\n' in script(
+        "G8N2p8", variables=["my.sqsh"]
+    )

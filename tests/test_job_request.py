@@ -193,3 +193,37 @@ def test_a_signal_that_ends_the_images_mount_is_noted(
 
     assert f"#SBATCH --signal={signal}\n" in text
     assert is_noted == ("URG ends nobody" in capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            {"variables": ["my.sq"]},
+            "--env is 'my.sq', expected NAME=VALUE, or a file of",
+        ),
+        ({"variables": ["a.sqsh", "b.sqsh"]}, "--env names 'a.sqsh' and 'b.sqsh'"),
+        ({"variables": ["a:b.sqsh"]}, "Apptainer takes no path with : or ,"),
+        (
+            {"variables": ["my.sqsh"], "site_changes": {"runtime": "pyxis"}},
+            "--env my.sqsh is a file that Apptainer mounts, and the runtime is 'pyxis'",
+        ),
+        (
+            {"variables": ["my.sqsh"], "site_changes": {"runtime": "bare"}},
+            "install these packages into the Python environment that is active",
+        ),
+    ],
+)
+def test_packages_that_cannot_be_mounted_are_refused(options, complaint):
+    assert complaint in refusal("G8N2p8", "train.py", **options)
+
+
+def test_a_profile_may_name_its_packages(tmp_path):
+    profile = tmp_path / "vmc.yaml"
+    profile.write_text(
+        "description: x\ntopology: G8N2p8\npackages: $SCRATCH/vmc.sqsh\n"
+    )
+
+    text = make([str(profile), "train.py"], Options(), environment={})
+
+    assert 'export JAX_SIF_ENV="$SCRATCH/vmc.sqsh"\n' in text

@@ -52,6 +52,7 @@ def cards_without_jax(monkeypatch):
             "node": who.node,
             "program": "train.py 01",
             "image": "abc",
+            "packages": None,
             "jax": "1.0",
             "jaxlib": "1.0",
         }
@@ -84,6 +85,7 @@ def test_ranks_that_are_alike_have_no_trouble():
         ({"step": {3: "box.7.1.0"}}, "foreign-peer", "rank 3 on node2 of the group belong"),
         ({"program": {2: "x.py 02"}}, "program-differs", "another program on rank 2 on node2: x.py 02; the others have train.py 01"),
         ({"image": {1: None}}, "image-differs", "another image on rank 1 on node1: None"),
+        ({"packages": {1: "ab"}}, "packages-differs", "another file of packages on rank 1 on node1: ab; the others have None"),
         ({"jax": {2: "0.9", 3: "0.9"}}, "jax-differs", "another JAX on rank 2 on node2, rank 3 on node2: 0.9"),
         ({"jaxlib": {0: "0.9"}}, "jaxlib-differs", "another jaxlib on rank 0 on node1: 0.9"),
     ],

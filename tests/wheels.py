@@ -18,12 +18,13 @@ def wheel(
     scripts: Sequence[str] = (),
     tag: str = "py3-none-any",
     python: str = ">=3.9",
+    module: str | None = None,
 ) -> Path:
     """A wheel whose one module has `main()`, which prints the module's name."""
     facts = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
     files = {
-        f"{name}/__init__.py": f"def main():\n    print({name!r}, {version!r})\n",
+        f"{module or name}/__init__.py": f"def main():\n    print({name!r}, {version!r})\n",
         f"{facts}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         f"Requires-Python: {python}\n{needs}",
         f"{facts}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\n"

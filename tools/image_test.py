@@ -75,6 +75,13 @@ def the_flags_of_xla_are_listed() -> str:
     return f"{len(known)} names"
 
 
+def packages_can_be_put_on_top() -> str:
+    first, *lines = (KIT / "packages.txt").read_text().splitlines()
+    if f"pip=={metadata.version('pip')}" not in lines:
+        raise AssertionError(f"pip is not among {len(lines)} packages")
+    return f"{first}; {run('mksquashfs', '-version').splitlines()[0]}"
+
+
 def two_cpu_devices_sum() -> str:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_NUM_CPU_DEVICES"] = "2"
@@ -116,6 +123,7 @@ CHECKS: tuple[Callable[[], str], ...] = (
     byte_code_is_there,
     fabric_libraries_load,
     the_flags_of_xla_are_listed,
+    packages_can_be_put_on_top,
     two_cpu_devices_sum,
 )
 CUDA_CHECKS: tuple[Callable[[], str], ...] = (

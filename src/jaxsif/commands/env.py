@@ -67,8 +67,9 @@ def _create(chosen: argparse.Namespace) -> int:
     made = done.made
     for package in made.packages:
         print(f"  {package.name} {package.version}")
+    count = len(made.packages)
     print(
-        f"{file}: {len(made.packages)} packages, {done.size_bytes / 1e6:.1f} MB, on top"
+        f"{file}: {count} package{'' if count == 1 else 's'}, {done.size_bytes / 1e6:.1f} MB, on top"
         f" of {made.image.name}"
     )
     print(f"  jax-sif job G8N2p8 --env {file} train.py | sbatch")

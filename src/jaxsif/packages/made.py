@@ -85,9 +85,15 @@ def normal(name: str) -> str:
 def frozen(made: Made) -> Iterator[str]:
     """The lines of a requirements file that makes the same again."""
     yield f"# On top of {made.image.name}; jax-sif env create NEW.sqsh -r THIS_FILE"
+    # pip wants checksums of all packages or of none, and a folder has none.
+    has_all = all(package.sha256 for package in made.packages)
     for package in made.packages:
-        checksum = f" --hash=sha256:{package.sha256}" if package.sha256 else ""
-        yield f"{package.name}=={package.version}{checksum}"
+        line = f"{package.name}=={package.version}"
+        if has_all:
+            line += f" --hash=sha256:{package.sha256}"
+        elif package.sha256 is None:
+            line = f"# {line} was a folder; name it again beside this file"
+        yield line
 
 
 def differences(theirs: Image, ours: Image) -> list[str]:

@@ -15,7 +15,7 @@ def _words(job: Job) -> list[str]:
     if job.binds:
         words += ["--bind", '"$JAX_SIF_BIND"']
     if job.profile.packages:
-        words += ["--bind", f'"${PACKAGES_VARIABLE}:{PACKAGES_FOLDER}:image-src=/"']
+        words += ["--bind", f'"${PACKAGES_VARIABLE}:{PACKAGES_FOLDER}:image-src=/,ro"']
     return [*words, '"$JAX_IMAGE"']
 
 
