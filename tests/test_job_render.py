@@ -294,6 +294,33 @@ def test_a_requeued_job_keeps_what_its_first_run_has_said():
     assert "#SBATCH --requeue\n#SBATCH --open-mode=append\n" in text
 
 
+@pytest.mark.parametrize(
+    ("status", "is_requeued"), [(0, False), (1, False), (3, False), (75, True)]
+)
+def test_a_program_that_wants_to_go_on_is_put_into_the_queue_again(
+    tmp_path, status, is_requeued
+):
+    for name, text in (
+        ("srun", "#!/bin/sh\n"),
+        ("jax-sif", f"#!/bin/sh\ncase $1 in verify) exit {status} ;; esac\n"),
+        ("scontrol", f'#!/bin/sh\necho "$*" > {tmp_path}/told\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+
+    done = subprocess.run(
+        ["bash"],
+        input=script("G8N2p8", "train.py", is_requeued=True).encode(),
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JAX_IMAGE": "/i.sif", **JOB},
+        capture_output=True,
+    )
+
+    assert status == done.returncode, done.stderr
+    assert is_requeued == (tmp_path / "told").exists()
+    if is_requeued:
+        assert "requeue 7\n" == (tmp_path / "told").read_text()
+
+
 def test_memory_is_that_of_all_processes_of_a_node():
     text = script("G8N2p8", profile_changes={"memory_per_process": "1536M"})
 

@@ -12,7 +12,7 @@ import pytest
 import versions
 
 ACCELERATORS = versions.ACCELERATORS
-LOCKS = (*ACCELERATORS, versions.REPORT)
+LOCKS = (*ACCELERATORS, versions.REPORT, versions.EXAMPLES)
 REQUIREMENT = re.compile(r"^(?P<name>[a-z0-9._-]+)(?P<pin>.*)$", re.MULTILINE)
 
 
@@ -48,6 +48,13 @@ def test_a_lock_was_made_from_what_is_asked_for_now(accel: str) -> None:
     assert lock.header(accel).splitlines() == header.splitlines()[:3], (
         "requirements/*.in or image.env changed since: run `make lock`"
     )
+
+
+def test_the_examples_bring_nothing_that_the_image_has() -> None:
+    brought = versions.locked_versions(versions.EXAMPLES)
+
+    assert {"flax", "netket", "orbax-checkpoint"} <= set(brought)
+    assert set() == set(brought) & set(versions.locked_versions("cpu"))
 
 
 def test_all_images_hold_the_same_jax() -> None:

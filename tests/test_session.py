@@ -141,3 +141,36 @@ def test_a_second_call_is_refused(run):
     done = run("initialize_distributed()")
 
     assert "initialize_distributed() should only be called once" in done.stderr
+
+
+LEAVES = "import jax, atexit, time; atexit.unregister(time.sleep)\nimport jaxsif\n"
+
+
+def test_a_program_tells_its_speed_and_that_it_wants_to_go_on(run):
+    done = run(
+        LEAVES + "jaxsif.report_speed(3, 1.5, 'sweeps'); jaxsif.request_requeue()"
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert '"items":3.0,"seconds":1.5,"unit":"sweeps"' in done.stdout
+    assert '"phase":"requeue"' in done.stdout
+
+
+@pytest.mark.parametrize("numbers", ["0, 1", "3, 0", "3, float('nan')", "-1, 2"])
+def test_what_is_no_speed_is_refused(run, numbers):
+    done = run(LEAVES + f"jaxsif.report_speed({numbers})")
+
+    assert 1 == done.returncode
+    assert "expected a number above 0" in done.stderr
+    assert '"phase":"speed"' not in done.stdout
+
+
+def test_who_is_no_rank_yet_cannot_tell_its_speed():
+    done = subprocess.run(
+        [sys.executable, "-c", "import jaxsif; jaxsif.report_speed(1, 1)"],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "call jaxsif.initialize_distributed() first" in done.stderr

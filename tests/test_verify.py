@@ -62,6 +62,25 @@ def test_a_failing_job_ends_with_status_1():
     assert b"rank 5 on node2" in done.stdout.splitlines()[-1]
 
 
+def test_a_program_that_wants_to_go_on_ends_with_status_75():
+    job = healthy()
+    job[0]["requeue"] = tell(0, "requeue")
+
+    done = verify(output(job))
+
+    assert 75 == done.returncode
+    assert done.stdout.splitlines()[-1].startswith(b"PASS  G8N2p8")
+    assert done.stdout.endswith(b" s, to go on\n")
+
+
+def test_a_failing_job_does_not_go_on():
+    job = healthy()
+    job[0]["requeue"] = tell(0, "requeue")
+    del job[5]
+
+    assert 1 == verify(output(job)).returncode
+
+
 def test_the_argument_outweighs_the_variable():
     done = verify(output(healthy()), "--topology", "G4N2p4")
 

@@ -27,6 +27,8 @@ ROOMS = {
     "judge": set(),
     # Reads what the judge wrote, as anybody else does.
     "report": set(),
+    # The jobs of a study are jobs.
+    "scaling": {"job"},
 }
 # The only rooms where JAX may be imported.
 JAX_ROOMS = {"rank"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from versions import CHECKOUT
 
+from jaxsif.commands import job
 from jaxsif.job.library import entries
 from jaxsif.job.make import Options, make
 from jaxsif.job.schema import Profile
@@ -17,6 +18,9 @@ EXAMPLE_WORDS = {
     "arrays": "G8N2p8 examples/arrays.py",
     "multi_gpu": "G4N1p1 examples/multi_gpu.py",
     "svgd": "G8N2p8 examples/svgd.py --posterior regression --compare",
+    "train": "G8N2p8 --env my.sqsh --time-limit 1:00:00 --signal URG@120 --requeue"
+    " examples/train.py",
+    "vmc_netket": "G8N2p8 --env my.sqsh examples/vmc_netket.py",
 }
 
 
@@ -32,12 +36,12 @@ def scripts() -> dict[str, str]:
 
 def example_scripts() -> dict[str, str]:
     """The same for the examples; to be submitted from the folder above them."""
-    return {
-        f"{name}.slurm": make(
-            words.split(), Options(made_by=f"jax-sif job {words}"), environment={}
-        )
-        for name, words in EXAMPLE_WORDS.items()
-    }
+    found = {}
+    for name, text in EXAMPLE_WORDS.items():
+        chosen, words = job.read(job.parser(), text.split())
+        options = job.options(chosen, made_by=f"jax-sif job {text}")
+        found[f"{name}.slurm"] = make(words, options, environment={})
+    return found
 
 
 def main() -> None:

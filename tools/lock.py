@@ -17,11 +17,15 @@ from folders import cache_folder
 
 import modulefiles
 
+# Packages on top of any image; those that the images have are left to them.
+EXAMPLES = versions.EXAMPLES
+_IMAGE = "cpu"
+
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("accel", nargs="*", metavar="ACCEL", help="default: all")
-    every = (*versions.ACCELERATORS, versions.REPORT)
+    every = (*versions.ACCELERATORS, versions.REPORT, EXAMPLES)
     chosen = parser.parse_args(arguments).accel or every
     try:
         for accel in chosen:
@@ -81,12 +85,21 @@ def resolve(uv: Path, accel: str, output: Path) -> None:
             *("--only-binary", ":all:", "--emit-build-options"),
             # Nothing of it is run, so it needs nothing.
             *(["--no-deps"] if accel == versions.REPORT else []),
+            *(on_top_of_the_image() if accel == EXAMPLES else ()),
             *("--output-file", str(output), f"requirements/{accel}.in"),
         ],
         check=True,
         cwd=versions.CHECKOUT,
         env={**os.environ, **host_settings.uv_environment()},
     )
+
+
+def on_top_of_the_image() -> list[str]:
+    """The image's packages stay as they are, and need not be there twice."""
+    words = ["--constraints", f"requirements/{_IMAGE}.txt"]
+    for name in versions.locked_versions(_IMAGE):
+        words += ["--no-emit-package", name]
+    return words
 
 
 def check_platforms(uv: Path, lock_file: Path) -> None:
@@ -107,9 +120,10 @@ def check_platforms(uv: Path, lock_file: Path) -> None:
 
 
 def header(accel: str) -> str:
-    what = f"The exact wheels of the {accel} image"
-    if accel == versions.REPORT:
-        what = "The exact wheel that plotly.js is taken from"
+    what = {
+        versions.REPORT: "The exact wheel that plotly.js is taken from",
+        EXAMPLES: "The exact wheels of the examples",
+    }.get(accel, f"The exact wheels of the {accel} image")
     return (
         f"# {what}; made by `make lock`.\n"
         "# SPDX-License-Identifier: Apache-2.0\n"

@@ -13,6 +13,8 @@ ACCELERATORS = ("cuda12", "cuda13", "cpu")
 DEFAULT_ACCELERATOR = "cuda12"
 # A wheel of which every image takes one file, and that it does not install.
 REPORT = "report"
+# What examples/ imports on top of an image has a lock, too.
+EXAMPLES = "examples"
 
 # The distributions that carry what people ask for, whichever is in the lock.
 COMPONENTS = {
@@ -54,8 +56,8 @@ def pins(checkout: Path = CHECKOUT) -> dict[str, str]:
 
 
 def lock_path(accel: str, checkout: Path = CHECKOUT) -> Path:
-    """Of an image's wheels, or of REPORT."""
-    name = accel if accel == REPORT else check_accelerator(accel)
+    """Of an image's wheels, of REPORT or of EXAMPLES."""
+    name = accel if accel in (REPORT, EXAMPLES) else check_accelerator(accel)
     return checkout / "requirements" / f"{name}.txt"
 
 
@@ -87,6 +89,9 @@ def image_name(accel: str, checkout: Path = CHECKOUT) -> str:
 def lock_inputs_hash(accel: str, checkout: Path = CHECKOUT) -> str:
     """Changes when a lock would have to be made again."""
     wanted = (checkout / "requirements" / f"{accel}.in").read_text()
+    if accel == EXAMPLES:
+        # They stand on the image's versions.
+        wanted += lock_path("cpu", checkout).read_text()
     keys = ("PYTHON_VERSION", "LOCK_PLATFORMS")
     chosen = "".join(f"{key}={pins(checkout)[key]}\n" for key in keys)
     return hashlib.sha256((wanted + chosen).encode()).hexdigest()[:16]

@@ -6,9 +6,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsif.rank import DistributedInfo, initialize_distributed
+    from jaxsif.rank import (
+        DistributedInfo,
+        initialize_distributed,
+        report_speed,
+        request_requeue,
+    )
 
-__all__ = ["DistributedInfo", "initialize_distributed"]
+__all__ = [
+    "DistributedInfo",
+    "initialize_distributed",
+    "report_speed",
+    "request_requeue",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,12 +18,13 @@ from jaxsif.baseline import chosen_baseline
 from jaxsif.contract.errors import (
     COULD_NOT_TELL,
     PASS,
+    REQUEUE,
     CouldNotTell,
     UsageError,
 )
 from jaxsif.contract.hostlist import expand
 from jaxsif.contract.identity import JOB_NODE_LIST
-from jaxsif.contract.record import PHASES
+from jaxsif.contract.record import PHASES, WISH
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.judge import report
 from jaxsif.judge.board import Board
@@ -106,7 +107,14 @@ def verify(
         _write_json(json_file, verdicts)
     if is_unasked:
         return PASS
-    return _worst([verdict.status for verdict in verdicts])
+    status = _worst([verdict.status for verdict in verdicts])
+    return REQUEUE if status == PASS and _wants_to_go_on(verdicts) else status
+
+
+def _wants_to_go_on(verdicts: list[Verdict]) -> bool:
+    """Whether a program asks that its job be started again."""
+    stories = (story for verdict in verdicts for story in verdict.stories.values())
+    return any(WISH in story.told for story in stories)
 
 
 def _outlive_the_job() -> None:

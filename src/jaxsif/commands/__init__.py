@@ -8,6 +8,7 @@ from __future__ import annotations
 COMMANDS = {
     "job": "print a job script: a topology or profile, a site, a program",
     "accept": "submit every check, and end with one verdict",
+    "scale": "run a program on more and more nodes, and show its speed",
     "launch": "start ranks on this machine, as srun would",
     "lint": "name the traps in a job script written by hand",
     "profiles": "list what a job can need",

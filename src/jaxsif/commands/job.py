@@ -6,7 +6,10 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxsif.job.make import Options
 
 # Options that stand in the place of a field of the profile, or of the site.
 _PROFILE = {
@@ -35,30 +38,42 @@ def main(arguments: Sequence[str]) -> int:
     import os
     import sys
 
-    from jaxsif.job.make import Options, make
+    from jaxsif.job.make import make
 
-    options = Options(
+    script = make(words, options(chosen, shlex.join(("jax-sif", "job", *arguments))))
+    sys.stdout.buffer.write(os.fsencode(script))
+    sys.stdout.flush()
+    return 0
+
+
+def options(chosen: dict[str, Any], made_by: str) -> Options:
+    """What was chosen by the options of `add_options`."""
+    from jaxsif.job.make import Options
+
+    return Options(
         site=chosen["site"],
         profile_changes=_changes(chosen, _PROFILE),
         site_changes=_changes(chosen, _SITE),
         variables=chosen["env"],
         sbatch_options=chosen["sbatch"],
         output=chosen["output"],
+        verdict=chosen["json"],
         divides=chosen["divides"],
         is_staged=chosen["stage"],
         is_requeued=chosen["requeue"],
         collectives=chosen["collectives"],
-        made_by=shlex.join(("jax-sif", "job", *arguments)),
+        made_by=made_by,
     )
-    script = make(words, options)
-    sys.stdout.buffer.write(os.fsencode(script))
-    sys.stdout.flush()
-    return 0
 
 
 def _read(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    return read(parser(), arguments)
+
+
+def read(
+    parser: argparse.ArgumentParser, arguments: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
     """The options, and the words: the profile, the program and its own arguments."""
-    parser = _parser()
     # Twice, because options may stand before and behind the profile, while those behind
     # the program are its own.
     chosen = parser.parse_args(arguments)
@@ -78,7 +93,7 @@ def _changes(chosen: dict[str, Any], fields: dict[str, str]) -> dict[str, str]:
     return {name: chosen[name] for name in names if chosen[name] is not None}
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif job",
         usage="jax-sif job [options] PROFILE [options] [PROGRAM [ARGUMENT ...]]",
@@ -88,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="jax-sif job G8N2p8 train.py --epochs 3 | sbatch",
         allow_abbrev=False,
     )
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a job, and the words behind them."""
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.add_argument(
         "--site",
@@ -98,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         for name, text in fields.items():
             group.add_argument(f"--{name}", help=text)
     parser.add_argument("--output", default="%x-%j.out", help="%(default)s")
+    parser.add_argument(
+        "--json", metavar="FILE", help="where the verdict is written for programs too"
+    )
     parser.add_argument(
         "--env",
         action="append",
@@ -133,4 +157,3 @@ def _parser() -> argparse.ArgumentParser:
         default="gloo",
         help="between CPU devices: %(default)s",
     )
-    return parser

@@ -14,7 +14,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="jax-sif verify",
         description="Shows a job's output as it comes and ends with a verdict.",
-        epilog="Exit status: 0 pass, 1 fail, 2 wrong usage, 3 could not tell.",
+        epilog="Exit status: 0 pass, 1 fail, 2 wrong usage, 3 could not tell, 75 pass, and"
+        " the program asks that its job be started again.",
     )
     parser.add_argument(
         "log", nargs="?", default="-", help="a job's output; standard input by default"

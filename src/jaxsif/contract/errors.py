@@ -7,6 +7,8 @@ PASS = 0
 FAIL = 1
 WRONG_USAGE = 2
 COULD_NOT_TELL = 3
+# As PASS, and the program asks to be started again; sysexits.h calls it EX_TEMPFAIL.
+REQUEUE = 75
 
 
 class KitError(Exception):

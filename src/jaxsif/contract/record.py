@@ -25,7 +25,10 @@ FAILED, STUCK, TERMINATED = "failed", "stuck", "terminated"
 WAITING, TROUBLED = "waiting", "troubled"
 
 # What a rank has measured: as many records of a kind as there are results.
-MEASURED = ("fabric", "bandwidth", "pair", "transport")
+MEASURED = ("fabric", "bandwidth", "pair", "transport", "speed")
+
+# The program will end well, and wants its job to be started again, to go on.
+WISH = "requeue"
 
 Record = dict[str, Any]
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import is_label
+from jaxsif.contract.topology import Topology, is_label
 from jaxsif.job import library
 from jaxsif.job.render import render
-from jaxsif.job.request import Wish, changed, notes, put_together
+from jaxsif.job.request import Wish, changed, notes, put_together, topology_of
 from jaxsif.job.schema import Network, Profile, Site
 
 _PACKAGES_SUFFIX = ".sqsh"
@@ -34,6 +34,8 @@ class Options:
     variables: Sequence[str] = ()
     sbatch_options: Sequence[str] = ()
     output: str = "%x-%j.out"
+    # Where the verdict is written for programs.
+    verdict: str | None = None
     divides: Sequence[int] = ()
     is_staged: bool = False
     is_requeued: bool = False
@@ -60,6 +62,7 @@ def make(
     wish = Wish(
         program=tuple(words[1:]),
         output=options.output,
+        verdict=options.verdict,
         made_by=options.made_by,
         divides=tuple(options.divides),
         is_staged=options.is_staged,
@@ -70,6 +73,15 @@ def make(
     for note in notes(job):
         print(f"jax-sif job: {note}", file=sys.stderr)
     return render(job)
+
+
+def topology_for(
+    words: Sequence[str],
+    options: Options,
+    environment: Mapping[str, str] = os.environ,
+) -> Topology:
+    """The topology of the script for the same words and options."""
+    return topology_of(_changed_profile(words, options, environment))
 
 
 def _site(options: Options, environment: Mapping[str, str]) -> Site:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
+from jaxsif.contract.errors import REQUEUE
 from jaxsif.contract.packages import PACKAGES_VARIABLE
 from jaxsif.contract.topology import Topology
 from jaxsif.job import runtimes
@@ -21,6 +22,11 @@ _LONGEST_LINE = 80
 
 # The verdict for `jax-sif report`, beside the job's output.
 _DIAGNOSED = ' --json="$SLURM_JOB_NAME-$SLURM_JOB_ID.json"'
+# What a script that may be started again does behind its last command.
+_GOES_ON = f""" || status=$?
+# The program has saved its state and asks to go on (jaxsif.request_requeue).
+if [[ ${{status:-0}} == {REQUEUE} ]]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "${{status:-0}}\""""
 
 
 def render(job: Job) -> str:
@@ -37,9 +43,18 @@ def render(job: Job) -> str:
         staging="\n".join(_staging(job)),
         srun_words=_wrapped([*_srun_words(job), *runtime.srun_words(job)]),
         program=" ".join([*runtime.words(job), *map(word, job.program)]),
-        judged=_DIAGNOSED if job.is_diagnostic else " --program",
+        judged=_judged(job),
+        ending=_GOES_ON if job.profile.requeue else "",
     )
     return text
+
+
+def _judged(job: Job) -> str:
+    """The judge's options."""
+    written = f" --json {word(job.verdict)}" if job.verdict else ""
+    if job.is_diagnostic:
+        return written or _DIAGNOSED
+    return f" --program{written}"
 
 
 def _title(job: Job) -> str:

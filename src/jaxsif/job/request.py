@@ -67,6 +67,8 @@ class Job:
     is_diagnostic: bool
     variables: Mapping[str, Variable]
     made_by: str
+    # Where the verdict is written for programs.
+    verdict: str | None = None
     is_staged: bool = False
     needs_mpi: bool = False
 
@@ -83,6 +85,7 @@ class Wish:
 
     program: tuple[str, ...] = ()
     output: str = "%x-%j.out"
+    verdict: str | None = None
     made_by: str = "jax-sif job"
     divides: tuple[int, ...] = ()
     is_staged: bool = False
@@ -135,6 +138,7 @@ def put_together(profile: Profile, site: Site, network: Network, wish: Wish) -> 
         is_diagnostic=any(word.startswith(_DIAGNOSTICS) for word in program[:2]),
         variables=_variables(profile, site, network, topology, wish),
         made_by=wish.made_by,
+        verdict=wish.verdict,
         is_staged=wish.is_staged,
         needs_mpi=wish.collectives == "mpi",
     )

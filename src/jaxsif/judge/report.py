@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from jaxsif.contract.errors import PASS
+from jaxsif.contract.record import WISH
 from jaxsif.judge.board import Stories, Story
 from jaxsif.judge.pairs import pairs_of
 from jaxsif.judge.transport import summary as transport_summary
@@ -51,8 +52,13 @@ def summary(verdict: Verdict) -> str:
         f" {_plural(len(nodes), 'node')}"
         f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
         f"{f' {verdict.headline},' if verdict.headline else ''}"
-        f" {_seconds(verdict.stories):.1f} s"
+        f" {_seconds(verdict.stories):.1f} s{_wish(verdict.stories)}"
     )
+
+
+def _wish(stories: Stories) -> str:
+    """Where a program asks that its job be started again."""
+    return ", to go on" if any(WISH in story.told for story in stories.values()) else ""
 
 
 def _warnings(verdict: Verdict) -> str:

@@ -171,6 +171,11 @@ def _nobody_handles_sigterm() -> bool:
 _session: Session | None = None
 
 
+def current() -> Session | None:
+    """This process's session, once it has begun."""
+    return _session
+
+
 def _begin(settings: dict[str, Any], *, is_diagnostic: bool) -> Session:
     global _session
     if _session is None:

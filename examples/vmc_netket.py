@@ -1,0 +1,107 @@
+"""Finds the ground state of a chain of quantum spins with NetKet on all devices of a job, and compares its energy with the exact one; runs as a rank of a job."""
+# SPDX-License-Identifier: Apache-2.0
+
+import argparse
+import sys
+import time
+
+from jaxsif import initialize_distributed, report_speed
+
+# Before NetKet, whose import starts JAX's devices: then no group can be joined any more.
+info = initialize_distributed()
+import jax  # noqa: E402
+import netket as nk  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+
+
+def exact_energy(spins, field):
+    """Of the ground state of the periodic chain with an even number of spins.
+
+    The closed form of Pfeuty, Annals of Physics 57 (1970) 79: the chain is one of free
+    fermions, and each of these momenta adds its energy.
+    """
+    momenta = (2 * np.arange(spins) + 1) * np.pi / spins
+    return -np.sqrt(1 + field**2 + 2 * field * np.cos(momenta)).sum()
+
+
+def trained_state(chosen, say):
+    """A wave function whose energy NetKet has made as low as it can."""
+    chain = nk.graph.Chain(chosen.spins, pbc=True)
+    spins = nk.hilbert.Spin(0.5, chosen.spins)
+    energy = nk.operator.Ising(spins, chain, h=chosen.field, J=-1.0)
+
+    # NetKet shares the Markov chains out over all devices of all processes by itself.
+    sampler = nk.sampler.MetropolisLocal(spins, n_chains=chosen.chains)
+    state = nk.vqs.MCState(
+        sampler,
+        nk.models.RBMSymm(chain.translation_group(), alpha=chosen.alpha),
+        n_samples=chosen.samples,
+        seed=chosen.seed,
+        sampler_seed=chosen.seed + 1,
+    )
+    rate = optax.linear_schedule(chosen.rate, chosen.rate / 5, chosen.steps)
+    driver = nk.driver.VMC_SR(
+        energy, optax.sgd(rate), diag_shift=1e-3, variational_state=state
+    )
+    began = []
+
+    def tell(step, log, driver):
+        """NetKet calls it after each step."""
+        # Not from the start: the first step is compiled.
+        began.append(time.monotonic())
+        if (step + 1) % chosen.tell_every == 0:
+            say(f"step {step + 1}: energy {log['Energy']}", flush=True)
+        return True
+
+    driver.run(chosen.steps, callback=tell, show_progress=False)
+    report_speed(chosen.steps - 1, began[-1] - began[0], "steps")
+    state.n_samples = 8 * chosen.samples
+    return state, energy
+
+
+def main():
+    chosen = options()
+    # One process speaks for all.
+    is_first = info.process_id == 0
+    say = print if is_first else lambda *words, **options: None
+    say(
+        f"{info}; {chosen.spins} spins, {chosen.chains} Markov chains,"
+        f" {chosen.samples} samples a step"
+    )
+    state, energy = trained_state(chosen, say)
+    found = state.expect(energy)
+    exact = exact_energy(chosen.spins, chosen.field)
+    error = float(found.error_of_mean)
+    apart = (float(found.mean.real) - exact) / error
+    say(f"found  {found.mean.real:.6f} +- {error:.6f}")
+    say(f"exact  {exact:.6f}, {abs(apart):.1f} error bars away")
+    if abs(apart) > 3:
+        say("more than 3 error bars: it needs more steps, or something is wrong")
+        sys.exit(1)
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spins", type=int, default=20, help="an even number")
+    parser.add_argument("--field", type=float, default=1.0, help="in units of J")
+    parser.add_argument("--alpha", type=int, default=4, help="hidden units per spin")
+    parser.add_argument("--chains", type=int, default=64, help="in all processes")
+    parser.add_argument("--samples", type=int, default=1024, help="of a step, in all")
+    parser.add_argument("--steps", type=int, default=300, help="at least 2")
+    parser.add_argument(
+        "--rate", type=float, default=0.05, help="of learning, at first"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tell-every", type=int, default=50, help="steps")
+    chosen = parser.parse_args()
+    if chosen.spins % 2:
+        parser.error("--spins must be even: the exact energy is of an even chain")
+    for name in ("chains", "samples"):
+        if getattr(chosen, name) % jax.device_count():
+            parser.error(f"--{name} must divide over {jax.device_count()} devices")
+    return chosen
+
+
+if __name__ == "__main__":
+    main()

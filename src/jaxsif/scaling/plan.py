@@ -1,0 +1,151 @@
+"""The jobs of a scaling study: the same program on one number of nodes after another; runs in the container, on a login node."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from shlex import quote
+
+from jaxsif.contract.errors import KitError, UsageError
+from jaxsif.contract.topology import Topology
+from jaxsif.job.make import Options, make, topology_for
+
+PLAN = "study.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared: the same work (strong), or work that grows with the nodes.
+
+    Args:
+      program: its words, as on the fewest nodes.
+      nodes: in rising order.
+      grows: options of the program whose number grows with the nodes; none: strong.
+    """
+
+    program: tuple[str, ...]
+    nodes: tuple[int, ...]
+    grows: tuple[str, ...] = ()
+
+    @property
+    def is_weak(self) -> bool:
+        return bool(self.grows)
+
+    @property
+    def name(self) -> str:
+        """`train` of `python src/train.py --epochs 3`."""
+        file = next((w for w in self.program if w.endswith(".py")), self.program[0])
+        return Path(file).name.removesuffix(".py")
+
+
+def node_counts(text: str) -> tuple[int, ...]:
+    """The numbers of `1,2,4`, in rising order. Raises UsageError."""
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)+", text, re.ASCII):
+        raise UsageError(
+            f"--nodes is {text!r}, expected two or more numbers of nodes, as in 1,2,4"
+        )
+    counts = tuple(sorted(set(map(int, text.split(",")))))
+    if len(counts) < 2:
+        raise UsageError(f"--nodes is {text!r}: there is nothing to compare it with")
+    return counts
+
+
+def grown(program: Sequence[str], names: Sequence[str], factor: int) -> list[str]:
+    """The words with the number behind each `--name` multiplied.
+
+    Raises UsageError when an option is not there, or has no whole number.
+    """
+    words = list(program)
+    for name in names:
+        option = f"--{name.lstrip('-')}"
+        for i, word in enumerate(words):
+            if word.startswith(f"{option}="):
+                words[i] = (
+                    f"{option}={_number(option, word[len(option) + 1 :]) * factor}"
+                )
+                break
+            if word == option and i + 1 < len(words):
+                words[i + 1] = str(_number(option, words[i + 1]) * factor)
+                break
+        else:
+            raise UsageError(
+                f"--weak={name} is no option in {' '.join(program)!r}; name one whose"
+                " number grows with the nodes, and give it behind the program"
+            )
+    return words
+
+
+def _number(option: str, text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d*", text, re.ASCII):
+        raise UsageError(f"{option} is {text!r}, expected a whole number that can grow")
+    return int(text)
+
+
+def scripts(
+    profile: str, study: Study, options: Options, folder: Path
+) -> dict[int, str]:
+    """The text of each job's script by its number of nodes.
+
+    Processes on a node and devices in a process are the profile's everywhere.
+    """
+    shape = topology_for([profile, *study.program], options)
+    found = {}
+    for nodes in study.nodes:
+        topology = Topology(nodes, shape.processes_per_node, shape.devices_per_process)
+        program = grown(study.program, study.grows, nodes // study.nodes[0])
+        changes = {**options.profile_changes, "topology": topology.label}
+        found[nodes] = make(
+            [profile, *program],
+            replace(
+                options,
+                profile_changes={"name": f"{study.name}-{nodes}", **changes},
+                made_by=f"{options.made_by} && cat {quote(str(folder))}/{nodes}.slurm",
+                output=str(folder / f"{nodes}.out"),
+                verdict=str(folder / f"{nodes}.json"),
+            ),
+        )
+    return found
+
+
+def check(study: Study) -> None:
+    """Raises UsageError when the work cannot grow as the nodes do."""
+    first = study.nodes[0]
+    uneven = [n for n in study.nodes if n % first]
+    if study.is_weak and uneven:
+        raise UsageError(
+            f"--weak multiplies the work, and {uneven[0]} nodes are no multiple of"
+            f" {first}; give --nodes as in {first},{2 * first},{4 * first}"
+        )
+
+
+def write(folder: Path, study: Study, texts: dict[int, str]) -> None:
+    """Writes the scripts and what they are; what an earlier study left there goes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (*folder.glob("[0-9]*.json"), *folder.glob("[0-9]*.out")):
+            old.unlink()
+        for nodes, text in texts.items():
+            (folder / f"{nodes}.slurm").write_text(text)
+        (folder / PLAN).write_text(json.dumps(asdict(study), indent=1) + "\n")
+    except OSError as error:
+        raise KitError(
+            f"cannot write into {str(folder)!r}: {error.strerror}; name another folder"
+            " with --folder"
+        ) from error
+
+
+def read(folder: Path) -> Study:
+    """The study of a folder. Raises UsageError when it holds none."""
+    path = folder / PLAN
+    try:
+        facts = json.loads(path.read_text())
+        return Study(**{name: tuple(facts[name]) for name in asdict(Study((), ()))})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"no scaling study in {str(folder)!r} ({error}); name the folder that"
+            " jax-sif scale has made"
+        ) from error
