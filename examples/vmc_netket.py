@@ -40,7 +40,7 @@ def trained_state(chosen, say):
         seed=chosen.seed,
         sampler_seed=chosen.seed + 1,
     )
-    rate = optax.linear_schedule(chosen.rate, chosen.rate / 5, chosen.steps)
+    rate = optax.linear_schedule(0.05, 0.01, chosen.steps)
     driver = nk.driver.VMC_SR(
         energy, optax.sgd(rate), diag_shift=1e-3, variational_state=state
     )
@@ -89,9 +89,6 @@ def options():
     parser.add_argument("--chains", type=int, default=64, help="in all processes")
     parser.add_argument("--samples", type=int, default=1024, help="of a step, in all")
     parser.add_argument("--steps", type=int, default=300, help="at least 2")
-    parser.add_argument(
-        "--rate", type=float, default=0.05, help="of learning, at first"
-    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tell-every", type=int, default=50, help="steps")
     chosen = parser.parse_args()

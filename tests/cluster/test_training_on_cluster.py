@@ -111,7 +111,7 @@ def test_netket_finds_the_exact_energy_on_two_nodes_as_in_one_process(cluster, e
             NETKET,
             *(str(cluster.checkout), cluster.module, env, f"vmc-{label}.out", label),
             *("--spins", "10", "--steps", "60", "--samples", "512", "--chains", "32"),
-            *("--tell-every", "1"),
+            *("--tell-every", "1", "--field", "1.5", "--alpha", "2"),
             limit_s=240,
         )
         assert f"PASS  {label}" in done.stdout, done.stdout + done.stderr
