@@ -18,7 +18,8 @@ READY = (
 HOME = Path("/home/hpc")
 SCRIPT = HOME / "bandwidth-test.slurm"
 BANDWIDTH = "/opt/jax-sif/diag/bandwidth.py"
-FEW = ("--max-size=1M", "--factor=64")
+# Whatever else the machine does meanwhile, every size is measured.
+FEW = ("--max-size=1M", "--factor=64", "--time-budget=200")
 
 
 def submit(
