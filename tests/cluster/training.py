@@ -107,11 +107,8 @@ class Training:
         if chance.random() < 0.2:
             time.sleep(chance.uniform(0, _STARTS_S))
         else:
-            runs, steps = self.runs, chance.randrange(30)
-            goal = len(self.losses) + steps
-            self.wait(
-                lambda: self.runs > runs or len(self.losses) >= goal or self.parameters
-            )
+            goal = len(self.losses) + chance.randrange(30)
+            self.wait(lambda: len(self.losses) >= goal or bool(self.parameters))
             time.sleep(chance.uniform(0, 0.5))
         if how == "rank killed":
             self._kill_a_rank(chance)
