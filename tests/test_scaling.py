@@ -9,21 +9,23 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from stories import healthy, output, tell
+from stories import healthy, records, tell
 
 from jaxsif import cli
 from jaxsif.contract.errors import UsageError
 from jaxsif.contract.topology import parse_topology
+from jaxsif.judge import report
+from jaxsif.judge.board import Board
+from jaxsif.judge.verdict import judge
 from jaxsif.scaling import figure, plan, results, table
 from jaxsif.scaling.plan import Study
-from jaxsif.verify import verify
 
 BIN = Path(__file__).parent.parent / "bin"
 STRONG = Study(("train.py",), (1, 2, 4))
 WEAK = Study(("train.py", "--batch", "64"), (1, 2, 4), ("batch",))
 
 
-def verdict(folder: Path, label: str, **speed) -> dict:
+def verdict(label: str, **speed) -> dict:
     """A healthy job's, as `jax-sif verify --json` writes it."""
     job = healthy(parse_topology(label))
     if speed:
@@ -31,10 +33,10 @@ def verdict(folder: Path, label: str, **speed) -> dict:
     for told in job.values():
         told["connected"]["time"] = 100.0
         told["done"]["time"] = 110.0
-    log = folder / "log"
-    log.write_text(output(job))
-    verify(str(log), label, folder / "verdict.json")
-    return json.loads((folder / "verdict.json").read_text())["verdicts"][0]
+    board = Board()
+    for record in records(job):
+        board.add(record)
+    return report.as_json(judge(board, parse_topology(label))[0])
 
 
 def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:
@@ -44,22 +46,22 @@ def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:
     ]
 
 
-def test_the_program_s_own_word_on_its_speed_counts(tmp_path):
-    told = verdict(tmp_path, "G8N2p8", items=300.0, seconds=2.0, unit="pictures")
+def test_the_program_s_own_word_on_its_speed_counts():
+    told = verdict("G8N2p8", items=300.0, seconds=2.0, unit="pictures")
 
     run = results.run_of(2, told)
 
     assert results.Run(2, 8, 150.0, "pictures", "") == run
 
 
-def test_without_it_whole_runs_are_compared(tmp_path):
-    run = results.run_of(2, verdict(tmp_path, "G8N2p8"))
+def test_without_it_whole_runs_are_compared():
+    run = results.run_of(2, verdict("G8N2p8"))
 
     assert (0.1, results.WALL) == (run.per_s, run.unit)
 
 
-def test_a_job_that_failed_has_no_speed_and_says_why(tmp_path):
-    told = verdict(tmp_path, "G8N2p8", items=300.0, seconds=2.0, unit="pictures")
+def test_a_job_that_failed_has_no_speed_and_says_why():
+    told = verdict("G8N2p8", items=300.0, seconds=2.0, unit="pictures")
     told |= {"status": 1, "verdict": "FAIL", "summary": "G8N2p8: rank 3 is dead"}
 
     run = results.run_of(2, told)
@@ -221,7 +223,7 @@ def test_a_study_is_shown_from_its_verdicts(tmp_path, monkeypatch, capsys):
     scale("plan", "G4N1p4", "--nodes", "1,2", "train.py")
     for nodes, seconds in ((1, 4.0), (2, 2.5)):
         facts = {"items": 100.0, "seconds": seconds, "unit": "samples"}
-        told = verdict(tmp_path, f"G{4 * nodes}N{nodes}p{4 * nodes}", **facts)
+        told = verdict(f"G{4 * nodes}N{nodes}p{4 * nodes}", **facts)
         path = tmp_path / f"scale-train/{nodes}.json"
         path.write_text(json.dumps({"verdicts": [told]}))
     capsys.readouterr()
