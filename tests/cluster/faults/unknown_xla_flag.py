@@ -4,6 +4,7 @@
 from fault import Fault
 
 FAULT = Fault(
-    says=("on node1", "xla_gpu_no_such_flag"),
+    # On both nodes, but the first to say so ends the others.
+    says=(" on node", "xla_gpu_no_such_flag"),
     environment={"XLA_FLAGS": "--xla_gpu_no_such_flag=1"},
 )
