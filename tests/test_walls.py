@@ -90,8 +90,9 @@ def test_the_wall_can_fail(room, source):
     assert trespasses(room, source)
 
 
-def test_the_command_line_starts_without_jax():
-    program = "import sys, jaxsif.cli, jaxsif.verify; print('jax' in sys.modules)"
+@pytest.mark.parametrize("module", ["jaxsif.cli", "jaxsif.verify", "jaxsif.arrays"])
+def test_the_tool_and_the_doors_to_rooms_start_without_jax(module):
+    program = f"import sys, {module}; print('jax' in sys.modules)"
 
     done = subprocess.run(
         [sys.executable, "-c", program],
