@@ -17,15 +17,15 @@ from jaxsif import initialize_distributed
 initialize_distributed()
 
 import jax  # noqa: E402  (after the processes have met)
-import numpy as np  # noqa: E402
-from jax import lax  # noqa: E402
-from jax.sharding import Mesh, NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as P  # noqa: E402
-from mpi4py import MPI  # noqa: E402
+import numpy as np  # noqa: E402  (after the processes have met)
+from jax import lax  # noqa: E402  (after the processes have met)
+from jax.sharding import Mesh, NamedSharding  # noqa: E402  (after the processes have met)
+from jax.sharding import PartitionSpec as P  # noqa: E402  (after the processes have met)
+from mpi4py import MPI  # noqa: E402  (after the processes have met)
 
-from jaxsif.contract.collectives import buffers, bus_gb_per_s  # noqa: E402
-from jaxsif.rank.collectives import Group, compiled_chain, programs  # noqa: E402
-from jaxsif.rank.sample import chain_length  # noqa: E402
+from jaxsif.contract.collectives import buffers, bus_gb_per_s  # noqa: E402  (after the processes have met)
+from jaxsif.rank.collectives import Group, compiled_chain, programs  # noqa: E402  (after the processes have met)
+from jaxsif.rank.sample import chain_length  # noqa: E402  (after the processes have met)
 
 WORLD = MPI.COMM_WORLD
 MIB = 2**20

@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from start import forget
+
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = "/opt/jax-sif/env"
 # Seconds of the import alone, as the program itself sees them.
@@ -97,7 +99,8 @@ def measure(
     starts: dict[str, list[float]] = {name: [] for name in ways}
     for trial in range(trials + 1):
         for name, bind in ways.items():
-            forget(forgotten)
+            if forgotten:
+                forget(forgotten)
             program = ("python", "-c", PROGRAM.format(module=module))
             began_s = time.perf_counter()
             said = run(["apptainer", "-q", "exec", "--bind", bind, image, *program])
@@ -112,16 +115,6 @@ def compare(seconds: dict[str, list[float]]) -> dict:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratio = round(medians["file"] / medians["folder"], 3)
     return {"seconds": seconds, "medians": medians, "ratio": ratio}
-
-
-def forget(paths: list[Path]) -> None:
-    """Drops the files' contents from the page cache; needs no privilege."""
-    if paths:
-        os.sync()
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
 
 
 def run(command: list[str]) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests/cluster"), str(ROOT / "tools")]
 from cluster import Cluster  # noqa: E402  (needs the path above)
-from packages import packages  # noqa: E402
-from training import DISTURBANCES, Training  # noqa: E402
+from packages import packages  # noqa: E402  (needs the path above)
+from training import DISTURBANCES, Training  # noqa: E402  (needs the path above)
 
 SIZE = ("--batch", "64", "--width", "64", "--tell-every", "1", "--save-every", "5")
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "cluster")]
 
 from cluster import PROGRAMS, Cluster, Job  # noqa: E402  (needs the path above)
-from slow_network import (  # noqa: E402
+from slow_network import (  # noqa: E402  (needs the path above)
     NODES,
     USUAL_MBIT,
     limit,
@@ -30,7 +30,7 @@ from slow_network import (  # noqa: E402
     make_node_slow,
 )
 
-from jaxsif.contract.record import MARKER  # noqa: E402
+from jaxsif.contract.record import MARKER  # noqa: E402  (needs the path above)
 
 BYTES = 512 << 10
 SPEEDS = (0.2, 0.6)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 PROGRAM = ["python", "-c", "import jax"]
@@ -32,7 +33,7 @@ def main() -> None:
         }
         result = {
             "warm": measure(ways, trials, lambda: None),
-            "cold": measure(ways, trials, lambda: forget(image, tree)),
+            "cold": measure(ways, trials, lambda: forget([image, *files_of(tree)])),
         }
     print(json.dumps(result))
 
@@ -66,12 +67,14 @@ def measure(ways: dict, trials: int, prepare) -> dict:
     return {"seconds": seconds, "medians": medians, "ratio": round(ratio, 3)}
 
 
-def forget(image: Path, tree: Path) -> None:
+def files_of(tree: Path) -> list[Path]:
+    return [p for p in tree.rglob("*") if p.is_file() and not p.is_symlink()]
+
+
+def forget(paths: Iterable[Path]) -> None:
     """Drops the files' contents from the page cache; needs no privilege."""
     os.sync()
-    for path in (image, *(p for p in tree.rglob("*") if p.is_file())):
-        if path.is_symlink():
-            continue
+    for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)

@@ -101,7 +101,10 @@ def test_a_job_that_said_nothing_is_no_pass(accept, tmp_path):
     done = accept()
 
     assert 3 == done.returncode
-    assert "pairs      no verdict, status 3; see pairs-6.out" in done.stdout
+    assert (
+        "pairs      no verdict, status 3; why: jax-sif explain pairs-6.out"
+        in done.stdout
+    )
 
 
 def test_accept_takes_back_what_it_submitted_when_slurm_refuses_one(accept, tmp_path):

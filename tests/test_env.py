@@ -226,7 +226,7 @@ def test_without_a_package_nothing_is_begun(site, capsys):
 
 
 def test_a_network_that_is_not_there_is_named(site, monkeypatch, capsys):
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PIP_RETRIES", "1")
 
     status, _, err = run("create", "my.sqsh", "helper", capsys=capsys)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import product
 
 # A list may name more nodes than anyone has; expanding it must not eat the memory.
@@ -44,3 +45,15 @@ def _expand_range(ranges: str) -> list[str]:
         # Slurm keeps the zeros that the first number is written with.
         numbers += [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
     return numbers
+
+
+def spans(numbers: Iterable[int], most: int | None = None) -> str:
+    """`0-3, 7`, each number once; `..., ...` behind the first `most` where there are more."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    named = [f"{a}" if a == b else f"{a}-{b}" for a, b in runs[:most]]
+    return ", ".join(named) + (", ..." if len(runs) > len(named) else "")

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from jaxsif.contract import hostlist
 from jaxsif.judge.board import Stories, Story
 
 # No line of a verdict lists more ranks than a person reads.
@@ -26,15 +27,8 @@ def where(stories: Sequence[Story]) -> str:
 
 
 def spans(ranks: Iterable[int]) -> str:
-    """`0-3, 7`"""
-    runs: list[list[int]] = []
-    for rank in sorted(set(ranks)):
-        if runs and rank == runs[-1][1] + 1:
-            runs[-1][1] = rank
-        else:
-            runs.append([rank, rank])
-    named = [f"{a}" if a == b else f"{a}-{b}" for a, b in runs[:_MOST_NAMED]]
-    return ", ".join(named) + (", ..." if len(runs) > _MOST_NAMED else "")
+    """`0-3, 7`, as many as a line bears."""
+    return hostlist.spans(ranks, _MOST_NAMED)
 
 
 def numbers_of(stories: Iterable[Story]) -> tuple[int, ...]:

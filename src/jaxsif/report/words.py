@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
+from jaxsif.contract.hostlist import spans
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 # No line lists more nodes than a person reads.
 _MOST_NODES = 24
@@ -44,17 +46,6 @@ def moment(time_s: float) -> str:
     """`2026-01-02 03:04:05 UTC`"""
     when = datetime.fromtimestamp(time_s, timezone.utc)
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def spans(ranks: Iterable[int]) -> str:
-    """`0-3, 7`"""
-    runs: list[list[int]] = []
-    for rank in sorted(set(ranks)):
-        if runs and rank == runs[-1][1] + 1:
-            runs[-1][1] = rank
-        else:
-            runs.append([rank, rank])
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def where(ranks: Iterable[int], node_of: Mapping[int, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxsif.contract.hostlist import spans
 from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
 from jaxsif.report.document import Verdict
@@ -51,7 +52,7 @@ def _never_came(verdict: Verdict) -> str:
     told = {rank.rank for rank in verdict.ranks}
     missing = set(range(verdict.topology.processes)) - told
     few = words.plural(len(missing), "rank")
-    return f"{few} never reported: {words.spans(missing)}." if missing else ""
+    return f"{few} never reported: {spans(missing)}." if missing else ""
 
 
 def start(frame: Frame, figures: Figures) -> Markup | None:
