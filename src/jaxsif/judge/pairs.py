@@ -80,7 +80,8 @@ class Pairs:
         speed = sight.median_us / statistics.median(times[slowest])
         names = " and ".join(self.nodes[node] for node in slowest)
         return (
-            f"{len(times)} pairs of {len(self.nodes)} nodes in {self.rounds} rounds:"
+            f"{len(times)} {'pair' if len(times) == 1 else 'pairs'} of"
+            f" {len(self.nodes)} nodes in {self.rounds} rounds:"
             f" median {self.gb_per_s(sight.median_us):.3g} GB/s each way, spread"
             f" {100 * sight.scatter:.0f} %, slowest {names} at {speed:.2f} of it"
         )

@@ -44,6 +44,7 @@ class Planner:
         names = " and ".join(self.seats[node].node for node in slowest.pair)
         median_us = statistics.median(outcome.time_us or 0.0 for outcome in last)
         return (
-            f"Round {planned.number} ({planned.kind}): {len(planned.pairs)} pairs, median"
+            f"Round {planned.number} ({planned.kind}): {len(planned.pairs)}"
+            f" {'pair' if len(planned.pairs) == 1 else 'pairs'}, median"
             f" {median_us / 1e3:.3f} ms, slowest {names} {(slowest.time_us or 0) / 1e3:.3f} ms"
         )
