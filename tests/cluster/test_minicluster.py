@@ -220,7 +220,8 @@ def test_status_is_0_when_idle_and_when_at_work_and_1_when_a_node_is_out(
     lab.run("sbatch", "--nodes=1", "--output=/dev/null", "--wrap=sleep 60")
     busy = lab("status")
     lab.run("scancel", "--user=hpc")
-    drain = ["scontrol", "update", "node=node1", "state=down", "reason=trial"]
+    # Not down: a node that registers leaves that by itself (ReturnToService=2).
+    drain = ["scontrol", "update", "node=node1", "state=drain", "reason=trial"]
     lab("on", "login", "--", *drain)
     out = lab("status")
     lab("on", "login", "--", "scontrol", "update", "node=node1", "state=resume")
