@@ -16,8 +16,8 @@ import reported
 from test_report_formats import hostile, verdicts
 
 from jaxsif.contract.topology import parse_topology
+from jaxsif.page.plotly import plotly_js
 from jaxsif.report.page import as_html
-from jaxsif.report.plotly import plotly_js
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 G24N12P24 = parse_topology("G24N12p24")

@@ -18,8 +18,8 @@ import reported
 from test_report_formats import HOSTILE, hostile, verdicts
 
 from jaxsif.contract.topology import parse_topology
-from jaxsif.report import plotly
-from jaxsif.report.markup import Markup, as_script_data, tag
+from jaxsif.page import plotly
+from jaxsif.page.markup import Markup, as_script_data, tag
 from jaxsif.report.page import as_html
 
 LIBRARY = "window.Plotly = {};"

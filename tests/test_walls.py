@@ -25,10 +25,12 @@ ROOMS = {
     # What is true of the node is looked at before JAX starts.
     "rank": {"node"},
     "judge": set(),
+    # How a page looks, whatever is on it.
+    "page": set(),
     # Reads what the judge wrote, as anybody else does.
-    "report": set(),
+    "report": {"page"},
     # The jobs of a study are jobs.
-    "scaling": {"job"},
+    "scaling": {"job", "page"},
 }
 # The only rooms where JAX may be imported.
 JAX_ROOMS = {"rank"}
@@ -82,6 +84,8 @@ def test_no_file_imports_over_a_wall(path):
         ("lint", "from jaxsif.job import render"),
         ("report", "from jaxsif.judge.verdict import judge"),
         ("report", "import jax"),
+        ("page", "from jaxsif.report import words"),
+        ("scaling", "from jaxsif.report import words"),
         ("contract", "from jaxsif.job import render"),
         ("", "import jax"),
     ],

@@ -90,7 +90,7 @@ def _content(kind: str, verdicts: Sequence[Verdict]) -> str:
 
 
 def _page(verdicts: Sequence[Verdict]) -> str:
-    from jaxsif.report import plotly
+    from jaxsif.page import plotly
     from jaxsif.report.page import as_html
 
     library = plotly.plotly_js()

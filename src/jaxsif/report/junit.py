@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from xml.etree import ElementTree as ET
 
 from jaxsif.contract.errors import COULD_NOT_TELL, FAIL
+from jaxsif.page.markup import visible
 from jaxsif.report import words
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.groups import Group, groups
-from jaxsif.report.markup import visible
 
 # What every diagnostic tells. The others are not there where nobody measured them.
 _VERDICT = "verdict"

@@ -1,53 +1,31 @@
-"""One HTML file that needs nothing but itself: no network, no server; pure but for its own style and script."""
+"""The page of some verdicts, as one HTML file; pure but for the page's own style and script."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
+from jaxsif.page.frame import Frame
+from jaxsif.page.markup import Markup, table, tag
+from jaxsif.page.one_file import one_file
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import figures
-from jaxsif.report.markup import Markup, join, table, tag
-from jaxsif.report.plotly import MISSING
 from jaxsif.report.sections import bandwidth, pairs, samples, time
 from jaxsif.report.sections import ranks as ranks_and_more
-from jaxsif.report.sections.frame import Frame
 from jaxsif.report.sections.head import findings, head
 
-_HERE = Path(__file__).parent
+_MADE_BY = "Made by jax-sif report from what jax-sif verify --json wrote."
 
 
 def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
     """The page. `plotly`: the library's source; without it the tables stay."""
-    scripts = [plotly, (_HERE / "page.js").read_text()] if plotly else []
-    safe = [_script_text(script) for script in scripts]
     articles = [
         _article(Frame(f"v{i}", bool(plotly)), verdict)
         for i, verdict in enumerate(verdicts)
     ]
-    top = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        # Before anything that it holds for.
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(safe)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", _title(verdicts)),
-        tag("style", Markup((_HERE / "page.css").read_text())),
-    )
-    body = tag(
-        "body",
-        _navigation(verdicts),
-        tag("main", *articles),
-        None if plotly else tag("p", MISSING, class_="missing"),
-        tag("footer", _footer()),
-        *(tag("script", script) for script in safe),
-    )
-    return f"<!DOCTYPE html>\n{tag('html', top, body, lang='en')}\n"
+    parts = (_navigation(verdicts), tag("main", *articles))
+    return one_file(_title(verdicts), parts, _MADE_BY, plotly)
 
 
 def _article(frame: Frame, verdict: Verdict) -> Markup:
@@ -66,21 +44,6 @@ def _article(frame: Frame, verdict: Verdict) -> Markup:
         samples.section(frame, verdict),
         id=frame.prefix,
         aria_labelledby=f"{frame.prefix}-verdict",
-    )
-
-
-def _script_text(script: str) -> Markup:
-    """Nothing in a script may end its element."""
-    return Markup(script.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Nothing is loaded, and no script runs but these: not what a node's name holds."""
-    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
-    hashes = " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
-    return (
-        f"default-src 'none'; script-src {hashes or repr('none')}; style-src"
-        " 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -107,10 +70,3 @@ def _navigation(verdicts: Sequence[Verdict]) -> Markup | None:
     ]
     head = ("verdict", "topology", "program", "step", "when", "summary")
     return tag("nav", table(head, rows, label=f"{len(verdicts)} verdicts"))
-
-
-def _footer() -> Markup:
-    return join(
-        "Made by jax-sif report from what jax-sif verify --json wrote. This file loads"
-        " nothing; its charts are drawn by plotly.js (MIT licence), which it carries."
-    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from jaxsif.page.markup import visible
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point, headlines, points
 from jaxsif.report.document import Verdict
-from jaxsif.report.markup import visible
 from jaxsif.report.pairs import NodePair, node_pairs
 from jaxsif.report.phases import budget, lives
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from jaxsif.page.chart import Chart, plain
 from jaxsif.report import words
-from jaxsif.report.charts.chart import Chart, plain
 from jaxsif.report.pairs import Cells, NodePair
 
 _MOST_TICKS = 40

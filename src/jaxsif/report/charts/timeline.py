@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jaxsif.page.chart import Chart, colours, plain
 from jaxsif.report import words
-from jaxsif.report.charts.chart import Chart, colours, plain
 from jaxsif.report.phases import WORDS, Life
 
 _ROW_PX = 22

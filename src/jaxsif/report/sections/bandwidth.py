@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxsif.page.frame import Frame, folded
+from jaxsif.page.markup import Markup, table, tag
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point
 from jaxsif.report.charts import bandwidth as chart
 from jaxsif.report.figures import Figures
-from jaxsif.report.markup import Markup, table, tag
-from jaxsif.report.sections.frame import Frame, folded
 
 
 def section(frame: Frame, figures: Figures) -> Markup | None:

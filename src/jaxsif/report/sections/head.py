@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jaxsif.contract.errors import PASS
+from jaxsif.page.frame import Frame
+from jaxsif.page.markup import Markup, tag
 from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.figures import Figures
-from jaxsif.report.markup import Markup, tag
 from jaxsif.report.pairs import NodePair
-from jaxsif.report.sections.frame import Frame
 
 
 def head(frame: Frame, figures: Figures) -> Markup:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+from jaxsif.contract.outcome import PASSES
+from jaxsif.page.frame import Frame, folded
+from jaxsif.page.markup import Markup, table, tag
 from jaxsif.report import words
-from jaxsif.report.charts.chart import PASS_AT
 from jaxsif.report.charts.pair_map import pair_map
 from jaxsif.report.figures import Figures
-from jaxsif.report.markup import Markup, table, tag
 from jaxsif.report.pairs import NodePair, NodePairs, cells
-from jaxsif.report.sections.frame import Frame, folded
 from jaxsif.report.terminal import pair_row
 
 _MOST_PAIRS = 100
@@ -56,7 +56,7 @@ def _only_pair(frame: Frame, pair: NodePair) -> Markup:
 
 def _slowest_nodes(found: NodePairs) -> Markup:
     """In words, what the colours show."""
-    slow = [p for p in found.pairs if p.timed_out or (p.of_median or 0) < PASS_AT]
+    slow = [p for p in found.pairs if p.timed_out or (p.of_median or 0) < PASSES]
     if not slow:
         return tag("p", "No pair is slower than 0.85 of the median.")
     counts = Counter(node for pair in slow for node in pair.nodes)

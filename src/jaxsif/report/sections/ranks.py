@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+from jaxsif.page.frame import Frame, folded
+from jaxsif.page.markup import Markup, table
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.environment import environment
-from jaxsif.report.markup import Markup, table
-from jaxsif.report.sections.frame import Frame, folded
 
 
 def surroundings(frame: Frame, verdict: Verdict) -> Markup:

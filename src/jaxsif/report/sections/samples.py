@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 
+from jaxsif.page.frame import Frame, attached, folded
+from jaxsif.page.markup import Markup, join, table, tag
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
-from jaxsif.report.markup import Markup, join, table, tag
 from jaxsif.report.measured import Bandwidth, Pair, told
 from jaxsif.report.samples import as_csv
-from jaxsif.report.sections.frame import Frame, folded
 
 # More rows than this are a download, not a table.
 _MOST_ROWS = 1500
@@ -45,13 +44,8 @@ def _download(text: str, label: str) -> Markup:
             f"All times behind the figures are {rows}, too many for a page;"
             " jax-sif report --csv FILE writes them.",
         )
-    encoded = base64.b64encode(content).decode()
-    link = tag(
-        "a",
-        f"{rows} as {name.partition('.')[2].upper()}",
-        href=f"data:{kind};base64,{encoded}",
-        download=f"{label}-{name}",
-    )
+    title = f"{rows} as {name.partition('.')[2].upper()}"
+    link = attached(title, f"{label}-{name}", kind, content)
     return tag("p", "All times behind the figures, a row for each: ", link, ".")
 
 

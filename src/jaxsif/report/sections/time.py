@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsif.contract.hostlist import spans
+from jaxsif.page.frame import Frame, folded
+from jaxsif.page.markup import Markup, table, tag
 from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import Figures
-from jaxsif.report.markup import Markup, table, tag
 from jaxsif.report.phases import Life, budget, chosen, unknown
-from jaxsif.report.sections.frame import Frame, folded
 
 _MOST_BARS = 48
 

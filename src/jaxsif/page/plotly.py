@@ -12,8 +12,9 @@ IN_IMAGE = Path("/opt/jax-sif/share/plotly/plotly.min.js")
 _IN_PACKAGE = "package_data/plotly.min.js"
 
 MISSING = (
-    "no charts, for plotly is not here: pip install 'jax-sif[report]', or make the report"
-    " in the image: singularity exec $JAX_IMAGE jax-sif report"
+    "no charts, for plotly is not here: pip install 'jax-sif[report]', or make the page in"
+    " the image, which has it: singularity exec $JAX_IMAGE jax-sif report, or jax-sif"
+    " scale show"
 )
 
 

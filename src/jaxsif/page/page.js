@@ -1,4 +1,4 @@
-// Draws the report's charts in the page's colours, anew when these change; runs in the reader's browser.
+// Draws a page's charts in the page's colours, anew when these change; runs in the reader's browser.
 // SPDX-License-Identifier: Apache-2.0
 "use strict";
 (function () {

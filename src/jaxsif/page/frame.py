@@ -1,17 +1,18 @@
-"""What all sections have: ids of their own, a place for a chart, what is folded away; pure."""
+"""What all sections have: ids of their own, a place for a chart, what is folded away or attached; pure."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
-from jaxsif.report.charts.chart import Chart
-from jaxsif.report.markup import Markup, as_script_data, tag
+from jaxsif.page.chart import Chart
+from jaxsif.page.markup import Markup, as_script_data, tag
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One verdict's part of the page. `prefix` keeps its ids apart from another's."""
+    """A part of the page, as that of one verdict. `prefix` keeps its ids apart from another's."""
 
     prefix: str
     has_charts: bool
@@ -47,3 +48,9 @@ class Frame:
 def folded(title: str, content: Markup) -> Markup:
     """What is behind a figure, for those who open it."""
     return tag("details", tag("summary", title), content)
+
+
+def attached(title: str, name: str, kind: str, content: bytes) -> Markup:
+    """A link to a file that lies inside the page; `kind` is its media type."""
+    encoded = base64.b64encode(content).decode()
+    return tag("a", title, href=f"data:{kind};base64,{encoded}", download=name)
