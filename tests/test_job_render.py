@@ -255,6 +255,44 @@ def test_a_staged_image_is_the_one_that_is_run(run):
     assert ["rm", "-f", copy] == told["srun"][0][-3:]
 
 
+def test_packages_are_staged_with_the_image():
+    text = script("G8N2p8", "train.py", is_staged=True, variables=["my own.sqsh"])
+    staging = text[text.index("# One copy of") : text.index("# srun does not inherit")]
+    sbcast = 'sbcast() { echo "$1 -> $2"; }; srun() { echo "$@"; }\n'
+
+    done = subprocess.run(
+        ["bash", "-euc", f"{sbcast}{staging}\necho $JAX_IMAGE $JAX_SIF_ENV"],
+        env={**JOB, "JAX_IMAGE": "/i/an image.sif", "JAX_SIF_ENV": "my own.sqsh"},
+        capture_output=True,
+        text=True,
+    )
+
+    copies = "/tmp/jax-sif-7-0.sif", "/tmp/jax-sif-7-0.sqsh"
+    assert [
+        f"/i/an image.sif -> {copies[0]}",
+        f"my own.sqsh -> {copies[1]}",
+        " ".join(copies),
+        f"--ntasks-per-node=1 --ntasks=2 rm -f {' '.join(copies)}",
+    ] == done.stdout.splitlines(), done.stderr
+
+
+def test_a_copy_that_fails_ends_the_job_and_leaves_none_behind():
+    text = script("G8N2p8", "train.py", is_staged=True, variables=["my.sqsh"])
+    staging = text[text.index("# One copy of") : text.index("# srun does not inherit")]
+    full = 'sbcast() { [[ $2 == *.sif ]]; }; srun() { echo "$@"; }\n'
+
+    done = subprocess.run(
+        ["bash", "-euc", f"{full}{staging}\necho started"],
+        env={**JOB, "JAX_IMAGE": "/i.sif", "JAX_SIF_ENV": "my.sqsh"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert 1 == done.returncode
+    assert "started" not in done.stdout
+    assert "rm -f /tmp/jax-sif-7-0.sif /tmp/jax-sif-7-0.sqsh\n" in done.stdout
+
+
 def test_a_cpu_job_asks_for_no_gpu():
     text = script("small")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -183,6 +184,19 @@ def test_a_job_on_two_nodes_has_them_in_every_rank(desk, cluster):
     for rank in range(4):
         assert f"rank {rank}: {PLACE}/good/__init__.py" in job.output
     assert "PASS  G4N2p4" in job.output
+
+
+def test_a_staged_job_runs_from_copies_of_image_and_packages_and_removes_them(
+    desk, cluster
+):
+    words = ("--stage", "--env", f"{desk.folder}/my.sqsh", program(cluster))
+    job = desk.submit("", "G2N2p2", *words, JAX_SIF_VERBOSE="1")
+
+    assert 0 == job.status, job.output
+    assert 2 == len(re.findall(r"packages of /tmp/jax-sif-\d+-0\.sqsh ", job.output))
+    assert 2 == job.output.count(f"{PLACE}/good/__init__.py")
+    for node in ("node1", "node2"):
+        assert "jax-sif-" not in cluster.on(node, "ls", "/tmp")
 
 
 def test_a_job_with_packages_of_another_image_ends_before_its_ranks_start(

@@ -99,14 +99,6 @@ def test_a_program_that_is_told_of_the_end_of_its_time_ends_well(cluster):
     assert "PASS  G4N2p4" in job.output
 
 
-def test_a_staged_image_is_used_and_removed(cluster):
-    job = submit(cluster, "G4N2p4", "--stage")
-
-    assert 0 == job.status, job.output
-    for node in ("node1", "node2"):
-        assert "jax-sif-" not in cluster.on(node, "ls", "/tmp")
-
-
 @pytest.mark.parametrize(
     ("words", "options", "complaint"),
     [

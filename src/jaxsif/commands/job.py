@@ -149,7 +149,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage",
         action="store_true",
-        help="copy the image to each node's own disk first",
+        help="copy the image, and your packages, to each node's own disk first",
     )
     parser.add_argument(
         "--collectives",

@@ -149,15 +149,23 @@ def _checked(job: Job) -> str:
 def _staging(job: Job) -> Iterator[str]:
     if not job.is_staged:
         return
+    # What is copied, by the variable that names it, and the copy's ending.
+    files = {"JAX_IMAGE": ".sif"}
+    if job.profile.packages:
+        files[PACKAGES_VARIABLE] = ".sqsh"
+    copies = [f'"$staged{ending}"' for ending in files.values()]
+    what = "the image and of the packages" if len(files) > 1 else "the image"
+    yield f"# One copy of {what} on each node's own disk: its ranks read that."
     folder = expanding(job.site.local_disk)
-    yield "# One copy of the image on each node's own disk: its ranks read that."
-    yield (f"staged={folder}/jax-sif-$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}.sif")
-    yield 'sbcast "$JAX_IMAGE" "$staged"'
+    yield f"staged={folder}/jax-sif-$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}"
     yield (
         'trap \'srun --ntasks-per-node=1 --ntasks="$SLURM_JOB_NUM_NODES"'
-        ' rm -f "$staged"\' EXIT'
+        f" rm -f {' '.join(copies)}' EXIT"
     )
-    yield "export JAX_IMAGE=$staged"
+    for variable, copy in zip(files, copies, strict=True):
+        yield f'sbcast "${variable}" {copy}'
+    for variable, ending in files.items():
+        yield f"export {variable}=$staged{ending}"
 
 
 def _srun_words(job: Job) -> list[str]:

@@ -115,7 +115,8 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """What a cluster is: how it is asked for nodes, and what its nodes and network need.
 
     `binds` are folders that the container shall see (`/scratch` or `/scratch:/data`);
-    `local_disk` is a folder on each node's own disk, where `--stage` puts the image.
+    `local_disk` is a folder on each node's own disk, where `--stage` puts the image and
+    the packages.
     `binds`, `scratch`, `local_disk` and `baseline` may hold variables, as `$USER`.
     `baseline` is a file of `jax-sif baseline`, with which speeds are compared.
     """
