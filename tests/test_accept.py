@@ -46,10 +46,12 @@ def accept(site, tmp_path):  # noqa: F811
         program.write_text(f"#!/bin/sh\n{body}")
         program.chmod(0o755)
 
+    quick = {**site, "JAX_SIF_LOOK_EVERY_S": "0.02"}
+
     def run(*words: str):
         return subprocess.run(
             [BIN / "jax-sif", "accept", *words],
-            **{"env": site, "cwd": tmp_path, "capture_output": True, "text": True},
+            **{"env": quick, "cwd": tmp_path, "capture_output": True, "text": True},
         )
 
     return run
@@ -95,14 +97,27 @@ def test_accept_that_could_not_tell_does_not_pass(accept, tmp_path):
     assert 3 == accept().returncode
 
 
-def test_a_job_that_said_nothing_is_no_pass(accept, tmp_path):
+def test_a_job_without_output_is_no_pass(accept, tmp_path):
     (tmp_path / "pairs.silent").touch()
 
     done = accept()
 
     assert 3 == done.returncode
     assert (
-        "pairs      no verdict, status 3; why: jax-sif explain pairs-6.out"
+        "pairs      no output, status 3 (COMPLETED); why: scontrol show job 6\n"
+        in done.stdout
+    )
+
+
+def test_a_job_without_a_verdict_is_no_pass(accept, tmp_path):
+    (tmp_path / "pairs.silent").touch()
+    (tmp_path / "pairs-6.out").write_text("PASSED, I think\n")
+
+    done = accept()
+
+    assert 3 == done.returncode
+    assert (
+        "pairs      no verdict, status 3 (COMPLETED); why: jax-sif explain pairs-6.out\n"
         in done.stdout
     )
 

@@ -1,0 +1,225 @@
+"""What bin/accept and bin/scale share: jobs are submitted, waited for whatever Slurm answers, and taken back."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+BIN = Path(__file__).parent.parent / "bin"
+RUNNING = "JobId=7 JobName=x JobState=RUNNING Reason=None ExitCode=0:0 End=now"
+SILENT = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+FORGOTTEN = "slurm_load_jobs error: Invalid job id specified"
+
+# Each call is answered by the next line of a file, and the last line is said again. An
+# answer that is an error goes where errors go.
+ANSWERS = """#!/bin/sh
+echo "${0##*/} $*" >> told
+read -r answer < "${0##*/}.answers"
+if [ "$(wc -l < "${0##*/}.answers")" -gt 1 ]; then sed -i 1d "${0##*/}.answers"; fi
+case $answer in *error*) echo "$answer" >&2; exit 1 ;; *) echo "$answer" ;; esac
+"""
+SBATCH = """#!/bin/sh
+echo begun >> begun
+sleep "${SLOW_S:-0}"
+echo "sbatch $*" >> told
+n=$(grep -c sbatch told)
+[ "$n" -lt "${REFUSES:-9}" ] || exit 1
+echo "${ANSWERS_WITH:-$n;cluster}"
+"""
+
+
+def ended(state: str, exit_code: str) -> str:
+    return (
+        f"JobId=7 JobName=x JobState={state} Reason=None ExitCode={exit_code} End=now"
+    )
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Starts a script with bin/slurm.sh in it, beside a Slurm of such answers."""
+    for name, text in (("sbatch", SBATCH), ("scontrol", ANSWERS), ("sacct", ANSWERS)):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "scancel").write_text(
+        '#!/bin/sh\necho "scancel $*" >> told\nexit "${LOST:-0}"\n'
+    )
+    for name in ("sbatch", "scontrol", "sacct", "scancel"):
+        (tmp_path / name).chmod(0o755)
+
+    def start(
+        script: str,
+        *scontrol: str,
+        sacct: str = "error",
+        interpreter: tuple[str, ...] = ("sh",),
+        **environment: str,
+    ):
+        (tmp_path / "scontrol.answers").write_text("".join(f"{x}\n" for x in scontrol))
+        (tmp_path / "sacct.answers").write_text(f"{sacct}\n")
+        return subprocess.Popen(
+            [*interpreter, "-euc", f". {BIN}/slurm.sh\n{script}"],
+            env={
+                "PATH": f"{tmp_path}:/usr/bin:/bin",
+                "JAX_SIF_LOOK_EVERY_S": "0.02",
+                **environment,
+            },
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def run(process: subprocess.Popen) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+WAIT = 'submitted=" 6 7 8"; wait_for 7; echo "$state $status$submitted"'
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code", "status"),
+    [
+        ("COMPLETED", "0:0", 0),
+        ("FAILED", "1:0", 1),
+        ("FAILED", "0:9", 137),
+        # Nothing was found, so it is no pass.
+        ("CANCELLED", "0:0", 3),
+        ("TIMEOUT", "0:0", 3),
+        ("NODE_FAIL", "0:0", 3),
+        ("OUT_OF_MEMORY", "0:125", 253),
+    ],
+)
+def test_how_a_job_ended_is_told_and_it_needs_no_cancelling(
+    shell, state, exit_code, status
+):
+    told = run(shell(WAIT, RUNNING, ended(state, exit_code)))
+
+    assert (0, f"{state} {status} 6 8\n", "") == told
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["PENDING", "CONFIGURING", "SUSPENDED", "COMPLETING", "REQUEUE_HOLD", "NEW"],
+)
+def test_whatever_is_no_end_is_waited_for(shell, state):
+    told = run(shell(WAIT, ended(state, "0:0"), ended("COMPLETED", "0:0")))
+
+    assert (0, "COMPLETED 0 6 8\n", "") == told
+
+
+def test_a_slurm_that_does_not_answer_for_a_while_does_not_end_the_waiting(shell):
+    told = run(shell(WAIT, *[SILENT] * 40, RUNNING, SILENT, ended("FAILED", "1:0")))
+
+    assert (0, "FAILED 1 6 8\n", "") == told
+
+
+def test_after_half_a_minute_it_is_said_once_and_after_an_hour_nobody_waits(shell):
+    wait = "heard_s=$((heard_s - 40)); " + WAIT + '; wait_for 8; echo "$state $status"'
+    status, out, err = run(shell(wait, SILENT, JAX_SIF_PATIENCE_S="41"))
+
+    assert (0, "UNKNOWN 3 6 8\nUNKNOWN 3\n") == (status, out)
+    waiting, end = err.splitlines()
+    assert (
+        "jax-sif: Slurm does not answer (scontrol show job); waiting for it" == waiting
+    )
+    assert end.startswith("jax-sif: Slurm has not answered for 41 s")
+    assert end.endswith("these jobs may run on: 6 7 8")
+
+
+def test_a_job_that_slurm_has_forgotten_is_in_its_accounting(shell):
+    told = run(shell(WAIT, FORGOTTEN, sacct="CANCELLED by 1000|0:15"))
+
+    assert (0, "CANCELLED 143 6 8\n", "") == told
+
+
+def test_a_forgotten_job_without_accounting_is_no_proof(shell):
+    assert (0, "FORGOTTEN 3 6 8\n", "") == run(shell(WAIT, FORGOTTEN))
+
+
+def test_a_job_s_number_is_taken_without_its_cluster(shell):
+    told = run(shell('submit a.slurm; submit --x b.slurm; echo "$job,$submitted"', ""))
+
+    assert (0, "2, 1 2\n", "") == told
+
+
+def test_what_is_no_number_is_no_job(shell):
+    process = shell("submit a.slurm || give_up 2", "", ANSWERS_WITH="hello")
+
+    status, _, err = run(process)
+
+    assert 2 == status
+    assert "sbatch answers 'hello', and not the number of a job" in err
+
+
+def test_whoever_is_refused_takes_back_what_was_submitted(shell, tmp_path):
+    process = shell(
+        "submit a.slurm; submit b.slurm; submit c.slurm || give_up 2", "", REFUSES="3"
+    )
+
+    status, _, err = run(process)
+
+    assert (2, True) == (status, err.endswith("jax-sif: cancelled: 1 2\n"))
+    assert "scancel 1 2" == (tmp_path / "told").read_text().splitlines()[-1]
+
+
+def test_what_cannot_be_cancelled_is_named(shell):
+    _, _, err = run(shell("submit a.slurm; give_up 2", "", LOST="1"))
+
+    assert "jax-sif: could not cancel; say it again: scancel 1" in err
+
+
+def until(path: Path, text: str) -> None:
+    """Returns when a file holds a text."""
+    for _ in range(500):
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no {text!r} in {path}")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_cancels_what_has_not_ended(shell, tmp_path, number, status):
+    script = "submit a.slurm; submit b.slurm; wait_for 1; wait_for 2"
+    process = shell(script, ended("COMPLETED", "0:0"), RUNNING)
+    until(tmp_path / "told", "scontrol --oneliner show job 2")
+
+    os.killpg(process.pid, number)
+
+    assert status == run(process)[0]
+    assert "scancel 2" == (tmp_path / "told").read_text().splitlines()[-1]
+
+
+# The sh of many clusters is bash.
+@pytest.mark.parametrize("interpreter", [("sh",), ("bash", "--posix")])
+def test_a_job_that_is_being_submitted_at_the_time_is_cancelled_too(
+    shell, tmp_path, interpreter
+):
+    script = "submit a.slurm; submit b.slurm; sleep 9"
+    process = shell(script, "", interpreter=interpreter, SLOW_S="0.5")
+    until(tmp_path / "begun", "begun\nbegun\n")
+
+    os.killpg(process.pid, signal.SIGINT)
+
+    assert 130 == run(process)[0]
+    assert "scancel 1 2" == (tmp_path / "told").read_text().splitlines()[-1]
+
+
+def test_output_that_a_file_system_shows_late_is_there(shell, tmp_path):
+    late = "{ sleep 0.1; echo x > late.out; } & has_output late.out && echo there"
+
+    assert (0, "there\n", "") == run(shell(late, "", JAX_SIF_LOOK_EVERY_S="0.1"))
+
+
+def test_output_that_never_comes_is_not(shell):
+    assert 1 == run(shell("has_output no.out", ""))[0]
