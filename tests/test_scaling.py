@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from stories import healthy, records, tell
@@ -17,7 +18,7 @@ from jaxsif.contract.topology import parse_topology
 from jaxsif.judge import report
 from jaxsif.judge.board import Board
 from jaxsif.judge.verdict import judge
-from jaxsif.scaling import figure, plan, results, table
+from jaxsif.scaling import charts, conclusion, files, page, plan, results, table
 from jaxsif.scaling.plan import Study
 
 BIN = Path(__file__).parent.parent / "bin"
@@ -40,10 +41,20 @@ def verdict(label: str, **speed) -> dict:
 
 
 def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:
+    """One on 1, 2, 4, ... nodes."""
     return [
-        results.Run(2**i, 2**i, per_s, unit, "no verdict")
+        results.Run(2**i, 2**i, per_s, unit, "" if per_s else "no verdict")
         for i, per_s in enumerate(speeds)
     ]
+
+
+def efficient(*efficiencies: float | None) -> tuple[Study, list[results.Row]]:
+    """A study on 1, 2, 4, ... nodes of such efficiencies."""
+    nodes = [2**i for i in range(len(efficiencies))]
+    study = Study(("train.py",), tuple(nodes))
+    pairs = zip(nodes, efficiencies, strict=True)
+    speeds = [None if value is None else n * value for n, value in pairs]
+    return study, results.compare(study, runs(*speeds))
 
 
 def test_the_program_s_own_word_on_its_speed_counts():
@@ -98,9 +109,31 @@ def test_the_fewest_nodes_that_have_a_speed_are_what_others_are_compared_with():
 def test_another_unit_is_not_compared():
     first, second = runs(10)[0], runs(10, 20, unit="steps")[1]
 
-    rows = results.compare(STRONG, [first, second])
+    rows = results.compare(Study(("a.py",), (1, 2)), [first, second])
 
     assert None is rows[1].speed_up
+    assert ["2 nodes: it told steps, and others samples"] == list(table.notes(rows))
+
+
+def test_the_median_of_several_runs_counts():
+    study = Study(("a.py",), (1, 2), repeats=3)
+    again = [run for turn in ((10, 18), (9, 20), (30, 2)) for run in runs(*turn)]
+
+    rows = results.compare(study, again)
+
+    assert [10, 18] == [row.per_s for row in rows]
+    assert 1.8 == rows[1].speed_up
+    assert (1.8, 2.0, 0.2) == rows[1].speed_ups
+
+
+def test_a_run_that_failed_among_several_leaves_the_others():
+    study = Study(("a.py",), (1, 2), repeats=2)
+
+    rows = results.compare(study, [*runs(10, 20), *runs(10, None)])
+
+    assert [("2", 1.0), ("1 of 2", 1.0)] == [
+        (table.cells(row)[2], row.efficiency) for row in rows
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +142,7 @@ def test_another_unit_is_not_compared():
 def test_more_nodes_may_be_less_efficient(nodes, good):
     run = results.Run(nodes, nodes, 1.0, "samples", "")
 
-    assert good == results.compare(STRONG, [run])[0].good
+    assert good == results.compare(Study(("a.py",), (nodes,)), [run])[0].good
 
 
 def test_the_table_shows_speeds_marks_and_what_is_missing():
@@ -117,35 +150,184 @@ def test_the_table_shows_speeds_marks_and_what_is_missing():
 
     assert """\
 train, strong scaling: the same work on more nodes
-nodes  devices  samples/s  speed-up  ideal  efficiency
-    1        1      1,234      1.00   1.00        100%
-    2        2      2,345      1.90   2.00         95%  good, by 80%
-    4        4          -         -   4.00           -
+nodes  devices    runs  samples/s  speed-up  ideal  efficiency
+    1        1       1      1,234      1.00   1.00        100%
+    2        2       1      2,345      1.90   2.00         94%  good, by 80%
+    4        4  0 of 1          -         -   4.00           -
 4 nodes: no verdict
 """ == table.text(STRONG, rows)
 
 
-def test_the_drawing_is_one_file_that_says_what_it_shows():
-    drawing = figure.svg(STRONG, results.compare(STRONG, runs(10, 19, 30)))
-
-    root = ElementTree.fromstring(drawing)
-    assert root.get("aria-label").endswith("1 nodes 100%, 2 nodes 95%, 4 nodes 75%")
-    words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"ideal", "good: 80%", "1.90", "95%", "75%"} <= set(words)
-    assert "http" not in drawing.replace("http://www.w3.org/2000/svg", "")
+def test_what_misses_a_mark_by_little_does_not_look_as_if_it_met_it():
+    assert ["79%", "80%", "100%", "-"] == list(
+        map(table.percent, (0.7999, 0.8, 1.0, None))
+    )
 
 
-def test_a_program_s_name_cannot_leave_its_place_in_the_drawing():
+@pytest.mark.parametrize(
+    ("efficiencies", "line"),
+    [
+        ((1, 0.95, 0.9), "SCALES WELL  train: 90% of ideal on 4 nodes (80% is good)"),
+        (
+            (1, 0.9, 0.7),
+            "SCALES POORLY  train: 70% of ideal on 4 nodes (80% is good); well on 2 nodes",
+        ),
+        (
+            (1, 0.5, 0.25),
+            "SCALES POORLY  train: 50% of ideal on 2 nodes (80% is good), 25% of ideal on"
+            " 4 nodes (80% is good)",
+        ),
+        # More nodes may be less efficient, so it is good again where it got no better.
+        (
+            (1, 1, 1, 0.7, 0.7),
+            "SCALES POORLY  train: 70% of ideal on 8 nodes (80% is good); well on 2 and 4"
+            " and 16 nodes",
+        ),
+        ((1, None, 0.9), "COULD NOT TELL  train: a run on 2 nodes has no speed"),
+        ((None, None), "COULD NOT TELL  train: a run on 1 and 2 nodes has no speed"),
+    ],
+)
+def test_the_answer_is_one_line(efficiencies, line):
+    found = conclusion.conclude(*efficient(*efficiencies))
+
+    assert line == f"{found.word}  {found.text}"
+    assert (3 if found.word == "COULD NOT TELL" else 0) == found.status
+
+
+def test_beyond_the_marks_nobody_says_what_is_good():
+    study = Study(("a.py",), (64, 128))
+    pair = [results.Run(n, n, n * 0.5**i, "x", "") for i, n in enumerate(study.nodes)]
+
+    found = conclusion.conclude(study, results.compare(study, pair))
+
+    assert ("MEASURED", 0) == (found.word, found.status)
+    assert "50% of ideal on 128 nodes; nobody says what is good beyond 32" in found.text
+
+
+def test_a_run_that_failed_comes_before_all_else():
+    failed = results.Run(4, 4, None, "", "FAIL: rank 3 is dead", failed=True)
+
+    found = conclusion.conclude(
+        STRONG, results.compare(STRONG, [*runs(10, None), failed])
+    )
+
+    assert ("FAIL", "train: a run on 4 nodes failed", 1) == (
+        found.word,
+        found.text,
+        found.status,
+    )
+
+
+def test_marks_are_steps_as_far_as_the_study_goes():
+    def ranges(*nodes):
+        pair = [results.Run(n, n, float(n), "x", "") for n in nodes]
+        rows = results.compare(Study(("a.py",), nodes), pair)
+        return [(mark.begin, mark.end, mark.least) for mark in charts.marks(rows)]
+
+    assert [(1, 4, 0.8)] == ranges(1, 2, 4)
+    assert [(2, 8, 0.8), (8, 16, 0.6), (16, 32, 0.4)] == ranges(2, 64)
+    assert [(16, 32, 0.4)] == ranges(16, 32)
+    assert [] == ranges(64, 128)
+
+
+@pytest.mark.parametrize("draw", [charts.speed_up, charts.efficiency])
+def test_a_chart_shows_every_run_their_median_the_ideal_and_what_is_good(draw):
+    study = Study(("a.py",), (1, 2, 4, 16), repeats=2)
+    speeds = {1: (9, 11), 2: (19, 17), 4: (38, 30), 16: (80, 90)}
+    some = [
+        results.Run(nodes, nodes, per_s, "steps", "")
+        for nodes, of_nodes in speeds.items()
+        for per_s in of_nodes
+    ]
+
+    chart = draw(results.compare(study, some))
+
+    traces = [(trace["name"], trace["x"]) for trace in chart.data]
+    assert [
+        ("good", [1, 8, 8, 1]),
+        ("good", [8, 16, 16, 8]),
+        ("ideal", [1, 2, 4, 16]),
+        ("median of the runs", [1, 2, 4, 16]),
+        ("each run", [1, 1, 2, 2, 4, 4, 16, 16]),
+    ] == traces
+    labels = [label["text"] for label in chart.layout["annotations"]]
+    assert ["good: 80%", "good: 60%"] == labels[:2]
+    assert 3 == len(labels[2:])
+    assert "against nodes: 1" in chart.words
+
+
+def test_the_bands_lie_below_the_ideal():
+    _, rows = efficient(1, 0.9, 0.7)
+
+    speed_ups, parts = charts.speed_up(rows).data, charts.efficiency(rows).data
+
+    assert [0.8, 3.2, 4.0, 1.0] == speed_ups[0]["y"]
+    assert [0.8, 0.8, 1.0, 1.0] == parts[0]["y"]
+    assert [1.0, 2.0, 4.0] == speed_ups[1]["y"]
+    assert [1.0, 1.8, 2.8] == [round(y, 9) for y in speed_ups[2]["y"]]
+
+
+def test_the_page_says_first_what_came_out():
+    study, rows = efficient(1, 0.5, 0.25)
+    found = conclusion.conclude(study, rows)
+
+    text = page.as_html(study, rows, found, "window.Plotly = {};")
+
+    assert text.index("SCALES POORLY</h1>") < text.index("50% of ideal on 2 nodes")
+    assert text.index("<h2>Speed-up") < text.index("<h2>Results")
+    assert 2 == text.count("data-spec=")
+    assert "text/csv;base64," in text
+    assert "http" not in text.partition("<style>")[0].replace("http-equiv", "")
+
+
+def test_the_page_without_plotly_or_with_one_point_has_its_table():
+    study, rows = efficient(1, None)
+    found = conclusion.conclude(study, rows)
+
+    drawn = page.as_html(study, rows, found, "window.Plotly = {};")
+    bare = page.as_html(study, efficient(1, 0.9)[1], found, None)
+
+    assert "data-spec=" not in drawn and "no verdict" in drawn
+    assert "data-spec=" not in bare and "pip install" in bare
+    assert "90%" in bare
+
+
+def test_a_program_s_name_cannot_leave_its_place_in_the_page():
     study = Study(('<script>&".py',), (1, 2))
+    rows = results.compare(study, runs(10, 19, unit="</script><b>"))
 
-    drawing = figure.svg(study, results.compare(study, runs(10, 19)))
+    text = page.as_html(study, rows, conclusion.conclude(study, rows), "var x;")
 
-    assert "<script>" not in drawing
-    ElementTree.fromstring(drawing)
+    assert "<script>&" not in text and "<b>19" not in text
+    # Two of charts' data, the library, the page's own.
+    assert 4 == text.count("</script>")
 
 
-def test_one_point_is_no_line():
-    assert None is figure.svg(STRONG, results.compare(STRONG, runs(10, None, None)))
+def test_every_run_is_a_row_of_csv():
+    study = Study(("a.py",), (1, 2), repeats=2)
+    rows = results.compare(study, [*runs(10, 15), *runs(12, None)])
+
+    found = list(csv.DictReader(io.StringIO(files.as_csv(rows))))
+
+    assert ["1", "2", "1", "2"] == [row["run"] for row in found]
+    assert ["10", "12", "15", ""] == [row["per_s"] for row in found]
+    assert "no verdict" == found[-1]["said"]
+    assert 15 / 11 == float(found[2]["speed_up"])
+
+
+def test_json_tells_what_the_table_tells():
+    study, rows = efficient(1, 0.5)
+
+    told = json.loads(files.as_json(study, rows, conclusion.conclude(study, rows)))
+
+    assert ("jax-sif/scaling/1", "SCALES POORLY", 0) == (
+        told["schema"],
+        told["word"],
+        told["status"],
+    )
+    assert [(1, 1.0, True), (2, 0.5, False)] == [
+        (row["nodes"], row["efficiency"], row["is_good"]) for row in told["rows"]
+    ]
 
 
 def test_the_number_behind_an_option_grows():
@@ -187,6 +369,17 @@ def test_work_can_grow_only_by_whole_numbers():
         plan.check(Study(("a.py",), (2, 3), ("batch",)))
 
 
+def test_a_study_without_runs_is_refused():
+    with pytest.raises(UsageError, match="--repeat is 0, expected 1 or more"):
+        plan.check(Study(("a.py",), (1, 2), repeats=0))
+
+
+def test_all_nodes_come_before_any_again():
+    study = Study(("a.py",), (1, 4), repeats=2)
+
+    assert [("1", 1), ("4", 4), ("1-2", 1), ("4-2", 4)] == list(study.jobs)
+
+
 def scale(*words: str) -> int:
     return cli.main(["scale", *words])
 
@@ -206,16 +399,41 @@ def test_scripts_keep_the_shape_of_a_node(tmp_path, monkeypatch, capsys):
     assert WEAK == Study(("train.py", "--batch", "64"), (1, 2, 4), ("batch",))
 
 
+def test_each_run_has_a_script_an_output_and_a_verdict_of_its_own(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+
+    scale("plan", "G1N1p1", "--nodes", "1,2", "--repeat", "2", "train.py")
+
+    assert "scale-train in 1 2 1-2 2-2\n" == capsys.readouterr().out
+    script = (tmp_path / "scale-train/2-2.slurm").read_text()
+    assert "#SBATCH --output=scale-train/2-2.out\n" in script
+    assert "--json scale-train/2-2.json\n" in script
+
+
 def test_results_of_an_earlier_study_do_not_count(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    scale("plan", "G1N1p1", "--nodes", "1,2", "train.py")
-    (tmp_path / "scale-train/1.json").write_text("{}")
+    folder = tmp_path / "scale-train"
+    scale("plan", "G1N1p1", "--nodes", "1,2,4", "--repeat", "2", "train.py")
+    for name in ("1.json", "1-2.out", "scale.html", "2024-notes.txt"):
+        (folder / name).write_text("{}")
 
     scale("plan", "G1N1p1", "--nodes", "1,2", "train.py")
-    status = scale("show", "scale-train")
 
-    assert 3 == status
+    names = {"1.slurm", "2.slurm", "study.json", "2024-notes.txt"}
+    assert names == {path.name for path in folder.iterdir()}
+    assert 3 == scale("show", "scale-train")
     assert "1 nodes: no verdict" in capsys.readouterr().out
+
+
+def test_a_folder_that_holds_no_study_keeps_what_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "7.json").write_text("mine")
+
+    scale("plan", "G1N1p1", "--nodes", "1,2", "--folder", ".", "train.py")
+
+    assert "mine" == (tmp_path / "7.json").read_text()
 
 
 def test_a_study_is_shown_from_its_verdicts(tmp_path, monkeypatch, capsys):
@@ -230,12 +448,17 @@ def test_a_study_is_shown_from_its_verdicts(tmp_path, monkeypatch, capsys):
 
     status = scale("show", "scale-train")
 
-    said = capsys.readouterr().out
+    said = capsys.readouterr()
     assert 0 == status, said
-    assert (
-        "    2        8         40      1.60   2.00         80%  good, by 80%" in said
-    )
-    assert (tmp_path / "scale-train/scale.svg").read_text().startswith("<svg")
+    row = "    2        8     1         40      1.60   2.00         80%  good, by 80%"
+    assert row in said.out.splitlines()
+    last = "SCALES WELL  train: 80% of ideal on 2 nodes (80% is good)"
+    assert last == said.out.splitlines()[-1]
+    assert "wrote scale-train/ scale.html scale.csv scale.json" in said.err
+    folder = tmp_path / "scale-train"
+    assert "SCALES WELL</h1>" in (folder / "scale.html").read_text()
+    assert 3 == len((folder / "scale.csv").read_text().splitlines())
+    assert 40.0 == json.loads((folder / "scale.json").read_text())["rows"][1]["per_s"]
 
 
 def test_a_damaged_verdict_is_an_error_that_names_it(tmp_path, monkeypatch, capsys):
@@ -250,9 +473,11 @@ def test_a_damaged_verdict_is_an_error_that_names_it(tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        ([], "needs a profile or a topology and a program"),
         (["plan", "G4N1p4"], "needs a profile or a topology and a program"),
         (["show", "nothere"], "no scaling study in 'nothere'"),
         (["G4N1p4", "train.py"], "scale submits jobs"),
+        (["plan", "G4N1p4", "--repeat", "0", "a.py"], "--repeat is 0"),
     ],
 )
 def test_wrong_usage_says_what_to_do(tmp_path, monkeypatch, capsys, words, complaint):
@@ -270,11 +495,22 @@ n=$(grep -c sbatch "$TOLD")
 echo "$n;cluster"
 """
 TELLS = '#!/bin/sh\necho "${0##*/} $*" >> "$TOLD"\n'
+SCONTROL = """#!/bin/sh
+echo "scontrol $*" >> "$TOLD"
+echo "JobId=$4 JobState=${STATE:-COMPLETED} Reason=None ExitCode=0:0 End=now"
+"""
 # In the image's place.
 TOOL = """#!/bin/sh
 while [ "$1" != jax-sif ]; do shift; done
 echo "$*" >> "$TOLD"
-case "$2 $3" in 'scale plan') echo 'a folder in 1 2' ;; 'scale show') exit 3 ;; esac
+case "$2 $3" in
+  'scale plan')
+    mkdir -p 'a folder'
+    echo 'what it said' | tee 'a folder/1.out' > 'a folder/2.out'
+    echo 'a folder in 1 2'
+    ;;
+  'scale show') exit 3 ;;
+esac
 """
 
 
@@ -283,7 +519,7 @@ def login(tmp_path):
     """Calls `jax-sif scale` there; returns its status and what the commands were told."""
     for name, text in (
         ("sbatch", SBATCH),
-        ("squeue", TELLS),
+        ("scontrol", SCONTROL),
         ("scancel", TELLS),
         ("apptainer", TOOL),
     ):
@@ -298,8 +534,10 @@ def login(tmp_path):
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
                 "TOLD": str(tmp_path / "told"),
                 "JAX_IMAGE": str(tmp_path / "image.sif"),
+                "JAX_SIF_LOOK_EVERY_S": "0.02",
                 **environment,
             },
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=30,
@@ -317,9 +555,22 @@ def test_jobs_run_one_after_another_and_are_shown_when_all_have_ended(login):
         "jax-sif scale plan G4N1p4 train.py a b",
         "sbatch --parsable a folder/1.slurm",
         "sbatch --parsable --dependency=afterany:1 a folder/2.slurm",
-        "squeue --noheader --jobs=1,2",
+        "scontrol --oneliner show job 1",
+        "scontrol --oneliner show job 2",
         "jax-sif scale show a folder",
     ] == told
+
+
+def test_a_job_that_ends_without_output_is_named(login, tmp_path):
+    tool = TOOL.replace("| tee 'a folder/1.out' ", "")
+    (tmp_path / "apptainer").write_text(tool)
+
+    done, _ = login("G4N1p4", "train.py", STATE="CANCELLED")
+
+    assert (
+        "jax-sif: job 1, on 1 nodes, ended without any output (CANCELLED); why: scontrol"
+        " show job 1\n"
+    ) == done.stderr
 
 
 def test_when_one_is_refused_those_before_it_are_taken_back(login):

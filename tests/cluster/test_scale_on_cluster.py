@@ -29,12 +29,14 @@ def test_a_program_s_speed_on_one_node_and_on_two_becomes_a_table(cluster):
     done = scale(cluster, str(program))
 
     assert 0 == done.returncode, done.stdout + done.stderr
-    row = r"^    {0}        {0} +[\d,.]+ +\d\.\d\d   {0}\.00 +\d+%"
+    row = r"^    {0}        {0}     1 +[\d,.]+ +\d\.\d\d   {0}\.00 +\d+%"
     assert re.search(row.format(1), done.stdout, re.M), done.stdout
     assert re.search(row.format(2) + "  (good|poor), by 80%$", done.stdout, re.M)
-    assert {"1.out", "2.out", "1.json", "2.json", "scale.svg"} <= set(
-        done.stdout.split()
-    )
+    assert re.search("^SCALES (WELL|POORLY)  tells_speed: ", done.stdout, re.M)
+    written = {"scale.html", "scale.csv", "scale.json"}
+    assert written | {"1.out", "2.out", "1.json", "2.json"} <= set(done.stdout.split())
+    # The charts' library is in the image.
+    assert "no charts" not in done.stderr
 
 
 def test_a_run_that_fails_is_named_with_its_cause(cluster):

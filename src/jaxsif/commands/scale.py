@@ -1,4 +1,4 @@
-"""`jax-sif scale`: its options; what submits is bin/scale, on a login node, the rest runs in the container."""
+"""`jax-sif scale`: its options and files; what submits is bin/scale, on a login node, the rest runs in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,22 +9,35 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsif.commands import job
-from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS, KitError, UsageError
+from jaxsif.contract.errors import PASS, KitError, UsageError
+
+if TYPE_CHECKING:
+    from jaxsif.scaling.conclusion import Conclusion
+    from jaxsif.scaling.plan import Study
+    from jaxsif.scaling.results import Row
 
 _EPILOG = """\
 jax-sif scale G4N1p4 --nodes 1,2,4 train.py --steps 500
 jax-sif scale plan ...   writes the scripts, and submits nothing
 jax-sif scale show FOLDER   the table again, of jobs that have ended
 
-Exit status: 0 every run has a speed, 1 one failed, 2 wrong usage, 3 one has no speed."""
+Exit status: 0 every run has a speed, whatever it is, 1 one failed, 2 wrong usage, 3 one
+has no speed."""
+
+_NEEDS = (
+    "jax-sif scale needs a profile or a topology and a program, as in: jax-sif scale"
+    " G4N1p4 --nodes 1,2,4 train.py"
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Plans a study, or shows one."""
-    deed, *rest = arguments or ("--help",)
+    if not arguments:
+        raise UsageError(_NEEDS)
+    deed, *rest = arguments
     if deed == "show":
         return _show(rest)
     if deed == "plan":
@@ -43,44 +56,68 @@ def _plan(arguments: Sequence[str]) -> int:
 
     chosen, words = job.read(_parser(), arguments)
     if len(words) < 2:
-        raise UsageError(
-            "jax-sif scale needs a profile or a topology and a program, as in:"
-            " jax-sif scale G4N1p4 --nodes 1,2,4 train.py"
-        )
+        raise UsageError(_NEEDS)
     profile, *program = words
     study = plan.Study(
-        tuple(program), plan.node_counts(chosen["nodes"]), tuple(chosen["weak"])
+        tuple(program),
+        plan.node_counts(chosen["nodes"]),
+        tuple(chosen["weak"]),
+        chosen["repeat"],
     )
     plan.check(study)
     folder = Path(chosen["folder"] or f"scale-{study.name}")
     made_by = shlex.join(("jax-sif", "scale", "plan", *arguments))
     texts = plan.scripts(profile, study, job.options(chosen, made_by), folder)
     plan.write(folder, study, texts)
-    print(f"{folder} in {' '.join(map(str, study.nodes))}")
+    print(f"{folder} in {' '.join(name for name, _ in study.jobs)}")
     return PASS
 
 
 def _show(arguments: Sequence[str]) -> int:
-    """The table, and the drawing beside the verdicts."""
+    """The table and what follows from it, and the same as files beside the verdicts."""
     parser = argparse.ArgumentParser(prog="jax-sif scale show")
     parser.add_argument("folder", type=Path, help="made by jax-sif scale")
     folder = parser.parse_args(arguments).folder
 
-    from jaxsif.scaling import figure, plan, results, table
+    from jaxsif.scaling import conclusion, plan, results, table
 
     study = plan.read(folder)
-    verdicts = [_verdict(folder / f"{nodes}.json") for nodes in study.nodes]
-    runs = [results.run_of(*pair) for pair in zip(study.nodes, verdicts, strict=True)]
+    runs = [
+        results.run_of(nodes, _verdict(folder / f"{name}.json"))
+        for name, nodes in study.jobs
+    ]
     rows = results.compare(study, runs)
+    found = conclusion.conclude(study, rows)
+    # All are made before the first is written.
+    files = _files(study, rows, found)
     sys.stdout.write(table.text(study, rows))
-    drawing = figure.svg(study, rows)
-    if drawing is not None:
-        path = folder / "scale.svg"
-        _write(path, drawing)
-        print(f"drawn: {path}")
-    if any(v is not None and v["status"] == FAIL for v in verdicts):
-        return FAIL
-    return PASS if all(row.speed_up is not None for row in rows) else COULD_NOT_TELL
+    print(f"{found.word}  {found.text}", flush=True)
+    _write(folder, files)
+    return found.status
+
+
+def _files(study: Study, rows: Sequence[Row], found: Conclusion) -> dict[str, str]:
+    """The text of each file by its name."""
+    from jaxsif.page import plotly
+    from jaxsif.scaling.files import as_csv, as_json
+    from jaxsif.scaling.page import as_html
+
+    library = plotly.plotly_js()
+    if library is None:
+        print(f"jax-sif: {plotly.MISSING}", file=sys.stderr)
+    return {
+        "scale.html": as_html(study, rows, found, library),
+        "scale.csv": as_csv(rows),
+        "scale.json": as_json(study, rows, found),
+    }
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    from jaxsif.whole_file import write_whole
+
+    for name, content in files.items():
+        write_whole(folder / name, content, "the text above is all that there is")
+    print(f"jax-sif: wrote {folder}/ {' '.join(files)}", file=sys.stderr)
 
 
 def _verdict(path: Path) -> dict[str, Any] | None:
@@ -98,13 +135,6 @@ def _verdict(path: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise KitError(f"cannot write {str(path)!r}: {error.strerror}") from error
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif scale",
@@ -118,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--nodes", default="1,2,4", help="%(default)s")
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run each number of nodes so often; the median counts, every run is shown",
+    )
     parser.add_argument(
         "--weak",
         action="append",

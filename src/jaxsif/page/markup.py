@@ -14,7 +14,7 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 
-_NUMBER = re.compile(r"-|-?[0-9.,]+")
+_NUMBER = re.compile(r"-|-?[0-9.,]+%?")
 
 _VOID = {"meta", "br", "link", "hr"}
 

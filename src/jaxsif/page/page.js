@@ -41,7 +41,11 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: layout.plot_bgcolor || "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: style.getPropertyValue("--soft").trim() },
+      modebar: {
+        bgcolor: "rgba(0,0,0,0)",
+        color: style.getPropertyValue("--soft").trim(),
+        activecolor: ink,
+      },
       hoverlabel: {
         bgcolor: style.getPropertyValue("--card").trim(),
         bordercolor: style.getPropertyValue("--soft").trim(),

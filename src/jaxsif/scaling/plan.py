@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shlex import quote
+
+import msgspec
 
 from jaxsif.contract.errors import KitError, UsageError
 from jaxsif.contract.topology import Topology
 from jaxsif.job.make import Options, make, topology_for
 
 PLAN = "study.json"
+
+# What an earlier study has left in its folder: scripts, outputs, verdicts, results.
+_LEFT = re.compile(r"\d+(-\d+)?\.(slurm|out|json)|scale\.(html|csv|json)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,13 @@ class Study:
       program: its words, as on the fewest nodes.
       nodes: in rising order.
       grows: options of the program whose number grows with the nodes; none: strong.
+      repeats: so often each number of nodes is run.
     """
 
     program: tuple[str, ...]
     nodes: tuple[int, ...]
     grows: tuple[str, ...] = ()
+    repeats: int = 1
 
     @property
     def is_weak(self) -> bool:
@@ -40,6 +47,14 @@ class Study:
         """`train` of `python src/train.py --epochs 3`."""
         file = next((w for w in self.program if w.endswith(".py")), self.program[0])
         return Path(file).name.removesuffix(".py")
+
+    @property
+    def jobs(self) -> Iterator[tuple[str, int]]:
+        """The name and nodes of each job. All nodes before any again: what changes with
+        time, as the load of the network, then meets them all."""
+        for turn in range(1, self.repeats + 1):
+            for nodes in self.nodes:
+                yield (str(nodes) if turn == 1 else f"{nodes}-{turn}"), nodes
 
 
 def node_counts(text: str) -> tuple[int, ...]:
@@ -87,32 +102,34 @@ def _number(option: str, text: str) -> int:
 
 def scripts(
     profile: str, study: Study, options: Options, folder: Path
-) -> dict[int, str]:
-    """The text of each job's script by its number of nodes.
+) -> dict[str, str]:
+    """The text of each job's script by the job's name.
 
     Processes on a node and devices in a process are the profile's everywhere.
     """
     shape = topology_for([profile, *study.program], options)
     found = {}
-    for nodes in study.nodes:
+    for name, nodes in study.jobs:
         topology = Topology(nodes, shape.processes_per_node, shape.devices_per_process)
         program = grown(study.program, study.grows, nodes // study.nodes[0])
         changes = {**options.profile_changes, "topology": topology.label}
-        found[nodes] = make(
+        found[name] = make(
             [profile, *program],
             replace(
                 options,
-                profile_changes={"name": f"{study.name}-{nodes}", **changes},
-                made_by=f"{options.made_by} && cat {quote(str(folder))}/{nodes}.slurm",
-                output=str(folder / f"{nodes}.out"),
-                verdict=str(folder / f"{nodes}.json"),
+                profile_changes={"name": f"{study.name}-{name}", **changes},
+                made_by=f"{options.made_by} && cat {quote(str(folder))}/{name}.slurm",
+                output=str(folder / f"{name}.out"),
+                verdict=str(folder / f"{name}.json"),
             ),
         )
     return found
 
 
 def check(study: Study) -> None:
-    """Raises UsageError when the work cannot grow as the nodes do."""
+    """Raises UsageError when nothing is to run, or the work cannot grow as the nodes do."""
+    if study.repeats < 1:
+        raise UsageError(f"--repeat is {study.repeats}, expected 1 or more")
     first = study.nodes[0]
     uneven = [n for n in study.nodes if n % first]
     if study.is_weak and uneven:
@@ -122,14 +139,18 @@ def check(study: Study) -> None:
         )
 
 
-def write(folder: Path, study: Study, texts: dict[int, str]) -> None:
+def write(folder: Path, study: Study, texts: Mapping[str, str]) -> None:
     """Writes the scripts and what they are; what an earlier study left there goes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*folder.glob("[0-9]*.json"), *folder.glob("[0-9]*.out")):
-            old.unlink()
-        for nodes, text in texts.items():
-            (folder / f"{nodes}.slurm").write_text(text)
+        # A folder that holds no study keeps what is in it.
+        if (folder / PLAN).exists():
+            for old in [
+                path for path in folder.iterdir() if _LEFT.fullmatch(path.name)
+            ]:
+                old.unlink()
+        for name, text in texts.items():
+            (folder / f"{name}.slurm").write_text(text)
         (folder / PLAN).write_text(json.dumps(asdict(study), indent=1) + "\n")
     except OSError as error:
         raise KitError(
@@ -142,9 +163,8 @@ def read(folder: Path) -> Study:
     """The study of a folder. Raises UsageError when it holds none."""
     path = folder / PLAN
     try:
-        facts = json.loads(path.read_text())
-        return Study(**{name: tuple(facts[name]) for name in asdict(Study((), ()))})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=Study)
+    except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(
             f"no scaling study in {str(folder)!r} ({error}); name the folder that"
             " jax-sif scale has made"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from jaxsif.scaling.plan import Study
@@ -20,25 +21,51 @@ _STEPS = ("steps", WALL)
 
 @dataclass(frozen=True)
 class Run:
-    """One job. `per_s` is how many `unit` it did in a second; None: why not is `said`."""
+    """One job. `per_s` is how many `unit` it did in a second; None: why not is `said`.
+
+    `failed` tells a job that went wrong from one of which nothing is known.
+    """
 
     nodes: int
     devices: int
     per_s: float | None
     unit: str
     said: str
+    failed: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run beside the one on the fewest nodes. All are None where there is no speed."""
+    """The runs on one number of nodes, beside those on the fewest.
 
-    run: Run
+    Args:
+      devices: 0 where no run told them.
+      per_s: the median of the runs; None, as what follows from it, without a speed.
+      speed_ups: of each run that has a speed, beside the median on the fewest nodes.
+      good: the least efficiency that is good on so many nodes; None: nobody says.
+    """
+
+    nodes: int
+    devices: int
+    runs: tuple[Run, ...]
+    per_s: float | None
+    unit: str
     ideal: float
-    speed_up: float | None
-    efficiency: float | None
-    # The least efficiency that is good on so many nodes; None: nobody says.
+    speed_ups: tuple[float, ...]
     good: float | None
+
+    @property
+    def speed_up(self) -> float | None:
+        return median(self.speed_ups) if self.speed_ups else None
+
+    @property
+    def efficiency(self) -> float | None:
+        return None if self.speed_up is None else self.speed_up / self.ideal
+
+    @property
+    def efficiencies(self) -> tuple[float, ...]:
+        """Of each run that has a speed."""
+        return tuple(speed_up / self.ideal for speed_up in self.speed_ups)
 
     @property
     def is_good(self) -> bool | None:
@@ -54,7 +81,8 @@ def run_of(nodes: int, verdict: Mapping[str, Any] | None) -> Run:
         return Run(nodes, 0, None, "", "no verdict")
     devices = int(verdict["topology"]["devices"])
     if verdict["status"] != 0:
-        return Run(nodes, devices, None, "", f"{verdict['verdict']}: {_why(verdict)}")
+        said = f"{verdict['verdict']}: {_why(verdict)}"
+        return Run(nodes, devices, None, "", said, failed=verdict["status"] == 1)
     told = [
         record
         for rank in verdict["ranks"]
@@ -83,24 +111,35 @@ def _wall_s(told: Mapping[str, Mapping[str, Any]]) -> float:
 
 
 def compare(study: Study, runs: Sequence[Run]) -> list[Row]:
-    """Each run beside the first that has a speed, which counts as ideal."""
+    """The runs on each number of nodes beside those on the fewest that have a speed,
+    which count as ideal. A run in another unit than theirs is not compared."""
     known = [run for run in runs if run.per_s is not None]
     unit = known[0].unit if known else ""
-    rows = []
-    for run in runs:
-        first = known[0] if known else run
-        ideal = run.nodes / first.nodes
-        speed_up = None
-        if run.per_s is not None and first.per_s is not None and run.unit == unit:
-            more_work = ideal if study.is_weak and unit in _STEPS else 1.0
-            speed_up = run.per_s / first.per_s * more_work
-        rows.append(
-            Row(
-                run,
-                ideal,
-                speed_up,
-                None if speed_up is None else speed_up / ideal,
-                next((least for most, least in GOOD if run.nodes <= most), None),
-            )
-        )
-    return rows
+    fewest = known[0].nodes if known else study.nodes[0]
+    first = _speeds([run for run in runs if run.nodes == fewest], unit)
+    return [
+        _row(study, [run for run in runs if run.nodes == nodes], fewest, first, unit)
+        for nodes in study.nodes
+    ]
+
+
+def _speeds(runs: Sequence[Run], unit: str) -> list[float]:
+    return [run.per_s for run in runs if run.per_s is not None and run.unit == unit]
+
+
+def _row(
+    study: Study, runs: Sequence[Run], fewest: int, first: Sequence[float], unit: str
+) -> Row:
+    nodes, speeds = runs[0].nodes, _speeds(runs, unit)
+    ideal = nodes / fewest
+    more_work = ideal if study.is_weak and unit in _STEPS else 1.0
+    return Row(
+        nodes=nodes,
+        devices=max(run.devices for run in runs),
+        runs=tuple(runs),
+        per_s=median(speeds) if speeds else None,
+        unit=unit,
+        ideal=ideal,
+        speed_ups=tuple(speed / median(first) * more_work for speed in speeds),
+        good=next((least for most, least in GOOD if nodes <= most), None),
+    )

@@ -3,60 +3,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import WALL, Row
 
+# Behind what a row holds stands what it is, by the marks.
+COLUMNS = ("nodes", "devices", "runs", "speed", "speed-up", "ideal", "efficiency", "")
+
 
 def text(study: Study, rows: Sequence[Row]) -> str:
-    """The table, and below it what has no speed."""
-    unit = next((row.run.unit for row in rows if row.run.per_s is not None), "")
-    head = ("nodes", "devices", f"{unit}/s", "speed-up", "ideal", "efficiency", "")
-    table = [head, *map(_cells, rows)]
+    """The table, and below it what there is to know of it."""
+    table = [head(rows), *map(cells, rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [title(study)]
     for row in table:
         numbers = zip(row[:-1], widths, strict=False)
-        cells = [f"{cell:>{width}}" for cell, width in numbers]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-    lines += [
-        f"{row.run.nodes} nodes: {row.run.said}"
-        for row in rows
-        if row.run.per_s is None
-    ]
-    if unit == WALL:
-        lines.append(
-            "The times are those of whole runs, compilation included: the program does"
-            " not tell its speed (jaxsif.report_speed)."
-        )
-    return "\n".join(lines) + "\n"
+        right = [f"{cell:>{width}}" for cell, width in numbers]
+        lines.append("  ".join([*right, row[-1]]).rstrip())
+    return "\n".join([*lines, *notes(rows)]) + "\n"
 
 
 def title(study: Study) -> str:
-    """`train.py, strong scaling: the same work on more nodes`"""
+    """`train, strong scaling: the same work on more nodes`"""
     if study.is_weak:
         grows = " and ".join(name.lstrip("-") for name in study.grows)
         return f"{study.name}, weak scaling: more {grows} on more nodes"
     return f"{study.name}, strong scaling: the same work on more nodes"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    run = row.run
-    numbers = (str(run.nodes), str(run.devices or "-"))
-    if run.per_s is None or row.speed_up is None or row.efficiency is None:
-        return (*numbers, "-", "-", f"{row.ideal:.2f}", "-", "")
+def notes(rows: Sequence[Row]) -> Iterator[str]:
+    """What has no speed, and what whole runs are worth."""
+    unit = rows[0].unit
+    for row in rows:
+        for run in row.runs:
+            if run.per_s is None:
+                yield f"{run.nodes} nodes: {run.said}"
+            elif run.unit != unit:
+                yield f"{run.nodes} nodes: it told {run.unit}, and others {unit}"
+    if unit == WALL:
+        yield (
+            "The times are those of whole runs, compilation included: the program does"
+            " not tell its speed (jaxsif.report_speed)."
+        )
+
+
+def head(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns, the speed by its unit."""
+    unit = f"{rows[0].unit}/s" if rows[0].unit else "speed"
+    return tuple(unit if column == "speed" else column for column in COLUMNS)
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """As many as there are columns."""
+    known = sum(run.per_s is not None for run in row.runs)
+    runs = f"{known}" if known == len(row.runs) else f"{known} of {len(row.runs)}"
+    counts = (str(row.nodes), str(row.devices or "-"), runs)
+    if row.per_s is None or row.speed_up is None or row.efficiency is None:
+        return (*counts, "-", "-", f"{row.ideal:.2f}", "-", "")
     return (
-        *numbers,
-        f"{run.per_s:,.4g}" if run.per_s < 1000 else f"{run.per_s:,.0f}",
+        *counts,
+        speed(row.per_s),
         f"{row.speed_up:.2f}",
         f"{row.ideal:.2f}",
-        f"{row.efficiency:.0%}",
+        percent(row.efficiency),
         _mark(row),
     )
+
+
+def speed(per_s: float) -> str:
+    """Four digits that mean something, or all before the point."""
+    return f"{per_s:,.4g}" if per_s < 1000 else f"{per_s:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """Rounded down, so that what misses a mark does not look as if it met it."""
+    return "-" if value is None else f"{math.floor(value * 100 + 1e-6)}%"
 
 
 def _mark(row: Row) -> str:
     if row.is_good is None or row.ideal == 1:
         return ""
-    return f"{'good' if row.is_good else 'poor'}, by {row.good:.0%}"
+    return f"{'good' if row.is_good else 'poor'}, by {percent(row.good)}"

@@ -1,0 +1,63 @@
+"""A scaling study for other programs: every run as a row of CSV, and all of it as one JSON; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from jaxsif.scaling.conclusion import Conclusion
+from jaxsif.scaling.plan import Study
+from jaxsif.scaling.results import Row, Run
+
+SCHEMA = "jax-sif/scaling/1"
+COLUMNS = ("nodes", "devices", "run", "per_s", "unit", "speed_up", "efficiency", "said")
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """As RFC 4180 has it, with a header; what a run has not is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        for number, run in enumerate(row.runs, 1):
+            writer.writerow(
+                [
+                    *(run.nodes, run.devices, number),
+                    *(run.per_s, run.unit, *_compared(row, run), run.said),
+                ]
+            )
+    return text.getvalue()
+
+
+def as_json(study: Study, rows: Sequence[Row], conclusion: Conclusion) -> str:
+    """What the table and the page show; fields may be added, and none changes or goes."""
+    content = {
+        "schema": SCHEMA,
+        **asdict(conclusion),
+        "study": asdict(study),
+        "rows": [_row(row) for row in rows],
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        **asdict(row),
+        "speed_up": row.speed_up,
+        "efficiency": row.efficiency,
+        "is_good": row.is_good,
+    }
+
+
+def _compared(row: Row, run: Run) -> tuple[float | None, float | None]:
+    """The run's own speed-up and efficiency; None where its speed is no such one."""
+    speeds = [r for r in row.runs if r.per_s is not None and r.unit == row.unit]
+    if run not in speeds:
+        return None, None
+    speed_up = row.speed_ups[speeds.index(run)]
+    return speed_up, speed_up / row.ideal

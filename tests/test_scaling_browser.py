@@ -1,0 +1,37 @@
+"""The page of a scaling study in a browser without a window: it opens without an error, and draws what it should."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+from test_report_browser import browser, opened, run  # noqa: F401 (a fixture)
+from test_scaling import efficient
+
+from jaxsif.page.plotly import plotly_js
+from jaxsif.scaling import table
+from jaxsif.scaling.conclusion import conclude
+from jaxsif.scaling.page import as_html
+
+
+def page(*efficiencies: float | None) -> str:
+    study, rows = efficient(*efficiencies)
+    return as_html(study, rows, conclude(study, rows), plotly_js())
+
+
+@pytest.mark.parametrize("efficiencies", [(1, 0.9, 0.84), (1, 0.4, 0.2, 0.1, 0.1, 0.1)])
+def test_a_study_is_drawn_without_a_complaint(browser, tmp_path, efficiencies):  # noqa: F811
+    shown = opened(browser, tmp_path, page(*efficiencies))
+
+    assert [] == shown.complaints
+    assert 2 == shown.drawn
+    for text in ("ideal", "good: 80%", "each run", "speed-up", "efficiency", "nodes"):
+        assert text in shown.chart_texts
+    assert f"{table.percent(efficiencies[-1])}" in shown.chart_texts
+
+
+def test_it_is_dark_where_its_reader_wants_that(browser, tmp_path):  # noqa: F811
+    dark = "--blink-settings=preferredColorScheme=0"
+    html, complaints = run(browser, tmp_path, page(1, 0.9), "--dump-dom", dark)
+
+    assert [] == complaints
+    assert "fill: rgb(230, 232, 235)" in html
