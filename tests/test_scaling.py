@@ -126,6 +126,17 @@ def test_the_median_of_several_runs_counts():
     assert (1.8, 2.0, 0.2) == rows[1].speed_ups
 
 
+def test_runs_that_differ_much_are_said_to():
+    study = Study(("a.py",), (1, 2), repeats=2)
+
+    rows = results.compare(study, [*runs(10, 18), *runs(22, 20)])
+
+    assert [
+        "1 node: the fastest run is 2.2 times as fast as the slowest; run it more often"
+        " (--repeat), or when less else runs"
+    ] == list(table.notes(rows))
+
+
 def test_a_run_that_failed_among_several_leaves_the_others():
     study = Study(("a.py",), (1, 2), repeats=2)
 
@@ -424,7 +435,7 @@ def test_results_of_an_earlier_study_do_not_count(tmp_path, monkeypatch, capsys)
     names = {"1.slurm", "2.slurm", "study.json", "2024-notes.txt"}
     assert names == {path.name for path in folder.iterdir()}
     assert 3 == scale("show", "scale-train")
-    assert "1 nodes: no verdict" in capsys.readouterr().out
+    assert "1 node: no verdict" in capsys.readouterr().out
 
 
 def test_a_folder_that_holds_no_study_keeps_what_is_in_it(tmp_path, monkeypatch):
@@ -568,8 +579,8 @@ def test_a_job_that_ends_without_output_is_named(login, tmp_path):
     done, _ = login("G4N1p4", "train.py", STATE="CANCELLED")
 
     assert (
-        "jax-sif: job 1, on 1 nodes, ended without any output (CANCELLED); why: scontrol"
-        " show job 1\n"
+        "jax-sif: job 1 ended without any output in a folder/1.out (CANCELLED); why:"
+        " scontrol show job 1\n"
     ) == done.stderr
 
 

@@ -45,5 +45,5 @@ def test_a_run_that_fails_is_named_with_its_cause(cluster):
     done = scale(cluster, "--env", "FAULT=raises", str(program))
 
     assert 1 == done.returncode, done.stdout + done.stderr
-    assert "1 nodes: FAIL: " in done.stdout
+    assert "1 node: FAIL: " in done.stdout
     assert "RuntimeError: no such data set" in done.stdout

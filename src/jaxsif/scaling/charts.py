@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxsif.page.chart import Chart, plain
 from jaxsif.scaling.results import GOOD, Row
-from jaxsif.scaling.table import percent, speed
+from jaxsif.scaling.table import nodes_in_words, percent, speed
 
 _HEIGHT_PX = 420
 _MARGIN = {"t": 64, "r": 60, "b": 56, "l": 68}
@@ -223,7 +223,7 @@ def _runs(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
 def _run_words(row: Row, number: int, value: str, name: str) -> str:
     speeds = [r.per_s for r in row.runs if r.per_s is not None and r.unit == row.unit]
     lines = (
-        f"{row.nodes} nodes, {row.devices} devices, run {number + 1}",
+        f"{nodes_in_words([row.nodes])}, {row.devices} devices, run {number + 1}",
         f"{speed(speeds[number])} {row.unit}/s",
         f"{name} {value}",
     )

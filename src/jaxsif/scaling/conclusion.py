@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import GOOD, Row
-from jaxsif.scaling.table import percent
+from jaxsif.scaling.table import nodes_in_words, percent
 
 WELL, POORLY, MEASURED = "SCALES WELL", "SCALES POORLY", "MEASURED"
 
@@ -57,9 +57,3 @@ def _scaling(study: Study, rows: Sequence[Row]) -> tuple[str, str]:
 def _told(row: Row) -> str:
     mark = "" if row.good is None else f" ({percent(row.good)} is good)"
     return f"{percent(row.efficiency)} of ideal on {nodes_in_words([row.nodes])}{mark}"
-
-
-def nodes_in_words(counts: Sequence[int]) -> str:
-    """`1 node`, `2 and 4 nodes`"""
-    ending = "" if counts[-1] == 1 else "s"
-    return f"{' and '.join(map(str, counts))} node{ending}"

@@ -9,11 +9,19 @@ from jaxsif.page.frame import Frame, attached, folded
 from jaxsif.page.markup import Markup, table, tag
 from jaxsif.page.one_file import one_file
 from jaxsif.scaling import charts
-from jaxsif.scaling.conclusion import POORLY, WELL, Conclusion, nodes_in_words
+from jaxsif.scaling.conclusion import POORLY, WELL, Conclusion
 from jaxsif.scaling.files import as_csv
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import GOOD, Row
-from jaxsif.scaling.table import cells, head, notes, percent, speed, title
+from jaxsif.scaling.table import (
+    cells,
+    head,
+    nodes_in_words,
+    notes,
+    percent,
+    speed,
+    title,
+)
 
 _MADE_BY = "Made by jax-sif scale from the verdicts of its runs."
 # The word's colours and sign are those of a verdict, where one would say as much.
@@ -66,7 +74,10 @@ def _tiles(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     yield "runs", str(sum(len(row.runs) for row in rows))
     last = rows[-1]
     if last.per_s is not None and last.speed_up is not None:
-        yield f"speed on {last.nodes} nodes", f"{speed(last.per_s)} {last.unit}/s"
+        yield (
+            f"speed on {nodes_in_words([last.nodes])}",
+            f"{speed(last.per_s)} {last.unit}/s",
+        )
         yield "speed-up", f"{last.speed_up:.2f} of {last.ideal:.2f}"
         yield "efficiency", percent(last.efficiency)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import WALL, Row
 
+# Runs of the same that differ by more say little about what differs by less.
+_MOST_SPREAD = 1.25
 # Behind what a row holds stands what it is, by the marks.
 COLUMNS = ("nodes", "devices", "runs", "speed", "speed-up", "ideal", "efficiency", "")
 
@@ -34,14 +36,21 @@ def title(study: Study) -> str:
 
 
 def notes(rows: Sequence[Row]) -> Iterator[str]:
-    """What has no speed, and what whole runs are worth."""
+    """What has no speed, how far runs differ, and what whole runs are worth."""
     unit = rows[0].unit
     for row in rows:
+        name = nodes_in_words([row.nodes])
         for run in row.runs:
             if run.per_s is None:
-                yield f"{run.nodes} nodes: {run.said}"
+                yield f"{name}: {run.said}"
             elif run.unit != unit:
-                yield f"{run.nodes} nodes: it told {run.unit}, and others {unit}"
+                yield f"{name}: it told {run.unit}, and others {unit}"
+        spread = max(row.speed_ups) / min(row.speed_ups) if row.speed_ups else 1.0
+        if spread > _MOST_SPREAD:
+            yield (
+                f"{name}: the fastest run is {spread:.1f} times as fast as the slowest;"
+                " run it more often (--repeat), or when less else runs"
+            )
     if unit == WALL:
         yield (
             "The times are those of whole runs, compilation included: the program does"
@@ -70,6 +79,12 @@ def cells(row: Row) -> tuple[str, ...]:
         percent(row.efficiency),
         _mark(row),
     )
+
+
+def nodes_in_words(counts: Sequence[int]) -> str:
+    """`1 node`, `2 and 4 nodes`"""
+    ending = "" if counts[-1] == 1 else "s"
+    return f"{' and '.join(map(str, counts))} node{ending}"
 
 
 def speed(per_s: float) -> str:
