@@ -62,7 +62,7 @@ def test_jobs_4096_apart_and_a_run_that_overlaps_its_requeue_are_right(
     cluster, second_is
 ):
     steps = ended_steps(
-        cluster, "/opt/jax-sif/diag/allreduce.py", 4, SECOND_IS=second_is
+        cluster, "/opt/jax-sif/diag/allreduce.py", 2, SECOND_IS=second_is
     )
 
     for status, output in steps:
