@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type, and whether it exists: commands, options, files, variables, links; read by the tests of the pages."""
+"""What the pages tell a reader to type, and whether it exists: commands, options, files, variables; read by the tests of the pages."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import importlib
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,9 +18,9 @@ from jaxsif.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
-_FENCED = re.compile(r"(?ms)^```.*?^```$")
-_INDENTED = re.compile(r"(?m)(?:^(?: {4}|\t).*\n?)+")
-_INLINE = re.compile(r"`([^`]+)`")
+FENCED = re.compile(r"(?ms)^```.*?^```$")
+INDENTED = re.compile(r"(?m)(?:^(?: {4}|\t).*\n?)+")
+INLINE = re.compile(r"`([^`]+)`")
 # What ends a command within a line: a pipe, a redirection, the next command, a comment.
 _END = re.compile(r"\s\|&?(?:\s|$)|;|&&|\s>\s|\s#(?:\s|$)|[`)]|$")
 
@@ -31,10 +29,10 @@ def segments(page: str) -> list[str]:
     """Every line of a block, and every piece of inline code, each in one line."""
     page = page.replace("\\\n", " ")
     found = []
-    for block in (_FENCED, _INDENTED):
+    for block in (FENCED, INDENTED):
         found += [line for text in block.findall(page) for line in text.splitlines()]
         page = block.sub("\n", page)
-    return found + [" ".join(code.split()) for code in _INLINE.findall(page)]
+    return found + [" ".join(code.split()) for code in INLINE.findall(page)]
 
 
 def words_behind(segment: str, start: int) -> list[str]:
@@ -63,7 +61,10 @@ _DEEDS = {
     "env": ("create", "list", "info", "freeze", "check"),
     "baseline": ("add", "show"),
     "scale": ("plan", "show"),
+    "site": ("detect",),
 }
+# The others of these go on with a word of the user's, too.
+_WITH_DEED = ("env", "baseline", "site")
 # Takes the name of any command: the image's own program.
 _WITHOUT_OPTIONS = ("run",)
 
@@ -90,6 +91,8 @@ def options_of(*words: str) -> dict[str, bool]:
 
 @functools.cache
 def _known(name: str) -> dict[str, bool]:
+    if name == "site detect":
+        return options_of("site")
     if name == "accept":
         return {**options_of("accept"), **options_of("job"), "--topology": True}
     return options_of(*name.split())
@@ -103,6 +106,9 @@ def _tool(segment: str) -> Iterator[str]:
             continue
         if words and words[0] in _DEEDS.get(name, ()):
             name = f"{name} {words.pop(0)}"
+        elif name in _WITH_DEED and words and re.fullmatch("[a-z]+", words[0]):
+            yield f"jax-sif {name} {words[0]}"
+            continue
         if name not in _WITHOUT_OPTIONS:
             known, limit = _known(name), 1 if name in _WITH_PROGRAM else None
             yield from (f"jax-sif {name} {x}" for x in _unknown(words, known, limit))
@@ -237,57 +243,3 @@ def _variables(segment: str) -> Iterator[str]:
     for name in re.findall(r"\bJAX_SIF_[A-Z0-9_]*", segment):
         if not _variables_read().fullmatch(name):
             yield name
-
-
-# Links -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Link:
-    """From a page to a file, and to a place in it; both may be empty."""
-
-    path: str
-    anchor: str
-
-
-def links(page: str) -> list[Link]:
-    """Relative links, but for what stands in code."""
-    for code in (_FENCED, _INDENTED, _INLINE):
-        page = code.sub("", page)
-    targets = re.findall(r"\]\(([^)\s]+)\)", page)
-    return [
-        Link(path, anchor)
-        for path, _, anchor in (target.partition("#") for target in targets)
-        if ":" not in path
-    ]
-
-
-def anchors(page: str) -> set[str]:
-    """The places of a page, by the names that code hosts give its headings."""
-    page = _INDENTED.sub("", _FENCED.sub("", page))
-    found: Counter[str] = Counter()
-    names = set()
-    for heading in re.findall(r"(?m)^#+ (.+)$", page):
-        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "")
-        name = re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
-        names.add(f"{name}-{found[name]}" if found[name] else name)
-        found[name] += 1
-    return names
-
-
-def dead_links(file: Path, page: str) -> list[str]:
-    """Links of a page to files, or places in pages, that are not there."""
-    return [
-        f"{link.path}#{link.anchor}" if link.anchor else link.path
-        for link in links(page)
-        if not _leads_somewhere(file, page, link)
-    ]
-
-
-def _leads_somewhere(file: Path, page: str, link: Link) -> bool:
-    target = file.parent / link.path if link.path else file
-    if not target.exists():
-        return False
-    if not link.anchor:
-        return True
-    return link.anchor in anchors(target.read_text() if link.path else page)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pictures
 import pytest
-from documented import anchors, complaints, dead_links, options_of
+from documented import complaints, options_of, segments
+from linked import anchors, dead_links
 
+from jaxsif.commands import COMMANDS
 from jaxsif.contract.topology import parse_topology
 
 ROOT = Path(__file__).parent.parent
@@ -105,6 +107,8 @@ def test_what_exists_may_be_typed(line):
         ("jax-sif verify --strictly job.log", "jax-sif verify --strictly"),
         ("jax-sif job G8N2p8 --gone x train.py", "jax-sif job --gone"),
         ("jax-sif env create my.sqsh --gone flax", "jax-sif env create --gone"),
+        ("jax-sif env make my.sqsh flax", "jax-sif env make"),
+        ("jax-sif site find > here.yaml", "jax-sif site find"),
         ("jax-sif env info --force my.sqsh", "jax-sif env info --force"),
         ("jax-sif scale show --nodes 1,2 study", "jax-sif scale show --nodes"),
         ("jax-sif accept --gone=1", "jax-sif accept --gone"),
@@ -138,11 +142,18 @@ def test_a_command_that_goes_on_in_the_next_line_is_one():
     assert ["jax-sif verify --gone"] * 2 == complaints(broken)
 
 
-def test_options_are_those_of_the_real_parser(monkeypatch):
+def test_options_are_those_of_the_real_parser():
     assert options_of("verify")["--json"]
     assert not options_of("verify")["--strict"]
     assert "--find-links" in options_of("env", "create")
     assert "--find-links" not in options_of("env", "list")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_on_a_page(command):
+    shown = [code for page in PAGES for code in segments(page.read_text())]
+
+    assert any(re.search(rf"jax-sif {command}\b", code) for code in shown)
 
 
 def test_the_pictures_are_what_the_topologies_say():
