@@ -53,6 +53,17 @@ test-unit: ## the tests that need no cluster, in seconds
 lint: ## ruff, mypy, shellcheck and a Lua check
 	tools/lint
 
+.PHONY: docs
+# Without a word on what the next MkDocs may become.
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+
+docs: ## the pages of docs/ as a site in build/site; a link that leads nowhere fails
+	"$$(tools/venv)/bin/mkdocs" build
+
+.PHONY: docs-serve
+docs-serve: ## the site on http://127.0.0.1:8000, again after every change
+	"$$(tools/venv)/bin/mkdocs" serve
+
 .PHONY: bench
 bench: ## sizes, start-up times and costs, as JSON and a table
 	python3 benchmarks/bench.py

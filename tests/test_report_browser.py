@@ -4,22 +4,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import reported
+from browsing import browse
 from test_report_formats import hostile, verdicts
 
 from jaxsif.contract.topology import parse_topology
 from jaxsif.page.plotly import plotly_js
 from jaxsif.report.page import as_html
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 G24N12P24 = parse_topology("G24N12p24")
 
 
@@ -42,36 +39,10 @@ class Opened:
         return " ".join(re.findall(r"<t(?:ext|span)[^>]*>([^<]*)", self.html))
 
 
-@pytest.fixture(scope="session")
-def browser() -> str:
-    """Chromium; `make test` installs it as it does the linters."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        reason = "no Chromium on this machine: apt-get install chromium"
-        if os.environ.get("JAX_SIF_CLUSTER_TESTS") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 def run(browser: str, folder: Path, html: str, *options: str) -> tuple[str, list[str]]:
     """The browser's output for a page, and the lines of the page's console."""
     (folder / "job.html").write_text(html)
-    done = subprocess.run(
-        [
-            *(browser, "--headless=new", "--disable-gpu", "--enable-logging=stderr"),
-            # The page is our own, and its sandbox needs what a container lacks.
-            *("--no-sandbox", "--disable-dev-shm-usage"),
-            *("--virtual-time-budget=20000", f"--user-data-dir={folder}/profile"),
-            *options,
-            (folder / "job.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "HOME": str(folder)},
-    )
-    assert 0 == done.returncode, done.stderr
+    done = browse(browser, folder, (folder / "job.html").as_uri(), *options)
     return done.stdout, [x for x in done.stderr.splitlines() if ":CONSOLE" in x]
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from test_report_browser import browser, opened, run  # noqa: F401 (a fixture)
+from test_report_browser import opened, run
 from test_scaling import efficient
 
 from jaxsif.page.plotly import plotly_js
@@ -19,7 +19,7 @@ def page(*efficiencies: float | None) -> str:
 
 
 @pytest.mark.parametrize("efficiencies", [(1, 0.9, 0.84), (1, 0.4, 0.2, 0.1, 0.1, 0.1)])
-def test_a_study_is_drawn_without_a_complaint(browser, tmp_path, efficiencies):  # noqa: F811
+def test_a_study_is_drawn_without_a_complaint(browser, tmp_path, efficiencies):
     shown = opened(browser, tmp_path, page(*efficiencies))
 
     assert [] == shown.complaints
@@ -29,7 +29,7 @@ def test_a_study_is_drawn_without_a_complaint(browser, tmp_path, efficiencies): 
     assert f"{table.percent(efficiencies[-1])}" in shown.chart_texts
 
 
-def test_it_is_dark_where_its_reader_wants_that(browser, tmp_path):  # noqa: F811
+def test_it_is_dark_where_its_reader_wants_that(browser, tmp_path):
     dark = "--blink-settings=preferredColorScheme=0"
     html, complaints = run(browser, tmp_path, page(1, 0.9), "--dump-dom", dark)
 

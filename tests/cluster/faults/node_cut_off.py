@@ -28,4 +28,8 @@ def around(cluster):
             yield {}
     finally:
         cluster.on("node2", "ip", "link", "set", "eth0", "up")
+        # Slurm asks the node for the job's end again after half a minute only.
+        for state in ("down", "resume"):
+            update = ("scontrol", "update", "node=node2", f"state={state}")
+            cluster.on("login", *update, "reason=its network was cut")
         cluster.wait_until_idle()
