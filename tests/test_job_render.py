@@ -255,16 +255,24 @@ def test_a_staged_image_is_the_one_that_is_run(run):
     assert ["rm", "-f", copy] == told["srun"][0][-3:]
 
 
-def test_packages_are_staged_with_the_image():
-    text = script("G8N2p8", "train.py", is_staged=True, variables=["my own.sqsh"])
+def run_staging(text: str, stand_ins: str, then: str, **files: str):
+    """A job's copying, with functions in the place of Slurm's programs."""
     staging = text[text.index("# One copy of") : text.index("# srun does not inherit")]
-    sbcast = 'sbcast() { echo "$1 -> $2"; }; srun() { echo "$@"; }\n'
-
-    done = subprocess.run(
-        ["bash", "-euc", f"{sbcast}{staging}\necho $JAX_IMAGE $JAX_SIF_ENV"],
-        env={**JOB, "JAX_IMAGE": "/i/an image.sif", "JAX_SIF_ENV": "my own.sqsh"},
+    return subprocess.run(
+        ["bash", "-euc", f"{stand_ins}\n{staging}\n{then}"],
+        env={**JOB, **files},
         capture_output=True,
         text=True,
+    )
+
+
+def test_packages_are_staged_with_the_image():
+    done = run_staging(
+        script("G8N2p8", "train.py", is_staged=True, variables=["my own.sqsh"]),
+        'sbcast() { echo "$1 -> $2"; }; srun() { echo "$@"; }',
+        "echo $JAX_IMAGE $JAX_SIF_ENV",
+        JAX_IMAGE="/i/an image.sif",
+        JAX_SIF_ENV="my own.sqsh",
     )
 
     copies = "/tmp/jax-sif-7-0.sif", "/tmp/jax-sif-7-0.sqsh"
@@ -277,20 +285,29 @@ def test_packages_are_staged_with_the_image():
 
 
 def test_a_copy_that_fails_ends_the_job_and_leaves_none_behind():
-    text = script("G8N2p8", "train.py", is_staged=True, variables=["my.sqsh"])
-    staging = text[text.index("# One copy of") : text.index("# srun does not inherit")]
-    full = 'sbcast() { [[ $2 == *.sif ]]; }; srun() { echo "$@"; }\n'
-
-    done = subprocess.run(
-        ["bash", "-euc", f"{full}{staging}\necho started"],
-        env={**JOB, "JAX_IMAGE": "/i.sif", "JAX_SIF_ENV": "my.sqsh"},
-        capture_output=True,
-        text=True,
+    done = run_staging(
+        script("G8N2p8", "train.py", is_staged=True, variables=["my.sqsh"]),
+        'sbcast() { [[ $2 == *.sif ]]; }; srun() { echo "$@"; }',
+        "echo started",
+        JAX_IMAGE="/i.sif",
+        JAX_SIF_ENV="my.sqsh",
     )
 
     assert 1 == done.returncode
     assert "started" not in done.stdout
     assert "rm -f /tmp/jax-sif-7-0.sif /tmp/jax-sif-7-0.sqsh\n" in done.stdout
+
+
+def test_a_copy_that_cannot_be_removed_is_told_and_fails_no_job():
+    done = run_staging(
+        script("G8N2p8", "train.py", is_staged=True),
+        "sbcast() { :; }; srun() { return 1; }",
+        "true",
+        JAX_IMAGE="/i.sif",
+    )
+
+    assert 0 == done.returncode
+    assert "/tmp/jax-sif-7-0 stays on a node\n" == done.stderr
 
 
 def test_a_cpu_job_asks_for_no_gpu():

@@ -158,9 +158,11 @@ def _staging(job: Job) -> Iterator[str]:
     yield f"# One copy of {what} on each node's own disk: its ranks read that."
     folder = expanding(job.site.local_disk)
     yield f"staged={folder}/jax-sif-$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}"
+    # What cannot be removed is told, and leaves the job's status as it is.
     yield (
         'trap \'srun --ntasks-per-node=1 --ntasks="$SLURM_JOB_NUM_NODES"'
-        f" rm -f {' '.join(copies)}' EXIT"
+        f" rm -f {' '.join(copies)} ||\n"
+        '  echo "$staged stays on a node" >&2\' EXIT'
     )
     for variable, copy in zip(files, copies, strict=True):
         yield f'sbcast "${variable}" {copy}'
