@@ -20,6 +20,7 @@ COPY requirements/${ACCEL}.txt /opt/jax-sif/recipe/requirements.txt
 COPY requirements/report.txt /opt/jax-sif/recipe/report.txt
 COPY tools/image_post.sh /opt/jax-sif/recipe/image_post.sh
 COPY tools/image_manifest.py /opt/jax-sif/recipe/image_manifest.py
+COPY tools/image_sbom.py /opt/jax-sif/recipe/image_sbom.py
 COPY tools/image_bundle.py /opt/jax-sif/recipe/image_bundle.py
 COPY tools/image_flags.py /opt/jax-sif/recipe/image_flags.py
 COPY tools/versions.py /opt/jax-sif/recipe/versions.py

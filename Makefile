@@ -33,6 +33,10 @@ build-oci: ## the same image as an OCI archive, for podman and docker
 info: ## what the image of ACCEL holds
 	"$$(tools/venv)/bin/python" tools/info.py --accel "$(ACCEL)"
 
+.PHONY: sign
+sign: ## the image of ACCEL by a private key, KEY=centre.pem; jobs refuse any other
+	KEY="$(KEY)" python3 tools/sign.py --accel "$(ACCEL)"
+
 .PHONY: install
 install: ## image, module, programs and jobs into PREFIX, for a whole centre
 	python3 tools/install.py --accel "$(ACCEL)" --prefix "$(PREFIX)"

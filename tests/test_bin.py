@@ -280,3 +280,70 @@ def test_pip_is_shown_its_settings_and_certificates(site, tmp_path):
     expected = [f"{tmp_path}/ca.crt", f"{tmp_path}/pip.conf", str(tmp_path)]
     assert expected == [path for path in told if path.startswith(str(tmp_path))]
     assert [] == shown(call("jax-sif", {**site, **variables}, "env", "info", "my.sqsh"))
+
+
+@pytest.fixture
+def signed(site, tmp_path):
+    """The same node, whose image has a key beside it; the runtime says what it verifies."""
+    key = Path(f"{site['JAX_IMAGE']}.pem")
+    key.write_text("a key")
+    (tmp_path / "runtime/apptainer").write_text(
+        '#!/bin/sh\nif [ "$1" = verify ]; then shift; echo "$@" >> "$LOG"; fi\n'
+        'case $* in *other.pem*) echo "not valid" >&2; exit 255 ;; esac\n'
+    )
+    return {**site, "LOG": str(tmp_path / "log")}
+
+
+def verified(signed) -> str:
+    log = Path(signed["LOG"])
+    return log.read_text() if log.exists() else ""
+
+
+def test_a_signed_image_is_verified_before_the_ranks_of_a_job_start(signed):
+    done = call("jax-sif", signed, "check")
+
+    image = signed["JAX_IMAGE"]
+    assert 0 == done.returncode, done.stderr
+    assert f"--key {image}.pem {image}\n" == verified(signed)
+
+
+def test_nothing_else_waits_for_the_signature(signed):
+    for command in ("job", "verify", "info"):
+        assert 0 == call("jax-sif", signed, command).returncode
+
+    assert "" == verified(signed)
+
+
+def test_an_image_that_was_not_signed_with_the_key_ends_the_job(signed, tmp_path):
+    other = tmp_path / "other.pem"
+    other.write_text("another key")
+
+    done = call("jax-sif", {**signed, "JAX_SIF_IMAGE_KEY": str(other)}, "check")
+
+    assert 1 == done.returncode
+    assert done.stderr.startswith("not valid\njax-sif: the image '")
+    assert f"is not what was signed with '{other}'" in done.stderr
+
+
+def test_a_key_that_is_not_there_is_wrong_usage(signed):
+    done = call("jax-sif", {**signed, "JAX_SIF_IMAGE_KEY": "/no/key.pem"}, "check")
+
+    assert 2 == done.returncode
+    assert "cannot read the key '/no/key.pem'" in done.stderr
+    assert "" == verified(signed)
+
+
+def test_whoever_wants_no_look_at_the_signature_says_so(signed):
+    done = call("jax-sif", {**signed, "JAX_SIF_IMAGE_KEY": "off"}, "check")
+
+    assert 0 == done.returncode
+    assert "" == verified(signed)
+
+
+def test_a_runtime_that_knows_no_signatures_is_told(signed, tmp_path):
+    shutil.copy(tmp_path / "runtime/apptainer", tmp_path / "runtime/srun")
+
+    done = call("jax-sif", {**signed, "JAX_SIF_RUNTIME": "pyxis"}, "check")
+
+    assert 2 == done.returncode
+    assert "srun cannot tell whether" in done.stderr

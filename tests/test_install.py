@@ -46,7 +46,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for accel in ("cpu", "cuda12"):
         image = root / "build" / f"{image_name(accel)}.sif"
         image.write_text(f"image {accel}")
-        install.facts_of(image).write_text("{}")
+        build_run.facts_file(image).write_text("{}")
     monkeypatch.setattr(install, "CHECKOUT", root)
     return root
 

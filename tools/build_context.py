@@ -23,6 +23,7 @@ FILES = (
     "tools/image_bundle.py",
     "tools/image_flags.py",
     "tools/image_manifest.py",
+    "tools/image_sbom.py",
     "tools/image_post.sh",
     "tools/image_test.py",
     "tools/versions.py",

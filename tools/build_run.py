@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from builder import Builder
 from errors import ClusterError
-from versions import UsageError
+from versions import UsageError, image_name
 
 FIRST_STAGE = "base"
 # Lines of the output that begin a stage; image_post.sh names its own.
@@ -196,6 +196,22 @@ def facts_file(image: Path) -> Path:
     return image.with_name(f"{image.name}.json")
 
 
+def key_file(image: Path) -> Path:
+    """The public key of whoever signed the image; not there for one that is not signed."""
+    return image.with_name(f"{image.name}.pem")
+
+
+def find_image(accel: str, folder: Path) -> Path:
+    """The image that was built, with its facts. Raises UsageError."""
+    image = folder / f"{image_name(accel)}.sif"
+    for path in (image, facts_file(image)):
+        if not path.is_file():
+            raise UsageError(
+                f"there is no {path}; build it first: make build-image ACCEL={accel}"
+            )
+    return image
+
+
 def _stamp(image: Path) -> Path:
     return image.with_name(f".{image.name}.json")
 
@@ -214,9 +230,23 @@ def is_up_to_date(image: Path, content: str) -> bool:
 
 
 def publish(built: Path, facts: Path, image: Path, content: str) -> None:
-    """Moves the image and its facts to their names, each in one step."""
+    """Moves the image and its facts to their names, each in one step; nobody signed it."""
+    key_file(image).unlink(missing_ok=True)
     _put(built, image, mode=0o755 if image.suffix == ".sif" else 0o644)
     _put(facts, facts_file(image), mode=0o644)
+    _write_stamp(image, content)
+
+
+def publish_signed(signed: Path, key: Path, image: Path) -> None:
+    """Moves an image that was signed to the place of the one that it is a copy of."""
+    content = json.loads(_stamp(image).read_text())["content"]
+    # A key without its image refuses the job; an image without its key would not.
+    _put(key, key_file(image), mode=0o644)
+    _put(signed, image, mode=0o755)
+    _write_stamp(image, content)
+
+
+def _write_stamp(image: Path, content: str) -> None:
     found = image.stat()
     stamp = {"content": content, "bytes": found.st_size, "time": found.st_mtime_ns}
     _stamp(image).write_text(json.dumps(stamp) + "\n")

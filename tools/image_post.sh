@@ -138,6 +138,7 @@ stage "flags of XLA"
 "$python" -B "$kit/recipe/image_flags.py" "$(echo "$venv"/lib/python*/site-packages)"
 stage "manifest"
 "$python" -B "$kit/recipe/image_manifest.py" "$accel" "$revision"
+"$python" -B "$kit/recipe/image_sbom.py"
 # Handed out too: the module and `make info` read it without starting the image.
 if [ -d /mnt/tmp ]; then cp "$kit/image.json" /mnt/tmp/image.json; fi
 clean

@@ -87,6 +87,17 @@ def the_report_has_its_charts() -> str:
     return version[0]
 
 
+def every_package_is_in_the_bill_of_materials() -> str:
+    bill = json.loads((KIT / "sbom.cdx.json").read_text())
+    names = {c["purl"].partition("@")[0] for c in bill["components"]}
+    locked = LOCKED.findall((KIT / "recipe/requirements.txt").read_text())
+    due = {f"pkg:pypi/{name.replace('_', '-')}" for name, _ in locked}
+    due |= {"pkg:deb/debian/libc6", "pkg:deb/debian/libibverbs1"}
+    if missing := due - names:
+        raise AssertionError(f"{missing!r} are not among {len(names)} packages")
+    return f"{len(names)} packages, {bill['bomFormat']} {bill['specVersion']}"
+
+
 def packages_can_be_put_on_top() -> str:
     first, *lines = (KIT / "packages.txt").read_text().splitlines()
     if f"pip=={metadata.version('pip')}" not in lines:
@@ -137,6 +148,7 @@ CHECKS: tuple[Callable[[], str], ...] = (
     the_flags_of_xla_are_listed,
     the_report_has_its_charts,
     packages_can_be_put_on_top,
+    every_package_is_in_the_bill_of_materials,
     two_cpu_devices_sum,
 )
 CUDA_CHECKS: tuple[Callable[[], str], ...] = (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import build_run
 from build_run import BuildError
-from versions import CHECKOUT, UsageError, check_accelerator, image_name
+from versions import CHECKOUT, UsageError, check_accelerator
 
 import modulefiles
 
@@ -37,7 +37,7 @@ def main() -> int:
 def install(accel: str, prefix: Path) -> None:
     """Adds one image to an installed tree; images that are there already stay."""
     check_accelerator(accel)
-    image = find_image(accel)
+    image = build_run.find_image(accel, CHECKOUT / "build")
     # A private umask would leave a centre with a tree that only its installer can read.
     os.umask(0o022)
     try:
@@ -52,25 +52,18 @@ def install(accel: str, prefix: Path) -> None:
     report(accel, prefix)
 
 
-def find_image(accel: str) -> Path:
-    image = CHECKOUT / "build" / f"{image_name(accel)}.sif"
-    for path in (image, facts_of(image)):
-        if not path.is_file():
-            raise UsageError(
-                f"there is no {path}; build it first: make build-image ACCEL={accel}"
-            )
-    return image
-
-
-def facts_of(image: Path) -> Path:
-    """What the image holds, beside it, for `module whatis`."""
-    return image.with_name(f"{image.name}.json")
-
-
 def copy_all(image: Path, prefix: Path) -> None:
     """The image first: what speaks of it must never be there without it."""
-    for source in (image, facts_of(image)):
-        copy(source, prefix / "images" / source.name)
+    key, images = build_run.key_file(image), prefix / "images"
+    if key.exists():
+        copy(key, images / key.name)
+    elif (images / key.name).exists():
+        raise UsageError(
+            f"the image in {str(images)!r} is signed, and {image} is not: sign it (make"
+            f" sign KEY=...), or remove {str(images / key.name)!r} and install again"
+        )
+    for source in (image, build_run.facts_file(image)):
+        copy(source, images / source.name)
     for folder in FOLDERS:
         for source in sorted((CHECKOUT / folder).iterdir()):
             if source.is_file():

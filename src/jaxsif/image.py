@@ -12,6 +12,7 @@ from jaxsif.contract.errors import CouldNotTell
 from jaxsif.contract.packages import PACKAGES_FOLDER
 
 DESCRIPTION = Path("/opt/jax-sif/image.json")
+BILL_OF_MATERIALS = Path("/opt/jax-sif/sbom.cdx.json")
 # Of the user's own packages, where some are mounted.
 PACKAGES_DESCRIPTION = Path(PACKAGES_FOLDER, "env.json")
 
@@ -29,9 +30,21 @@ def describe(description: Path = DESCRIPTION) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(description.read_text())
     except (OSError, ValueError) as error:
-        raise CouldNotTell(
-            f"cannot read what this image holds from {str(description)!r}: {error};"
-            " run `jax-sif info` through the image: singularity exec $JAX_IMAGE"
-            " jax-sif info"
-        ) from error
+        raise _unreadable(description, error) from error
     return facts
+
+
+def bill_of_materials(path: Path = BILL_OF_MATERIALS) -> str:
+    """Every package of the image, as CycloneDX in JSON. Raises CouldNotTell."""
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CouldNotTell:
+    return CouldNotTell(
+        f"cannot read what this image holds from {str(path)!r}: {error};"
+        " run `jax-sif info` through the image: singularity exec $JAX_IMAGE"
+        " jax-sif info"
+    )

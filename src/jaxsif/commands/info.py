@@ -16,7 +16,15 @@ def main(arguments: Sequence[str]) -> int:
         prog="jax-sif info", description="Shows what the image holds."
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--sbom",
+        action="store_true",
+        help="every package of the image, as CycloneDX in JSON, for a scanner",
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.sbom:
+        print(image.bill_of_materials(), end="")
+        return 0
     facts = image.describe()
     if chosen.json:
         print(json.dumps(facts, indent=1))

@@ -1,0 +1,130 @@
+"""Signs a built image, so that jobs refuse any other: `make sign`; on the host."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import build_run
+from build_image import Runtime, find_runtime
+from build_run import BuildError
+from builder import MINICLUSTER, Builder, find_builder
+from versions import CHECKOUT, DEFAULT_ACCELERATOR, UsageError, check_accelerator
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--accel", default=DEFAULT_ACCELERATOR, help="whose image")
+    parser.add_argument("--key", default=os.environ.get("KEY"), help="a private key")
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / "build")
+    options = parser.parse_args(arguments)
+    return build_run.run_tool(
+        "sign.py", lambda: sign(options.accel, options.folder.absolute(), options.key)
+    )
+
+
+def sign(accel: str, folder: Path, key: str | None) -> None:
+    """Signs a copy, looks whether its signature holds, and puts it in the image's place.
+
+    Jobs may have the image open. Only the new signature counts: Apptainer refuses an
+    image of which one signature is another key's.
+    """
+    image = build_run.find_image(check_accelerator(accel), folder)
+    private, public = read_key(key)
+    builder = find_builder()
+    check_space(image, builder.cache)
+    with builder.scratch() as scratch:
+        copy, private_key, public_key = (scratch / n for n in ("image", "key", "pub"))
+        shutil.copyfile(image, copy)
+        private_key.touch(0o600)
+        private_key.write_bytes(private)
+        public_key.write_bytes(public)
+        builder.give(scratch)
+        signer = Signer(find_runtime(), builder, scratch)
+        signer.remove_signatures(copy)
+        signer.apptainer("sign", "--key", private_key, copy)
+        signer.apptainer("verify", "--key", public_key, copy)
+        build_run.publish_signed(copy, public_key, image)
+    print(f"signed {image}; its public key is {build_run.key_file(image)}")
+
+
+def read_key(path: str | None) -> tuple[bytes, bytes]:
+    """The private key, and the public one that belongs to it; both PEM."""
+    if not path:
+        raise UsageError(
+            "which key? make sign KEY=centre.pem; a new one: openssl genpkey -algorithm"
+            " ED25519 -out centre.pem"
+        )
+    command = ["openssl", "pkey", "-in", path]
+    keys = []
+    for option in ((), ("-pubout",)):
+        try:
+            done = subprocess.run([*command, *option], capture_output=True)
+        except FileNotFoundError as error:
+            raise BuildError(
+                "openssl, which reads the key, is not on PATH: install it"
+            ) from error
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise UsageError(
+                f"KEY={path!r} is no private key in PEM: {said[0] if said else ''}; a new"
+                " one: openssl genpkey -algorithm ED25519 -out centre.pem"
+            )
+        keys.append(done.stdout)
+    return keys[0], keys[1]
+
+
+def check_space(image: Path, cache: Path) -> None:
+    need_bytes, free_bytes = image.stat().st_size, shutil.disk_usage(cache).free
+    if need_bytes > free_bytes:
+        raise BuildError(
+            f"a copy of {image} needs {need_bytes / 1e9:.3f} GB in {cache}, and"
+            f" {free_bytes / 1e9:.3f} GB are free: free some, or name a folder with room"
+            " by JAX_SIF_CACHE"
+        )
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Runs Apptainer as the user who builds, on what lies in a folder."""
+
+    runtime: Runtime
+    builder: Builder
+    folder: Path
+
+    def apptainer(self, *words: str | Path) -> str:
+        """Raises BuildError with Apptainer's own words."""
+        command = [self.runtime.command[-1], *map(str, words)]
+        options = self.builder.process_options()
+        if self.runtime.in_toolbox:
+            toolbox = (str(MINICLUSTER), "toolbox", f"--bind={self.folder}", "--")
+            command, options = [*toolbox, *command], {}
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env=None if self.runtime.in_toolbox else self.builder.environment(),
+            **options,
+        )
+        if done.returncode:
+            raise BuildError(
+                f"apptainer {words[0]} ended with status {done.returncode}; the image is"
+                f" what it was:\n{done.stderr.strip()}"
+            )
+        return done.stdout
+
+    def remove_signatures(self, image: Path) -> None:
+        listed = self.apptainer("siftool", "list", image)
+        for number in re.findall(r"^(\d+) .*\|Signature", listed, flags=re.MULTILINE):
+            self.apptainer("siftool", "del", number, image)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
