@@ -1,4 +1,4 @@
-"""Slow nodes, slow links and none, injected by tc into a cluster of four nodes: how often the search is right; on a machine that has the image."""
+"""Slow and late nodes and links, and none, injected into a cluster of four nodes: how often the search is right; on a machine that has the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "cluster")]
 from cluster import PROGRAMS, Cluster, Job  # noqa: E402  (needs the path above)
 from slow_network import (  # noqa: E402  (needs the path above)
     NODES,
-    USUAL_MBIT,
-    limit,
     make_even,
+    make_link_late,
     make_link_slow,
+    make_node_late,
     make_node_slow,
 )
 
@@ -34,6 +34,10 @@ from jaxsif.contract.record import MARKER  # noqa: E402  (needs the path above)
 
 BYTES = 512 << 10
 SPEEDS = (0.2, 0.6)
+# Each way; without it a small message takes a tenth of a millisecond or two.
+DELAYS_MS = (2.0, 10.0)
+LATE = "late-"
+KINDS = ("node", "link", f"{LATE}node", f"{LATE}link")
 # On the login node: start a search, and come back when it is done.
 ONE_SEARCH = """
 touch "$1/go-$2"
@@ -47,21 +51,27 @@ exit 1
 
 @dataclass(frozen=True)
 class Trial:
-    """What is made slow, by names of nodes; nothing in a healthy trial."""
+    """What is made slow or late, by names of nodes; nothing in a healthy trial."""
 
     kind: str
     who: tuple[str, ...] = ()
     speed: float = 1.0
+    delay_ms: float = 0.0
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=50, help="of each kind")
+    parser.add_argument(
+        "--trials", type=int, default=50, help="healthy ones, and as many with a fault"
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=KINDS, help="of fault, in turn"
+    )
     parser.add_argument("--seed", type=int, default=1, help="for nodes and speeds")
     parser.add_argument("--limit-s", type=float, default=1200, help="no trial after it")
     parser.add_argument("--keep", type=Path, help="a file for the job's whole output")
     chosen = parser.parse_args(arguments)
-    trials = plan(chosen.trials, chosen.seed)
+    trials = plan(chosen.trials, chosen.seed, chosen.kinds)
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         cluster = Cluster(state=Path(folder) / "state")
@@ -79,19 +89,25 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if not result["not_as_it_should_be"] else 1
 
 
-def plan(count: int, seed: int) -> list[Trial]:
-    """So many healthy ones, and so many with one slow node or link, in turn."""
+def plan(count: int, seed: int, kinds: Sequence[str]) -> list[Trial]:
+    """So many healthy ones, and so many with one bad node or link, in turn."""
     dice = random.Random(seed)
     links = list(combinations(NODES, 2))
     trials = []
     for number in range(count):
-        speed = round(dice.uniform(*SPEEDS), 2)
+        part = dice.random()
+        kind = kinds[number % len(kinds)]
+        who = dice.choice(links) if "link" in kind else (dice.choice(NODES),)
         trials.append(Trial("healthy"))
-        if number % 2:
-            trials.append(Trial("link", dice.choice(links), speed))
+        if kind.startswith(LATE):
+            trials.append(Trial(kind, who, delay_ms=round(between(DELAYS_MS, part), 1)))
         else:
-            trials.append(Trial("node", (dice.choice(NODES),), speed))
+            trials.append(Trial(kind, who, speed=round(between(SPEEDS, part), 2)))
     return trials
+
+
+def between(ends: tuple[float, float], part: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * part
 
 
 def run(cluster: Cluster, trials: Sequence[Trial], until_s: float) -> tuple[Job, int]:
@@ -121,7 +137,8 @@ def run(cluster: Cluster, trials: Sequence[Trial], until_s: float) -> tuple[Job,
         count += 1
         inject(cluster, trial)
         done = cluster.bash(ONE_SEARCH, folder, str(number), limit_s=150)
-        undo(cluster, trial)
+        if trial.who:
+            make_even(cluster)
         print(f"{number + 1} of {len(trials)}: {trial}", file=sys.stderr, flush=True)
         is_over = not step.is_alive() and number + 1 < len(trials)
         if done.returncode or is_over:
@@ -136,11 +153,10 @@ def inject(cluster: Cluster, trial: Trial) -> None:
         make_node_slow(cluster, trial.who[0], trial.speed)
     elif trial.kind == "link":
         make_link_slow(cluster, (trial.who[0], trial.who[1]), trial.speed)
-
-
-def undo(cluster: Cluster, trial: Trial) -> None:
-    for node in trial.who:
-        limit(cluster, node, USUAL_MBIT)
+    elif trial.kind == "late-node":
+        make_node_late(cluster, trial.who[0], trial.delay_ms)
+    elif trial.kind == "late-link":
+        make_link_late(cluster, (trial.who[0], trial.who[1]), trial.delay_ms)
 
 
 def verdicts(output: str) -> dict[int, dict]:
@@ -187,7 +203,7 @@ def _named(finding: dict) -> tuple[str, str]:
 
 
 def _expected(trial: Trial) -> tuple[str, str]:
-    return f"{trial.kind}-slow", " and ".join(trial.who)
+    return f"{trial.kind.removeprefix(LATE)}-slow", " and ".join(trial.who)
 
 
 if __name__ == "__main__":

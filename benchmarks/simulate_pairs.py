@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from jaxsif.contract.blame import look  # noqa: E402  (needs the path above)
 from jaxsif.contract.outcome import (  # noqa: E402
+    LATENCY,
     LINK,
     NODE,
     SWITCH,
@@ -39,6 +40,11 @@ NODES_OF_A_SWITCH = 32
 SPEEDS = (0.2, 0.7)
 HEALTHY_US = 1000.0
 NOISE, TRIALS = 0.1, 5
+# With --busy: the trials of small messages, how long one takes, how many exchanges are in
+# it, how slow bad ones are, and, where a core is busy, for how long and how often.
+SMALL_TRIALS, SMALL_US, CHAINED = 20, 100.0, 5
+SMALL_SPEEDS = (0.02, 0.35)
+SLICE_US, BUSY = (1000.0, 10_000.0), (0.0, 0.6)
 
 
 @dataclass
@@ -49,6 +55,8 @@ class Cluster:
     nodes: dict[int, float] = field(default_factory=dict)
     links: dict[Pair, float] = field(default_factory=dict)
     uplinks: dict[str, float] = field(default_factory=dict)
+    # Of each node, how often it keeps a trial waiting; None: large messages are measured.
+    busy: list[float] | None = None
 
     def speed(self, pair: Pair) -> float:
         """Of the narrowest part of the way; across switches all is a fifth slower."""
@@ -84,9 +92,15 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="the noise is in the whole of a pair's round, where no repetition helps",
     )
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="small messages, many of which wait some milliseconds for a core",
+    )
     chosen = parser.parse_args(arguments)
     rows = []
-    for row in scenarios(chosen.seeds, chosen.most_nodes, is_harsh=chosen.harsh):
+    how = {"is_harsh": chosen.harsh, "is_busy": chosen.busy}
+    for row in scenarios(chosen.seeds, chosen.most_nodes, **how):
         rows.append(row)
         if not chosen.json:
             print("  ".join(f"{name} {value}" for name, value in row.items()))
@@ -99,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def scenarios(
-    seeds: int, most_nodes: int, *, is_harsh: bool
+    seeds: int, most_nodes: int, *, is_harsh: bool, is_busy: bool = False
 ) -> Iterator[dict[str, object]]:
     """Each with as many runs as it takes for figures that mean something."""
     for count in (4, 16, 64, 256, 1024, 4096, 16384):
@@ -110,29 +124,34 @@ def scenarios(
             if fault == SWITCH and count < 3 * NODES_OF_A_SWITCH:
                 continue
             found = [
-                search(one(count, fault, seed), seed, is_harsh=is_harsh)
+                search(
+                    one(count, fault, seed, is_busy=is_busy), seed, is_harsh=is_harsh
+                )
                 for seed in range(runs)
             ]
             yield summary(count, fault, found)
 
 
-def one(count: int, fault: str, seed: int) -> Cluster:
+def one(count: int, fault: str, seed: int, *, is_busy: bool = False) -> Cluster:
     """A cluster with one fault, or with one in a hundred of its nodes or links."""
     dice = random.Random(f"{count}/{fault}/{seed}")
     places = [f"leaf{node // NODES_OF_A_SWITCH}" for node in range(count)]
     cluster = Cluster(places)
+    speeds = SMALL_SPEEDS if is_busy else SPEEDS
     many = max(round(count / 100), 1)
     if fault in (NODE, "1 % nodes"):
         bad = dice.sample(range(count), 1 if fault == NODE else many)
-        cluster.nodes = {node: dice.uniform(*SPEEDS) for node in bad}
+        cluster.nodes = {node: dice.uniform(*speeds) for node in bad}
     elif fault in (LINK, "1 % links"):
         # Of a way that only one pair uses nobody knows who does not measure this pair.
         first = disjoint_round(places)
         ways = sorted({*first.pairs, *shifted_round(places, first).pairs})
         bad_ways = dice.sample(ways, 1 if fault == LINK else many)
-        cluster.links = {way: dice.uniform(*SPEEDS) for way in bad_ways}
+        cluster.links = {way: dice.uniform(*speeds) for way in bad_ways}
     elif fault == SWITCH:
-        cluster.uplinks = {dice.choice(places): dice.uniform(*SPEEDS)}
+        cluster.uplinks = {dice.choice(places): dice.uniform(*speeds)}
+    if is_busy:
+        cluster.busy = [dice.uniform(*BUSY) for _ in places]
     return cluster
 
 
@@ -148,27 +167,47 @@ def measure(
     )
 
 
+def measure_small(
+    pair: Pair, speed: float, dice: random.Random, busy: Sequence[float]
+) -> Outcome:
+    """Small messages; whoever of the two has a busy core keeps both waiting."""
+    times_us = []
+    for _ in range(SMALL_TRIALS):
+        time_us = SMALL_US / speed * math.exp(dice.gauss(0, NOISE))
+        for node in pair:
+            if dice.random() < busy[node]:
+                time_us += dice.uniform(*SLICE_US) / CHAINED
+        times_us.append(time_us)
+    return outcome_of(pair, times_us, LATENCY)
+
+
 def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> Found:
     """Round by round, as the ranks of a job do."""
     dice = random.Random(seed)
     outcomes: list[Outcome] = []
+    small: list[Outcome] = []
     done: list[Round] = []
     planning_s, blaming_s, named_by = 0.0, 0.0, 0
     true = _true(cluster)
     named: set[tuple[str, tuple[object, ...]]] = set()
     while True:
         began_s = time.process_time()
-        now = next_round(outcomes, cluster.places, done)
+        now = next_round(outcomes, cluster.places, done, of_small=small)
         planning_s += time.process_time() - began_s
         if now is None:
             break
         done.append(now)
-        outcomes += [
-            measure(pair, cluster.speed(pair), dice, is_harsh=is_harsh)
-            for pair in now.pairs
-        ]
+        for pair in now.pairs:
+            if cluster.busy:
+                speed = cluster.speed(pair)
+                small.append(measure_small(pair, speed, dice, cluster.busy))
+            # What delays small messages leaves the others as they are.
+            speed = 1.0 if cluster.busy else cluster.speed(pair)
+            outcomes.append(measure(pair, speed, dice, is_harsh=is_harsh))
         began_s = time.process_time()
         named = _named(look(outcomes, cluster.places))
+        if small:
+            named |= _named(look(small, cluster.places, LATENCY))
         blaming_s = time.process_time() - began_s
         if not true <= named:
             named_by = 0

@@ -10,6 +10,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--full", action="store_true", help="every node with every other")
 parser.add_argument("--size-bytes", type=int, help="per device, 64 MiB on GPUs")
 parser.add_argument("--trials", type=int, default=5, help="for each pair and size")
+parser.add_argument("--answer-within", type=float, default=60, metavar="SECONDS")
 chosen = parser.parse_args()
 
 with narrate() as tell:
@@ -29,4 +30,5 @@ with narrate() as tell:
     tell.transport()
 
     loads = pairs.loads_for(jax.default_backend(), chosen.size_bytes, chosen.trials)
-    pairs.search(tell, loads, is_full=chosen.full)
+    answers_s = pairs.patience_for(chosen.answer_within)
+    pairs.search(tell, loads, is_full=chosen.full, answers_s=answers_s)

@@ -16,7 +16,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 MINICLUSTER = CHECKOUT / "minicluster" / "minicluster"
 SUBMIT = CHECKOUT / "tests" / "cluster" / "submit.sh"
 PROGRAMS = CHECKOUT / "tests" / "cluster" / "programs"
-DIAGNOSTICS = ("query_v1.py", "query_v2.py", "allreduce.py", "bandwidth.py")
+DIAGNOSTICS = (
+    *("query_v1.py", "query_v2.py", "allreduce.py", "bandwidth.py", "pairs.py"),
+)
 
 sys.path.insert(0, str(CHECKOUT / "tools"))
 from versions import image_name, jax_version  # noqa: E402  (needs the path above)

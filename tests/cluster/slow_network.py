@@ -1,11 +1,11 @@
-"""Makes the network of a node, or the link of two, slow, by tc in the node's own namespace; runs on the machine that has the cluster."""
+"""Makes the network of a node, or the link of two, slow or late, in the node's own namespace; runs on the machine that has the cluster."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from cluster import Cluster
+from cluster import PROGRAMS, Cluster
 
 NODES = ("node1", "node2", "node3", "node4")
 # All links have it, so that the network is the narrow place and not this machine's
@@ -14,6 +14,7 @@ USUAL_MBIT = 800
 
 # Anew each time; a class of its own for each node towards which it is slower.
 _LIMIT = """
+ip link del late0 2> /dev/null || true
 tc qdisc del dev eth0 root 2> /dev/null || true
 tc qdisc add dev eth0 root handle 1: htb default 10
 add() { tc class add dev eth0 parent 1: classid "1:$1" htb rate "$2mbit" burst 64k cburst 64k; }
@@ -35,12 +36,25 @@ def limit(
     """What a node sends, per second; less towards some nodes."""
     words = [str(mbit)]
     for other, slower_mbit in (towards or {}).items():
-        words += [f"10.77.1.{NODES.index(other) + 1}/32", str(slower_mbit)]
+        words += [f"{_address(other)}/32", str(slower_mbit)]
     cluster.on(node, "sh", "-euc", _LIMIT, "sh", *words)
 
 
+def delay(
+    cluster: Cluster, node: str, towards: Sequence[str], delay_ms: float
+) -> None:
+    """What a node sends to some others arrives later; `limit` ends that too."""
+    program = PROGRAMS / "late_packets.py"
+    addresses = [_address(other) for other in towards]
+    cluster.on(node, "python3", program, str(delay_ms), *addresses)
+
+
+def _address(node: str) -> str:
+    return f"10.77.1.{NODES.index(node) + 1}"
+
+
 def make_even(cluster: Cluster) -> None:
-    """Every node as fast as the others."""
+    """Every node as fast as the others, and at once."""
     for node in NODES:
         limit(cluster, node, USUAL_MBIT)
 
@@ -54,3 +68,17 @@ def make_link_slow(cluster: Cluster, ends: tuple[str, str], speed: float) -> Non
     """What two nodes send to each other, to a part of the usual speed."""
     for own, other in (ends, ends[::-1]):
         limit(cluster, own, USUAL_MBIT, {other: round(USUAL_MBIT * speed)})
+
+
+def make_node_late(cluster: Cluster, node: str, delay_ms: float) -> None:
+    """All that one node sends and gets, each way by so much."""
+    others = [other for other in NODES if other != node]
+    delay(cluster, node, others, delay_ms)
+    for other in others:
+        delay(cluster, other, [node], delay_ms)
+
+
+def make_link_late(cluster: Cluster, ends: tuple[str, str], delay_ms: float) -> None:
+    """What two nodes send to each other, each way by so much."""
+    for own, other in (ends, ends[::-1]):
+        delay(cluster, own, [other], delay_ms)

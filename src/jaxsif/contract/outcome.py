@@ -28,15 +28,21 @@ DEVIATION, _OF_THE_MEDIAN = 1.4826, 1.2533
 
 @dataclass(frozen=True)
 class Bounds:
-    """Below which relative speed something is slow, and below which it fails."""
+    """Below which relative speed something is slow, and below which it fails.
+
+    `is_by_best`: the best of a pair's trials in a round is its time, not their median.
+    """
 
     passes: float = PASSES
     fails: float = FAILS
+    is_by_best: bool = False
 
 
 BANDWIDTH = Bounds()
-# Small messages scatter more, and are slow only when they take twice the time.
-LATENCY = Bounds(0.5, 0.5)
+# Small messages scatter more, and are slow only when they take twice the time. A core
+# that is busy with something else keeps some of them waiting for milliseconds; a slow way
+# delays every one, so also the best.
+LATENCY = Bounds(0.5, 0.5, is_by_best=True)
 
 
 @dataclass(frozen=True)
@@ -101,27 +107,40 @@ def as_pair(first: int, second: int) -> Pair:
     return (first, second) if first < second else (second, first)
 
 
-def outcome_of(pair: Pair, times_us: Sequence[float]) -> Outcome:
-    """The median of a pair's trials; without trials they did not answer in time."""
+def outcome_of(
+    pair: Pair, times_us: Sequence[float], bounds: Bounds = BANDWIDTH
+) -> Outcome:
+    """What a pair's trials come to; without trials the two did not answer in time."""
     if not times_us:
         return Outcome(pair, None)
+    if bounds.is_by_best:
+        return _best(pair, times_us)
     median = statistics.median(times_us)
     deviation = DEVIATION * statistics.median(abs(t - median) for t in times_us)
     error = _OF_THE_MEDIAN * deviation / math.sqrt(len(times_us))
     return Outcome(pair, median, error / median if median else 0.0)
 
 
+def _best(pair: Pair, times_us: Sequence[float]) -> Outcome:
+    """How far the second best is from the best tells how far the best is to be trusted."""
+    best, *others = sorted(times_us)
+    error = others[0] - best if others else 0.0
+    return Outcome(pair, best, error / best if best else 0.0)
+
+
 def times_of_pair(tellings: Iterable[Telling]) -> list[float]:
-    """The time of each trial of two nodes, from what their ranks measured.
+    """The times of two nodes, the shortest first, from what their ranks measured.
 
     The earlier of two ranks waits for the later, so the shorter time of both is that of
-    their exchange; two nodes are done when all their ranks are. Empty when a rank did
-    not come to an end.
+    their exchange. Two nodes are as fast as their slowest ranks: in the best trial of
+    each, in the second best and so on, since what keeps one rank waiting once is not to
+    spoil the others' trials. Empty when a rank did not come to an end.
     """
     by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
     for rank, partner, times_us in tellings:
         by_ranks[as_pair(rank, partner)].append(times_us)
     exchanges = [
-        [min(ends) for ends in zip(*told, strict=False)] for told in by_ranks.values()
+        sorted(min(ends) for ends in zip(*told, strict=False))
+        for told in by_ranks.values()
     ]
     return [max(trial) for trial in zip(*exchanges, strict=False)]

@@ -59,6 +59,11 @@ class Pairs:
             return Sight()
         return look(self.outcomes[self.sizes[0]], self.places, LATENCY)
 
+    def silent(self) -> tuple[Pair, ...]:
+        """Pairs that did not answer in time, whatever they were exchanging."""
+        told = (outcome for of_size in self.outcomes.values() for outcome in of_size)
+        return tuple(sorted({outcome.pair for outcome in told if not outcome.time_us}))
+
     def gb_per_s(self, time_us: float) -> float:
         """From one node to the other, and as much back at the same time."""
         return self.sizes[-1] * self.devices_per_node / time_us / 1e3
@@ -126,7 +131,10 @@ def _outcomes(
         key = (record["size_bytes"], record["round"], as_pair(ends[0], ends[1]))
         times = [] if record["timed_out"] else record["times_us"]
         tellings[key].append((record["rank"], record["partner"], times))
+    sizes = {size for size, _, _ in tellings}
+    of_latency = min(sizes) if len(sizes) > 1 else None
     outcomes: dict[int, list[Outcome]] = defaultdict(list)
     for (size, _, pair), said in sorted(tellings.items(), key=lambda item: item[0]):
-        outcomes[size].append(outcome_of(pair, times_of_pair(said)))
+        bounds = LATENCY if size == of_latency else BANDWIDTH
+        outcomes[size].append(outcome_of(pair, times_of_pair(said), bounds))
     return dict(outcomes)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,25 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A load's programs and data on this rank's devices."""
+
+    load: Load
+    sent: jax.Array
+    due: jax.Array
+    exchange: Any
+    check: Any
+
+
+@dataclass(frozen=True)
 class Taken:
     """The time of one exchange in each trial, as this rank saw it, and wrong elements."""
 
     times_us: list[float]
     wrong: int
-    compile_s: float
+
+    def __add__(self, later: Taken) -> Taken:
+        return Taken(self.times_us + later.times_us, self.wrong + later.wrong)
 
 
 class Exchange:
@@ -73,25 +86,40 @@ class Exchange:
 
     def run(self, load: Load) -> Taken:
         """Sends and takes, `load.chained` times in a program, and checks every element."""
+        ready = self.prepare(load)
+        return self.connect(ready) + self.take(ready, load.trials)
+
+    def prepare(self, load: Load) -> Ready:
+        """Compiles what a load needs; nothing is sent yet."""
         count = max(load.size_bytes // 4, 1)
         own = self._own()
         sent = self._rows([_data(device.id, count) for device in own])
         due = self._rows([[self._partner_of[device].id] for device in own])
-        began_s = time.perf_counter()
         exchange = self._program(lambda x: self._chain(x, load.chained))
-        exchange = exchange.lower(sent).compile()
-        compile_s = time.perf_counter() - began_s
         check = self._program(lambda x, token: _wrong(x, token, count, load.chained), 2)
-        # Connects the two, and lets both begin the first trial at the same time.
-        wrong = _sum(check(exchange(sent), due))
-        times_us = []
-        for _ in range(load.trials):
+        return Ready(load, sent, due, exchange.lower(sent).compile(), check)
+
+    @staticmethod
+    def connect(ready: Ready) -> Taken:
+        """Sends once without taking the time: connects the two, and lets both begin the
+        first trial at the same time."""
+        wrong = _sum(ready.check(ready.exchange(ready.sent), ready.due))
+        return Taken([], wrong)
+
+    @staticmethod
+    def take(
+        ready: Ready, trials: int, has_answered: Callable[[], None] = lambda: None
+    ) -> Taken:
+        """The time of so many trials; `has_answered` is called after each."""
+        times_us, wrong = [], 0
+        for _ in range(trials):
             began_s = time.perf_counter()
-            got = exchange(sent).block_until_ready()
+            got = ready.exchange(ready.sent).block_until_ready()
             elapsed_s = time.perf_counter() - began_s
-            times_us.append(round(elapsed_s * 1e6 / load.chained, 3))
-            wrong += _sum(check(got, due))
-        return Taken(times_us, wrong, round(compile_s, 3))
+            times_us.append(round(elapsed_s * 1e6 / ready.load.chained, 3))
+            wrong += _sum(ready.check(got, ready.due))
+            has_answered()
+        return Taken(times_us, wrong)
 
     def _own(self) -> list[Any]:
         return [d for d in self._devices if d.process_index == jax.process_index()]

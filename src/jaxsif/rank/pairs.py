@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,14 +13,17 @@ from jaxsif.contract.errors import UsageError
 from jaxsif.contract.identity import TOPOLOGY_ADDRESS
 from jaxsif.contract.pairing import DISJOINT
 from jaxsif.rank.assembly import Assembly, Task
-from jaxsif.rank.exchange import Exchange, Load, Taken
+from jaxsif.rank.exchange import Exchange, Load, Ready, Taken
 from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.patience import Patience
 from jaxsif.rank.planner import Planner
 
-# Two nodes that take longer than this for one load did not answer each other. The
-# watchdog ends the rank a while after that.
-_ANSWERS_S = 60.0
+# Two nodes of which one waits so long for the other do not answer each other.
+ANSWERS_S = 60.0
 _MOST_FOR_ALL_PAIRS = 1024
+# So many trials of small messages for one of large ones: they cost little, and the best
+# counts. More would not fit a record.
+_SMALL_FOR_ONE, _MOST_SMALL = 4, 100
 
 
 def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
@@ -34,16 +36,35 @@ def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
             f"{trials} trials of {size_bytes} bytes measure nothing; say --trials of at"
             " least 1 and --size-bytes of at least 4"
         )
+    # Of a rank that comes late the partner's first message is there already: of few in a
+    # row that would be a good part.
+    small = min(_SMALL_FOR_ONE * trials, _MOST_SMALL)
     if platform == "gpu":
-        return [Load(8, 33, trials), Load(size_bytes or 64 << 20, 5, trials)]
-    return [Load(8, 9, trials), Load(size_bytes or 4 << 20, 3, trials)]
+        return [Load(8, 33, small), Load(size_bytes or 64 << 20, 5, trials)]
+    return [Load(8, 5, small), Load(size_bytes or 4 << 20, 3, trials)]
 
 
-def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> None:
+def patience_for(seconds: float) -> float:
+    """How long one node of a pair waits for the other. Raises UsageError."""
+    if not seconds >= 1:
+        raise UsageError(
+            f"--answer-within is {seconds:g}, expected a number of seconds, at least 1"
+        )
+    return seconds
+
+
+def search(
+    tell: Narrator,
+    loads: Sequence[Load],
+    *,
+    is_full: bool = False,
+    answers_s: float = ANSWERS_S,
+) -> None:
     """Measures pairs of nodes until it is known which node or link is slow, if any.
 
     All ranks call it together. Every rank tells its own times as `pair` records; rank 0
-    plans, and the judge comes to the same conclusions from the records.
+    plans, and the judge comes to the same conclusions from the records. A rank whose
+    partner does not answer for `answers_s` says so and ends.
     """
     # There is no public way to the client (JAX 0.12).
     from jax._src.distributed import global_state
@@ -70,7 +91,7 @@ def search(tell: Narrator, loads: Sequence[Load], *, is_full: bool = False) -> N
         # The same words in all rounds: ranks come to the next one moments apart.
         tell.enters("pairs")
         if task.partner:
-            _measure(tell, assembly, task, loads, place)
+            _Meeting(tell, task, place, answers_s).measure(assembly, loads)
         if planner and planned:
             print(planner.note(planned, assembly.results(planned)), flush=True)
         number += 1
@@ -91,24 +112,57 @@ def _place(environment: Mapping[str, str]) -> str:
     return environment.get(TOPOLOGY_ADDRESS, "").rpartition(".")[0]
 
 
-def _measure(
-    tell: Narrator, assembly: Assembly, task: Task, loads: Sequence[Load], place: str
-) -> None:
-    """This rank's part of a pair, one load after the other."""
-    exchange = Exchange(_devices(task.ours), _devices(task.theirs))
-    facts = {
-        "round": task.number,
-        "kind": task.kind,
-        "partner": exchange.partner_rank,
-        "partner_node": task.partner,
-        "place": place,
-    }
-    taken = []
-    for load in loads:
-        with _Patience(tell, {**facts, "size_bytes": load.size_bytes}):
-            taken.append(exchange.run(load))
-        _tell_taken(tell, facts, load, taken[-1])
-    assembly.tell(task, exchange.partner_rank, [t.times_us for t in taken])
+class _Meeting:
+    """This rank's part of a pair in one round."""
+
+    def __init__(
+        self, tell: Narrator, task: Task, place: str, answers_s: float
+    ) -> None:
+        self._tell = tell
+        self._task = task
+        self._answers_s = answers_s
+        self._exchange = Exchange(_devices(task.ours), _devices(task.theirs))
+        self._facts = {
+            "round": task.number,
+            "kind": task.kind,
+            "partner": self._exchange.partner_rank,
+            "partner_node": task.partner,
+            "place": place,
+        }
+
+    def measure(self, assembly: Assembly, loads: Sequence[Load]) -> None:
+        """The small messages before and after the large ones: what keeps a core busy
+        for a moment is not there both times."""
+        small, large = loads
+        before = small.trials // 2
+        of_small = self._exchange.prepare(small)
+        first = self._take(of_small, before, is_first=True)
+        of_large = self._take(self._exchange.prepare(large), large.trials, is_first=True)
+        of_small_later = self._take(of_small, small.trials - before)
+        told = ((small, first + of_small_later), (large, of_large))
+        for load, taken in told:
+            self._say(load, taken)
+        times_us = [taken.times_us for _, taken in told]
+        assembly.tell(self._task, self._exchange.partner_rank, times_us)
+
+    def _take(self, ready: Ready, trials: int, *, is_first: bool = False) -> Taken:
+        facts = {**self._facts, "size_bytes": ready.load.size_bytes}
+        with Patience(self._tell, self._answers_s, facts) as patience:
+            begun = self._exchange.connect(ready) if is_first else Taken([], 0)
+            patience.heard()
+            return begun + self._exchange.take(ready, trials, patience.heard)
+
+    def _say(self, load: Load, taken: Taken) -> None:
+        self._tell.saw_wrong_numbers |= taken.wrong > 0
+        self._tell.say(
+            "pair",
+            **self._facts,
+            size_bytes=load.size_bytes,
+            chained=load.chained,
+            times_us=taken.times_us,
+            wrong=taken.wrong,
+            timed_out=False,
+        )
 
 
 def _devices(ranks: Sequence[int]) -> list[Any]:
@@ -116,21 +170,6 @@ def _devices(ranks: Sequence[int]) -> list[Any]:
     mine = set(ranks)
     devices = [d for d in jax.devices() if d.process_index in mine]
     return sorted(devices, key=lambda d: (d.process_index, d.id))
-
-
-def _tell_taken(
-    tell: Narrator, facts: Mapping[str, Any], load: Load, taken: Taken
-) -> None:
-    tell.saw_wrong_numbers |= taken.wrong > 0
-    tell.say(
-        "pair",
-        **facts,
-        size_bytes=load.size_bytes,
-        chained=load.chained,
-        times_us=taken.times_us,
-        wrong=taken.wrong,
-        timed_out=False,
-    )
 
 
 def _tell_alone(tell: Narrator, place: str) -> None:
@@ -150,22 +189,3 @@ def _tell_alone(tell: Narrator, place: str) -> None:
         wrong=0,
         timed_out=False,
     )
-
-
-class _Patience:
-    """Tells, from a thread, that the partner does not answer; the program still waits."""
-
-    def __init__(self, tell: Narrator, facts: Mapping[str, Any]) -> None:
-        self._timer = threading.Timer(_ANSWERS_S, lambda: self._give_up(tell, facts))
-        self._timer.daemon = True
-
-    @staticmethod
-    def _give_up(tell: Narrator, facts: Mapping[str, Any]) -> None:
-        silence = {"times_us": [], "wrong": 0, "timed_out": True}
-        tell.write("pair", is_flushed=False, **facts, **silence)
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *ending: object) -> None:
-        self._timer.cancel()

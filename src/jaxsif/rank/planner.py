@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jaxsif.contract.outcome import Outcome, Pair, outcome_of
+from jaxsif.contract.outcome import LATENCY, Outcome, Pair, outcome_of
 from jaxsif.contract.pairing import Round, next_round
 from jaxsif.rank.assembly import Seat
 
@@ -37,7 +37,7 @@ class Planner:
         self.done.append(planned)
         last = []
         for pair, (small, large) in results.items():
-            self.small.append(outcome_of(pair, small))
+            self.small.append(outcome_of(pair, small, LATENCY))
             last.append(outcome_of(pair, large))
         self.large += last
         slowest = max(last, key=lambda outcome: outcome.time_us or 0.0)

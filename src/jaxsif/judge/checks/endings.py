@@ -26,7 +26,13 @@ def has_told_why(story: Story | None) -> bool:
         not {FAILED, STUCK, TERMINATED}.isdisjoint(story.told)
         or bool(story.fact("allreduce", "wrong") or story.fact("identity", "foreign"))
         or any(record.get("wrong") for record in story.measured)
+        or has_waited_in_vain(story)
     )
+
+
+def has_waited_in_vain(story: Story) -> bool:
+    """Whether a rank gave up because the other node of its pair did not answer."""
+    return any(record.get("timed_out") for record in story.measured)
 
 
 def starts_failed(case: Case) -> Iterator[Finding]:
@@ -136,7 +142,8 @@ def terminated(case: Case) -> Iterator[Finding]:
     """SIGTERM came to ranks, and nobody knows of a reason in the step itself."""
     group = by_arrival(case.stories.values(), TERMINATED)
     has_reason = any(
-        not {FAILED, STUCK}.isdisjoint(s.told) for s in case.stories.values()
+        not {FAILED, STUCK}.isdisjoint(s.told) or has_waited_in_vain(s)
+        for s in case.stories.values()
     )
     others = any(not e.reason.startswith(_BY_SIGTERM) for e in case.ended.values())
     if group and not has_reason and not others and not case.cancelled:

@@ -32,7 +32,7 @@ def exchanges_wrong(case: Case) -> Iterator[Finding]:
 def pairs_silent(case: Case) -> Iterator[Finding]:
     """Two nodes that did not answer each other: not slow, but gone or cut off."""
     pairs = _pairs(case)
-    silent = pairs.bandwidth().silent if pairs and pairs.outcomes else ()
+    silent = pairs.silent() if pairs else ()
     if pairs is None or not silent:
         return
     common = set(silent[0]).intersection(*silent) if len(silent) > 1 else set()

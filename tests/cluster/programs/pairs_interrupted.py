@@ -1,0 +1,36 @@
+"""Searches for a slow node, and in the second round waits until the test has cut what it wants to cut; runs as a rank, in the place of diag/pairs.py."""
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from faults import RANK, run_diagnostic
+
+from jaxsif.rank.exchange import Exchange
+
+FOLDER = Path(os.environ["PAIRS_FOLDER"])
+# Small messages, large ones, small ones: the fourth time is in the second round, when the
+# two have connected.
+SECOND_ROUND = 4
+
+take, times = Exchange.take, 0
+
+
+def take_later(*arguments):
+    global times
+    times += 1
+    if times == SECOND_ROUND:
+        (FOLDER / f"waits-{RANK}").touch()
+        until_s = time.monotonic() + 30
+        while not (FOLDER / "cut").exists():
+            if time.monotonic() > until_s:
+                sys.exit("nothing was cut")
+            time.sleep(0.02)
+    return take(*arguments)
+
+
+Exchange.take = staticmethod(take_later)
+sys.argv += ["--answer-within", "5"]
+run_diagnostic(sys.argv[0])
