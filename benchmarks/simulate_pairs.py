@@ -40,11 +40,11 @@ NODES_OF_A_SWITCH = 32
 SPEEDS = (0.2, 0.7)
 HEALTHY_US = 1000.0
 NOISE, TRIALS = 0.1, 5
-# With --busy: the trials of small messages, how long one takes, how many exchanges are in
-# it, how slow bad ones are, and, where a core is busy, for how long and how often.
-SMALL_TRIALS, SMALL_US, CHAINED = 20, 100.0, 5
+# With --busy: the trials of small messages, how long one takes, how slow bad ones are, and
+# for how long a busy core keeps one waiting, and how often.
+SMALL_TRIALS, SMALL_US = 40, 100.0
 SMALL_SPEEDS = (0.02, 0.35)
-SLICE_US, BUSY = (1000.0, 10_000.0), (0.0, 0.6)
+SLICE_US, BUSY = (1000.0, 10_000.0), (0.0, 0.7)
 
 
 @dataclass
@@ -176,7 +176,7 @@ def measure_small(
         time_us = SMALL_US / speed * math.exp(dice.gauss(0, NOISE))
         for node in pair:
             if dice.random() < busy[node]:
-                time_us += dice.uniform(*SLICE_US) / CHAINED
+                time_us += dice.uniform(*SLICE_US)
         times_us.append(time_us)
     return outcome_of(pair, times_us, LATENCY)
 

@@ -10,7 +10,9 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--full", action="store_true", help="every node with every other")
 parser.add_argument("--size-bytes", type=int, help="per device, 64 MiB on GPUs")
 parser.add_argument("--trials", type=int, default=5, help="for each pair and size")
-parser.add_argument("--answer-within", type=float, default=60, metavar="SECONDS")
+parser.add_argument(
+    "--answer-within", type=float, default=60, metavar="SECONDS", help="of a partner"
+)
 chosen = parser.parse_args()
 
 with narrate() as tell:

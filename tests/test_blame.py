@@ -15,6 +15,7 @@ from jaxsif.contract.outcome import (
     Pair,
     Sight,
     outcome_of,
+    times_of_pair,
 )
 from jaxsif.contract.pairing import Round, next_round
 
@@ -176,6 +177,77 @@ def test_trials_are_summed_up_by_their_median_and_its_error():
 
 def test_no_trials_are_no_answer():
     assert Outcome((0, 1), None) == outcome_of((0, 1), [])
+    assert Outcome((0, 1), None) == outcome_of((0, 1), [], LATENCY)
+
+
+def test_the_best_of_many_small_messages_counts_and_how_near_the_next_one_is():
+    outcome = outcome_of((0, 1), [3000.0, 2000.0, 100.0, 5000.0, 110.0], LATENCY)
+
+    assert 100.0 == outcome.time_us
+    assert 0.1 == pytest.approx(outcome.scatter)
+
+
+def test_one_small_message_alone_is_its_own_best():
+    assert Outcome((0, 1), 7.0, 0.0) == outcome_of((0, 1), [7.0], LATENCY)
+
+
+def test_a_small_message_that_is_there_before_its_receiver_is_not_taken_for_fast():
+    # In the second trial rank 1 began 90 us later than rank 0.
+    told = [(0, 1, [100.0, 190.0]), (1, 0, [100.0, 10.0])]
+
+    assert [100.0, 100.0] == times_of_pair(told, LATENCY)
+
+
+def test_a_rank_that_is_kept_waiting_once_does_not_spoil_the_trials_of_others():
+    told = [(0, 2, [5.0, 9.0, 5.0]), (1, 3, [7.0, 5.0, 5.0])]
+
+    assert [5.0, 5.0, 9.0] == times_of_pair(told)
+
+
+def small_messages(
+    dice: random.Random, busy: float, late: Callable[[Pair], float] = lambda pair: 1.0
+) -> Callable[[Pair], Outcome]:
+    """A search's small messages, where a core keeps so many trials waiting for a slice."""
+
+    def measured(pair: Pair) -> Outcome:
+        times = [100.0 * late(pair) * dice.lognormvariate(0.0, 0.1) for _ in range(40)]
+        times = [t + dice.uniform(1e3, 1e4) * (dice.random() < busy) for t in times]
+        return outcome_of(pair, times, LATENCY)
+
+    return measured
+
+
+def seen_by_small(count: int, measured: Callable[[Pair], Outcome]) -> Sight:
+    large: list[Outcome] = []
+    small: list[Outcome] = []
+    done: list[Round] = []
+    places = [""] * count
+    while (now := next_round(large, places, done, of_small=small)) is not None:
+        done.append(now)
+        large += [Outcome(pair, HEALTHY_US) for pair in now.pairs]
+        small += [measured(pair) for pair in now.pairs]
+    return look(small, places, LATENCY)
+
+
+@pytest.mark.parametrize("count", [4, 16])
+@pytest.mark.parametrize("busy", [0.1, 0.5, 0.8])
+def test_a_busy_core_makes_nobody_late(count, busy):
+    dice = random.Random(5)
+    sights = [seen_by_small(count, small_messages(dice, busy)) for _ in range(100)]
+
+    assert 0 == sum(bool(sight.blames) for sight in sights)
+
+
+@pytest.mark.parametrize(
+    ("who", "is_late"),
+    [(("node", (2,)), lambda p: 2 in p), (("link", (0, 3)), lambda p: p == (0, 3))],
+)
+def test_a_way_that_delays_every_small_message_is_named_on_busy_cores_too(who, is_late):
+    dice = random.Random(5)
+    measured = small_messages(dice, 0.5, lambda pair: 20.0 if is_late(pair) else 1.0)
+
+    for _ in range(50):
+        assert [who] == named(seen_by_small(4, measured))
 
 
 @pytest.mark.parametrize("count", [4, 16])

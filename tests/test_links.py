@@ -187,6 +187,58 @@ def test_pairs_that_do_not_answer_are_silent_and_not_slow():
     assert finding.remedy.endswith("--exclude=node5")
 
 
+def silence(first: int, second: int, size_bytes: int) -> list[Record]:
+    """What two ranks tell that have begun the round after all others."""
+    facts = {"round": 9, "kind": "suspect", "size_bytes": size_bytes}
+    return [
+        tell(
+            own,
+            "pair",
+            f"node{own + 1}",
+            **facts,
+            partner=other,
+            partner_node=f"node{other + 1}",
+            times_us=[],
+            wrong=0,
+            timed_out=True,
+        )
+        for own, other in ((first, second), (second, first))
+    ]
+
+
+@pytest.mark.parametrize("size_bytes", [8, LARGE])
+def test_a_pair_is_silent_whatever_it_was_about_to_exchange(size_bytes):
+    judged = verdict("G8N8p8", even, more=silence(2, 5, size_bytes))
+
+    (finding,) = judged.findings
+    assert ("pair-silent", (2, 5), 1) == (finding.kind, finding.ranks, judged.status)
+    assert finding.text.startswith("node3 and node6 did not answer each other")
+
+
+def test_ranks_that_gave_up_are_not_blamed_for_their_end():
+    topology = parse_topology("G4N4p4")
+    job = healthy(topology)
+    for story in job.values():
+        del story["done"]
+    board = Board()
+    for record in [*records(job), *silence(1, 3, 8)]:
+        board.add(record)
+    board.hear("srun: error: node2: task 1: Exited with exit code 1")
+    for rank in (0, 2):
+        board.add(tell(rank, "terminated", f"node{rank + 1}"))
+    (judged,) = judge(board, topology)
+
+    assert (["pair-silent"], 1) == ([f.kind for f in judged.findings], judged.status)
+
+
+def test_a_late_link_of_a_node_that_is_named_already_is_not_told_as_well():
+    judged = verdict(
+        "G8N8p8", slow_with(2), small_us=lambda p: 20.0 * (9 if p == (2, 6) else 1)
+    )
+
+    assert ["node-slow"] == [finding.kind for finding in judged.findings]
+
+
 def test_wrong_data_fails_whatever_its_speed():
     topology = parse_topology("G8N8p8")
     wrong = measured(topology, even, even, wrong=3)[0]

@@ -40,9 +40,7 @@ def limit(
     cluster.on(node, "sh", "-euc", _LIMIT, "sh", *words)
 
 
-def delay(
-    cluster: Cluster, node: str, towards: Sequence[str], delay_ms: float
-) -> None:
+def delay(cluster: Cluster, node: str, towards: Sequence[str], delay_ms: float) -> None:
     """What a node sends to some others arrives later; `limit` ends that too."""
     program = PROGRAMS / "late_packets.py"
     addresses = [_address(other) for other in towards]

@@ -1,15 +1,18 @@
-"""jobs/pairs.slurm on four nodes of a real Slurm whose network is slow where tc makes it so: the right node is named, or none."""
+"""jobs/pairs.slurm on four nodes of a real Slurm whose network is made slow, late, silent or cut: the right node is named, or none."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cluster import Cluster
-from slow_network import make_even, make_link_slow, make_node_slow
+from cluster import Cluster, Job
+from slow_network import make_even, make_link_late, make_link_slow, make_node_slow
 
 pytestmark = pytest.mark.cluster
 
@@ -42,8 +45,39 @@ def test_every_element_that_is_not_what_was_sent_is_counted(four_nodes):
     assert ["Exchange 0 2", "Spoiled 6 2", "Unsent 6144 2"] == done.stdout.splitlines()
 
 
-def submit(cluster: Cluster):
-    return cluster.submit("pairs", *ONE_PROCESS_A_NODE, JAX_SIF_TOPOLOGY="G4N4p4")
+def submit(cluster: Cluster, **more: str) -> Job:
+    return cluster.submit(
+        "pairs", *ONE_PROCESS_A_NODE, JAX_SIF_TOPOLOGY="G4N4p4", **more
+    )
+
+
+ALL_WAIT = """
+for ((i = 0; i < 600; i++)); do
+  waiting=("$1"/waits-*)
+  if ((${#waiting[@]} == 4)); then exit 0; fi
+  sleep 0.05
+done
+exit 1
+"""
+
+
+def interrupted(
+    cluster: Cluster, cut: Callable[[], object], options: str = ""
+) -> tuple[Job, float]:
+    """A search that goes on from its second round when something is cut. Returns how
+    many seconds later the verdict was there as well."""
+    folder = f"/home/hpc/interrupted-{uuid.uuid4().hex[:8]}"
+    cluster.run("mkdir", folder)
+    more = {"PAIRS_FOLDER": folder, "PAIRS_OPTIONS": options}
+    with ThreadPoolExecutor() as pool:
+        search = pool.submit(submit, cluster, program="pairs_interrupted.py", **more)
+        waited = cluster.bash(ALL_WAIT, folder)
+        cut()
+        cut_at = time.time()
+        cluster.run("touch", f"{folder}/cut")
+        job = search.result()
+    assert 0 == waited.returncode, job.output
+    return job, job.spoken_at - cut_at
 
 
 def test_no_node_is_blamed_where_all_are_even(four_nodes):
@@ -78,3 +112,55 @@ def test_a_slow_link_blames_neither_of_its_nodes(four_nodes):
     assert 1 == job.status, job.output
     assert re.search(r"G4N4p4: node2 and node4: 0\.[3-6]", job.verdict)
     assert "nodename=" not in job.output
+
+
+def test_a_late_link_is_named_by_its_small_messages(four_nodes):
+    make_even(four_nodes)
+    make_link_late(four_nodes, ("node1", "node3"), 3)
+
+    job = submit(four_nodes)
+    make_even(four_nodes)
+
+    assert 1 == job.status, job.output
+    assert "G4N4p4: node1 and node3: " in job.verdict
+    assert "nodename=" not in job.output
+
+
+DROP = """
+nft add table ip cut
+nft 'add chain ip cut in { type filter hook input priority 0; }'
+nft add rule ip cut in ip saddr "$1" drop
+"""
+
+
+def test_two_nodes_that_do_not_hear_each_other_are_silent_and_not_slow(four_nodes):
+    def cut() -> None:
+        four_nodes.on("node4", "sh", "-euc", DROP, "sh", "10.77.1.2")
+
+    make_even(four_nodes)
+    try:
+        job, seconds = interrupted(four_nodes, cut, "--answer-within=5")
+    finally:
+        four_nodes.on("node4", "nft", "delete", "table", "ip", "cut")
+
+    assert 1 == job.status, job.output
+    assert "G4N4p4: node2 and node4 did not answer each other in time" in job.verdict
+    assert "nodename=" not in job.output
+    assert 5 < seconds < 20, job.output
+
+
+def test_a_node_that_is_cut_off_during_the_search_is_dead_and_not_slow(four_nodes):
+    def cut() -> None:
+        four_nodes.on("node3", "ip", "link", "set", "eth0", "down")
+
+    make_even(four_nodes)
+    try:
+        job, seconds = interrupted(four_nodes, cut)
+    finally:
+        four_nodes.on("node3", "ip", "link", "set", "eth0", "up")
+        four_nodes.wait_until_idle()
+
+    assert 1 == job.status, job.output
+    assert "G4N4p4: rank 2 on node3 stopped sending heartbeats" in job.verdict
+    assert "nodename=" not in job.output
+    assert seconds < 20, job.output

@@ -30,7 +30,8 @@ DEVIATION, _OF_THE_MEDIAN = 1.4826, 1.2533
 class Bounds:
     """Below which relative speed something is slow, and below which it fails.
 
-    `is_by_best`: the best of a pair's trials in a round is its time, not their median.
+    `is_by_best`: of a pair's trials in a round the best is its time, not their median,
+    and of a trial the mean of its two ends, not the shorter.
     """
 
     passes: float = PASSES
@@ -128,19 +129,24 @@ def _best(pair: Pair, times_us: Sequence[float]) -> Outcome:
     return Outcome(pair, best, error / best if best else 0.0)
 
 
-def times_of_pair(tellings: Iterable[Telling]) -> list[float]:
+def times_of_pair(
+    tellings: Iterable[Telling], bounds: Bounds = BANDWIDTH
+) -> list[float]:
     """The times of two nodes, the shortest first, from what their ranks measured.
 
     The earlier of two ranks waits for the later, so the shorter time of both is that of
-    their exchange. Two nodes are as fast as their slowest ranks: in the best trial of
+    their exchange. Not so for a small message, which is there already when the later
+    begins: as much as that one saves, the earlier waits, so their mean is never too short,
+    as it has to be where the best counts. Two nodes are as fast as their slowest ranks: in the best trial of
     each, in the second best and so on, since what keeps one rank waiting once is not to
     spoil the others' trials. Empty when a rank did not come to an end.
     """
     by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
     for rank, partner, times_us in tellings:
         by_ranks[as_pair(rank, partner)].append(times_us)
+    of_ends = statistics.fmean if bounds.is_by_best else min
     exchanges = [
-        sorted(min(ends) for ends in zip(*told, strict=False))
+        sorted(of_ends(ends) for ends in zip(*told, strict=False))
         for told in by_ranks.values()
     ]
     return [max(trial) for trial in zip(*exchanges, strict=False)]

@@ -136,5 +136,5 @@ def _outcomes(
     outcomes: dict[int, list[Outcome]] = defaultdict(list)
     for (size, _, pair), said in sorted(tellings.items(), key=lambda item: item[0]):
         bounds = LATENCY if size == of_latency else BANDWIDTH
-        outcomes[size].append(outcome_of(pair, times_of_pair(said), bounds))
+        outcomes[size].append(outcome_of(pair, times_of_pair(said, bounds), bounds))
     return dict(outcomes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxsif.contract.identity import Identity
-from jaxsif.contract.outcome import Pair, times_of_pair
+from jaxsif.contract.outcome import BANDWIDTH, LATENCY, Pair, times_of_pair
 from jaxsif.contract.pairing import Round
 
 # Each rank writes and reads a few words a round; rank 0 reads and writes one for each
@@ -20,6 +20,8 @@ _FOLDER = "jaxsif/pairs"
 _BLOCK = 1000
 # The watchdog ends a rank sooner, and says why.
 _LIMIT_MS = 24 * 3600 * 1000
+# What the loads are for, in their order.
+_LOADS = (LATENCY, BANDWIDTH)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ class Assembly:
         if task.is_speaker and self._rank == task.ours[0]:
             told = self._all(folder, len(task.ours) + len(task.theirs))
             result = [
-                times_of_pair((rank, other, times[i]) for rank, (other, times) in told)
-                for i in range(len(times_us))
+                times_of_pair(
+                    ((rank, other, times[i]) for rank, (other, times) in told), bounds
+                )
+                for i, bounds in enumerate(_LOADS[: len(times_us)])
             ]
             self._set_numbered(f"result/{task.number}", task.pair, result)
 

@@ -116,7 +116,7 @@ class Exchange:
             began_s = time.perf_counter()
             got = ready.exchange(ready.sent).block_until_ready()
             elapsed_s = time.perf_counter() - began_s
-            times_us.append(round(elapsed_s * 1e6 / ready.load.chained, 3))
+            times_us.append(round(elapsed_s * 1e6 / ready.load.chained, 1))
             wrong += _sum(ready.check(got, ready.due))
             has_answered()
         return Taken(times_us, wrong)

@@ -25,7 +25,7 @@ with narrate() as tell:
     tell.devices()
     tell.prove_identity()
     base, _, restart = tell.identity.step.rpartition(".")
-    loads = [Load(8, 5, 20), Load(int(os.environ["PAIRS_BYTES"]), 3, 5)]
+    loads = [Load(8, 1, 40), Load(int(os.environ["PAIRS_BYTES"]), 3, 5)]
     for number in range(int(os.environ["PAIRS_SEARCHES"])):
         # The judge takes each search for a step of its own.
         who = dataclasses.replace(tell.identity, step=f"{base}-{number}.{restart}")

@@ -32,5 +32,5 @@ def take_later(*arguments):
 
 
 Exchange.take = staticmethod(take_later)
-sys.argv += ["--answer-within", "5"]
+sys.argv += os.environ["PAIRS_OPTIONS"].split()
 run_diagnostic(sys.argv[0])

@@ -66,13 +66,18 @@ def pairs_slow(case: Case) -> Iterator[Finding]:
         yield _two_nodes(pairs, sight.median_us)
     for blame in sight.blames:
         yield _slow(pairs, blame, _of_bandwidth(pairs, sight.median_us, blame))
-    known = {blame.who for blame in sight.blames}
     of_small = pairs.latency()
     for blame in of_small.blames:
-        if blame.who not in known and of_small.median_us:
+        if of_small.median_us and not _is_told(blame, sight):
             yield _slow(pairs, blame, _of_latency(of_small.median_us, blame))
     if sight.undecided:
         yield _undecided(pairs, sight.undecided)
+
+
+def _is_told(blame: Blame, sight: Sight) -> bool:
+    """Whether it is named by its bandwidth, or is the link of a node that is."""
+    is_link_of_named = blame.kind == LINK and not sight.accused.isdisjoint(blame.who)
+    return is_link_of_named or blame.who in {known.who for known in sight.blames}
 
 
 def _pairs(case: Case) -> Pairs | None:

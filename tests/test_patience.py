@@ -1,0 +1,71 @@
+"""Patience with a partner: it lasts as long as there are answers, and its end is told before the rank's."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from jaxsif.contract.identity import Identity
+from jaxsif.rank import patience
+from jaxsif.rank.patience import Patience
+
+FACTS = {"round": 2, "partner": 3, "partner_node": "node4", "size_bytes": 8}
+
+
+class Voice:
+    """The part of a narrator that is used."""
+
+    identity = Identity("box.7.0.0", 1, 4, 0, "node2", "")
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+    def write(self, phase: str, *, is_flushed: bool, **facts: Any) -> None:
+        assert not is_flushed
+        self.told.append((phase, facts))
+
+
+@pytest.fixture(autouse=True)
+def _no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_LINGER_S", 0.0)
+
+
+def test_a_partner_that_does_not_answer_is_told_before_the_rank_ends(capfd):
+    voice, ended = Voice(), threading.Event()
+    statuses: list[int] = []
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        ended.set()
+
+    with Patience(voice, 0.05, FACTS, end):
+        assert ended.wait(10)
+
+    silence = {"times_us": [], "wrong": 0, "timed_out": True}
+    assert [("pair", {**FACTS, **silence})] == voice.told
+    assert [1] == statuses
+
+
+def test_as_long_as_answers_come_nobody_gives_up():
+    voice = Voice()
+    statuses: list[int] = []
+    with Patience(voice, 1.0, FACTS, statuses.append) as waiting:
+        for _ in range(12):
+            time.sleep(0.1)
+            waiting.heard()
+
+    assert ([], []) == (voice.told, statuses)
+
+
+def test_after_the_last_answer_nobody_waits_any_more():
+    voice = Voice()
+    statuses: list[int] = []
+    with Patience(voice, 0.1, FACTS, statuses.append):
+        pass
+    time.sleep(0.3)
+
+    assert ([], []) == (voice.told, statuses)
