@@ -21,6 +21,7 @@ with narrate() as tell:
     import jax
 
     from jaxsif.rank import pairs
+    from jaxsif.rank.patience import patience_for
     from jaxsif.rank.proof import sum_of_ones
 
     tell.devices()
@@ -32,5 +33,5 @@ with narrate() as tell:
     tell.transport()
 
     loads = pairs.loads_for(jax.default_backend(), chosen.size_bytes, chosen.trials)
-    answers_s = pairs.patience_for(chosen.answer_within)
+    answers_s = patience_for(chosen.answer_within)
     pairs.search(tell, loads, is_full=chosen.full, answers_s=answers_s)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from jaxsif.contract.errors import UsageError
 from jaxsif.contract.identity import Identity
 from jaxsif.rank import patience
-from jaxsif.rank.patience import Patience
+from jaxsif.rank.patience import Patience, patience_for
 
 FACTS = {"round": 2, "partner": 3, "partner_node": "node4", "size_bytes": 8}
 
@@ -69,3 +70,13 @@ def test_after_the_last_answer_nobody_waits_any_more():
     time.sleep(0.3)
 
     assert ([], []) == (voice.told, statuses)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -3.0, 3601.0, float("nan"), float("inf")])
+def test_no_time_to_answer_and_no_end_of_it_are_refused(seconds):
+    with pytest.raises(UsageError, match=r"--answer-within is .* from 1 to 3600"):
+        patience_for(seconds)
+
+
+def test_a_second_and_an_hour_are_taken():
+    assert [1.0, 3600.0] == [patience_for(1.0), patience_for(3600.0)]

@@ -10,10 +10,22 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxsif.contract.errors import UsageError
 from jaxsif.rank.narrator import Narrator
 
 # The partner, and other pairs that are silent, find out within this time, and tell it.
 _LINGER_S = 1.0
+_LONGEST_S = 3600
+
+
+def patience_for(seconds: float) -> float:
+    """How long one node of a pair waits for the other. Raises UsageError."""
+    if not 1 <= seconds <= _LONGEST_S:
+        raise UsageError(
+            f"--answer-within is {seconds:g}, expected a number of seconds from 1 to"
+            f" {_LONGEST_S}"
+        )
+    return seconds
 
 
 class Patience:
