@@ -114,7 +114,7 @@ def test_a_slow_link_blames_neither_of_its_nodes(four_nodes):
     assert "nodename=" not in job.output
 
 
-def test_a_late_link_is_named_by_its_small_messages(four_nodes):
+def test_a_late_link_blames_neither_of_its_nodes(four_nodes):
     make_even(four_nodes)
     make_link_late(four_nodes, ("node1", "node3"), 3)
 

@@ -62,7 +62,9 @@ class Pairs:
     def silent(self) -> tuple[Pair, ...]:
         """Pairs that did not answer in time, whatever they were exchanging."""
         told = (outcome for of_size in self.outcomes.values() for outcome in of_size)
-        return tuple(sorted({outcome.pair for outcome in told if not outcome.time_us}))
+        return tuple(
+            sorted({outcome.pair for outcome in told if outcome.time_us is None})
+        )
 
     def gb_per_s(self, time_us: float) -> float:
         """From one node to the other, and as much back at the same time."""
