@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from cluster import CHECKOUT, IMAGE, MINICLUSTER, Cluster
+from packages import packages
 
 __all__ = ["CHECKOUT", "IMAGE", "MINICLUSTER"]
 
@@ -21,6 +22,12 @@ def cluster() -> Cluster:
     if missing:
         pytest.skip(missing)
     return Cluster()
+
+
+@pytest.fixture(scope="session")
+def env(cluster: Cluster) -> str:
+    """The file of packages that the examples need; made once for an image."""
+    return packages(cluster)
 
 
 def _what_is_missing() -> str:

@@ -12,15 +12,18 @@ pytestmark = pytest.mark.cluster
 
 HOME = Path("/home/hpc")
 LOAD = 'cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"\n'
-# Two nodes of the real Slurm, then ranks that pose as one: the second reads the first's.
 ARRAYS = """
-program=$1/tests/cluster/programs/arrays.py
 rm -rf arrays-test; mkdir arrays-test
-JAX_SIF_TOPOLOGY=G4N2p2 srun --nodes=2 --ntasks-per-node=1 --gpus-per-node=2 \
-  --kill-on-bad-exit=1 --unbuffered \
-  singularity run --nv "$JAX_IMAGE" python "$program" arrays-test |&
-  jax-sif verify --program
-jax-sif launch G4N1p4 -- python "$program" arrays-test
+jax-sif job --env "$3" G4N2p4 "$1/tests/cluster/programs/arrays.py" arrays-test
+"""
+# Ranks that pose as a node of another kind, and read what those of Slurm have written.
+OTHER_ARRAYS = """
+jax-sif launch --env "$3" G4N1p2 -- \\
+  python "$1/tests/cluster/programs/arrays.py" arrays-test
+"""
+WITHOUT_ORBAX = """
+jax-python -c 'from jaxsif import arrays
+arrays.save("no-orbax", {})'
 """
 SAME_PARTICLES = """
 jax-sif job G8N2p8 examples/svgd.py --steps 200 --save eight.npy > svgd-test.slurm
@@ -46,8 +49,8 @@ def copied(cluster) -> None:
     assert 0 == done.returncode, done.stderr
 
 
-def run(cluster, script: str, limit_s: float = 240):
-    arguments = str(cluster.checkout), cluster.module
+def run(cluster, script: str, *words: str, limit_s: float = 240):
+    arguments = str(cluster.checkout), cluster.module, *words
     return cluster.bash(LOAD + script, *arguments, limit_s=limit_s)
 
 
@@ -64,7 +67,7 @@ def test_the_arrays_job_passes_and_shows_which_rank_holds_what(cluster):
     assert job.verdict.startswith("PASS  G8N2p8: 8 processes on 2 nodes (node1, node2)")
     for line in (
         "the three ways make the same array",
-        "first: float32[16, 4], P('device') on 8 devices, mesh device=8",
+        "array: float32[16, 4], P('device') on 8 devices, mesh device=8",
         "  rank 7 holds [14:16, 0:4]",
         "the product is that of one process; its trace is 85344",
         "saved to arrays-example/product.npy, and loaded by columns",
@@ -123,16 +126,28 @@ def test_particles_that_do_not_divide_are_refused_with_a_number_that_does(cluste
     )
 
 
-def test_arrays_keep_their_promises_on_two_nodes_and_on_another_topology(cluster):
-    done = run(cluster, ARRAYS)
+def test_arrays_keep_their_promises_on_two_nodes_and_on_another_topology(cluster, env):
+    """Checkpoints among them, which orbax writes."""
+    rendered = run(cluster, ARRAYS, env)
+    assert 0 == rendered.returncode, rendered.stderr
+    script = HOME / "arrays-test.slurm"
+    cluster.run("tee", script, text_in=rendered.stdout)
+    job = cluster.submit(script, APPTAINER_BIND=str(cluster.checkout))
+    other = run(cluster, OTHER_ARRAYS, env)
 
-    assert 0 == done.returncode, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
-    assert any(line.startswith("PASS  G4N2p2") for line in lines)
-    # orbax is not in the image: what is said then is what was tested.
-    said = [line for line in lines if "as they should be, without orbax" in line]
-    assert sorted(said) == sorted(
-        f"rank {rank} of {ranks}: arrays are as they should be, without orbax"
-        for ranks in (2, 4)
-        for rank in range(ranks)
+    assert 0 == job.status, job.output
+    assert job.verdict.startswith("PASS  G4N2p4")
+    assert 0 == other.returncode, other.stdout + other.stderr
+    for ranks, output in ((4, job.output), (2, other.stdout)):
+        for rank in range(ranks):
+            assert f"rank {rank} of {ranks}: arrays are as they should be" in output
+
+
+def test_a_checkpoint_without_orbax_is_refused_with_what_to_do(cluster):
+    done = run(cluster, WITHOUT_ORBAX)
+
+    assert 1 == done.returncode
+    assert "save() needs orbax-checkpoint, which is not here" in done.stderr
+    assert "jax-sif env create my.sqsh orbax-checkpoint; or use save_npy()" in (
+        done.stderr
     )

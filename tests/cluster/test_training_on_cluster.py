@@ -8,26 +8,40 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from packages import packages
-from training import DISTURBANCES, Training
+from training import Training
 
 pytestmark = pytest.mark.cluster
 
-SIZE = ("--steps", "160", "--batch", "64", "--width", "64", "--tell-every", "1")
-OFTEN = (*SIZE, "--save-every", "5")
+STEPS = 160
+SIZE = ("--steps", str(STEPS), "--batch", "64", "--width", "64", "--tell-every", "1")
+HALF = STEPS // 2
 
 
-@pytest.fixture(scope="module")
-def env(cluster) -> str:
-    """The file of packages."""
-    return packages(cluster)
+def saved_every(steps: int) -> tuple[str, ...]:
+    return (*SIZE, "--save-every", str(steps))
 
 
 @pytest.fixture(scope="module")
 def calm(cluster, env) -> Iterator[Training]:
     """The training that nobody disturbs."""
-    training = Training(cluster, env, "G4N2p4", OFTEN)
+    training = Training(cluster, env, "G4N2p4", saved_every(HALF))
     training.submit()
+    training.finish()
+    yield training
+    training.clean()
+
+
+@pytest.fixture(scope="module")
+def disturbed(cluster, env) -> Iterator[Training]:
+    """One that is told of the end of its time, loses a rank, and makes way for another;
+    benchmarks/kills.py does so at random moments, 20 times."""
+    training = Training(cluster, env, "G4N2p4", saved_every(7))
+    training.submit()
+    for run, how in enumerate(("told", "rank killed", "preempted"), start=1):
+        training.wait(lambda run=run: training.runs == run)
+        goal = len(training.losses) + 10
+        training.wait(lambda goal=goal: len(training.losses) >= goal)
+        training.strike(how, random.Random(6))
     training.finish()
     yield training
     training.clean()
@@ -35,64 +49,45 @@ def calm(cluster, env) -> Iterator[Training]:
 
 def test_an_undisturbed_training_learns_and_passes(calm):
     assert 1 == calm.runs
-    assert list(range(1, 161)) == list(calm.losses)
-    assert float(calm.losses[160]) < 0.8 * float(calm.losses[1])
+    assert list(range(1, STEPS + 1)) == list(calm.losses)
+    assert float(calm.losses[STEPS]) < 0.8 * float(calm.losses[1])
     assert "PASS  G4N2p4: 4 processes on 2 nodes" in calm.output
 
 
-def test_a_training_that_is_killed_again_and_again_ends_bit_by_bit_as_if_it_were_not(
-    cluster, env, calm
-):
-    training = Training(cluster, env, "G4N2p4", OFTEN)
-    chance = random.Random(6)
-    training.submit()
-    for how in DISTURBANCES:
-        training.disturb(how, chance)
-    training.finish()
-
-    assert training.runs > 2, training.output
-    assert calm.losses == training.losses
-    assert calm.parameters == training.parameters
-    training.clean()
-
-
-def test_a_training_that_is_told_of_the_end_of_its_time_saves_and_goes_on(
-    cluster, env, calm
-):
+def test_a_training_that_is_told_of_the_end_of_its_time_saves_and_goes_on(disturbed):
     """It stops after the same step everywhere, and Slurm starts the same job again."""
-    rarely = (*SIZE, "--save-every", "1000")
-    training = Training(cluster, env, "G4N2p4", rarely)
-    training.submit()
-    job = training.job
-    training.wait(lambda: len(training.losses) > 10)
-    cluster.bash(f"scancel --signal=URG {job}")
-    training.finish()
+    stopped = re.findall(r"stopped after step (\d+)", disturbed.output)
+    begun = re.findall(r"; (\d+) of \d+ steps done before", disturbed.output)
+    jobs = re.findall(r"^job (\d+), G4N2p4 ", disturbed.output, re.M)
 
-    stopped = re.findall(r"stopped after step (\d+)", training.output)
-    assert 1 == len(stopped), training.output
-    assert f"; {stopped[0]} of 160 steps done before" in training.output
-    assert ", to go on\n" in training.output
-    assert job == training.job
-    assert calm.losses == training.losses
-    assert calm.parameters == training.parameters
-    training.clean()
+    assert 1 == len(stopped), disturbed.output
+    assert ["0", *stopped] == begun[:2]
+    assert ", to go on\n" in disturbed.output
+    assert jobs[0] == jobs[1]
+
+
+def test_a_training_that_is_ended_again_and_again_ends_bit_by_bit_as_if_it_were_not(
+    disturbed, calm
+):
+    assert 4 == disturbed.runs, disturbed.output
+    assert calm.losses == disturbed.losses
+    assert calm.parameters == disturbed.parameters
 
 
 def test_a_training_goes_on_with_other_processes_and_ends_the_same_to_rounding(
     cluster, env, calm
 ):
-    first = Training(cluster, env, "G2N1p2", ("--steps", "80", *OFTEN[2:]))
-    first.submit()
-    first.finish()
-    then = Training(cluster, env, "G4N2p4", OFTEN, folder=first.folder)
-    then.submit()
-    then.wait(lambda: then.output.count("parameters ") == 2 and then.state == "gone")
+    training = Training(cluster, env, "G2N1p2", saved_every(HALF))
+    training.begin_with(calm, HALF)
+    training.submit()
+    training.finish()
 
-    assert "80 of 160 steps done before" in then.output
-    losses = {number: float(loss) for number, loss in then.losses.items()}
-    expected = {number: float(loss) for number, loss in calm.losses.items()}
+    assert f"{HALF} of {STEPS} steps done before" in training.output
+    losses = {number: float(loss) for number, loss in training.losses.items()}
+    expected = {number: float(calm.losses[number]) for number in losses}
+    assert list(range(HALF + 1, STEPS + 1)) == list(losses)
     assert expected == pytest.approx(losses, rel=1e-4)
-    then.clean()
+    training.clean()
 
 
 NETKET = """cd; module use "$1/modulefiles"; module load "$2"

@@ -110,6 +110,10 @@ class Training:
             goal = len(self.losses) + chance.randrange(30)
             self.wait(lambda: len(self.losses) >= goal or bool(self.parameters))
             time.sleep(chance.uniform(0, 0.5))
+        self.strike(how, chance)
+
+    def strike(self, how: str, chance: random.Random) -> None:
+        """At once."""
         if how == "rank killed":
             self._kill_a_rank(chance)
         else:
@@ -122,6 +126,13 @@ class Training:
         ranks = self.cluster.try_on(node, *find).stdout.split()
         if ranks:
             self.cluster.try_on(node, "kill", "-KILL", chance.choice(ranks))
+
+    def begin_with(self, other: Training, steps: int) -> None:
+        """Goes on from a checkpoint of another training."""
+        done = self.cluster.bash(
+            'cd; mkdir "$2"; cp -r "$1/$3" "$2"', other.folder, self.folder, str(steps)
+        )
+        assert done.returncode == 0, done.stderr
 
     def clean(self) -> None:
         """Removes what it wrote."""
