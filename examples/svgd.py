@@ -167,7 +167,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition(";")[0])
     parser.add_argument("--posterior", choices=POSTERIORS, default="gaussian")
     parser.add_argument("--particles", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rate", type=float, default=0.5, help="of learning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--exchange", choices=EXCHANGES, default="all-gather")
