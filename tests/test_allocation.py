@@ -100,6 +100,14 @@ def test_a_program_that_the_container_does_not_see_is_named(capsys, tmp_path):
     assert 0 == check(str(here), BATCH)
 
 
+def test_a_baseline_that_is_none_is_named_before_anything_is_measured(capsys, tmp_path):
+    baseline = tmp_path / "baseline.toml"
+    baseline.write_text("speeds = 7")
+
+    assert 1 == check(None, {**BATCH, "JAX_SIF_BASELINE": str(baseline)})
+    assert f"{baseline}" in capsys.readouterr().out.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from jaxsif.baseline import BASELINE_VARIABLE, chosen_baseline
 from jaxsif.contract.errors import FAIL, PASS, KitError, UsageError
 from jaxsif.contract.identity import JOB_ID
 from jaxsif.contract.packages import ANY_IMAGE_VARIABLE
@@ -46,6 +47,7 @@ def check(
         *differences(environment, topology),
         *_unfit(packages, environment),
         *_unseen(program),
+        *_unreadable_baseline(environment),
     ]
     if not troubles:
         return PASS
@@ -61,6 +63,16 @@ def _unseen(program: str | None) -> Iterator[Trouble]:
             f"there is no {program!r} as the container sees {os.getcwd()!r}",
             "submit from the folder of the program, or let the container see its folder"
             " (binds of the site, APPTAINER_BIND)",
+        )
+
+
+def _unreadable_baseline(environment: Mapping[str, str]) -> Iterator[Trouble]:
+    """The verdict would say it too, but only when the ranks have done their work."""
+    try:
+        chosen_baseline(None, environment)
+    except KitError as error:
+        yield Trouble(
+            "baseline-unreadable", str(error), f"or unset {BASELINE_VARIABLE}"
         )
 
 

@@ -22,8 +22,10 @@ from jaxsif.rank.planner import Planner
 ANSWERS_S = 60.0
 _MOST_FOR_ALL_PAIRS = 1024
 # So many trials of small messages for one of large ones: they cost little, and the best
-# counts. More would not fit a record.
-_SMALL_FOR_ONE, _MOST_SMALL = 8, 200
+# counts.
+_SMALL_FOR_ONE = 8
+# More would not fit a record.
+_MOST_TRIALS = 200
 
 
 def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
@@ -31,13 +33,12 @@ def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
 
     Raises UsageError.
     """
-    if trials < 1 or (size_bytes is not None and size_bytes < 4):
-        raise UsageError(
-            f"{trials} trials of {size_bytes} bytes measure nothing; say --trials of at"
-            " least 1 and --size-bytes of at least 4"
-        )
+    if not 1 <= trials <= _MOST_TRIALS:
+        raise UsageError(f"--trials is {trials}, expected 1 to {_MOST_TRIALS}")
+    if size_bytes is not None and size_bytes < 4:
+        raise UsageError(f"--size-bytes is {size_bytes}, expected at least 4")
     # On a busy core the fewer in a row, the more trials in which none had to wait.
-    small = min(_SMALL_FOR_ONE * trials, _MOST_SMALL)
+    small = min(_SMALL_FOR_ONE * trials, _MOST_TRIALS)
     if platform == "gpu":
         return [Load(8, 33, small), Load(size_bytes or 64 << 20, 5, trials)]
     return [Load(8, 1, small), Load(size_bytes or 4 << 20, 3, trials)]
