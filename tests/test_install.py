@@ -71,6 +71,34 @@ def default(prefix: Path) -> str:
     return (prefix / "modulefiles/jax-sif/.modulerc.lua").read_text().splitlines()[-1]
 
 
+@pytest.fixture
+def key(checkout: Path) -> Path:
+    """What `make sign` leaves beside an image."""
+    key = build_run.key_file(checkout / "build" / f"{image_name('cpu')}.sif")
+    key.write_text("a public key")
+    return key
+
+
+def test_the_key_of_a_signed_image_goes_with_it(checkout, prefix, key) -> None:
+    install.install("cpu", prefix)
+
+    assert "a public key" == tree(prefix)[f"images/{key.name}"]
+
+
+def test_no_unsigned_image_takes_the_place_of_a_signed_one(
+    checkout, prefix, key
+) -> None:
+    install.install("cpu", prefix)
+    before = tree(prefix)
+    key.unlink()
+    (checkout / "build" / f"{image_name('cpu')}.sif").write_text("another image")
+
+    with pytest.raises(UsageError, match=r"is signed, and .* is not: sign it"):
+        install.install("cpu", prefix)
+
+    assert before == tree(prefix)
+
+
 def test_everything_a_user_needs_is_there(checkout: Path, prefix: Path) -> None:
     install.install("cpu", prefix)
 
