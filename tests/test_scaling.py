@@ -80,6 +80,24 @@ def test_a_job_that_failed_has_no_speed_and_says_why():
     assert (None, "FAIL: rank 3 is dead") == (run.per_s, run.said)
 
 
+def test_a_job_that_was_refused_before_its_ranks_began_says_why():
+    output = "1. there is no 'a.py'\n   -> submit\nFAIL  G2N1p2: there is no 'a.py'\n"
+
+    run = results.run_without_verdict(1, output, "scale-a/1.out")
+
+    assert ("FAIL: there is no 'a.py'", True) == (run.said, run.failed)
+
+
+@pytest.mark.parametrize("output", ["", "Killed\n"])
+def test_a_job_of_which_nothing_is_known_has_its_output_named(output):
+    run = results.run_without_verdict(1, output, "scale-a/1.out")
+
+    assert ("no verdict; what it printed: scale-a/1.out", False) == (
+        run.said,
+        run.failed,
+    )
+
+
 def test_twice_the_speed_on_twice_the_nodes_is_ideal():
     rows = results.compare(STRONG, runs(10, 20, 30))
 

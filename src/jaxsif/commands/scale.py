@@ -17,7 +17,7 @@ from jaxsif.contract.errors import PASS, KitError, UsageError
 if TYPE_CHECKING:
     from jaxsif.scaling.conclusion import Conclusion
     from jaxsif.scaling.plan import Study
-    from jaxsif.scaling.results import Row
+    from jaxsif.scaling.results import Row, Run
 
 _EPILOG = """\
 jax-sif scale G4N1p4 --nodes 1,2,4 train.py --steps 500
@@ -82,10 +82,7 @@ def _show(arguments: Sequence[str]) -> int:
     from jaxsif.scaling import conclusion, plan, results, table
 
     study = plan.read(folder)
-    runs = [
-        results.run_of(nodes, _verdict(folder / f"{name}.json"))
-        for name, nodes in study.jobs
-    ]
+    runs = [_run(folder / name, nodes) for name, nodes in study.jobs]
     rows = results.compare(study, runs)
     found = conclusion.conclude(study, rows)
     # All are made before the first is written.
@@ -118,6 +115,18 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         write_whole(folder / name, content, "the text above is all that there is")
     print(f"jax-sif: wrote {folder}/ {' '.join(files)}", file=sys.stderr)
+
+
+def _run(job: Path, nodes: int) -> Run:
+    """What is known of a job, from its verdict and its output beside it."""
+    from jaxsif.scaling import results
+
+    verdict = _verdict(Path(f"{job}.json"))
+    if verdict is not None:
+        return results.run_of(nodes, verdict)
+    output = Path(f"{job}.out")
+    text = output.read_text(errors="replace") if output.exists() else ""
+    return results.run_without_verdict(nodes, text, output)
 
 
 def _verdict(path: Path) -> dict[str, Any] | None:

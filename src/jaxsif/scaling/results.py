@@ -75,10 +75,18 @@ class Row:
         return self.efficiency >= self.good
 
 
-def run_of(nodes: int, verdict: Mapping[str, Any] | None) -> Run:
-    """The speed that a job's verdict tells; None: the job has none."""
-    if verdict is None:
-        return Run(nodes, 0, None, "", "no verdict")
+def run_without_verdict(nodes: int, output: str, file: object) -> Run:
+    """A job that `jax-sif check` refused before its ranks began, as the last line of its
+    output tells; or one of which nothing is known."""
+    last = output.rstrip().rpartition("\n")[2]
+    if last.startswith("FAIL  "):
+        why = last.partition(": ")[2] or last
+        return Run(nodes, 0, None, "", f"FAIL: {why}", failed=True)
+    return Run(nodes, 0, None, "", f"no verdict; what it printed: {file}")
+
+
+def run_of(nodes: int, verdict: Mapping[str, Any]) -> Run:
+    """The speed that a job's verdict tells."""
     devices = int(verdict["topology"]["devices"])
     if verdict["status"] != 0:
         said = f"{verdict['verdict']}: {_why(verdict)}"
