@@ -21,8 +21,11 @@ refuse_another_image() {
   fi
   if ! said=$("$runtime" verify --key "$image_key" "$JAX_IMAGE" 2>&1); then
     printf '%s\n' "$said" >&2
-    echo "$me: the image '$JAX_IMAGE' is not what was signed with '$image_key': it was changed," \
-      "damaged, or built anew; ask who installed it (make sign KEY=... signs)" >&2
+    # As the verdict that the job will not have.
+    what="the image '$JAX_IMAGE' is not what was signed with '$image_key'"
+    printf '%s\n' "1. $what: it was changed, damaged, or built anew" \
+      "   -> ask who installed it to sign it: make sign KEY=...; do not trust it until then" \
+      "FAIL  ${JAX_SIF_TOPOLOGY:-}${JAX_SIF_TOPOLOGY:+: }$what"
     exit 1
   fi
 }

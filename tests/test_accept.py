@@ -97,6 +97,21 @@ def test_accept_that_could_not_tell_does_not_pass(accept, tmp_path):
     assert 3 == accept().returncode
 
 
+def test_what_a_verdict_only_warns_of_is_shown_with_it(accept, tmp_path):
+    (tmp_path / "pairs.silent").touch()
+    said = (
+        "1. warning: there is no third node\n   -> ask\nPASS  G8N2p8: 1 warning above\n"
+    )
+    (tmp_path / "pairs-6.out").write_text(said)
+
+    done = accept()
+
+    assert (
+        "pairs      PASS  G8N2p8: 1 warning above\n"
+        "           warning: there is no third node\n" in done.stdout
+    )
+
+
 def test_a_job_without_output_is_no_pass(accept, tmp_path):
     (tmp_path / "pairs.silent").touch()
 

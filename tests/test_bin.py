@@ -321,8 +321,10 @@ def test_an_image_that_was_not_signed_with_the_key_ends_the_job(signed, tmp_path
     done = call("jax-sif", {**signed, "JAX_SIF_IMAGE_KEY": str(other)}, "check")
 
     assert 1 == done.returncode
-    assert done.stderr.startswith("not valid\njax-sif: the image '")
-    assert f"is not what was signed with '{other}'" in done.stderr
+    assert "not valid\n" == done.stderr
+    *_, last = done.stdout.splitlines()
+    assert last.startswith("FAIL  the image '")
+    assert last.endswith(f"is not what was signed with '{other}'")
 
 
 def test_a_key_that_is_not_there_is_wrong_usage(signed):

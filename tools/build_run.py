@@ -191,6 +191,17 @@ def check_free_space(accel: str, space: Space, cache: Path, output: Path) -> Non
             )
 
 
+def check_room(source: Path, folder: Path, remedy: str) -> None:
+    """Raises BuildError where a copy of a file has no room."""
+    need_bytes, free_bytes = source.stat().st_size, shutil.disk_usage(folder).free
+    if need_bytes > free_bytes:
+        raise BuildError(
+            f"a copy of {source.name} needs {need_bytes / 1e9:.3f} GB in {str(folder)!r},"
+            f" and {free_bytes / 1e9:.3f} GB are free: free some, or name a folder with"
+            f" room: {remedy}"
+        )
+
+
 def facts_file(image: Path) -> Path:
     """What the image holds, for those who do not start it: the module, `make info`."""
     return image.with_name(f"{image.name}.json")

@@ -101,15 +101,9 @@ def copy(source: Path, target: Path) -> None:
 
 
 def check_space(source: Path, target: Path) -> None:
-    """Raises BuildError before a byte is written; an older target stays until then."""
+    """Before a byte is written; an older target stays until then. Raises BuildError."""
     folder = next(path for path in target.parents if path.exists())
-    need_bytes, free_bytes = source.stat().st_size, shutil.disk_usage(folder).free
-    if need_bytes > free_bytes:
-        raise BuildError(
-            f"{source.name} needs {need_bytes / 1e9:.3f} GB in {str(folder)!r}, and"
-            f" {free_bytes / 1e9:.3f} GB are free: free some, or name a folder with"
-            " room: make install PREFIX=..."
-        )
+    build_run.check_room(source, folder, "make install PREFIX=...")
 
 
 def report(accel: str, prefix: Path) -> None:

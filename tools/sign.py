@@ -39,7 +39,7 @@ def sign(accel: str, folder: Path, key: str | None) -> None:
     image = build_run.find_image(check_accelerator(accel), folder)
     private, public = read_key(key)
     builder = find_builder()
-    check_space(image, builder.cache)
+    build_run.check_room(image, builder.cache, "JAX_SIF_CACHE=... make sign")
     with builder.scratch() as scratch:
         copy, private_key, public_key = (scratch / n for n in ("image", "key", "pub"))
         shutil.copyfile(image, copy)
@@ -79,16 +79,6 @@ def read_key(path: str | None) -> tuple[bytes, bytes]:
             )
         keys.append(done.stdout)
     return keys[0], keys[1]
-
-
-def check_space(image: Path, cache: Path) -> None:
-    need_bytes, free_bytes = image.stat().st_size, shutil.disk_usage(cache).free
-    if need_bytes > free_bytes:
-        raise BuildError(
-            f"a copy of {image} needs {need_bytes / 1e9:.3f} GB in {cache}, and"
-            f" {free_bytes / 1e9:.3f} GB are free: free some, or name a folder with room"
-            " by JAX_SIF_CACHE"
-        )
 
 
 @dataclass(frozen=True)

@@ -71,4 +71,5 @@ def test_a_job_of_a_signed_image_passes_and_of_a_changed_one_does_not_start(
     assert "\nPASS  G4N1p4" in signed.stdout
     assert 1 == changed.returncode, changed.stdout + changed.stderr
     assert "was changed, damaged, or built anew" in changed.stdout
+    assert "\nFAIL  G4N1p4: the image '" in changed.stdout
     assert "ranks started" not in changed.stdout

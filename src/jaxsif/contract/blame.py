@@ -55,7 +55,6 @@ def look(
     links = nodes.links()
     unfit = {node for pair in silent for node in pair}
     suspects = nodes.suspects(unfit)
-    known = {node for pair, _ in speeds.values for node in pair}
     return Sight(
         blames=(*of_ways, *of_nodes, *links.blames),
         median_us=speeds.median_us,
@@ -64,12 +63,20 @@ def look(
         undecided=links.undecided,
         suspects=suspects,
         doubtful_links=links.doubtful,
-        good=tuple(
-            node
-            for node in sorted(known.difference(suspects, unfit))
-            if places[node] not in ways.doubtful_places
-        ),
+        good=_good(speeds.values, unfit.union(suspects), ways, places),
         probes=tuple(ways.probes),
+    )
+
+
+def _good(
+    speeds: Iterable[Speed], others: AbstractSet[int], ways: Ways, places: Sequence[str]
+) -> tuple[int, ...]:
+    """Who is a measure for others: known, none of those, and below no doubtful switch."""
+    known = {node for pair, _ in speeds for node in pair}
+    return tuple(
+        node
+        for node in sorted(known - others)
+        if places[node] not in ways.doubtful_places
     )
 
 
