@@ -10,6 +10,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import plain_image
 from plain_image import ROOT, versions
@@ -118,69 +119,100 @@ def call(command: list) -> str:
     return done.stdout
 
 
+# A figure, what was measured, what it should reach.
+Row = tuple[str, str, str]
+
+
 def table(result: dict) -> list[str]:
     """One line a figure, with what it should reach."""
-    rows = [("figure", "measured", "to reach")]
+    rows: list[Row] = [
+        ("figure", "measured", "to reach"),
+        *_of_images(result),
+        *_of_starts(result),
+        *_of_jobs(result),
+        *_of_many_ranks(result),
+        *_of_judge(result["judge"]),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
+
+
+def _ratio(
+    name: str, ratio: float, seconds: tuple[str, float, float], goal: str
+) -> Row:
+    """`seconds`: how they are written, ours, and the other's."""
+    form, ours, other = seconds
+    return name, f"{ratio:.2f} ({ours:{form}} s / {other:{form}} s)", goal
+
+
+def _of_images(result: dict) -> Iterator[Row]:
     for accel, image in result["images"].items():
         goal = f"<= {MOST_GB[accel]} GB" if accel in MOST_GB else "-"
-        rows.append(
-            (f"image {accel}", f"{image['gb']} GB, {image['files']} files", goal)
-        )
+        yield f"image {accel}", f"{image['gb']} GB, {image['files']} files", goal
+
+
+def _of_starts(result: dict) -> Iterator[Row]:
     for state, start in result["start"].items():
-        seconds = start["medians"]
-        text = f"{seconds['container']:.2f} s / {seconds['plain disk']:.2f} s"
-        rows.append(
-            (
-                f"import jax, container / plain disk, {state}",
-                f"{start['ratio']:.2f} ({text})",
-                "<= 1.10" if state == "warm" else "-",
-            )
+        took = start["medians"]
+        yield _ratio(
+            f"import jax, container / plain disk, {state}",
+            start["ratio"],
+            (".2f", took["container"], took["plain disk"]),
+            "<= 1.10" if state == "warm" else "-",
         )
     tool = result["tool"]
     text = (
         f"{tool['medians']['script']:.2f} s"
         f" (the container alone {tool['medians']['container']:.2f} s)"
     )
-    rows.append(("jax-sif job, container start included", text, "<= 0.3 s"))
-    rows.append(("import jaxsif", f"{tool['import_median_ms']:.1f} ms", "<= 30 ms"))
+    yield "jax-sif job, container start included", text, "<= 0.3 s"
+    yield "import jaxsif", f"{tool['import_median_ms']:.1f} ms", "<= 30 ms"
+
+
+def _of_jobs(result: dict) -> Iterator[Row]:
     job = result["job"]
-    text = f"{job['medians']['verified']:.1f} s / {job['medians']['plain']:.1f} s"
-    rows.append(
-        ("all-reduce job, verified / plain", f"{job['ratio']:.2f} ({text})", "<= 1.00")
+    took = job["medians"]
+    yield _ratio(
+        "all-reduce job, verified / plain",
+        job["ratio"],
+        (".1f", took["verified"], took["plain"]),
+        "<= 1.00",
     )
-    text = f"{job['medians']['verified']:.1f} s / {job['medians']['unguarded']:.1f} s"
-    rows.append(
-        (
-            "the same, with / without guards",
-            f"{job['ratio_of_guards']:.2f} ({text})",
-            "<= 1.02",
-        )
+    yield _ratio(
+        "the same, with / without guards",
+        job["ratio_of_guards"],
+        (".1f", took["verified"], took["unguarded"]),
+        "<= 1.02",
     )
     launch = result["launch"]
-    text = f"{launch['medians']['launch']:.1f} s / {launch['medians']['plain']:.1f} s"
-    rows.append(
-        ("8 processes, launch / plain", f"{launch['ratio']:.2f} ({text})", "<= 1.10")
+    yield _ratio(
+        "8 processes, launch / plain",
+        launch["ratio"],
+        (".1f", launch["medians"]["launch"], launch["medians"]["plain"]),
+        "<= 1.10",
     )
+
+
+def _of_many_ranks(result: dict) -> Iterator[Row]:
     many = result["many_ranks"]
     text = f"{many['judge']['verdict_s']} s, {many['judge']['peak_memory_mb']} MB"
-    rows.append(("verdict on 10,000 ranks", text, "<= 5 s, <= 500 MB"))
+    yield "verdict on 10,000 ranks", text, "<= 5 s, <= 500 MB"
     text = ", ".join(
         f"{many['preflight'][f'calls_per_rank_{ranks}']} for {ranks} ranks"
         for ranks in (100, 10000)
     )
-    rows.append(("calls to rank 0 per rank", text, "no growth with ranks"))
-    judge = result["judge"]
-    rows.append(("verify", f"{judge['records_per_s']} records/s", ">= 100000"))
+    yield "calls to rank 0 per rank", text, "no growth with ranks"
+
+
+def _of_judge(judge: dict) -> Iterator[Row]:
+    yield "verify", f"{judge['records_per_s']} records/s", ">= 100000"
     memory = judge["peak_memory_mb_by_records"]
     text = ", ".join(f"{mb} MB for {records} records" for records, mb in memory.items())
-    rows.append(("verify, memory, 1024 ranks", text, "no growth with records"))
+    yield "verify, memory, 1024 ranks", text, "no growth with records"
     entry = judge["entry_ms"]
     goals = {"rank 0": "<= 20 ms", "other ranks": "<= 20 ms", "first rank": "-"}
     for who, goal in goals.items():
-        added = entry[who] - entry["without"]
-        rows.append((f"entry, {who}", f"{added:.1f} ms", goal))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
+        yield f"entry, {who}", f"{entry[who] - entry['without']:.1f} ms", goal
 
 
 if __name__ == "__main__":
