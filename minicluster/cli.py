@@ -32,8 +32,13 @@ _WITH_COMMAND = ("run", "on", "toolbox")
 
 
 def _add_state(verb: argparse.ArgumentParser) -> None:
-    text = "folder of this cluster (several may run beside each other)"
-    verb.add_argument("--state", type=Path, metavar="DIR", help=text)
+    text = (
+        "folder of this cluster (several may run beside each other); default:"
+        f" {cluster_state.STATE_KNOB}, or one in the home"
+    )
+    chosen = os.environ.get(cluster_state.STATE_KNOB)
+    default = Path(chosen) if chosen else None
+    verb.add_argument("--state", type=Path, metavar="DIR", default=default, help=text)
 
 
 def _add_bind(verb: argparse.ArgumentParser) -> None:

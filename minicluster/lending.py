@@ -21,6 +21,7 @@ from errors import ClusterError
 from identity import ID_COUNT, Account
 from mirror import MIRROR_KNOB
 from rootfs import CACHE_KNOB
+from state import STATE_KNOB
 
 _NOTE = "MINICLUSTER_LENT"
 _LENT_FOLDER = host.USER_HOME / "lent"
@@ -126,7 +127,7 @@ def become_user(
     os.setresgid(account.group_id, account.group_id, account.group_id)
     os.setresuid(account.user_id, account.user_id, account.user_id)
     os.chdir("/")
-    environment = host.passed_on("TERM", CACHE_KNOB, MIRROR_KNOB)
+    environment = host.passed_on("TERM", CACHE_KNOB, MIRROR_KNOB, STATE_KNOB)
     environment.update(
         HOME=str(host.USER_HOME),
         USER=account.name,

@@ -17,6 +17,9 @@ import kernel
 from errors import ClusterError, UsageError
 from slurm import Shape
 
+# Names another cluster than the default one for every command of a shell.
+STATE_KNOB = "JAX_SIF_MINICLUSTER"
+
 _STOP_TIMEOUT_S = 10.0
 
 
