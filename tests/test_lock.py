@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import host_settings
@@ -12,7 +16,7 @@ import pytest
 import versions
 
 ACCELERATORS = versions.ACCELERATORS
-LOCKS = (*ACCELERATORS, versions.REPORT, versions.EXAMPLES)
+LOCKS = (*ACCELERATORS, versions.REPORT, versions.EXAMPLES, versions.TOOLS)
 REQUIREMENT = re.compile(r"^(?P<name>[a-z0-9._-]+)(?P<pin>.*)$", re.MULTILINE)
 
 
@@ -69,6 +73,41 @@ def test_the_report_needs_one_wheel_and_no_image_installs_it() -> None:
     assert plotly.startswith("plotly==")
     for accel in ACCELERATORS:
         assert "plotly" not in versions.locked_versions(accel)
+
+
+def a_wheel(folder: Path) -> Path:
+    """A wheel of a package called uv, in a folder for pip's --find-links."""
+    folder.mkdir()
+    wheel = folder / "uv-1.0-py3-none-any.whl"
+    about = "uv-1.0.dist-info/"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("uv.py", "")
+        file.writestr(
+            f"{about}METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 1.0\n"
+        )
+        file.writestr(f"{about}WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr(f"{about}RECORD", "")
+    return wheel
+
+
+@pytest.mark.parametrize("is_the_locked_one", [True, False])
+def test_the_resolver_is_the_one_whose_hash_is_locked(
+    tmp_path: Path, is_the_locked_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = a_wheel(tmp_path / "wheels")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    locked = tmp_path / "tools.txt"
+    locked.write_text(
+        f"uv==1.0 --hash=sha256:{digest if is_the_locked_one else '0' * 64}\n"
+    )
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+
+    command = [sys.executable, *lock.pip_install(locked, tmp_path / "new")]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert (done.returncode == 0) == is_the_locked_one, done.stderr
+    assert (tmp_path / "new/uv.py").exists() == is_the_locked_one
 
 
 def test_a_lock_made_for_another_python_is_told_from_its_inputs(tmp_path: Path) -> None:

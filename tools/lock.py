@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import subprocess
 import sys
@@ -25,12 +26,12 @@ _IMAGE = "cpu"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("accel", nargs="*", metavar="ACCEL", help="default: all")
-    every = (*versions.ACCELERATORS, versions.REPORT, EXAMPLES)
+    every = (*versions.ACCELERATORS, versions.REPORT, EXAMPLES, versions.TOOLS)
     chosen = parser.parse_args(arguments).accel or every
     try:
         for accel in chosen:
             versions.lock_path(accel)
-        uv = install_uv(versions.pins()["UV_VERSION"])
+        uv = install_uv(versions.lock_path(versions.TOOLS))
         for accel in chosen:
             lock(uv, accel)
         # The module's versions are named after JAX's.
@@ -48,20 +49,26 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def install_uv(version: str) -> Path:
-    """The resolver, in an environment of its own in the cache."""
-    folder = cache_folder() / f"uv-{version}"
+def install_uv(lock_file: Path) -> Path:
+    """The resolver, as its lock has it, in the cache in a folder of its own."""
+    key = hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]
+    folder = cache_folder() / f"uv-{key}"
     program = folder / "bin/uv"
     if not program.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="uv-new-") as name:
             # A virtual environment names its own path, so pip alone is borrowed.
             venv.create(Path(name) / "venv", with_pip=True)
-            pip = [str(Path(name) / "venv/bin/python"), "-m", "pip", "install"]
+            pip = str(Path(name) / "venv/bin/python")
             new = Path(name) / "uv"
-            command = [*pip, "--quiet", "--target", str(new), f"uv=={version}"]
-            subprocess.run(command, check=True)
+            subprocess.run([pip, *pip_install(lock_file, new)], check=True)
             new.rename(folder)
     return program
+
+
+def pip_install(lock_file: Path, target: Path) -> list[str]:
+    """The words for Python; pip takes no file whose hash the lock does not name."""
+    words = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    return [*words, "--target", str(target), "--requirement", str(lock_file)]
 
 
 def lock(uv: Path, accel: str) -> None:
@@ -84,7 +91,7 @@ def resolve(uv: Path, accel: str, output: Path) -> None:
             *("--generate-hashes", "--no-emit-index-url", "--no-annotate"),
             *("--only-binary", ":all:", "--emit-build-options"),
             # Nothing of it is run, so it needs nothing.
-            *(["--no-deps"] if accel == versions.REPORT else []),
+            *(["--no-deps"] if accel in (versions.REPORT, versions.TOOLS) else []),
             *(on_top_of_the_image() if accel == EXAMPLES else ()),
             *("--output-file", str(output), f"requirements/{accel}.in"),
         ],
@@ -123,6 +130,7 @@ def header(accel: str) -> str:
     what = {
         versions.REPORT: "The exact wheel that plotly.js is taken from",
         EXAMPLES: "The exact wheels of the examples",
+        versions.TOOLS: "The exact wheels that `make lock` runs",
     }.get(accel, f"The exact wheels of the {accel} image")
     return (
         f"# {what}; made by `make lock`.\n"

@@ -15,6 +15,8 @@ DEFAULT_ACCELERATOR = "cuda12"
 REPORT = "report"
 # What examples/ imports on top of an image has a lock, too.
 EXAMPLES = "examples"
+# What `make lock` itself runs.
+TOOLS = "tools"
 
 # The distributions that carry what people ask for, whichever is in the lock.
 COMPONENTS = {
@@ -56,8 +58,9 @@ def pins(checkout: Path = CHECKOUT) -> dict[str, str]:
 
 
 def lock_path(accel: str, checkout: Path = CHECKOUT) -> Path:
-    """Of an image's wheels, of REPORT or of EXAMPLES."""
-    name = accel if accel in (REPORT, EXAMPLES) else check_accelerator(accel)
+    """The lock of an image's wheels, of REPORT, EXAMPLES or TOOLS."""
+    others = (REPORT, EXAMPLES, TOOLS)
+    name = accel if accel in others else check_accelerator(accel)
     return checkout / "requirements" / f"{name}.txt"
 
 
