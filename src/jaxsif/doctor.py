@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from jaxsif import strict_json
 from jaxsif.contract.identity import NODE_NAME
 from jaxsif.node import (
     Surroundings,
@@ -42,7 +42,7 @@ def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
     )
     ended = carry_out(begun, Patient(surroundings), checks, budget_s, not is_json)
     if is_json:
-        print(json.dumps(examination.as_facts(ended), indent=1))
+        print(strict_json.encode(examination.as_facts(ended)), end="")
     return ended.status
 
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from jaxsif import strict_json
 from jaxsif.contract.errors import COULD_NOT_TELL, PASS, UsageError
 from jaxsif.judge import explanation
 from jaxsif.judge.listener import Listener
@@ -33,8 +33,7 @@ def explain(logs: Sequence[str], is_json: bool) -> int:
     binary = [log for log in logs if not _listen(listener, log)]
     diagnosis = listener.diagnosis()
     if is_json:
-        json.dump(explanation.as_json(diagnosis, logs), sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        sys.stdout.write(strict_json.encode(explanation.as_json(diagnosis, logs)))
     else:
         sys.stdout.write(explanation.text(diagnosis, logs, binary))
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from jaxsif import launcher
+from jaxsif import launcher, strict_json
 from jaxsif.baseline import chosen_baseline
 from jaxsif.contract.errors import (
     COULD_NOT_TELL,
@@ -290,7 +289,7 @@ def _write_json(path: Path, verdicts: list[Verdict]) -> None:
     }
     write_whole(
         path,
-        json.dumps(content, indent=1) + "\n",
+        strict_json.encode(content),
         "the verdict above stands, only the file is missing",
     )
 

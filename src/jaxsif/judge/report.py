@@ -103,7 +103,8 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         ],
         "ranks": [
             {
-                "rank": s.rank,
+                # True is a number to Python, and none to a reader.
+                "rank": int(s.rank),
                 "node": s.node,
                 "phase": s.phase,
                 "told": s.told,

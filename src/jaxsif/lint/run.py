@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
+from jaxsif import strict_json
 from jaxsif.contract.errors import FAIL, PASS, UsageError
 from jaxsif.lint import report
 from jaxsif.lint.examine import examine
@@ -45,7 +45,7 @@ def lint(scripts: Sequence[str], *, form: str, is_strict: bool) -> int:
         shown = report.text(found)
     else:
         facts = report.as_json(found) if form == JSON else as_sarif(found)
-        shown = json.dumps(facts, indent=1) + "\n"
+        shown = strict_json.encode(facts)
     # A file's name may hold anything.
     sys.stdout.buffer.write(shown.encode(errors="backslashreplace"))
     sys.stdout.flush()

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
+from jaxsif import strict_json
+
 SCHEMA = 1
 
 # In the file's top folder: this description, and a copy of the image's packages.txt,
@@ -62,7 +64,7 @@ def encode(packages: tuple[Package, ...], content: str) -> str:
         "content": content,
         "packages": [asdict(package) for package in packages],
     }
-    return json.dumps(facts, indent=1) + "\n"
+    return strict_json.encode(facts)
 
 
 def decode(description: str, image: str) -> Made:

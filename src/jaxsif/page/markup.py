@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from typing import Any
+
+from jaxsif import strict_json
 
 # Control characters, and those that turn the direction of a line: node names and error
 # texts come from outside, and a person must see what stands there.
@@ -72,7 +73,7 @@ def table(
 
 def as_script_data(value: Any) -> Markup:
     """JSON that may stand in a <script>: nothing in it can end the element."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = strict_json.encode(value, indent=None, separators=(",", ":")).rstrip()
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)

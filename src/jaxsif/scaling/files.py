@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from jaxsif import strict_json
 from jaxsif.scaling.conclusion import Conclusion
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import Row, Run
@@ -42,7 +42,7 @@ def as_json(study: Study, rows: Sequence[Row], conclusion: Conclusion) -> str:
         "study": asdict(study),
         "rows": [_row(row) for row in rows],
     }
-    return json.dumps(content, indent=1) + "\n"
+    return strict_json.encode(content)
 
 
 def _row(row: Row) -> dict[str, Any]:

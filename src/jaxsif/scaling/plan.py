@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +11,7 @@ from shlex import quote
 
 import msgspec
 
+from jaxsif import strict_json
 from jaxsif.contract.errors import KitError, UsageError
 from jaxsif.contract.topology import Topology
 from jaxsif.job.make import Options, make, topology_for
@@ -151,7 +151,7 @@ def write(folder: Path, study: Study, texts: Mapping[str, str]) -> None:
                 old.unlink()
         for name, text in texts.items():
             (folder / f"{name}.slurm").write_text(text)
-        (folder / PLAN).write_text(json.dumps(asdict(study), indent=1) + "\n")
+        (folder / PLAN).write_text(strict_json.encode(asdict(study)))
     except OSError as error:
         raise KitError(
             f"cannot write into {str(folder)!r}: {error.strerror}; name another folder"

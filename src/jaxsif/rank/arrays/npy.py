@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import jax
@@ -14,6 +13,7 @@ from jaxsif.contract.errors import UsageError
 from jaxsif.rank.arrays.exchange import fail_together
 from jaxsif.rank.arrays.gathering import gather
 from jaxsif.rank.arrays.layout import by_rows
+from jaxsif.whole_file import write_file
 
 
 def save_npy(path: str | Path, array: jax.Array, *, by: int = 0) -> None:
@@ -36,7 +36,7 @@ def save_npy(path: str | Path, array: jax.Array, *, by: int = 0) -> None:
     problem = ""
     if values is not None:
         try:
-            _write(target, values)
+            write_file(target, lambda file: np.save(file, values))
         except OSError as error:
             # numpy counts elements where the system would say that there is no room.
             reason = error.strerror or f"is the disk full? ({error})"
@@ -75,15 +75,3 @@ def _npy(path: str | Path) -> Path:
     if Path(path).suffix != ".npy":
         raise UsageError(f"the file is {str(path)!r}; give it a name that ends in .npy")
     return Path(path).absolute()
-
-
-def _write(target: Path, values: np.ndarray) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, values)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
