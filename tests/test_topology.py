@@ -50,3 +50,13 @@ def test_ranks_fill_one_node_after_the_other():
     topology = parse_topology("G8N2p8")
 
     assert [topology.node_index(rank) for rank in range(8)] == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "label", [f"G{'9' * 5000}N1p1", "G99999999N1p1", "G300000N1p300000"]
+)
+def test_more_than_any_machine_has_is_refused(label):
+    with pytest.raises(UsageError, match="impossible topology") as refused:
+        parse_topology(label)
+
+    assert len(str(refused.value)) < 400

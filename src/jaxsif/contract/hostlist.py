@@ -3,48 +3,91 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import product
 
-# A list may name more nodes than anyone has; expanding it must not eat the memory.
-_MOST_NODES = 1_000_000
+# More names than a cluster has nodes or a job has processes, and longer ones than a host
+# can have. A list that needs more is refused before any of it is spelled out.
+MOST_NAMES = 1 << 18
+_LONGEST_NAME = 255
+_LONGEST_LIST = 4 << 20
+
+_TOKEN = re.compile(r"\[([^\[\]]*)\]|[^\[\],]+|[\[\],]")
+_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
+
+# Numbers, and with how many digits the shorter ones are written.
+_Numbers = tuple[range, int]
+# A word, or what stands in its place between brackets.
+_Part = str | list[_Numbers]
 
 
-def expand(node_list: str) -> list[str]:
+def expand(node_list: str, most: int = MOST_NAMES) -> list[str]:
     """`gpu[01-02]-ib,login` -> `["gpu01-ib", "gpu02-ib", "login"]`.
 
-    Raises ValueError for text that is not a node list.
+    Raises ValueError for text that is not a node list, or one of more than `most` names.
     """
+    if len(node_list) > _LONGEST_LIST:
+        raise ValueError(f"a node list of {len(node_list)} characters")
     nodes: list[str] = []
-    for element in _split_outside_brackets(node_list):
-        parts = re.split(r"(\[[^\[\]]*\])", element)
-        if any("[" in part or "]" in part for part in parts[::2]):
-            raise ValueError(f"unbalanced brackets in the node list {node_list!r}")
-        choices = [
-            _expand_range(part[1:-1]) if part.startswith("[") else [part]
-            for part in parts
-        ]
-        nodes.extend("".join(choice) for choice in product(*choices))
+    for element in _elements(node_list):
+        # Before a name is made: how many there are, and how long the longest is.
+        count = math.prod(map(_count, element))
+        if count > most - len(nodes) or sum(map(_length, element)) > _LONGEST_NAME:
+            raise ValueError(
+                f"too many or too long names in the node list {_shown(node_list)}"
+            )
+        nodes += map("".join, product(*map(_texts, element)))
     return nodes
 
 
-def _split_outside_brackets(node_list: str) -> list[str]:
-    return [part for part in re.split(r",(?![^\[]*\])", node_list) if part]
+def _elements(node_list: str) -> Iterator[list[_Part]]:
+    """What stands between the commas outside of brackets."""
+    element: list[_Part] = []
+    for token in _TOKEN.finditer(node_list):
+        if token[0] == "," and element:
+            yield element
+            element = []
+        elif token[0] in "[]":
+            raise ValueError(
+                f"unbalanced brackets in the node list {_shown(node_list)}"
+            )
+        elif token[1] is not None:
+            element.append([_numbers(item) for item in token[1].split(",")])
+        elif token[0] != ",":
+            element.append(token[0])
+    if element:
+        yield element
 
 
-def _expand_range(ranges: str) -> list[str]:
-    numbers: list[str] = []
-    for item in ranges.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", item, re.ASCII)
-        if match is None:
-            raise ValueError(f"not a range of node numbers: {item!r}")
-        first, last = match[1], match[2] or match[1]
-        if int(last) - int(first) >= _MOST_NODES:
-            raise ValueError(f"a range of more than {_MOST_NODES} nodes: {item!r}")
-        # Slurm keeps the zeros that the first number is written with.
-        numbers += [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
-    return numbers
+def _numbers(item: str) -> _Numbers:
+    match = _RANGE.fullmatch(item)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
+        raise ValueError(f"not a range of node numbers: {_shown(item)}")
+    return range(int(match[1]), int(match[2] or match[1]) + 1), len(match[1])
+
+
+def _count(part: _Part) -> int:
+    return 1 if isinstance(part, str) else sum(len(numbers) for numbers, _ in part)
+
+
+def _length(part: _Part) -> int:
+    if isinstance(part, str):
+        return len(part)
+    return max(max(len(str(numbers[-1])), digits) for numbers, digits in part)
+
+
+def _texts(part: _Part) -> list[str]:
+    if isinstance(part, str):
+        return [part]
+    # Slurm keeps the zeros that the first number is written with.
+    return [f"{n:0{digits}d}" for numbers, digits in part for n in numbers]
+
+
+def _shown(text: str) -> str:
+    """As much as a person reads of it."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 def spans(numbers: Iterable[int], most: int | None = None) -> str:

@@ -56,12 +56,16 @@ def decode(line: bytes, position: int) -> Record:
     """
     start = position + len(MARKER_BYTES)
     text = line[start + 9 :].rstrip(b"\r\n")
+    if len(text) > MOST_BYTES:
+        raise DamagedRecord("longer than any record")
     try:
         if line[start : start + 9] != b"%08x " % zlib.crc32(text):
             raise DamagedRecord("checksum differs")
         # From text, not bytes: json would spend a fifth of the time on guessing UTF-16.
         record = json.loads(text.decode())
-    except ValueError as error:
+        if b"\\ud" in text.lower():
+            record = _without_half_characters(record)
+    except (ValueError, RecursionError) as error:
         raise DamagedRecord(str(error)) from error
     if not isinstance(record, dict) or not _is_addressed(record):
         raise DamagedRecord("no rank, step, phase, node and time")
@@ -78,3 +82,9 @@ def _is_addressed(record: Record) -> bool:
         and isinstance(get("node"), str)
         and isinstance(get("time"), (int, float))
     )
+
+
+def _without_half_characters(record: Any) -> Any:
+    """A file's name that is no UTF-8 becomes half a character, which cannot be printed."""
+    text = json.dumps(record, ensure_ascii=False)
+    return json.loads(text.encode(errors="replace"))

@@ -11,7 +11,11 @@ from jaxsif.contract.errors import UsageError
 # The variable in which a job carries what was asked for to whoever judges it.
 TOPOLOGY_VARIABLE = "JAX_SIF_TOPOLOGY"
 
+# More than any machine has; for each process the verdict keeps a row.
+MOST_PROCESSES = 1 << 18
+
 _LABEL = re.compile(r"G([1-9]\d*)N([1-9]\d*)p([1-9]\d*)", re.ASCII)
+_MOST_DIGITS = 7
 _EXAMPLE = "write it as G8N2p4: 8 devices in all, on 2 nodes, in 4 processes in all"
 
 
@@ -59,7 +63,12 @@ def parse_topology(label: str) -> Topology:
     """Reads a label such as `G4N2p4`. Raises UsageError with the arithmetic."""
     match = _LABEL.fullmatch(label)
     if match is None:
-        raise UsageError(f"unknown topology {label!r}; {_EXAMPLE}")
+        raise UsageError(f"unknown topology {_shown(label)}; {_EXAMPLE}")
+    if max(map(len, match.groups())) > _MOST_DIGITS or int(match[3]) > MOST_PROCESSES:
+        raise UsageError(
+            f"impossible topology {_shown(label)}: more than {MOST_PROCESSES} processes;"
+            f" {_EXAMPLE}"
+        )
     devices, nodes, processes = map(int, match.groups())
     if processes % nodes:
         raise UsageError(
@@ -73,3 +82,8 @@ def parse_topology(label: str) -> Topology:
             f" {devices / processes:g}); {_EXAMPLE}"
         )
     return Topology(nodes, processes // nodes, devices // processes)
+
+
+def _shown(label: str) -> str:
+    """As much of a label as a person reads."""
+    return repr(label if len(label) <= 80 else f"{label[:80]}...")

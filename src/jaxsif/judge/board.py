@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxsif.contract.hostlist import expand
+from jaxsif.contract.hostlist import MOST_NAMES, expand
 from jaxsif.contract.record import FAILED, MEASURED, PHASES, STUCK, Record
 
 # So many results of one rank are kept; more than any program of diag/ tells.
@@ -82,6 +82,8 @@ class Board:
         # Whether anybody has said that a rank failed: the step cannot become well again.
         self.is_broken = False
         self._records = 0
+        # How many more ranks lines of Slurm's may name, each line's counted anew.
+        self._nameable = 4 * MOST_NAMES
         self._runs: dict[str, tuple[int, Stories]] = {}
 
     def add(self, record: Record) -> None:
@@ -120,9 +122,10 @@ class Board:
             return
         speaker, node, numbers, reason = match.groups()
         try:
-            ranks = tuple(map(int, expand(f"[{numbers}]")))
+            ranks = tuple(map(int, expand(f"[{numbers}]", self._nameable)))
         except ValueError:
             return
+        self._nameable -= len(ranks)
         self.is_broken = True
         ending = Ending(node, ranks, reason.strip(), speaker)
         for rank in ranks:
@@ -131,7 +134,8 @@ class Board:
     def _stories(self, run: str) -> Stories | None:
         """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""
         step, _, text = run.rpartition(".")
-        restart = int(text) if text.isdecimal() else 0
+        # No job is restarted so often that it takes more digits.
+        restart = int(text) if text.isdecimal() and len(text) < 19 else 0
         latest, stories = self._runs.get(step, (-1, {}))
         if restart > latest:
             for story in stories.values():

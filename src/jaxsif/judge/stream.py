@@ -13,6 +13,7 @@ from jaxsif.contract.record import (
     Record,
     decode,
 )
+from jaxsif.judge.facts import checked
 
 # By `srun --label`, or by `jax-sif launch --label`.
 _LABEL = re.compile(rb"\s*\d+(?:: ?| [\w.-]+\| )")
@@ -67,7 +68,7 @@ class Stream:
             return line
         before = line[:position]
         try:
-            self._take(decode(line, position))
+            self._take(checked(decode(line, position)))
         except DamagedRecord:
             self.damaged += 1
         return b"" if _LABEL.fullmatch(before) else before

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.contract.topology import Topology
 from jaxsif.judge import speed
 from jaxsif.judge.baseline import Baseline
-from jaxsif.judge.board import Board, Stories
+from jaxsif.judge.board import Board, Ending, Stories
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.checks import find
 from jaxsif.judge.diagnosis import NOTHING_HEARD, Diagnosis
@@ -62,7 +62,7 @@ def judge(
         step: Case(
             topology,
             stories,
-            board.ended,
+            _believed(board.ended, topology, stories),
             nodes,
             board.cancelled,
             diagnosis.recognised,
@@ -78,6 +78,16 @@ def judge(
         _judge_case(step, case, damaged, newer, is_strict)
         for step, case in cases.items()
     ]
+
+
+def _believed(
+    ended: Mapping[int, Ending], topology: Topology, stories: Stories
+) -> Mapping[int, Ending]:
+    """What was said of ranks that the step can have; else another program printed it."""
+    processes = max(topology.processes, max(stories, default=-1) + 1)
+    endings = {id(ending): ending for ending in ended.values()}
+    strange = {key for key, e in endings.items() if max(e.ranks) >= processes}
+    return {rank: e for rank, e in ended.items() if id(e) not in strange}
 
 
 def is_silence(verdict: Verdict) -> bool:

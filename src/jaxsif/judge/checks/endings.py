@@ -215,7 +215,8 @@ def ranks_ended_for_others(case: Case) -> Iterator[Finding]:
 
 
 def _endings(case: Case) -> list[Ending]:
-    return list(dict.fromkeys(case.ended.values()))
+    # By identity: to compare two by their ranks takes as long as there are ranks.
+    return list({id(ending): ending for ending in case.ended.values()}.values())
 
 
 def _ended(case: Case, endings: list[Ending]) -> Iterator[Finding]:
