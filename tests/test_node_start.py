@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 from nodes import STEP, gpus, image, kinds, well
 
-from jaxsif.node import Room, look_around, start_troubles
+from jaxsif.contract.trouble import Trouble
+from jaxsif.node import Room, host, look_around, start_troubles
 
 
 @pytest.mark.parametrize("accelerator", ["cuda12", "cpu"])
@@ -101,3 +102,30 @@ def test_the_checks_take_milliseconds(tmp_path):
 
     # The best of many, because other programs may use this machine.
     assert min(elapsed_s) < 0.005
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(97, "no family"), UnicodeError("label"), ValueError, MemoryError]
+)
+def test_a_check_that_fails_by_itself_is_left_out(tmp_path, monkeypatch, capfd, error):
+    def broken(surroundings):
+        yield Trouble("first", "text", "remedy")
+        raise error
+
+    monkeypatch.setattr(host, "own_name", broken)
+    monkeypatch.setenv("JAX_SIF_VERBOSE", "1")
+
+    found = start_troubles(well(tmp_path, {}, open_files=10))
+
+    assert [("first", True), ("open-files", True)] == kinds(found)
+    assert "broken failed" in capfd.readouterr().err
+
+
+def test_a_program_in_a_deleted_folder_can_be_looked_at(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.syspath_prepend("")
+    gone.rmdir()
+
+    assert "" in look_around({}).search_path

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -284,3 +288,52 @@ def test_a_port_in_use_is_found_before_jax_shares_it():
     assert str(port) in trouble.text
 
     assert [] == list(preflight.own_port_taken(("node1", port)))
+
+
+WITHOUT_IPV6 = """
+import socket
+from jaxsif.rank import preflight
+free = list(preflight.own_port_taken(("node1", 0)))
+with socket.create_server(("", 0)) as server:
+    port = server.getsockname()[1]
+    (taken,) = preflight.own_port_taken(("node1", port))
+print(free, taken.kind, preflight.is_own_address("::1"), preflight.is_own_address("::2"))
+"""
+
+
+def test_a_kernel_without_ipv6_is_no_reason_to_fail():
+    tests = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, tests / "no_ipv6.py", sys.executable, "-c", WITHOUT_IPV6],
+        env={"PYTHONPATH": str(tests.parent / "src")},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "[] port-taken True None\n" == done.stdout, done.stderr
+
+
+def test_a_coordinator_whose_name_is_not_ascii_is_looked_up_as_it_stands():
+    ((kind, text),) = kinds(("kn\u00f6ten.", 7))
+
+    assert "coordinator-unknown" == kind
+    assert "kn\u00f6ten." in text
+
+
+def test_a_name_that_cannot_be_a_name_is_one_that_is_not_known():
+    assert "coordinator-unknown" == kinds(("x" * 70, 7))[0][0]
+
+
+def test_credentials_that_cannot_be_read_say_nothing_of_the_coordinator(tmp_path):
+    with listener(settings_frame) as where, pytest.raises(FileNotFoundError):
+        kinds(where, JAX_MTLS_CERT_FILE=str(tmp_path / "none.pem"))
+
+
+def test_what_this_process_may_not_do_says_nothing_of_the_coordinator(monkeypatch):
+    def full(*args):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "create_connection", full)
+
+    with pytest.raises(OSError, match="Too many"):
+        kinds(("127.0.0.1", 7))

@@ -6,7 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stories import tell
 
-from jaxsif.contract.record import MARKER_BYTES, DamagedRecord, decode, encode
+from jaxsif.contract.record import (
+    MARKER_BYTES,
+    MOST_BYTES,
+    DamagedRecord,
+    decode,
+    encode,
+)
 
 
 def _decode(line: str | bytes) -> dict:
@@ -55,6 +61,64 @@ def test_a_record_that_does_not_say_who_speaks_is_damage(name):
         _decode(encode(record))
 
 
-def test_a_record_that_a_pipe_would_split_is_refused():
+TEXTS = st.text(max_size=3000) | st.text("\u00fc\U0001f4a5", max_size=3000)
+FACTS = st.dictionaries(
+    st.sampled_from(["error", "nodes", "local", "troubles", "apart"]),
+    TEXTS
+    | st.lists(st.integers() | st.none(), max_size=2000)
+    | st.lists(
+        st.fixed_dictionaries({"text": TEXTS, "ranks": st.lists(st.integers())}),
+        max_size=20,
+    ),
+)
+
+
+@given(FACTS)
+def test_a_record_of_any_size_goes_out_in_one_piece_of_a_pipe(facts):
+    line = encode(tell(3, "failed", **facts))
+
+    assert len(line.encode()) <= MOST_BYTES
+    assert line == encode(tell(3, "failed", **facts))
+    record = _decode(line)
+    assert (3, "failed", "node1") == tuple(record[n] for n in ("rank", "phase", "node"))
+
+
+@pytest.mark.parametrize("error", ["x" * 5000, "\u00fc" * 700, "\U0001f4a5" * 700])
+def test_a_long_text_keeps_its_beginning_and_says_that_it_was_cut(error):
+    got = _decode(encode(tell(0, "failed", error=error)))["error"]
+
+    assert got.endswith(" [...]")
+    assert error.startswith(got.removesuffix(" [...]"))
+    assert len(got) > 100
+
+
+def test_of_a_long_list_the_first_are_shown_and_the_rest_are_counted():
+    devices = [{"id": i, "kind": "cpu", "uuid": None} for i in range(128)]
+
+    record = _decode(encode(tell(0, "devices", local=devices, local_count=128)))
+
+    shown = record["local"]
+    assert devices[: len(shown)] == shown
+    assert {"local": 128 - len(shown)} == record["left_out"]
+    assert 128 == record["local_count"]
+
+
+def test_a_list_of_nodes_is_whole_or_left_out():
+    nodes = "nid[" + ",".join(f"{n:06d}" for n in range(0, 1800, 3)) + "]"
+
+    record = _decode(encode(tell(0, "started", nodes=nodes, processes=600)))
+
+    assert (None, 600) == (record["nodes"], record["processes"])
+
+
+def test_troubles_of_full_length_all_arrive():
+    trouble = {"kind": "k", "text": "t" * 333, "remedy": "r" * 333, "ranks": [9] * 20}
+
+    record = _decode(encode(tell(0, "failed", troubles=[trouble] * 5)))
+
+    assert ["k"] * 5 == [t["kind"] for t in record["troubles"]]
+
+
+def test_a_step_whose_name_alone_is_too_long_is_refused():
     with pytest.raises(ValueError, match="at most 4096 fit"):
-        encode(tell(0, "failed", error="x" * 5000))
+        encode(tell(0, "done") | {"step": "x" * 5000})

@@ -37,7 +37,10 @@ def run(tmp_path):
     ):
         (tmp_path / f"{name}.py").write_text(text)
 
-    def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        program: str, sitecustomize: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "sitecustomize.py").write_text(sitecustomize)
         file = tmp_path / "program.py"
         file.write_text(
             f"from jaxsif import initialize_distributed\n"

@@ -21,7 +21,7 @@ def fingerprint(description: Path = DESCRIPTION) -> str | None:
     """A short name that two different builds do not share; None where there is none."""
     try:
         return f"{zlib.crc32(description.read_bytes()):08x}"
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -7,6 +7,8 @@ import json
 import zlib
 from typing import Any
 
+from jaxsif.contract.shortening import shorter_forms
+
 # A record is `@jaxsif1 CRC32 JSON`. The marker may stand anywhere in a line, because
 # `srun --label` and half-printed lines put text before it; the checksum tells a record
 # that was cut or mixed with another rank's output from a whole one.
@@ -32,6 +34,9 @@ WISH = "requeue"
 
 Record = dict[str, Any]
 
+# Who speaks, of what and when: what every record has besides the facts of its phase.
+_ADDRESS = ("phase", "rank", "step", "node", "time")
+
 
 class DamagedRecord(ValueError):
     """A line carries the marker but not a whole record behind it."""
@@ -40,13 +45,23 @@ class DamagedRecord(ValueError):
 def encode(record: Record) -> str:
     """One line, newline included, of at most MOST_BYTES bytes.
 
-    Raises ValueError for a record that would be longer.
+    Facts that do not fit are shortened. Raises ValueError only where the names of step
+    and node alone are too long.
     """
-    text = json.dumps(record, separators=(",", ":"))
-    line = f"{MARKER}{zlib.crc32(text.encode()):08x} {text}\n"
-    if len(line) > MOST_BYTES:
+    line = _line(record)
+    if len(line) <= MOST_BYTES:
+        return line
+    lines = map(_line, shorter_forms(record, _ADDRESS))
+    short = next((line for line in lines if len(line) <= MOST_BYTES), None)
+    if short is None:
         raise ValueError(f"a record of {len(line)} bytes; at most {MOST_BYTES} fit")
-    return line
+    return short
+
+
+def _line(record: Record) -> str:
+    # In ASCII, so that characters are bytes, whatever the locale.
+    text = json.dumps(record, separators=(",", ":"), default=str)
+    return f"{MARKER}{zlib.crc32(text.encode()):08x} {text}\n"
 
 
 def decode(line: bytes, position: int) -> Record:

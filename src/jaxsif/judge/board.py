@@ -38,6 +38,15 @@ class Story:
         return next((p for p in reversed(PHASES) if p in self.told), "unknown")
 
     @property
+    def local_device_count(self) -> int | None:
+        """None when the rank never told it; its list may not show all of them."""
+        local = self.fact("devices", "local")
+        if local is None:
+            return None
+        count = self.fact("devices", "local_count")
+        return count if isinstance(count, int) else len(local)
+
+    @property
     def is_done(self) -> bool:
         return "done" in self.told
 

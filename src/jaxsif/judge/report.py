@@ -138,7 +138,9 @@ def _devices(story: Story) -> str:
     if local is None:
         return "-"
     names = [device.get("uuid") or f"id {device.get('id')}" for device in local]
-    return f"{len(local)}: {', '.join(names)}"
+    count = story.local_device_count or len(local)
+    more = f" and {count - len(local)} more" if count > len(local) else ""
+    return f"{count}: {', '.join(names)}{more}"
 
 
 def _accused(verdict: Verdict) -> set[int]:

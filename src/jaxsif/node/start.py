@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from jaxsif.contract.trouble import Trouble
 from jaxsif.node import flags, host, mpi, network, software
 from jaxsif.node.driver import driver
+from jaxsif.node.guard import guarded
 from jaxsif.node.surroundings import Surroundings
 from jaxsif.node.visibility import visibility
 
@@ -31,6 +34,11 @@ def start_troubles(
     # Only NCCL needs the last two.
     if surroundings.wants_gpus or surroundings.has_stand_ins:
         checks += [driver, visibility, host.shared_memory, host.locked_memory]
-    found = [trouble for check in checks for trouble in check(surroundings)]
-    found += network.proxy(surroundings, coordinator_host)
+    found = [
+        trouble
+        for check in checks
+        for trouble in guarded(check.__name__, partial(check, surroundings))
+    ]
+    proxy = partial(network.proxy, surroundings, coordinator_host)
+    found += guarded("proxy", proxy)
     return sorted(found, key=lambda trouble: not trouble.is_fatal)

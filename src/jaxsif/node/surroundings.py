@@ -119,7 +119,7 @@ def look_around(environment: Mapping[str, str], root: Path = Path("/")) -> Surro
         environment=environment,
         root=root,
         host_name=socket.gethostname(),
-        search_path=tuple(os.path.abspath(entry) for entry in sys.path),
+        search_path=tuple(map(_absolute, sys.path)),
         python=sys.prefix,
         open_files=_limit(soft),
         open_files_at_most=_limit(hard),
@@ -127,6 +127,14 @@ def look_around(environment: Mapping[str, str], root: Path = Path("/")) -> Surro
         resolve=_addresses,
         room=room,
     )
+
+
+def _absolute(entry: str) -> str:
+    try:
+        return os.path.abspath(entry)
+    # The folder in which the program runs has been deleted.
+    except OSError:
+        return entry
 
 
 def _limit(number: int) -> float:

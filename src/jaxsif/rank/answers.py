@@ -13,16 +13,21 @@ _SETTINGS = 4
 _TLS_ALERT = b"\x15\x03"
 
 
-def ask_for_certificate(
-    connection: socket.socket, credentials: str, group: str
-) -> str | None:
-    """What is wrong with a listener that should have a certificate of this step."""
+def own_certificate(credentials: str) -> ssl.SSLContext:
+    """How this rank shows who it is. Raises OSError where its file cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # A peer is known by the step in its certificate, not by its host.
     context.check_hostname = False
     context.load_verify_locations(credentials)
     context.load_cert_chain(credentials)
     context.set_alpn_protocols(["h2"])
+    return context
+
+
+def ask_for_certificate(
+    connection: socket.socket, context: ssl.SSLContext, group: str
+) -> str | None:
+    """What is wrong with a listener that should have a certificate of this step."""
     try:
         with context.wrap_socket(connection) as secure:
             names = (secure.getpeercert() or {}).get("subjectAltName", ())

@@ -73,13 +73,20 @@ class DistributedInfo:
         asked = self.asked
         if asked is None or asked.processes != self.num_processes:
             return None
-        if self.launcher == SLURM and len(expand(self.node_list)) != asked.nodes:
+        if self.launcher == SLURM and self._node_count != asked.nodes:
             return None
         is_so = (asked.devices_per_process, asked.devices) == (
             self.local_device_count,
             self.global_device_count,
         )
         return asked if is_so else None
+
+    @property
+    def _node_count(self) -> int | None:
+        try:
+            return len(expand(self.node_list))
+        except ValueError:
+            return None
 
     def __str__(self) -> str:
         return (

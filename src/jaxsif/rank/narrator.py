@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxsif import image
@@ -15,7 +15,9 @@ from jaxsif.contract import record
 from jaxsif.contract.identity import Identity
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
+from jaxsif.node.guard import harmless, say_on_stderr
 from jaxsif.rank import clock, peers
+from jaxsif.rank.output import flush_stdout, standard_output
 
 if TYPE_CHECKING:
     from jaxsif.rank.transport import Ear
@@ -25,9 +27,8 @@ PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
 # The network that the cluster has, by its name in job/networks; unset where nobody knows.
 NETWORK_VARIABLE = "JAX_SIF_NETWORK"
 
-_LONGEST_TEXT = 1000
-_MOST_TROUBLES = 5
-_MOST_RANKS = 20
+# Of an exception's text; a record shows less of it.
+_LONGEST_TEXT = 10_000
 
 
 class Narrator:
@@ -38,6 +39,9 @@ class Narrator:
         self.identity = identity
         self.saw_wrong_numbers = False
         self._is_heard = is_heard
+        self._process = os.getpid()
+        self._output = standard_output()
+        self._has_complained = False
         # Where NCCL's report stands, in a program that wants to know of it.
         self._ear: Ear | None = None
         # When the checks before it were over, and when JAX was loaded.
@@ -46,30 +50,55 @@ class Narrator:
         self.on_reached: Callable[[str, str], None] = lambda phase, following: None
         self.on_entered: Callable[[str], None] = lambda collective: None
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """Not in a forked child, which is a process of its own and no rank."""
+        return os.getpid() == self._process
+
     def say(self, phase: str, **facts: Any) -> None:
         """Writes one record in one piece, after everything printed so far."""
         self.write(phase, **facts)
-        if phase in record.PHASES:
+        if phase in record.PHASES and self.is_of_this_process:
             following = record.PHASES.index(phase) + 1
             self.on_reached(phase, (*record.PHASES, "end")[following])
 
     def write(self, phase: str, *, is_flushed: bool = True, **facts: Any) -> None:
-        """The record alone. `is_flushed=False`: from a thread that must not wait."""
-        if not self._is_heard:
+        """The record alone. `is_flushed=False`: from a thread that must not wait.
+
+        Never raises: a record that cannot be written is no reason to end a program. A
+        forked child writes nothing.
+        """
+        if not self._is_heard or not self.is_of_this_process:
             return
-        line = record.encode(
-            {
-                "phase": phase,
-                "rank": self.identity.rank,
-                "step": self.identity.step,
-                "node": self.identity.node,
-                "time": round(time.time(), 3),
-                **facts,
-            }
-        )
-        if is_flushed:
-            sys.stdout.flush()
-        os.write(sys.__stdout__.fileno() if sys.__stdout__ else 1, line.encode())
+        try:
+            line = record.encode(self._addressed(phase, facts))
+            if is_flushed:
+                flush_stdout()
+            self._output.write(line.encode())
+        except Exception as error:
+            self._complain(phase, error)
+
+    def _addressed(self, phase: str, facts: Mapping[str, Any]) -> record.Record:
+        return {
+            "phase": phase,
+            "rank": self.identity.rank,
+            "step": self.identity.step,
+            "node": self.identity.node,
+            "time": round(time.time(), 3),
+            **facts,
+        }
+
+    def _complain(self, phase: str, error: Exception) -> None:
+        """Once: whoever reads the verdict wonders why it misses this rank's word."""
+        if not self._has_complained:
+            self._has_complained = True
+            who = f"rank {self.identity.rank} on {self.identity.node}"
+            text = f"jax-sif: {who}: the record {phase!r} cannot be written: {error!r}"
+            say_on_stderr(text)
+
+    def leave_to_parent(self) -> None:
+        """For a forked child: its parent's records are not its own."""
+        self._output.release()
 
     def started(self) -> None:
         """Says who this rank is and what was asked for."""
@@ -125,6 +154,8 @@ class Narrator:
         self.say(
             "devices",
             backend=jax.default_backend(),
+            # A long list does not fit a record.
+            local_count=jax.local_device_count(),
             local=[
                 {"id": device.id, "kind": device.device_kind, "uuid": uuid}
                 for device, uuid in devices.with_uuids(self.identity.node, os.environ)
@@ -194,9 +225,10 @@ class Narrator:
         Prints what NCCL has warned of, which its report keeps from the output.
         """
         # The first line says what; JAX adds notes that say nothing of this error.
+        with harmless("NCCL's report"):
+            for warning in self._ear.warnings() if self._ear else ():
+                print(warning, file=sys.stderr)
         text = "".join(traceback.format_exception_only(error)).strip().partition("\n")
-        for warning in self._ear.warnings() if self._ear else ():
-            print(warning, file=sys.stderr)
         self.say(record.FAILED, error=text[0][:_LONGEST_TEXT])
 
     def failed_to_start(self, troubles: Sequence[Trouble]) -> None:
@@ -205,14 +237,7 @@ class Narrator:
 
 
 def _as_facts(troubles: Sequence[Trouble]) -> list[dict[str, Any]]:
-    """As much as fits a record."""
-    longest = _LONGEST_TEXT // 3
     return [
-        {
-            "kind": t.kind,
-            "text": t.text[:longest],
-            "remedy": t.remedy[:longest],
-            "ranks": t.ranks[:_MOST_RANKS],
-        }
-        for t in troubles[:_MOST_TROUBLES]
+        {"kind": t.kind, "text": t.text, "remedy": t.remedy, "ranks": t.ranks}
+        for t in troubles
     ]

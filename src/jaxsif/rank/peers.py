@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import zlib
@@ -48,8 +49,9 @@ def card(identity: Identity) -> Card:
 
 def program_fingerprint() -> str | None:
     """A short name of the program's text, as `train.py 1a2b3c4d`; None if it has none."""
-    path = getattr(sys.modules["__main__"], "__file__", None)
-    if path is None:
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    # Reading /dev/stdin, or another pipe, would take from the program what it reads.
+    if not isinstance(path, str) or not os.path.isfile(path):
         return None
     try:
         return f"{Path(path).name} {zlib.crc32(Path(path).read_bytes()):08x}"

@@ -6,18 +6,26 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from jaxsif.contract.identity import Identity, is_on_one_machine
 from jaxsif.contract.trouble import Trouble
-from jaxsif.rank.answers import ask_for_certificate, ask_for_http2
+from jaxsif.rank.answers import ask_for_certificate, ask_for_http2, own_certificate
 
 _POLL_INTERVAL_S = 0.02
 # The kernel asks again after 1 s and 3 s; whoever has not answered then does not hear.
 _UNANSWERED_S = 5.0
 # A name service may hiccup, and a neighbour's hardware address takes a moment.
 _PATIENCE_S = 3.0
+
+# A connection that fails so says nothing of the coordinator.
+_OWN_LIMITS = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
+    *(errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL),
+)
 
 _SAME_STEP = (
     "another step or program listens there: let the image set JAX_COORDINATOR_PORT, or"
@@ -27,7 +35,7 @@ _SAME_STEP = (
 
 def own_port_taken(where: tuple[str, int]) -> Iterator[Trouble]:
     """For rank 0: JAX would share the port with another step, or die of SIGSEGV."""
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as probe:
+    with _any_address() as probe:
         try:
             # What has just been closed may be bound again, what listens may not.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,6 +49,17 @@ def own_port_taken(where: tuple[str, int]) -> Iterator[Trouble]:
                     " node by another program or step",
                     "set JAX_COORDINATOR_PORT to a free port for every rank",
                 )
+
+
+def _any_address() -> socket.socket:
+    """A socket of IPv6, which gets IPv4's connections too, as gRPC's does.
+
+    That Python was built with IPv6 does not mean that this kernel has it.
+    """
+    try:
+        return socket.socket(socket.AF_INET6)
+    except OSError:
+        return socket.socket(socket.AF_INET)
 
 
 def not_rank_0s_address(
@@ -59,7 +78,7 @@ def not_rank_0s_address(
     except socket.gaierror:
         # The others will say so, whom it keeps from coming.
         return
-    if any(map(is_own_address, addresses)):
+    if any(is_own_address(address) is not False for address in addresses):
         return
     by = "the address that was set" if is_chosen else identity.launcher
     yield Trouble(
@@ -135,7 +154,8 @@ def _resolve(host: str, port: int, patience_s: float) -> list[str]:
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            name = _for_resolver(host)
+            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
             return list(dict.fromkeys(str(entry[4][0]) for entry in found))
         except socket.gaierror:
             if time.monotonic() > deadline_s:
@@ -143,14 +163,28 @@ def _resolve(host: str, port: int, patience_s: float) -> list[str]:
             time.sleep(10 * _POLL_INTERVAL_S)
 
 
-def is_own_address(address: str) -> bool:
-    """Whether this node answers to an address: only then can a socket be bound to it."""
+def _for_resolver(host: str) -> str | bytes:
+    """/etc/hosts may have names that DNS would refuse, and that Python does not hand on."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return os.fsencode(host)
+    return host
+
+
+def is_own_address(address: str) -> bool | None:
+    """Whether this node answers to an address: only then can a socket be bound to it.
+
+    None where that cannot be told.
+    """
+    if address == "::1" or address.startswith("127."):
+        return True
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
-        except OSError:
-            return False
+    except OSError as error:
+        return False if error.errno == errno.EADDRNOTAVAIL else None
     return True
 
 
@@ -162,11 +196,14 @@ def _connect(
     environment: Mapping[str, str],
 ) -> Iterator[Trouble]:
     where = f"{host}:{port} ({', '.join(addresses)})"
+    name: Any = _for_resolver(host)
+    credentials = environment.get("JAX_MTLS_CERT_FILE")
+    own = own_certificate(credentials) if credentials else None
     unreachable_since_s = None
     while True:
         try:
-            with socket.create_connection((host, port), _UNANSWERED_S) as connection:
-                yield from _who_answers(connection, where, environment)
+            with socket.create_connection((name, port), _UNANSWERED_S) as connection:
+                yield from _who_answers(connection, where, own, environment)
                 return
         except TimeoutError:
             yield Trouble(
@@ -178,6 +215,8 @@ def _connect(
             )
             return
         except OSError as error:
+            if error.errno in _OWN_LIMITS:
+                raise
             now_s = time.monotonic()
             if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
                 unreachable_since_s = unreachable_since_s or now_s
@@ -207,15 +246,17 @@ def _refused(where: str, error: OSError) -> Trouble:
 
 
 def _who_answers(
-    connection: socket.socket, where: str, environment: Mapping[str, str]
+    connection: socket.socket,
+    where: str,
+    own: ssl.SSLContext | None,
+    environment: Mapping[str, str],
 ) -> Iterator[Trouble]:
     """Asks whoever listens for proof, in the way in which JAX will talk to it."""
     connection.settimeout(_UNANSWERED_S)
-    credentials = environment.get("JAX_MTLS_CERT_FILE")
     group = environment.get("JAX_MTLS_PEER_URI_PREFIX", "")
     try:
-        if credentials:
-            complaint = ask_for_certificate(connection, credentials, group)
+        if own:
+            complaint = ask_for_certificate(connection, own, group)
         else:
             complaint = ask_for_http2(connection)
     except OSError as error:

@@ -7,17 +7,26 @@ import atexit
 import contextlib
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 from jaxsif.contract.identity import KUBERNETES, Identity
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
+from jaxsif.node import look_around, mpi, start_troubles
+from jaxsif.node.guard import guarded, harmless, say_on_stderr
 from jaxsif.rank import distributed, launchers, peers, preflight
-from jaxsif.rank.endings import end_at_once, end_with_the_program, watch_the_end
+from jaxsif.rank.endings import (
+    end_at_once,
+    end_with_the_program,
+    fail,
+    leave_the_end_to_parent,
+    watch_the_end,
+)
+from jaxsif.rank.forks import keep_from_children
 from jaxsif.rank.information import DistributedInfo, information
 from jaxsif.rank.launchers.machine import this_machine
 from jaxsif.rank.launchers.translation import in_slurms_words
@@ -47,7 +56,9 @@ class Session:
         self.narrator.on_reached = self._watchdog.reached
         self.narrator.on_entered = self._watchdog.entered
         self._watchdog.start()
-        self.narrator.started()
+        keep_from_children(self._leave_to_parent)
+        with harmless("the report of the start"):
+            self.narrator.started()
 
     def connect(self, settings: dict[str, Any]) -> DistributedInfo:
         """Checks the way, joins the group, and makes sure that it is the right one."""
@@ -55,11 +66,12 @@ class Session:
             os.environ, self.identity, this_machine(), settings
         )
         ordinals = self._take_devices(settings)
-        is_checked = os.environ.get(PREFLIGHT_VARIABLE, "on") != "off"
-        is_chosen = launchers.given_address(os.environ, settings) is not None
-        # Looked for all the same where nobody wants to hear: that waits for rank 0.
-        found = self._start_troubles(where, is_chosen)
-        self._stop_for(trouble for trouble in found if is_checked)
+        if os.environ.get(PREFLIGHT_VARIABLE, "on") != "off":
+            is_chosen = launchers.given_address(os.environ, settings) is not None
+            self._stop_for(self._start_troubles(where, is_chosen))
+        with harmless("the search for MPI's wrapper"):
+            # What jaxlib is not told it does not look for.
+            os.environ.update(mpi.for_jaxlib(look_around(os.environ)))
         self.narrator.imports_jax()
         if where is None:
             self._be_alone()
@@ -101,33 +113,42 @@ class Session:
     def _be_alone(self) -> None:
         """There is no launcher: nobody to join, and JAX would raise ValueError."""
         self.is_connected = True
-        print(f"jax-sif: {self.who}: no launcher, a single process", file=sys.stderr)
+        say_on_stderr(f"jax-sif: {self.who}: no launcher, a single process")
         self.narrator.connected()
 
     def _start_troubles(
         self, where: tuple[str, int] | None, is_chosen: bool
     ) -> Iterator[Trouble]:
         """`is_chosen`: the coordinator's address is the user's choice."""
-        from jaxsif.node import look_around, mpi, start_troubles
-
         identity = self.identity
-        surroundings = look_around(in_slurms_words(os.environ, identity))
-        # What jaxlib is not told it does not look for.
-        os.environ.update(mpi.for_jaxlib(surroundings))
-        yield from start_troubles(surroundings, where[0] if where else None)
+
+        def of_the_node() -> Sequence[Trouble]:
+            surroundings = look_around(in_slurms_words(os.environ, identity))
+            return start_troubles(surroundings, where[0] if where else None)
+
+        yield from guarded("the checks of the node", of_the_node)
         if where is None or identity.processes == 1:
             return
         if identity.rank == 0:
-            yield from preflight.not_rank_0s_address(where, identity, is_chosen)
-            yield from preflight.own_port_taken(where)
+            yield from guarded(
+                "the look for rank 0's address",
+                lambda: preflight.not_rank_0s_address(where, identity, is_chosen),
+            )
+            yield from guarded(
+                "the look at the coordinator's port",
+                lambda: preflight.own_port_taken(where),
+            )
         else:
             limit_s = self.limits.deadline_s("connected")
-            yield from preflight.reach_coordinator(
-                where,
-                limit_s,
-                identity.node,
-                has_one_node=identity.local_processes == identity.processes,
-                has_late_names=identity.launcher == KUBERNETES,
+            yield from guarded(
+                "the way to the coordinator",
+                lambda: preflight.reach_coordinator(
+                    where,
+                    limit_s,
+                    identity.node,
+                    has_one_node=identity.local_processes == identity.processes,
+                    has_late_names=identity.launcher == KUBERNETES,
+                ),
             )
 
     def _stop_for(self, found: Iterator[Trouble] | Sequence[Trouble]) -> None:
@@ -144,7 +165,7 @@ class Session:
         for trouble in troubles:
             sign = "" if is_over else "warning: "
             text = f"jax-sif: {self.who}: {sign}{trouble.text}; {trouble.remedy}"
-            print(text, file=sys.stderr, flush=True)
+            say_on_stderr(text)
         if is_over:
             self.narrator.failed_to_start(troubles)
             time.sleep(_LINGER_S)
@@ -154,11 +175,10 @@ class Session:
     def _say_from_thread(self, phase: str, **facts: Any) -> None:
         self.narrator.write(phase, is_flushed=False, **facts)
 
-    def fail(self, error: BaseException) -> NoReturn:
-        """Tells an exception and ends at once: JAX would wait 300 s for the others."""
-        self.narrator.failed(error)
-        traceback.print_exception(error)
-        end_at_once(1)
+    def _leave_to_parent(self) -> None:
+        """In a forked child, which is a process of its own and no rank."""
+        leave_the_end_to_parent()
+        self.narrator.leave_to_parent()
 
 
 def _nobody_handles_sigterm() -> bool:
@@ -204,7 +224,9 @@ def narrate() -> Iterator[Narrator]:
         yield session.narrator
         session.narrator.say("done")
     except BaseException as error:
-        session.fail(error)
+        if not session.narrator.is_of_this_process:
+            raise
+        fail(session.narrator, error, partial(traceback.print_exception, error))
     if session.narrator.saw_wrong_numbers:
         _meet_the_others()
         end_at_once(1)

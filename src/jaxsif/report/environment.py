@@ -55,6 +55,10 @@ def _device_kinds(rank: Rank) -> list[str]:
     local = rank.fact("devices", "local")
     devices = local if isinstance(local, list) else []
     kinds = [str(d.get("kind")) for d in devices if isinstance(d, dict)]
+    count = rank.fact("devices", "local_count")
+    # A long list does not fit a record; what it does not show is as what it shows.
+    if isinstance(count, int) and len(set(kinds)) == 1:
+        return [f"{count} x {kinds[0]}"]
     return [f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
 
 

@@ -64,9 +64,9 @@ def local_devices_differ(case: Case) -> Iterator[Finding]:
     """A process has more or fewer devices than its share."""
     by_count: dict[int, list[Story]] = defaultdict(list)
     for story in case.stories.values():
-        local = story.fact("devices", "local")
-        if local is not None and len(local) != case.topology.devices_per_process:
-            by_count[len(local)].append(story)
+        count = story.local_device_count
+        if count is not None and count != case.topology.devices_per_process:
+            by_count[count].append(story)
     for count, group in by_count.items():
         yield Finding(
             "local-devices",

@@ -43,9 +43,11 @@ def first_node(environment: Mapping[str, str], identity: Identity) -> str | None
     """
     if identity.local_processes == identity.processes:
         return identity.node
-    if JOB_NODE_LIST in environment:
-        return expand(environment[JOB_NODE_LIST])[0]
-    return None
+    try:
+        nodes = expand(environment.get(JOB_NODE_LIST, ""))
+    except ValueError:
+        nodes = []
+    return nodes[0] if nodes else None
 
 
 def nobody_knows(identity: Identity, way: str) -> NoReturn:

@@ -67,10 +67,14 @@ def tasks_on_node(environment: Mapping[str, str], node: str) -> int:
     whose nodes come in another order.
     """
     counts: list[int] = []
-    for item in environment.get(STEP_PROCESSES_PER_NODE, "1").split(","):
-        count, _, repeat = item.rstrip(")").partition("(x")
-        counts += [int(count)] * int(repeat or 1)
-    nodes = expand(environment[STEP_NODE_LIST])
+    try:
+        for item in environment.get(STEP_PROCESSES_PER_NODE, "1").split(","):
+            count, _, repeat = item.rstrip(")").partition("(x")
+            counts += [int(count)] * int(repeat or 1)
+        nodes = expand(environment[STEP_NODE_LIST])
+    except ValueError:
+        # Only where a rank's neighbours matter is this missed.
+        return 1
     index = nodes.index(node) if node in nodes else 0
     return counts[index] if index < len(counts) else 1
 
@@ -79,9 +83,9 @@ def coordinator_host(
     environment: Mapping[str, str], identity: Identity, machine: Machine
 ) -> str:
     """The first node of the list, but where Slurm puts rank 0 elsewhere."""
-    nodes = expand(environment[STEP_NODE_LIST])
     if identity.processes == 1:
         return identity.node
+    nodes = _nodes(environment[STEP_NODE_LIST])
     if environment.get(DISTRIBUTION, "").startswith("arbitrary"):
         return _first_of_host_file(environment, machine)
     index = environment.get(NODE_INDEX, "")
@@ -103,7 +107,17 @@ def _first_of_host_file(environment: Mapping[str, str], machine: Machine) -> str
             f" and {HOST_FILE}={path!r} cannot be read here"
         )
     # As `node2*4` for four tasks there (srun's manual, "arbitrary").
-    return expand(line.partition("*")[0])[0]
+    return _nodes(line.partition("*")[0])[0]
+
+
+def _nodes(node_list: str) -> list[str]:
+    try:
+        nodes = expand(node_list)
+    except ValueError as error:
+        raise _unknown(str(error)) from error
+    if not nodes:
+        raise _unknown(f"the list of nodes is {node_list!r}")
+    return nodes
 
 
 def _unknown(reason: str) -> UsageError:
