@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import build_image  # noqa: E402  (needs the path above)
 import build_run  # noqa: E402
+import placing  # noqa: E402
 import versions  # noqa: E402
 from builder import find_builder  # noqa: E402
 
@@ -35,8 +36,7 @@ def make() -> Path:
         user = None if runtime.in_toolbox else builder
         build_run.run_stages(command, stages, IMAGE.with_suffix(".log"), user)
         stages.end()
-        shutil.copyfile(scratch / "image.sif", IMAGE.with_suffix(".new"))
-    IMAGE.with_suffix(".new").replace(IMAGE)
+        placing.copy(scratch / "image.sif", IMAGE, 0o644)
     return IMAGE
 
 

@@ -307,13 +307,6 @@ def test_a_signed_image_is_verified_before_the_ranks_of_a_job_start(signed):
     assert f"--key {image}.pem {image}\n" == verified(signed)
 
 
-def test_nothing_else_waits_for_the_signature(signed):
-    for command in ("job", "verify", "info"):
-        assert 0 == call("jax-sif", signed, command).returncode
-
-    assert "" == verified(signed)
-
-
 def test_an_image_that_was_not_signed_with_the_key_ends_the_job(signed, tmp_path):
     other = tmp_path / "other.pem"
     other.write_text("another key")

@@ -510,7 +510,9 @@ def test_the_scripts_for_slurm_do_what_the_page_says(
         program = put(tmp_path, name, f"#!/bin/sh\n{text}\n")
         program.chmod(0o755)
     path = f"PATH={tmp_path}:/usr/bin:/bin"
-    script = re.sub("PATH=.*", path, script)
+    script = re.sub("PATH=.*", path, script).replace("/sw/jax-sif/bin", f"{ROOT}/bin")
+    script = script.replace("/sw/jax-sif/images", str(tmp_path))
+    put(tmp_path, "jax-sif.sif", "an image")
 
     done = subprocess.run(["sh", "-c", f"exec 3> told; {script}"], cwd=tmp_path, env={})
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import build_run
+import placing
 import pytest
 import sign
 from builder import Builder
@@ -22,7 +23,11 @@ case "$1 $2" in
     echo '4    |NONE    |1   (G) |215814144-215815346       |Signature (SHA-256)'
     echo '12   |NONE    |1   (G) |215815346-215816804       |Signature (SHA-256)'
     ;;
-  sign*) echo ' and a signature' >> "$4" ;;
+  sign*)
+    cat "$3" > "$(dirname "$0")/key"
+    grep -rlI 'PRIVATE KEY' "$(dirname "$4")" > "$(dirname "$0")/on-disk"
+    echo ' and a signature' >> "$4"
+    ;;
   verify*) exit "$(cat "$(dirname "$0")/status")" ;;
 esac
 """
@@ -84,6 +89,21 @@ def test_the_signed_image_takes_the_place_of_the_other(folder, key, runtime):
     assert "BEGIN PUBLIC KEY" in build_run.key_file(image).read_text()
     assert build_run.is_up_to_date(image, "content")
     assert [] == [*(runtime.parent / "cache/scratch").iterdir()]
+
+
+def test_the_private_key_lies_on_no_disk(folder, key, runtime):
+    """Not while it is used: whoever is killed then removes nothing."""
+    assert 0 == run(folder, key)
+
+    assert key.read_text() == (runtime / "key").read_text()
+    assert "" == (runtime / "on-disk").read_text()
+
+
+def test_an_image_that_is_being_signed_is_held(folder, key, runtime):
+    lock = placing.lock_file(image_of(folder))
+    (runtime / "apptainer").write_text(f"#!/bin/sh\nflock -n '{lock}' true\n")
+
+    assert 1 == run(folder, key)
 
 
 def test_signatures_of_before_go(folder, key, runtime):

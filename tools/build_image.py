@@ -14,6 +14,7 @@ from pathlib import Path
 
 import build_context
 import build_run
+import placing
 import versions
 from build_run import BuildError, Space
 from builder import MINICLUSTER, Builder, ensure_folder, find_builder
@@ -78,19 +79,25 @@ def build(options: argparse.Namespace) -> None:
     accel, folder = options.accel, options.output.absolute()
     image = folder / f"{versions.image_name(accel)}.sif"
     content = build_context.content_hash(accel, options.base, options.compression)
-    if not options.force and build_run.is_up_to_date(image, content):
-        print(f"{image} is up to date (--force builds it again)")
-        return
     folder.mkdir(parents=True, exist_ok=True)
+    with placing.one_at_a_time(placing.lock_file(image), f"works on {image}"):
+        if not options.force and build_run.is_up_to_date(image, content):
+            print(f"{image} is up to date (--force builds it again)")
+            return
+        build_now(options, image, content)
+    build_run.report(image, began_s)
+
+
+def build_now(options: argparse.Namespace, image: Path, content: str) -> None:
     builder = find_builder()
-    build_run.check_free_space(accel, SPACE[accel], builder.cache, folder)
+    accel = options.accel
+    build_run.check_free_space(accel, SPACE[accel], builder.cache, image.parent)
     runtime, base = find_runtime(), find_base(options.base)
     with builder.scratch() as scratch:
         prepare(scratch, builder, options)
         run(scratch, builder, runtime, base, options, image.with_suffix(".log"))
         facts = scratch / "lent/tmp/image.json"
         build_run.publish(scratch / "image.sif", facts, image, content)
-    build_run.report(image, began_s)
 
 
 def check(options: argparse.Namespace) -> None:

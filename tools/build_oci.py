@@ -14,6 +14,7 @@ from pathlib import Path
 
 import build_context
 import build_run
+import placing
 import versions
 from build_image import add_common_options, check_base, make_local_base
 from build_run import BuildError, Space
@@ -64,12 +65,19 @@ def build(options: argparse.Namespace) -> None:
     folder = options.output.absolute()
     image = folder / f"{versions.image_name(accel)}.oci.tar"
     content = build_context.content_hash(accel, options.base)
-    if not options.force and build_run.is_up_to_date(image, content):
-        print(f"{image} is up to date (--force builds it again)")
-        return
-    ensure_buildah()
     folder.mkdir(parents=True, exist_ok=True)
+    with placing.one_at_a_time(placing.lock_file(image), f"works on {image}"):
+        if not options.force and build_run.is_up_to_date(image, content):
+            print(f"{image} is up to date (--force builds it again)")
+            return
+        build_now(options, image, content)
+    build_run.report(image, began_s)
+
+
+def build_now(options: argparse.Namespace, image: Path, content: str) -> None:
+    ensure_buildah()
     builder = find_builder()
+    accel, folder = options.accel, image.parent
     build_run.check_free_space(accel, SPACE[accel], builder.cache, folder)
     log = folder / f"{image.name}.log"
     log.unlink(missing_ok=True)
@@ -78,7 +86,6 @@ def build(options: argparse.Namespace) -> None:
         make_image(shop, options)
         facts = scratch / "lent/tmp/image.json"
         build_run.publish(scratch / "image.tar", facts, image, content)
-    build_run.report(image, began_s)
 
 
 def ensure_buildah() -> None:

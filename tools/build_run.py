@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import placing
 from builder import Builder
 from errors import ClusterError
 from versions import UsageError, image_name
@@ -32,6 +34,8 @@ MARKS = {
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
 TAIL_LINES = 20
+# Identity and time of an image, and where its data lie.
+SIF_HEADER_BYTES = 128
 GRACE_S = 15
 
 
@@ -243,9 +247,28 @@ def is_up_to_date(image: Path, content: str) -> bool:
 def publish(built: Path, facts: Path, image: Path, content: str) -> None:
     """Moves the image and its facts to their names, each in one step; nobody signed it."""
     key_file(image).unlink(missing_ok=True)
+    if image.suffix == ".sif":
+        _add_checksum(facts, built)
+    # A SIF is a program too: ./image.sif COMMAND.
     _put(built, image, mode=0o755 if image.suffix == ".sif" else 0o644)
     _put(facts, facts_file(image), mode=0o644)
     _write_stamp(image, content)
+
+
+def _add_checksum(facts: Path, image: Path) -> None:
+    """By which bin/image.sh knows a damaged image; the header tells it from another one."""
+    digest = hashlib.sha256()
+    with image.open("rb") as file:
+        header = file.read(SIF_HEADER_BYTES)
+        digest.update(header)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    content = {
+        **json.loads(facts.read_text()),
+        "sif_header": header.hex(),
+        "sif_sha256": digest.hexdigest(),
+    }
+    facts.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def publish_signed(signed: Path, key: Path, image: Path) -> None:
@@ -265,20 +288,18 @@ def _write_stamp(image: Path, content: str) -> None:
 
 def _put(built: Path, image: Path, mode: int) -> None:
     """Moves a file to its name: whole, or not at all."""
-    hidden = image.with_name(f".{image.name}.{os.getpid()}")
-    try:
+
+    def write(hidden: Path) -> None:
         # Across file systems this copies, which is why it goes to a hidden name.
         shutil.move(str(built), str(hidden))
         folder = image.parent.stat()
         if os.geteuid() == 0:
             os.chown(hidden, folder.st_uid, folder.st_gid)
-        # A SIF is a program too: ./image.sif COMMAND.
-        hidden.chmod(mode)
-        os.replace(hidden, image)
+
+    try:
+        placing.put(image, mode, write)
     except OSError as error:
         raise BuildError(f"cannot write {image}: {error.strerror}") from error
-    finally:
-        hidden.unlink(missing_ok=True)
 
 
 def report(image: Path, began_s: float) -> None:

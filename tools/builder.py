@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import placing
 from folders import cache_folder
 from versions import CHECKOUT
 
@@ -71,9 +72,14 @@ class Builder:
     def scratch(self) -> Iterator[Path]:
         """A folder in the cache that is gone afterwards, whatever happens."""
         parent = ensure_folder(self, self.cache / "scratch")
-        remove_abandoned(parent)
-        prefix = f"{socket.gethostname()}-{os.getpid()}-"
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        # Between the making of a folder and its lock it would look abandoned.
+        with placing.one_at_a_time(parent, f"looks through {parent}"):
+            remove_abandoned(parent)
+            folder = Path(
+                tempfile.mkdtemp(dir=parent, prefix=f"{own_prefix()}{os.getpid()}-")
+            )
+            held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            placing.try_lock(held)
         # An unpacked image belongs to subordinate ids, which must be able to pass.
         folder.chmod(0o755)
         self.give(folder)
@@ -81,6 +87,7 @@ class Builder:
             yield folder
         finally:
             remove_tree(folder)
+            os.close(held)
 
 
 def find_builder() -> Builder:
@@ -108,13 +115,27 @@ def ensure_folder(builder: Builder, folder: Path) -> Path:
     return folder
 
 
+def own_prefix() -> str:
+    """Of the scratch of this machine; others may have the same cache."""
+    return f"{socket.gethostname()}-"
+
+
 def remove_abandoned(parent: Path) -> None:
-    """Removes the scratch of builds on this machine that were killed."""
-    own = f"{socket.gethostname()}-"
-    for folder in parent.glob(f"{own}*-*"):
-        process = folder.name[len(own) :].partition("-")[0]
-        if process.isdigit() and not Path("/proc", process).exists():
-            remove_tree(folder)
+    """Removes the scratch of builds on this machine that were killed.
+
+    Their process is gone, and nobody holds the folder: a container has process numbers of
+    its own, perhaps under the same host name.
+    """
+    for folder in parent.glob(f"{own_prefix()}*-*"):
+        process = folder.name[len(own_prefix()) :].partition("-")[0]
+        if not process.isdigit() or Path("/proc", process).exists():
+            continue
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if placing.try_lock(descriptor):
+                remove_tree(folder)
+        finally:
+            os.close(descriptor)
 
 
 def remove_tree(folder: Path) -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import argparse
 import filecmp
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import build_run
+import placing
 from build_run import BuildError
 from versions import CHECKOUT, UsageError, check_accelerator
 
@@ -41,7 +41,8 @@ def install(accel: str, prefix: Path) -> None:
     # A private umask would leave a centre with a tree that only its installer can read.
     os.umask(0o022)
     try:
-        copy_all(image, prefix)
+        with placing.one_at_a_time(placing.lock_file(image), f"works on {image}"):
+            copy_all(image, prefix)
         install_module(accel, prefix / "modulefiles" / modulefiles.NAME)
     except OSError as error:
         raise BuildError(
@@ -91,13 +92,7 @@ def copy(source: Path, target: Path) -> None:
         return
     check_space(source, target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.new")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.chmod(mode)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    placing.copy(source, target, mode)
 
 
 def check_space(source: Path, target: Path) -> None:

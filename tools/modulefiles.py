@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+import placing
 from versions import ACCELERATORS, CHECKOUT, DEFAULT_ACCELERATOR, jax_version
 
 NAME = "jax-sif"
@@ -30,19 +32,16 @@ def write_all(folder: Path = CHECKOUT / "modulefiles" / NAME) -> None:
 def add_version(folder: Path, version: str) -> None:
     """Makes `module load jax-sif/<version>` known; a site's own file for it stays."""
     link = folder / f"{version}.lua"
-    if not link.is_symlink() and not link.exists():
+    # Another install may have been as fast.
+    with suppress(FileExistsError):
         link.symlink_to(BODY)
 
 
 def set_default(folder: Path, version: str) -> None:
     """What `module load jax-sif` loads. The file is replaced in one piece."""
-    temporary = folder / f"{MODULERC}.new"
-    try:
-        temporary.write_text(
-            f"-- What `module load {NAME}` loads; written by the tools of the kit, read"
-            " by Lmod.\n-- SPDX-License-Identifier: Apache-2.0\n"
-            f'module_version("{NAME}/{version}", "default")\n'
-        )
-        temporary.replace(folder / MODULERC)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = (
+        f"-- What `module load {NAME}` loads; written by the tools of the kit, read"
+        " by Lmod.\n-- SPDX-License-Identifier: Apache-2.0\n"
+        f'module_version("{NAME}/{version}", "default")\n'
+    )
+    placing.put(folder / MODULERC, 0o644, lambda hidden: hidden.write_text(text))

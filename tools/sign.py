@@ -9,14 +9,21 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import build_run
+import placing
 from build_image import Runtime, find_runtime
 from build_run import BuildError
 from builder import MINICLUSTER, Builder, find_builder
 from versions import CHECKOUT, DEFAULT_ACCELERATOR, UsageError, check_accelerator
+
+# Standard input, which is there in the toolbox too.
+_KEY_FROM_MEMORY = "/dev/stdin"
 
 
 def main(arguments: list[str]) -> int:
@@ -40,16 +47,15 @@ def sign(accel: str, folder: Path, key: str | None) -> None:
     private, public = read_key(key)
     builder = find_builder()
     build_run.check_room(image, builder.cache, "JAX_SIF_CACHE=... make sign")
-    with builder.scratch() as scratch:
-        copy, private_key, public_key = (scratch / n for n in ("image", "key", "pub"))
+    lock = placing.one_at_a_time(placing.lock_file(image), f"works on {image}")
+    with lock, builder.scratch() as scratch:
+        copy, public_key = scratch / "image", scratch / "pub"
         shutil.copyfile(image, copy)
-        private_key.touch(0o600)
-        private_key.write_bytes(private)
         public_key.write_bytes(public)
         builder.give(scratch)
         signer = Signer(find_runtime(), builder, scratch)
         signer.remove_signatures(copy)
-        signer.apptainer("sign", "--key", private_key, copy)
+        signer.apptainer("sign", "--key", _KEY_FROM_MEMORY, copy, given=private)
         signer.apptainer("verify", "--key", public_key, copy)
         build_run.publish_signed(copy, public_key, image)
     print(f"signed {image}; its public key is {build_run.key_file(image)}")
@@ -89,26 +95,39 @@ class Signer:
     builder: Builder
     folder: Path
 
-    def apptainer(self, *words: str | Path) -> str:
-        """Raises BuildError with Apptainer's own words."""
+    def apptainer(self, *words: str | Path, given: bytes = b"") -> str:
+        """Gives it something to read. Raises BuildError with Apptainer's own words."""
         command = [self.runtime.command[-1], *map(str, words)]
         options = self.builder.process_options()
         if self.runtime.in_toolbox:
             toolbox = (str(MINICLUSTER), "toolbox", f"--bind={self.folder}", "--")
             command, options = [*toolbox, *command], {}
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            env=None if self.runtime.in_toolbox else self.builder.environment(),
-            **options,
-        )
+        with self.in_memory(given) as file:
+            done = subprocess.run(
+                command,
+                stdin=file,
+                capture_output=True,
+                text=True,
+                env=None if self.runtime.in_toolbox else self.builder.environment(),
+                **options,
+            )
         if done.returncode:
             raise BuildError(
                 f"apptainer {words[0]} ended with status {done.returncode}; the image is"
                 f" what it was:\n{done.stderr.strip()}"
             )
         return done.stdout
+
+    @contextmanager
+    def in_memory(self, content: bytes) -> Iterator[BinaryIO]:
+        """A file of the builder's that has no name, so that a key lies on no disk."""
+        with open(os.memfd_create("jax-sif-key"), "w+b") as file:
+            os.fchmod(file.fileno(), 0o600)
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), self.builder.user_id, self.builder.group_id)
+            file.write(content)
+            file.flush()
+            yield file
 
     def remove_signatures(self, image: Path) -> None:
         listed = self.apptainer("siftool", "list", image)
