@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     up = verb("up", "start the cluster; returns when every node is idle")
     up.add_argument("--nodes", type=int, default=2, help="default: 2")
     up.add_argument("--gpus-per-node", type=int, default=4, help="default: 4")
+    up.add_argument(
+        "--reversed-switches",
+        action="store_true",
+        help="topology/tree with a switch for each node, the last node's first",
+    )
     run = verb("run", "run a command as user hpc on the login node", " -- CMD...")
     on = verb("on", "run a command as root on a node", " NODE -- CMD...")
     on.add_argument("node", metavar="NODE")
@@ -174,7 +179,10 @@ class Command:
 
     def up(self) -> int:
         state = self._state()
-        shape = slurm.Shape(self.options.nodes, self.options.gpus_per_node)
+        options = self.options
+        shape = slurm.Shape(
+            options.nodes, options.gpus_per_node, options.reversed_switches
+        )
         wish = cluster.Wish(shape, self.checkout, tuple(self._binds()))
         started = cluster.up(state, wish, self.cache)
         print(f"minicluster: {'' if started else 'already '}up, {shape}")

@@ -68,6 +68,7 @@ def _write_configuration(state: State, shape: Shape) -> None:
         "slurm.conf": slurm.slurm_conf(shape),
         "gres.conf": slurm.gres_conf(shape),
         "cgroup.conf": "CgroupPlugin=disabled\n",
+        "topology.conf": slurm.topology_conf(shape),
     }
     for name, text in files.items():
         (state.configuration / name).write_text(text)

@@ -29,10 +29,13 @@ class Shape:
 
     nodes: int
     gpus_per_node: int
+    # A switch for each node, in the reverse order of the nodes' names.
+    has_reversed_switches: bool = False
 
     def __str__(self) -> str:
         plural = "" if self.nodes == 1 else "s"
-        return f"{self.nodes} node{plural} with {self.gpus_per_node} GPUs each"
+        order = ", switches in reverse order" if self.has_reversed_switches else ""
+        return f"{self.nodes} node{plural} with {self.gpus_per_node} GPUs each{order}"
 
     @property
     def node_names(self) -> list[str]:
@@ -68,6 +71,18 @@ def slurm_conf(shape: Shape) -> str:
         login_address=LOGIN_ADDRESS,
         checkout_mount=CHECKOUT_MOUNT,
         node_lines=node_line,
+        topology="topology/tree" if shape.has_reversed_switches else "topology/flat",
+    )
+
+
+def topology_conf(shape: Shape) -> str:
+    """A tree of switches, by which Slurm orders the tasks; read by topology/tree alone."""
+    leaves = [
+        f"SwitchName=leaf{number} Nodes={name}"
+        for number, name in enumerate(reversed(shape.node_names), 1)
+    ]
+    return "\n".join(
+        [*leaves, f"SwitchName=top Switches={_range('leaf', 1, shape.nodes)}\n"]
     )
 
 
