@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -11,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,57 +114,80 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path, mode):
     path.write_bytes(SECRET)
     path.chmod(mode)
 
-    with pytest.raises(PermissionError, match=f"mode {mode:o}"):
+    with pytest.raises(authority.UnsafeSecretError, match=f"mode {mode:o}"):
         authority.user_secret(path)
 
 
-def test_a_secret_of_another_length_is_refused(tmp_path):
+@pytest.mark.parametrize("content", [b"short", b"", SECRET + b"s"])
+def test_a_secret_of_another_length_is_refused(tmp_path, content):
     path = tmp_path / "secret"
-    path.write_bytes(b"short")
+    path.write_bytes(content)
     path.chmod(0o600)
 
-    with pytest.raises(OSError, match="5 bytes, 32 belong there"):
+    with pytest.raises(authority.UnsafeSecretError, match="does not have 32 bytes"):
         authority.user_secret(path)
 
 
-def test_the_files_are_private_and_carry_no_secret(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAX_SIF_SECRET_FILE", str(tmp_path / "secret"))
-    folder = tmp_path / "jax-sif-step"
-    folder.mkdir(mode=0o700)
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.EROFS, authority.NoSecretError),
+        (errno.EACCES, authority.NoSecretError),
+        # Another user may have filled the disk: no reason to start without.
+        (errno.ENOSPC, OSError),
+        (errno.EDQUOT, OSError),
+    ],
+)
+def test_a_full_disk_is_not_taken_for_a_missing_home(
+    tmp_path, monkeypatch, number, error
+):
+    def fail(*words, **options):
+        raise OSError(number, os.strerror(number))
 
-    authority.main(folder, STEP, "node1")
+    monkeypatch.setattr(authority.tempfile, "mkstemp", fail)
 
-    file = folder / "group.pem"
-    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
-    secret = (tmp_path / "secret").read_bytes()
-    assert secret not in file.read_bytes()
-    assert secret.hex().encode() not in file.read_bytes()
+    with pytest.raises(error):
+        authority.user_secret(tmp_path / "secret")
 
 
-def test_where_no_secret_can_be_had_the_reason_stands_in_the_place(
+def test_the_file_has_no_name_and_its_number_is_out_of_the_way():
+    number = authority.hold(b"content")
+    try:
+        assert number >= 300
+        assert 0o600 == stat.S_IMODE(os.fstat(number).st_mode)
+        assert 0 == os.fstat(number).st_nlink
+        # Each reader begins at the start.
+        for _ in range(2):
+            assert b"content" == Path(f"/proc/self/fd/{number}").read_bytes()
+    finally:
+        os.close(number)
+
+
+def test_without_memory_files_the_first_place_that_has_room_is_taken(
     tmp_path, monkeypatch
 ):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("JAX_SIF_SECRET_FILE", str(tmp_path / "file" / "secret"))
-    folder = tmp_path / "jax-sif-step"
-    folder.mkdir()
+    def refuse(name: str) -> int:
+        raise OSError(errno.ENOSYS, "not implemented")
 
-    authority.main(folder, STEP, "node1")
+    full = []
+    make = authority.tempfile.TemporaryFile
 
-    assert ["reason"] == os.listdir(folder)
-    assert "File exists" in (folder / "reason").read_text()
+    def first_is_full(dir: str, **options: Any) -> Any:
+        if not full:
+            full.append(dir)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make(dir=dir, **options)
 
+    monkeypatch.setattr(authority.os, "memfd_create", refuse)
+    monkeypatch.setattr(authority.tempfile, "TemporaryFile", first_is_full)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
-def test_what_old_steps_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAX_SIF_SECRET_FILE", str(tmp_path / "secret"))
-    old, fresh, other = (
-        tmp_path / name for name in ("jax-sif-old", "jax-sif-new", "others")
-    )
-    for folder in (old, fresh, other):
-        folder.mkdir()
-    for folder in (old, other):
-        os.utime(folder, (0, 0))
+    number = authority.hold(b"content")
 
-    authority.main(fresh, STEP, "node1")
-
-    assert {"jax-sif-new", "others", "secret"} == set(os.listdir(tmp_path))
+    try:
+        assert ["/dev/shm"] == full
+        assert 0 == os.fstat(number).st_nlink
+        assert b"content" == Path(f"/proc/self/fd/{number}").read_bytes()
+        assert [] == os.listdir(tmp_path)
+    finally:
+        os.close(number)

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -220,25 +223,19 @@ def test_who_chose_otherwise_hears_nothing_of_certificates(choice):
     assert (0, "") == (done.returncode, done.stderr)
 
 
-def test_rank_0_listens_at_the_one_address_of_its_name_alone():
-    # A name in this machine's own table; loopback is no cluster's network.
-    loopback, unknown = (
-        {
-            **GROUP,
-            "SLURM_STEP_NODELIST": name,
-            "SLURMD_NODENAME": name,
-            "SLURM_PROCID": "0",
-        }
-        for name in ("localhost", "no-such.invalid")
-    )
-    address = {**unknown, "JAX_COORDINATOR_ADDRESS": "192.0.2.7:5555"}
+def test_nothing_is_set_that_comes_before_an_argument_of_the_programs():
+    # JAX binds this address also where the program names another coordinator.
+    first = {**GROUP, "SLURM_PROCID": "0", "JAX_COORDINATOR_ADDRESS": "192.0.2.7:5555"}
 
-    assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(loopback)
-    assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(unknown)
-    assert "192.0.2.7:5555" == set_by_entry(address)["JAX_COORDINATOR_BIND_ADDRESS"]
-    assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(
-        {**address, "SLURM_PROCID": "1"}
-    )
+    assert "JAX_COORDINATOR_BIND_ADDRESS" not in set_by_entry(first)
+
+
+@pytest.mark.parametrize("word", ["requird", "1", "Off"])
+def test_a_mistyped_word_does_not_open_a_group(word):
+    done = enter({**GROUP, "JAX_SIF_TLS": word}, "true")
+
+    assert 1 == done.returncode
+    assert f"JAX_SIF_TLS is '{word}', expected on, off or required" in done.stderr
 
 
 # Rank 3 of mpirun's, whose daemon on this node is task 1 of a step of its own.
@@ -328,11 +325,14 @@ def test_a_single_rank_of_mpi_has_no_group_to_guard(launcher):
     assert "" == enter({**alone, "JAX_SIF_TLS": "required"}, "true").stderr
 
 
+TWO_NODES = {**STEP, "SLURM_STEP_NUM_NODES": "2"}
+
+
 @pytest.mark.parametrize("line", ["node2", "node2*4", "node2,node1"])
 def test_an_arbitrary_distribution_puts_rank_0_first_in_the_host_file(tmp_path, line):
     (tmp_path / "hosts").write_text(f"{line}\nnode1\n")
     arbitrary = {
-        **STEP,
+        **TWO_NODES,
         "SLURM_DISTRIBUTION": "arbitrary",
         "SLURM_HOSTFILE": str(tmp_path / "hosts"),
     }
@@ -342,17 +342,139 @@ def test_an_arbitrary_distribution_puts_rank_0_first_in_the_host_file(tmp_path, 
     assert f"node2:{port()}" == address
 
 
-@pytest.mark.parametrize(
-    "distribution", [{}, {"SLURM_DISTRIBUTION": "arbitrary", "SLURM_HOSTFILE": "/none"}]
-)
-def test_rank_0_refuses_to_start_where_nobody_looks_for_it(distribution):
-    done = enter(
-        {**STEP, "SLURM_PROCID": "0", "SLURMD_NODENAME": "node2", **distribution}
-    )
+def test_rank_0_refuses_to_start_where_nobody_looks_for_it():
+    done = enter({**STEP, "SLURM_PROCID": "0", "SLURMD_NODENAME": "node2"})
 
     assert 1 == done.returncode
     assert "rank 0 on node2: rank 0 runs here, but by the node list" in done.stderr
     assert f"JAX_COORDINATOR_ADDRESS=node2:{port()}" in done.stderr
+
+
+SWITCHES = {"SLURM_TOPOLOGY_ADDR_PATTERN": "switch.switch.node"}
+ARBITRARY = {"SLURM_DISTRIBUTION": "arbitrary", "SLURM_HOSTFILE": "/none"}
+
+
+def rank_on(node: str, ranks: str, **changes: str) -> dict[str, str]:
+    """The first of the ranks of a node; `ranks` as Slurm writes them."""
+    place = {"SLURM_PROCID": ranks.partition(",")[0], "SLURM_GTIDS": ranks}
+    return {**TWO_NODES, **place, "SLURMD_NODENAME": node, **changes}
+
+
+@pytest.mark.parametrize("order", [SWITCHES, ARBITRARY])
+@pytest.mark.parametrize(
+    ("node_list", "first", "second"),
+    [
+        ("node[1-2]", "node1", "node2"),
+        ("gpu[01,07]-ib", "gpu01-ib", "gpu07-ib"),
+        ("a,b", "a", "b"),
+    ],
+)
+def test_of_two_nodes_each_knows_where_rank_0_is(order, node_list, first, second):
+    step = {**order, "SLURM_STEP_NODELIST": node_list}
+
+    reversed_ = [
+        set_by_entry(rank_on(node, ranks, **step)).get("JAX_COORDINATOR_ADDRESS")
+        for node, ranks in ((second, "0,1"), (first, "2,3"))
+    ]
+    sorted_ = [
+        set_by_entry(rank_on(node, ranks, **step)).get(
+            "JAX_COORDINATOR_ADDRESS", f"{first}:{port()}"
+        )
+        for node, ranks in ((first, "0,1"), (second, "2,3"))
+    ]
+
+    assert [f"{second}:{port()}"] * 2 == reversed_
+    assert [f"{first}:{port()}"] * 2 == sorted_
+
+
+FOUR_NODES = {
+    "SLURM_STEP_NUM_NODES": "4",
+    "SLURM_STEP_NODELIST": "node[1-4]",
+    "SLURM_JOB_START_TIME": "1795985679",
+}
+
+
+@pytest.mark.parametrize("order", [SWITCHES, ARBITRARY])
+def test_of_more_nodes_all_read_what_rank_0_wrote(tmp_path, order):
+    # node4 is where the sorted list has it, and could not know by itself.
+    places = {"node3": "0,1", "node1": "2,3", "node2": "4,5", "node4": "6,7"}
+    step = {**FOUR_NODES, **order, "HOME": str(tmp_path)}
+    earlier = rank_on("node2", "0,1", **step, SLURM_STEP_LAUNCHER_PORT="40001")
+    set_by_entry(earlier)
+
+    with ThreadPoolExecutor() as pool:
+        # Rank 0 comes last, and finds the others waiting.
+        found = [
+            pool.submit(
+                set_by_entry,
+                rank_on(node, ranks, **step, SLURM_STEP_LAUNCHER_PORT="40002"),
+            )
+            for node, ranks in reversed(places.items())
+        ]
+        addresses = {f.result().get("JAX_COORDINATOR_ADDRESS") for f in found}
+
+    assert {f"node3:{port()}"} == addresses
+    folder = tmp_path / ".config/jax-sif/rank-0-hosts"
+    assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
+
+
+def test_of_what_lies_beside_only_files_of_its_own_that_are_old_are_removed(tmp_path):
+    folder = tmp_path / ".config/jax-sif/rank-0-hosts"
+    folder.mkdir(parents=True)
+    old, fresh = folder / "box.6.0.0.1.2", folder / "box.6.1.0.1.2"
+    for path in (old, fresh, folder / "notes.txt", folder.parent / "a.b.c.d.e.f"):
+        path.write_text("node9\n")
+        if path != fresh:
+            os.utime(path, (0, 0))
+
+    step = {**FOUR_NODES, **SWITCHES, "HOME": str(tmp_path)}
+    set_by_entry(rank_on("node3", "0,1", **step))
+
+    assert (folder.parent / "a.b.c.d.e.f").exists()
+    left = {path.name for path in folder.iterdir() if "7.0.0" not in path.name}
+    assert {fresh.name, "notes.txt"} == left
+
+
+def test_without_a_home_the_list_is_believed_and_rank_0_refuses_another_node():
+    step = {**FOUR_NODES, **SWITCHES}
+
+    other = enter(rank_on("node1", "2,3", **step), "true")
+    first = enter(rank_on("node3", "0,1", **step), "true")
+
+    assert (0, 1) == (other.returncode, first.returncode)
+    assert f"JAX_COORDINATOR_ADDRESS=node3:{port()}" in first.stderr
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"SLURM_STEP_NODELIST": "n[1-2"},
+        {"SLURM_STEP_NODELIST": "["},
+        {"SLURM_STEP_NODELIST": "a]b["},
+        {"SLURM_STEP_NODELIST": "n[1]m[2-"},
+        {"line": "n[1-2"},
+        {"line": "["},
+    ],
+)
+def test_an_open_bracket_does_not_keep_it_for_ever(tmp_path, shell, lists):
+    (tmp_path / "hosts").write_text(lists.get("line", "node1"))
+    step = {
+        **TWO_NODES,
+        "SLURM_DISTRIBUTION": "arbitrary",
+        "SLURM_HOSTFILE": str(tmp_path / "hosts"),
+        **{name: text for name, text in lists.items() if name != "line"},
+    }
+
+    done = subprocess.run(
+        [shell, str(ENTRY), "echo", "text"],
+        env={"PATH": "/usr/bin:/bin", **step},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (0, "text\n", "") == (done.returncode, done.stdout, done.stderr)
 
 
 def test_arguments_and_exit_status_pass_unchanged():
@@ -373,7 +495,7 @@ def kit(tmp_path):
     """The kit as it lies in an image, with packages mounted."""
     folder = tmp_path / "lib/jaxsif"
     folder.mkdir(parents=True)
-    for name in ("entry", "local_devices.sh", "group.sh"):
+    for name in ("entry", "local_devices.sh", "rank_0_host.sh", "authority.py"):
         shutil.copy(ENTRY.parent / name, folder)
     (tmp_path / "packages.txt").write_text(f"{LINE}\njax==1.0\n")
     (tmp_path / "env").mkdir()

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from jaxsif.contract.errors import UsageError
 from jaxsif.contract.topology import parse_topology
+from jaxsif.launch import certificates
+from jaxsif.launch.certificates import Certificates
 from jaxsif.launch.devices import Devices
 from jaxsif.launch.plan import Job, Place, environment, places, users_environment
 from jaxsif.rank import launchers
@@ -103,9 +106,12 @@ def test_the_group_meets_on_the_loopback_because_nobody_resolves_the_nodes():
     first, other = of(0), of(2)
 
     assert "127.0.0.1:32299" == first["JAX_COORDINATOR_ADDRESS"]
-    assert "127.0.0.1:32299" == first["JAX_COORDINATOR_BIND_ADDRESS"]
     assert "127.0.0.1:32299" == other["JAX_COORDINATOR_ADDRESS"]
-    assert "JAX_COORDINATOR_BIND_ADDRESS" not in other
+
+
+def test_nothing_is_set_that_comes_before_an_argument_of_the_programs():
+    # JAX binds this address also where the program names another coordinator.
+    assert "JAX_COORDINATOR_BIND_ADDRESS" not in of(0)
 
 
 def test_an_address_or_a_port_of_the_user_stays():
@@ -113,16 +119,41 @@ def test_an_address_or_a_port_of_the_user_stays():
     port = of(0, JAX_COORDINATOR_PORT="5555")
 
     assert "10.0.0.1:99" == address["JAX_COORDINATOR_ADDRESS"]
-    assert "JAX_COORDINATOR_BIND_ADDRESS" not in address
     assert "127.0.0.1:5555" == port["JAX_COORDINATOR_ADDRESS"]
 
 
-def test_without_certificates_nobody_is_warned_that_there_are_none():
-    image = replace(JOB, has_certificates=True)
+def test_without_certificates_the_entry_is_not_asked_for_any():
+    none = replace(JOB, certificates=Certificates(reason="no cryptography"))
+    outside = replace(JOB, certificates=Certificates(python="/usr/bin/python3"))
 
-    assert "off" == of(0)["JAX_SIF_TLS"]
-    assert "required" == of(0, JAX_SIF_TLS="required")["JAX_SIF_TLS"]
-    assert "JAX_SIF_TLS" not in of(0, image)
+    assert "off" == of(0, none)["JAX_SIF_TLS"]
+    assert "JAX_SIF_TLS" not in of(0)
+    assert "JAX_SIF_TLS" not in of(0, outside)
+    assert "/usr/bin/python3" == of(0, outside)["JAX_SIF_PYTHON"]
+
+
+NONE = Certificates(reason="no cryptography")
+
+
+def test_a_group_without_certificates_is_announced_and_refused_where_required():
+    assert "no cryptography" in certificates.warning(NONE, {}, 2)
+    with pytest.raises(UsageError, match="no cryptography"):
+        certificates.warning(NONE, {"JAX_SIF_TLS": "required"}, 2)
+
+
+@pytest.mark.parametrize(
+    ("found", "users", "processes"),
+    [
+        (NONE, {}, 1),
+        (NONE, {"JAX_SIF_TLS": "required"}, 1),
+        (NONE, {"JAX_SIF_TLS": "off"}, 2),
+        (NONE, {"JAX_MTLS_CERT_FILE": "mine.pem"}, 2),
+        (Certificates(python="python3"), {"JAX_SIF_TLS": "required"}, 2),
+        (Certificates(), {"JAX_SIF_TLS": "required"}, 2),
+    ],
+)
+def test_who_chose_or_has_certificates_is_not_warned(found, users, processes):
+    assert "" == certificates.warning(found, users, processes)
 
 
 def test_cpu_devices_stand_in_for_the_gpus_of_a_process():
@@ -180,7 +211,8 @@ def test_one_nodes_gpus_are_shared_out_after_the_other():
 )
 def test_the_entry_gives_each_rank_its_own_gpus_of_its_node(label, expected):
     devices = Devices("enough", ("0", "1", "2", "3"))
-    job = replace(JOB, topology=parse_topology(label), devices=devices)
+    topology = parse_topology(label)
+    job = replace(JOB, topology=topology, devices=devices, certificates=NONE)
 
     found = [_through_entry(job, place) for place in places(job.topology)]
 

@@ -177,3 +177,35 @@ def test_who_is_no_rank_yet_cannot_tell_its_speed():
     )
 
     assert "call jaxsif.initialize_distributed() first" in done.stderr
+
+
+STEP = {
+    "JAX_SIF_TOPOLOGY": "G2N1p2",
+    "SLURM_CLUSTER_NAME": "box",
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "0",
+    "SLURM_NTASKS": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_NUM_NODES": "1",
+    "SLURM_STEP_TASKS_PER_NODE": "2",
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURMD_NODENAME": "localhost",
+    "SLURM_NODEID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_PROCID": "0",
+}
+
+
+def test_a_rank_without_the_certificate_that_is_required_does_not_import_jax(run):
+    """As with `singularity exec`, which does not pass through the image's entry."""
+    done = run("", **STEP, JAX_SIF_TLS="required")
+
+    assert 1 == done.returncode
+    assert "UsageError: rank 0 on localhost has no certificate" in done.stderr
+    assert "imports" not in done.stdout
+
+
+def test_a_single_process_has_no_group_to_guard(run):
+    leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
+
+    assert 0 == run(leaves, JAX_SIF_TLS="required").returncode

@@ -1,16 +1,22 @@
-"""Makes the throw-away certificates with which the ranks of one step know each other; called by the entry, in the container."""
+"""Makes the throw-away certificates with which the ranks of one step know each other, and starts the program with them; called by the entry, in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
+import fcntl
+import ipaddress
 import os
-import shutil
+import signal
+import stat
 import sys
 import tempfile
-import time
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,48 +24,81 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
-# The ranks of a step never meet before they are authenticated. So every node derives
+# The ranks of a step never meet before they are authenticated. So every rank derives
 # the same authority from what all of them have: a secret of the user's, in the shared
-# home, and the step's name. The certificate that proves a rank is made by each node for
-# itself. Nothing is looked up, nothing is sent.
+# home, and the step's name. The certificate that proves a rank is made by each rank for
+# itself, and lies in memory that has no name, which another user can neither foresee,
+# take, nor fill. Nothing is looked up, nothing is sent, nothing is left to remove.
 
 SECRET_BYTES = 32
 # Longer than any job; and the clocks of two nodes may be a day apart.
 VALID_FOR = datetime.timedelta(days=366)
 CLOCK_SKEW = datetime.timedelta(days=1)
-# A folder is needed for moments, while the ranks of a step start on this node; a rank
-# that comes later makes one of its own. It stays where one was killed before.
-STALE_AFTER_S = 120.0
 
 _ORDER_OF_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+# Above the numbers that programs and shell scripts choose for themselves.
+_FIRST_DESCRIPTOR = 300
+# No place for a secret: no home here, or one that cannot be written. A full disk is not
+# among them, because another user may have filled it.
+_NO_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def secret_path() -> Path:
-    """Where the user's secret lies: JAX_SIF_SECRET_FILE, or below the home."""
-    chosen = os.environ.get("JAX_SIF_SECRET_FILE")
+class NoSecretError(Exception):
+    """There is no place where this user could have a secret."""
+
+
+class UnsafeSecretError(Exception):
+    """The user has a secret that must not be used."""
+
+
+def secret_path(environment: Mapping[str, str]) -> Path:
+    """Where the user's secret is: JAX_SIF_SECRET_FILE, or below the home.
+
+    Raises NoSecretError when the environment names neither.
+    """
+    chosen = environment.get("JAX_SIF_SECRET_FILE")
     if chosen:
         return Path(chosen)
-    configuration = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    home = environment.get("HOME")
+    configuration = environment.get("XDG_CONFIG_HOME") or (home and f"{home}/.config")
+    if not configuration:
+        raise NoSecretError("HOME is not set")
     return Path(configuration) / "jax-sif" / "secret"
 
 
 def user_secret(path: Path) -> bytes:
     """The user's secret, made at its first use; many ranks may come at once.
 
-    Raises OSError when it cannot be read or made, and PermissionError when others can
-    read it.
+    Raises NoSecretError when there is no place for it, OSError when it cannot be read
+    or made, and UnsafeSecretError when others can read it, or it was cut.
     """
-    if not path.exists():
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            return _read_secret(path)
         _make_secret(path)
-    status = path.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise PermissionError(
-            f"{path} belongs to another user, or others can read it"
-            f" (mode {status.st_mode & 0o777:o}); remove it, a new one is made"
+    except OSError as error:
+        # The path may be that of its folder.
+        if error.errno in _NO_PLACE:
+            raise NoSecretError(_words(error, path)) from error
+        raise
+    return _read_secret(path)
+
+
+def _read_secret(path: Path) -> bytes:
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        secret = file.read(SECRET_BYTES + 1)
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.geteuid() or mode & 0o077:
+        raise UnsafeSecretError(
+            f"{path} belongs to another user, or others can read it (mode {mode:o});"
+            " remove it, and a new one is made"
         )
-    secret = path.read_bytes()
     if len(secret) != SECRET_BYTES:
-        raise OSError(f"{path} has {len(secret)} bytes, {SECRET_BYTES} belong there")
+        raise UnsafeSecretError(
+            f"{path} does not have {SECRET_BYTES} bytes; remove it, and a new one is"
+            " made"
+        )
     return secret
 
 
@@ -78,7 +117,7 @@ def _make_secret(path: Path) -> None:
 
 def group_uri(step: str) -> str:
     """The name that a certificate of this step carries, and JAX asks of every peer."""
-    return f"spiffe://jax-sif/{step}/"
+    return f"spiffe://jax-sif/{urllib.parse.quote(step, errors='surrogateescape')}/"
 
 
 def credentials(secret: bytes, step: str, coordinator: str) -> bytes:
@@ -99,10 +138,7 @@ def credentials(secret: bytes, step: str, coordinator: str) -> bytes:
         .sign(authority, hashes.SHA256())
     )
     rank = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jax-sif rank")])
-    names = [
-        x509.UniformResourceIdentifier(group_uri(step)),
-        x509.DNSName(coordinator),
-    ]
+    names = [x509.UniformResourceIdentifier(group_uri(step)), *_host_names(coordinator)]
     leaf = (
         _certificate(rank, name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -121,13 +157,22 @@ def credentials(secret: bytes, step: str, coordinator: str) -> bytes:
     )
 
 
+def _host_names(host: str) -> list[x509.GeneralName]:
+    """The host as a certificate may name it: an address, or a name in ASCII; else none."""
+    with contextlib.suppress(ValueError):
+        return [x509.IPAddress(ipaddress.ip_address(host.strip("[]")))]
+    with contextlib.suppress(UnicodeError):
+        return [x509.DNSName(host.encode("idna").decode())]
+    return []
+
+
 def _authority_key(secret: bytes, step: str) -> ec.EllipticCurvePrivateKey:
     # 16 bytes more than the order has, so that the remainder is as good as uniform.
     derived = HKDF(
         algorithm=hashes.SHA256(),
         length=48,
         salt=None,
-        info=f"jax-sif authority {step}".encode(),
+        info=f"jax-sif authority {step}".encode(errors="surrogateescape"),
     ).derive(secret)
     scalar = int.from_bytes(derived, "big") % (_ORDER_OF_P256 - 1) + 1
     return ec.derive_private_key(scalar, ec.SECP256R1())
@@ -148,35 +193,128 @@ def _certificate(
     )
 
 
-def _put(folder: Path, name: str, content: bytes) -> None:
-    """In one piece: the other ranks of the node wait for the file to be there."""
-    new = folder / f".{name}"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    new.rename(folder / name)
+def hold(content: bytes) -> int:
+    """A number that only this process and its children have, for a file without a name.
 
-
-def _sweep(place: Path) -> None:
-    """Removes what steps left whose ranks did not all come."""
-    for folder in place.glob("jax-sif-*"):
-        with contextlib.suppress(OSError):
-            status = folder.lstat()
-            is_stale = time.time() - status.st_mtime > STALE_AFTER_S
-            if status.st_uid == os.geteuid() and is_stale:
-                shutil.rmtree(folder)
-
-
-def main(folder: Path, step: str, coordinator: str) -> int:
-    """Writes `group.pem` into the private folder, or `reason`: why there is none."""
-    _sweep(folder.parent)
+    Raises OSError when there is neither memory nor a disk for it.
+    """
     try:
-        secret = user_secret(secret_path())
-        _put(folder, "group.pem", credentials(secret, step, coordinator))
+        made = os.memfd_create("jax-sif")
+    except OSError:
+        # A kernel older than 3.17, or one whose rules forbid it.
+        return _keep(_unnamed_file(content))
+    # Anonymous memory, so it is written whole.
+    os.write(made, content)
+    return _keep(made)
+
+
+def _unnamed_file(content: bytes) -> int:
+    """In the first of the places that has room: its name is random, and removed at once."""
+    places = dict.fromkeys(("/dev/shm", os.environ.get("TMPDIR") or "/tmp", "/tmp"))
+    errors = []
+    for place in places:
+        try:
+            with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+                if file.write(content) == len(content):
+                    return os.dup(file.fileno())
+                errors.append(f"{place} is full")
+        except OSError as error:
+            errors.append(_words(error, place))
+    raise OSError("; ".join(errors))
+
+
+def _keep(made: int) -> int:
+    """The same file by a number that the program did not open and is not likely to."""
+    os.fchmod(made, 0o600)
+    try:
+        number = fcntl.fcntl(made, fcntl.F_DUPFD, _FIRST_DESCRIPTOR)
+    except OSError:
+        # ulimit -n is smaller.
+        number = fcntl.fcntl(made, fcntl.F_DUPFD, 3)
+    os.close(made)
+    return number
+
+
+def variables(step: str, descriptor: int) -> dict[str, str]:
+    """What JAX reads. By the number of this process, which the program keeps, the name
+    also holds for the program's children, which do not inherit the descriptor.
+    """
+    name = f"/proc/{os.getpid()}/fd/{descriptor}"
+    return {
+        "JAX_MTLS_CERT_FILE": name,
+        "JAX_MTLS_KEY_FILE": name,
+        "JAX_MTLS_CA_FILE": name,
+        "JAX_MTLS_PEER_URI_PREFIX": group_uri(step),
+    }
+
+
+def _words(error: OSError, place: object) -> str:
+    return f"{error.filename or place}: {error.strerror or error}"
+
+
+def become(program: Sequence[str], added: Mapping[str, str]) -> NoReturn:
+    """Replaces this process by the program, as if a shell had started it."""
+    # As it was before Python changed it (LC_CTYPE, PEP 538).
+    block = Path("/proc/self/environ").read_bytes().split(b"\0")
+    environment = dict(item.split(b"=", 1) for item in block if b"=" in item)
+    environment |= {name.encode(): os.fsencode(text) for name, text in added.items()}
+    # Python ignores both, and an ignored signal stays ignored.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    # A shell knows scripts without a first line, and the words when there is no program.
+    words = ["sh", "-c", 'exec "$@"', "jax-sif entry", *program]
+    os.execve("/bin/sh", words, environment)
+
+
+def main(step: str, coordinator: str, who: str, without: str, *program: str) -> int:
+    """Starts the program with certificates of the step, or says why not.
+
+    Args:
+      who: this rank, as in `rank 3 on node2`.
+      without: what to do where this user can have no secret. `stop`: another node may
+        have one, and would wait for this rank for minutes. `warn`, `go`: all ranks are
+        in the same place; the first of each node says so.
+    """
+    try:
+        secret = user_secret(secret_path(os.environ))
+        added = variables(step, hold(credentials(secret, step, coordinator)))
+    except NoSecretError as error:
+        if without == "stop":
+            return _stop(who, error)
+        if without == "warn":
+            _print(f"{who}: the group is not authenticated: {error}")
+        added = {}
+    except UnsafeSecretError as error:
+        return _stop(who, error)
     except OSError as error:
-        _put(folder, "reason", f"{error}\n".encode())
-    return 0
+        return _stop(who, _words(error, "its certificate"))
+    # Whatever else goes wrong here: a rank's first words are no traceback of ours.
+    except Exception as error:
+        return _stop(who, f"{type(error).__name__}: {error}")
+    if added and os.environ.get("JAX_SIF_VERBOSE") == "1":
+        name = added["JAX_MTLS_CA_FILE"]
+        _print(f"JAX_MTLS_*_FILE={name} (only ranks of step {step} can join)")
+    become(program, added)
+
+
+def _stop(who: str, reason: object) -> int:
+    """Ends this rank: without certificates it would meet nobody, or let anybody in."""
+    _print(
+        f"{who}: the group cannot be authenticated: {reason}; name a file on a file"
+        " system that all nodes share in JAX_SIF_SECRET_FILE, or start without"
+        " certificates: JAX_SIF_TLS=off"
+    )
+    return 1
+
+
+def _print(text: str) -> None:
+    # The program may have been started without standard error, or with a full one.
+    with contextlib.suppress(OSError):
+        os.write(2, f"jax-sif entry: {text}\n".encode(errors="surrogateescape"))
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
+    # Ctrl-C ends it as it ends a shell.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(main(*sys.argv[1:]))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxsif.contract.errors import UsageError
+from jaxsif.launch import certificates
 
 _ENTRY = Path(__file__).parent.parent / "entry"
 _USAGE = """usage: jax-sif run PROGRAM [ARGUMENT ...]
@@ -28,5 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         words = words[1:]
     if not words:
         raise UsageError("jax-sif run needs a program: jax-sif run python train.py")
+    found = certificates.look()
+    if found.python:
+        os.environ.setdefault(certificates.PYTHON, found.python)
     sys.stdout.flush()
     os.execv("/bin/sh", ["sh", str(_ENTRY), *words])

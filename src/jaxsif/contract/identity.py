@@ -31,6 +31,8 @@ DISTRIBUTION = "SLURM_DISTRIBUTION"
 HOST_FILE = "SLURM_HOSTFILE"
 # The switches above a node, the highest first, and the node: `core.leaf3.node17`.
 TOPOLOGY_ADDRESS = "SLURM_TOPOLOGY_ADDR"
+# What its parts are: `switch.switch.node`, or `node` where Slurm knows of no switches.
+TOPOLOGY_PATTERN = "SLURM_TOPOLOGY_ADDR_PATTERN"
 
 # The rest of what srun sets, which the kit itself does not read: `jax-sif launch` sets it
 # too, because users' programs and libraries do.

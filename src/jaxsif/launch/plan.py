@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from jaxsif.contract import identity
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology
+from jaxsif.launch import certificates
+from jaxsif.launch.certificates import OF_IMAGE, Certificates
 from jaxsif.launch.devices import (
     CPU_DEVICES,
     CPU_DEVICES_OF_MINICLUSTER,
@@ -21,16 +23,15 @@ LOOPBACK = "127.0.0.1"
 
 COORDINATOR = "JAX_COORDINATOR_ADDRESS"
 COORDINATOR_PORT = "JAX_COORDINATOR_PORT"
-COORDINATOR_BIND = "JAX_COORDINATOR_BIND_ADDRESS"
 
 # What the image's entry, or a user, set for the ranks of a step. A launch from within
 # such a rank makes a group of its own.
 _OF_A_STEP = (
     COORDINATOR,
     COORDINATOR_PORT,
-    COORDINATOR_BIND,
+    "JAX_COORDINATOR_BIND_ADDRESS",
     "JAX_LOCAL_DEVICE_IDS",
-    "JAX_MTLS_CERT_FILE",
+    certificates.CERTIFICATE,
     "JAX_MTLS_KEY_FILE",
     "JAX_MTLS_CA_FILE",
     "JAX_MTLS_PEER_URI_PREFIX",
@@ -57,8 +58,7 @@ class Place:
 class Job:
     """What the ranks of one launch have in common.
 
-    `port` is the coordinator's, `cpus` how many the machine has, `has_certificates`
-    whether the ranks can know each other by them, as they do in the image.
+    `port` is the coordinator's, `cpus` how many the machine has.
     """
 
     topology: Topology
@@ -73,7 +73,7 @@ class Job:
     group_id: int = 0
     started_s: int = 0
     cpus: int = 1
-    has_certificates: bool = False
+    certificates: Certificates = OF_IMAGE
 
 
 def places(topology: Topology) -> list[Place]:
@@ -125,13 +125,13 @@ def _defaults(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, str
         defaults["PYTHONUNBUFFERED"] = "1"
     if not users.get(COORDINATOR):
         address = f"{LOOPBACK}:{users.get(COORDINATOR_PORT) or job.port}"
+        # No address to bind: an argument of the program's may name another port.
         defaults[COORDINATOR] = address
-        if place.rank == 0:
-            defaults[COORDINATOR_BIND] = address
-    if not job.has_certificates:
-        # Nothing there could make them, and the group cannot be reached from any other
-        # machine; without this the entry would warn about it in every launch.
-        defaults["JAX_SIF_TLS"] = "off"
+    if job.certificates.python:
+        defaults[certificates.PYTHON] = job.certificates.python
+    if job.certificates.reason:
+        # The launcher has said why, once.
+        defaults[certificates.TLS] = "off"
     if job.devices.kind == "cpu":
         defaults[PLATFORMS] = "cpu"
         defaults[CPU_DEVICES] = str(job.topology.devices_per_process)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsif.contract.topology import Topology
-from jaxsif.launch import ports, program, wording
+from jaxsif.launch import certificates, ports, program, wording
 from jaxsif.launch.devices import choose, look_at_machine
 from jaxsif.launch.faults import Fault
 from jaxsif.launch.loop import Loop
@@ -27,8 +27,6 @@ from jaxsif.launch.plan import (
 from jaxsif.launch.ranks import Rank
 from jaxsif.launch.streams import Streams, style
 from jaxsif.launch.supervisor import Limits, Supervisor
-
-_IMAGE = Path("/opt/jax")
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ def launch(request: Request) -> int:
     if users.get(COORDINATOR_PORT) and not users.get(COORDINATOR):
         ports.refuse_taken(users[COORDINATOR_PORT])
     job = _job(request, users, held)
+    warning = certificates.warning(job.certificates, users, request.topology.processes)
     ranks = [Rank(place) for place in places(request.topology)]
     shown = style(len(ranks), request.is_labelled, os.environ)
     with held.ticket, Loop() as loop:
@@ -68,6 +67,8 @@ def launch(request: Request) -> int:
         )
         first = environment(job, ranks[0].place, users)
         supervisor.streams.say(wording.begins(job, first[COORDINATOR]))
+        if warning:
+            supervisor.streams.say(wording.reason(warning))
         return supervisor.run(words, lambda place: environment(job, place, users))
 
 
@@ -88,7 +89,7 @@ def _job(request: Request, users: Mapping[str, str], held: ports.HeldPort) -> Jo
         group_id=os.getgid(),
         started_s=int(now_s),
         cpus=os.cpu_count() or 1,
-        has_certificates=_IMAGE.exists(),
+        certificates=certificates.look(),
     )
 
 

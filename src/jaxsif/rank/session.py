@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from jaxsif.contract.errors import UsageError
 from jaxsif.contract.identity import KUBERNETES, Identity
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
@@ -38,6 +39,7 @@ from jaxsif.rank.watchdog import Watchdog
 _LINGER_S = 0.5
 
 PREFLIGHT_VARIABLE = "JAX_SIF_PREFLIGHT"
+TLS_VARIABLE = "JAX_SIF_TLS"
 
 
 class Session:
@@ -65,6 +67,8 @@ class Session:
         where = launchers.coordinator(
             os.environ, self.identity, this_machine(), settings
         )
+        if where is not None:
+            self._require_certificates(settings)
         ordinals = self._take_devices(settings)
         if os.environ.get(PREFLIGHT_VARIABLE, "on") != "off":
             is_chosen = launchers.given_address(os.environ, settings) is not None
@@ -81,6 +85,17 @@ class Session:
             )
             self._meet(client)
         return information(self.identity, where, os.environ)
+
+    def _require_certificates(self, settings: dict[str, Any]) -> None:
+        """Raises UsageError when the user requires them and there are none."""
+        is_required = os.environ.get(TLS_VARIABLE) == "required"
+        given = settings.get("mtls_cert_file") or os.environ.get("JAX_MTLS_CERT_FILE")
+        if is_required and not given and self.identity.processes > 1:
+            raise UsageError(
+                f"{self.who} has no certificate (JAX_MTLS_CERT_FILE is not set), and"
+                f" {TLS_VARIABLE}=required; start the program through the image's entry:"
+                " srun ... singularity run, not singularity exec"
+            )
 
     def _take_devices(self, settings: dict[str, Any]) -> list[int] | None:
         """Chooses this rank's devices, and says so as the image's entry does."""

@@ -6,8 +6,13 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+# The image's entry has the same rule, because it also holds for other programs.
+_RANK_0_RULE = Path(__file__).resolve().parents[2] / "rank_0_host.sh"
+_APPLY_RULE = '. "$0"; jaxsif_rank_0_host; printf %s "$host"'
 
 
 @dataclass(frozen=True)
@@ -17,17 +22,22 @@ class Machine:
     `full_name` gives the host's name with its domain, where it has one: asked only when
     needed, because a name service may be slow. `first_line` gives that of a file, None
     when it cannot be read. `maker` gives the number of the process that made a socket,
-    by its descriptor; None when it is no socket, or nobody's in sight.
+    by its descriptor; None when it is no socket, or nobody's in sight. `rank_0_host`
+    gives the node of rank 0 from the variables of a step of Slurm's, None when they do
+    not tell.
     """
 
     host_name: str
     full_name: Callable[[], str]
     first_line: Callable[[str], str | None]
     maker: Callable[[int], int | None]
+    rank_0_host: Callable[[Mapping[str, str]], str | None] = lambda environment: None
 
 
 def this_machine() -> Machine:
-    return Machine(socket.gethostname(), socket.getfqdn, _first_line, _maker)
+    return Machine(
+        socket.gethostname(), socket.getfqdn, _first_line, _maker, _rank_0_host
+    )
 
 
 def _first_line(path: str) -> str | None:
@@ -49,3 +59,15 @@ def _maker(descriptor: int) -> int | None:
         return None
     process: int = struct.unpack("3i", found)[0]
     return process or None
+
+
+def _rank_0_host(environment: Mapping[str, str]) -> str | None:
+    import subprocess
+
+    done = subprocess.run(
+        ["/bin/sh", "-euc", _APPLY_RULE, str(_RANK_0_RULE)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout if done.returncode == 0 and done.stdout else None

@@ -24,6 +24,7 @@ from jaxsif.contract.identity import (
     STEP_NODE_LIST,
     STEP_PROCESSES,
     STEP_PROCESSES_PER_NODE,
+    TOPOLOGY_PATTERN,
     Identity,
     is_on_one_machine,
 )
@@ -85,9 +86,11 @@ def coordinator_host(
     """The first node of the list, but where Slurm puts rank 0 elsewhere."""
     if identity.processes == 1:
         return identity.node
+    if _may_have_another_order(environment):
+        return _first_of_host_file(environment, machine) or _by_rule(
+            environment, machine
+        )
     nodes = _nodes(environment[STEP_NODE_LIST])
-    if environment.get(DISTRIBUTION, "").startswith("arbitrary"):
-        return _first_of_host_file(environment, machine)
     index = environment.get(NODE_INDEX, "")
     is_known = index.isdecimal() and identity.node in nodes
     if is_known and nodes.index(identity.node) != int(index):
@@ -98,16 +101,21 @@ def coordinator_host(
     return nodes[0]
 
 
-def _first_of_host_file(environment: Mapping[str, str], machine: Machine) -> str:
+def _may_have_another_order(environment: Mapping[str, str]) -> bool:
+    """Whether rank 0 may be on another node than the first of Slurm's sorted list."""
+    has_switches = environment.get(TOPOLOGY_PATTERN, "node") != "node"
+    return has_switches or _is_arbitrary(environment)
+
+
+def _is_arbitrary(environment: Mapping[str, str]) -> bool:
+    return environment.get(DISTRIBUTION, "").startswith("arbitrary")
+
+
+def _first_of_host_file(environment: Mapping[str, str], machine: Machine) -> str | None:
     path = environment.get(HOST_FILE, "")
-    line = machine.first_line(path) if path else None
-    if not line:
-        raise _unknown(
-            "with --distribution=arbitrary rank 0 is on the first node of the host file,"
-            f" and {HOST_FILE}={path!r} cannot be read here"
-        )
+    line = machine.first_line(path) if path and _is_arbitrary(environment) else None
     # As `node2*4` for four tasks there (srun's manual, "arbitrary").
-    return _nodes(line.partition("*")[0])[0]
+    return _nodes(line.partition("*")[0])[0] if line else None
 
 
 def _nodes(node_list: str) -> list[str]:
@@ -118,6 +126,16 @@ def _nodes(node_list: str) -> list[str]:
     if not nodes:
         raise _unknown(f"the list of nodes is {node_list!r}")
     return nodes
+
+
+def _by_rule(environment: Mapping[str, str], machine: Machine) -> str:
+    host = machine.rank_0_host(environment)
+    if host:
+        return host
+    raise _unknown(
+        f"{environment[STEP_NODE_LIST]!r} is sorted and the tasks are not (an arbitrary"
+        f" distribution whose {HOST_FILE} cannot be read here, or an order by topology)"
+    )
 
 
 def _unknown(reason: str) -> UsageError:
