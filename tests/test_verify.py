@@ -155,10 +155,10 @@ def test_the_json_file_holds_the_verdict(tmp_path):
     assert [file] == list(tmp_path.iterdir())
 
 
-def test_a_json_file_that_cannot_be_written_fails_after_the_verdict(tmp_path):
+def test_a_json_file_that_cannot_be_written_leaves_the_verdict_as_it_is(tmp_path):
     done = verify(output(healthy()), "--json", str(tmp_path / "no" / "verdict.json"))
 
-    assert done.returncode == 1
+    assert done.returncode == 0
     assert b"PASS" in done.stdout
     assert b"the verdict above stands" in done.stderr
 

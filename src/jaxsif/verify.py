@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import select
-import signal
+import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,14 +19,17 @@ from jaxsif.contract.errors import (
     PASS,
     REQUEUE,
     CouldNotTell,
+    KitError,
     UsageError,
 )
 from jaxsif.contract.hostlist import expand
 from jaxsif.contract.identity import JOB_NODE_LIST
 from jaxsif.contract.record import PHASES, WISH
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+from jaxsif.interruption import Interruption
 from jaxsif.judge import report
 from jaxsif.judge.board import Board
+from jaxsif.judge.diagnosis import Diagnosis
 from jaxsif.judge.listener import Listener
 from jaxsif.judge.stream import Stream
 from jaxsif.judge.verdict import Verdict, is_silence, judge
@@ -81,47 +84,51 @@ def verify(
     board, listener = Board(), Listener()
     progress = Progress(board, topology, is_program=is_program)
     stream = Stream(board.add, board.hear)
-    _outlive_the_job()
+
+    def conclude() -> int:
+        """Writes the verdict on what has come up to now."""
+        verdicts = judge(
+            board,
+            topology or _told(board, listener),
+            stream.damaged,
+            _job_nodes(os.environ),
+            _diagnosis(board, listener),
+            is_strict=is_strict,
+            baseline=baseline,
+        )
+        is_unasked = (
+            is_program and not stream.damaged and all(map(is_silence, verdicts))
+        )
+        for verdict in verdicts:
+            sys.stdout.write(_NO_VERDICT if is_unasked else report.text(verdict))
+        sys.stdout.flush()
+        if json_file is not None:
+            _write_json(json_file, verdicts)
+        return PASS if is_unasked else _status(verdicts)
+
     with _open(log) as source:
-        _follow(source, stream, listener, progress)
-    topology = topology or _told(board, listener)
+        interruption = None if _is_file(source) else Interruption()
+        follower = _Follower(stream, listener, progress, interruption, conclude)
+        follower.follow(source)
+    return conclude()
+
+
+def _status(verdicts: list[Verdict]) -> int:
+    status = _worst([verdict.status for verdict in verdicts])
+    return REQUEUE if status == PASS and _wants_to_go_on(verdicts) else status
+
+
+def _diagnosis(board: Board, listener: Listener) -> Diagnosis:
     for stories in board.steps.values():
         for story in stories.values():
             listener.place([story.rank], story.node)
-    nodes = _job_nodes(os.environ)
-    verdicts = judge(
-        board,
-        topology,
-        stream.damaged,
-        nodes,
-        listener.diagnosis(),
-        is_strict=is_strict,
-        baseline=baseline,
-    )
-    is_unasked = is_program and not stream.damaged and all(map(is_silence, verdicts))
-    for verdict in verdicts:
-        sys.stdout.write(_NO_VERDICT if is_unasked else report.text(verdict))
-    sys.stdout.flush()
-    if json_file is not None:
-        _write_json(json_file, verdicts)
-    if is_unasked:
-        return PASS
-    status = _worst([verdict.status for verdict in verdicts])
-    return REQUEUE if status == PASS and _wants_to_go_on(verdicts) else status
+    return listener.diagnosis()
 
 
 def _wants_to_go_on(verdicts: list[Verdict]) -> bool:
     """Whether a program asks that its job be started again."""
     stories = (story for verdict in verdicts for story in verdict.stories.values())
     return any(WISH in story.told for story in stories)
-
-
-def _outlive_the_job() -> None:
-    """Slurm tells all of a job to end when it is cancelled; the verdict comes after.
-
-    Then srun ends, and with it our input, within KillWait.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class Progress:
@@ -143,7 +150,9 @@ class Progress:
     @property
     def is_broken(self) -> bool:
         """Whether the step is known to fail."""
-        return self._board.is_broken or self.has_heard_an_end
+        is_broken = self._board.is_broken or self.has_heard_an_end
+        # At SIGTERM a program may save its state for as long as Slurm lets it.
+        return is_broken and not self._board.is_ended_from_outside
 
     def update(self) -> None:
         """Called when records have come."""
@@ -176,6 +185,16 @@ class Progress:
                 f" after {elapsed_s:.0f} s\n"
             )
 
+    def note_interruption(self, reason: str | None) -> None:
+        """Called when a signal has come: what ends from now on ends for its sake."""
+        if reason is not None:
+            self._board.interrupt(reason)
+
+    def interrupted(self, reason: str) -> None:
+        """Called when the verdict is asked for before the output has ended."""
+        self.clear()
+        self._write(f"jax-sif: {reason}; what is known now:\n")
+
     def clear(self) -> None:
         """Takes the live line away before other text is shown."""
         if self._is_line_open:
@@ -188,55 +207,103 @@ class Progress:
         sys.stderr.flush()
 
 
-def _follow(
-    source: BinaryIO, stream: Stream, listener: Listener, progress: Progress
-) -> None:
-    for piece in _pieces(source, progress):
-        shown = stream.feed(piece)
-        listener.feed(shown)
-        progress.has_heard_an_end |= listener.has_heard_an_end
-        _show(shown, progress)
-        progress.update()
-    rest = stream.close()
-    listener.feed(rest)
-    _show(rest, progress)
-    progress.update()
-    progress.clear()
+class _Follower:
+    """Shows the output as it comes, and gives each piece to those who judge it."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        listener: Listener,
+        progress: Progress,
+        interruption: Interruption | None,
+        conclude: Callable[[], int],
+    ) -> None:
+        """`interruption`: None for a file, which ends soon; its signals end us."""
+        self._stream = stream
+        self._listener = listener
+        self._progress = progress
+        self._interruption = interruption
+        self._conclude = conclude
+
+    def follow(self, source: BinaryIO) -> None:
+        """Until the output ends, or nobody is left whose output is worth waiting for."""
+        for piece in self._pieces(source):
+            shown = self._stream.feed(piece)
+            self._listener.feed(shown)
+            self._progress.has_heard_an_end |= self._listener.has_heard_an_end
+            self._show(shown)
+            self._progress.update()
+        rest = self._stream.close()
+        self._listener.feed(rest)
+        self._show(rest)
+        self._progress.update()
+        self._progress.clear()
+
+    def _show(self, text: bytes) -> None:
+        if text:
+            self._progress.clear()
+            sys.stdout.buffer.write(text)
+            sys.stdout.buffer.flush()
+
+    def _pieces(self, source: BinaryIO) -> Iterator[bytes]:
+        """The input as it comes; a file is always ready, a pipe may be silent.
+
+        Ends the launcher where it does not end for itself after a rank has failed: srun
+        waits for a node that is gone as long as Slurm does, for minutes.
+        """
+        descriptor = source.fileno()
+        broken_since_s = None
+        while True:
+            limit_s = _SILENCE_S if broken_since_s is None else _LAUNCHER_SILENT_S
+            is_ready = self._wait(descriptor, limit_s)
+            if is_ready:
+                piece = os.read(descriptor, _PIECE_BYTES)
+                if not piece:
+                    return
+                yield piece
+            else:
+                self._progress.waiting()
+            now_s = time.monotonic()
+            if broken_since_s is None:
+                broken_since_s = now_s if self._progress.is_broken else None
+            elif not is_ready or now_s - broken_since_s > _LAUNCHER_LASTS_S:
+                if launcher.end_launcher():
+                    return
+                # Nobody to end: a file, or a program of somebody else's.
+                broken_since_s = None if is_ready else now_s
+
+    def _wait(self, descriptor: int, limit_s: float) -> bool:
+        """Whether there is input within the limit; answers signals meanwhile."""
+        until_s = time.monotonic() + limit_s
+        interruption = self._interruption
+        while True:
+            left_s = max(0.0, until_s - time.monotonic())
+            if interruption is None:
+                return bool(select.select([descriptor], [], [], left_s)[0])
+            if interruption.is_due():
+                self._conclude_early(interruption.reason)
+            due_s = interruption.left_s()
+            pause_s = left_s if due_s is None else min(left_s, due_s)
+            ready = select.select([descriptor, interruption.wake], [], [], pause_s)[0]
+            if interruption.wake in ready:
+                interruption.awake()
+                self._progress.note_interruption(interruption.reason)
+            if descriptor in ready:
+                return True
+            if not left_s:
+                return False
+
+    def _conclude_early(self, reason: str | None) -> None:
+        """The verdict of what is known; a better one may follow, when the output ends."""
+        self._progress.interrupted(str(reason))
+        try:
+            self._conclude()
+        except KitError as error:
+            print(f"jax-sif: {error}", file=sys.stderr)
 
 
-def _show(text: bytes, progress: Progress) -> None:
-    if text:
-        progress.clear()
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
-
-
-def _pieces(source: BinaryIO, progress: Progress) -> Iterator[bytes]:
-    """The input as it comes; a file is always ready, a pipe may be silent.
-
-    Ends the launcher where it does not end for itself after a rank has failed: srun
-    waits for a node that is gone as long as Slurm does, for minutes.
-    """
-    descriptor = source.fileno()
-    broken_since_s = None
-    while True:
-        limit_s = _SILENCE_S if broken_since_s is None else _LAUNCHER_SILENT_S
-        is_ready = select.select([descriptor], [], [], limit_s)[0]
-        if is_ready:
-            piece = os.read(descriptor, _PIECE_BYTES)
-            if not piece:
-                return
-            yield piece
-        else:
-            progress.waiting()
-        now_s = time.monotonic()
-        if broken_since_s is None:
-            broken_since_s = now_s if progress.is_broken else None
-        elif not is_ready or now_s - broken_since_s > _LAUNCHER_LASTS_S:
-            if launcher.end_launcher():
-                return
-            # Nobody to end: a file, or a program of somebody else's.
-            broken_since_s = None if is_ready else now_s
+def _is_file(source: BinaryIO) -> bool:
+    return stat.S_ISREG(os.fstat(source.fileno()).st_mode)
 
 
 def _open(log: str) -> BinaryIO:
@@ -287,11 +354,14 @@ def _write_json(path: Path, verdicts: list[Verdict]) -> None:
         "schema": report.SCHEMA,
         "verdicts": [report.as_json(verdict) for verdict in verdicts],
     }
-    write_whole(
-        path,
-        strict_json.encode(content),
-        "the verdict above stands, only the file is missing",
-    )
+    try:
+        write_whole(
+            path,
+            strict_json.encode(content),
+            "the verdict above stands, only the file is missing",
+        )
+    except KitError as error:
+        print(f"jax-sif: warning: {error}", file=sys.stderr)
 
 
 def _worst(statuses: list[int]) -> int:

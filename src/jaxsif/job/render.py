@@ -21,7 +21,7 @@ _CONTINUED = " \\\n  "
 _LONGEST_LINE = 80
 
 # The verdict for `jax-sif report`, beside the job's output.
-_DIAGNOSED = ' --json="${JAX_SIF_JSON:-$SLURM_JOB_NAME-$SLURM_JOB_ID.json}"'
+_DIAGNOSED = r' --json="${JAX_SIF_JSON:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
 # What a script that may be started again does behind its last command.
 _GOES_ON = f""" || status=$?
 # The program has saved its state and asks to go on (jaxsif.request_requeue).

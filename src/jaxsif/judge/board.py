@@ -84,6 +84,8 @@ class Board:
         self.ended: dict[int, Ending] = {}
         # What Slurm says when somebody ended the step, unless a rank had ended before.
         self.cancelled: str | None = None
+        # Why the verdict was asked for before the output had ended.
+        self.interrupted: str | None = None
         # How many ranks have told each phase, over all steps.
         self.count: Counter[str] = Counter()
         # The topology that `jax-sif launch` said it starts.
@@ -112,7 +114,8 @@ class Board:
         told = stories[rank].told
         self.count[phase] += phase not in told
         told[phase] = record
-        self.is_broken |= phase in (FAILED, STUCK)
+        if phase in (FAILED, STUCK) and not self.is_ended_from_outside:
+            self.is_broken = True
         stories[rank].heard[phase] = self._records
 
     def hear(self, line: str) -> None:
@@ -122,12 +125,12 @@ class Board:
             reason = (cancel[1] or "somebody's order").lower()
             # Slurm says the same when it ends the step for a rank's sake.
             if reason != "task failure":
-                self.cancelled = reason
+                self.cancelled = f"Slurm ended the step: {reason}"
         launch = _LAUNCH.match(line)
         if launch is not None:
             self.launched = launch[1]
         match = _ENDING.match(line)
-        if match is None:
+        if match is None or self.is_ended_from_outside:
             return
         speaker, node, numbers, reason = match.groups()
         try:
@@ -139,6 +142,16 @@ class Board:
         ending = Ending(node, ranks, reason.strip(), speaker)
         for rank in ranks:
             self.ended.setdefault(rank, ending)
+
+    def interrupt(self, reason: str) -> None:
+        """Notes a signal to the reader, unless ranks have failed by then."""
+        if not self.is_broken and self.interrupted is None:
+            self.interrupted = f"the job was interrupted: {reason}"
+
+    @property
+    def is_ended_from_outside(self) -> bool:
+        """Whether what ends now ends for that reason: it is nobody's fault."""
+        return bool(self.cancelled or self.interrupted)
 
     def _stories(self, run: str) -> Stories | None:
         """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""

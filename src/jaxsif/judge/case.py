@@ -39,6 +39,7 @@ class Case:
     stories: Stories
     ended: Mapping[int, Ending]
     nodes: Sequence[str] = ()
+    # Who ended the step from outside, in a clause.
     cancelled: str | None = None
     # What the lines between the records say, by the catalogue of causes.
     recognised: Sequence[Recognised] = ()

@@ -56,7 +56,8 @@ def judge(
       baseline: speeds that were seen when all was well.
     """
     steps = board.steps
-    if not steps and (board.ended or board.cancelled):
+    cancelled = board.cancelled or board.interrupted
+    if not steps and (board.ended or cancelled):
         steps = {"": {}}
     cases = {
         step: Case(
@@ -64,7 +65,7 @@ def judge(
             stories,
             _believed(board.ended, topology, stories),
             nodes,
-            board.cancelled,
+            cancelled,
             diagnosis.recognised,
             baseline,
         )

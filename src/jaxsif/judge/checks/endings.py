@@ -128,10 +128,10 @@ def _recognised(case: Case, standing: str) -> Iterator[Finding]:
 
 def cancelled(case: Case) -> Iterator[Finding]:
     """Somebody ended the step from outside: no rank is to blame, nothing is proven."""
-    if case.cancelled:
+    if case.cancelled and case.is_broken:
         yield Finding(
             "cancelled",
-            f"Slurm ended the step: {case.cancelled}; no rank is to blame",
+            f"{case.cancelled}; no rank is to blame",
             "see what the ranks had reached in the table above; for a time limit, ask for"
             " more with --time",
             is_failure=False,
