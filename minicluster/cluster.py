@@ -46,8 +46,8 @@ class Wish:
 
 @contextmanager
 def _one_at_a_time(state: State) -> Iterator[None]:
-    state.folder.mkdir(parents=True, exist_ok=True)
-    with (state.folder / "lock").open("w") as stream:
+    state.claim()
+    with state.lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

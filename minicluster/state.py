@@ -43,9 +43,22 @@ class State:
         self.shown = shown
         self.nodes = folder / "nodes"
         self.home = folder / "home"
+        self.lock = folder / "lock"
         self.log = folder / "log"
         self.configuration = folder / "configuration"
         self._record = folder / "cluster.json"
+
+    def claim(self) -> None:
+        """Makes the folder, or takes the one that a cluster has made.
+
+        What is in any other is somebody's, whatever it is called. Raises UsageError.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.lock.exists() and any(self.folder.iterdir()):
+            raise UsageError(
+                f"{self.shown} holds files, and no cluster was ever there; --state"
+                f" ({STATE_KNOB}) takes a new or empty folder"
+            )
 
     def write(self, running: Running) -> None:
         part = self._record.with_suffix(".part")

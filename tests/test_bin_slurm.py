@@ -223,3 +223,32 @@ def test_output_that_a_file_system_shows_late_is_there(shell, tmp_path):
 
 def test_output_that_never_comes_is_not(shell):
     assert 1 == run(shell("has_output no.out", ""))[0]
+
+
+def test_a_study_submits_its_own_scripts_whatever_its_folder_is_called(tmp_path):
+    """`runs in May`: another study lies in the folder `runs`."""
+    programs = {
+        "jax-sif": '#!/bin/sh\ncase "$2" in plan) echo "runs in May in 1 2" ;; esac\n',
+        "sbatch": '#!/bin/sh\nfor last; do :; done\necho "$last" >> asked\necho 7\n',
+        "scontrol": f'#!/bin/sh\necho "{ended("COMPLETED", "0:0")}"\n',
+        "scale": (BIN / "scale").read_text(),
+        "slurm.sh": (BIN / "slurm.sh").read_text(),
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "runs in May").mkdir()
+    for name in ("1.out", "2.out"):
+        (tmp_path / "runs in May" / name).write_text("speed")
+
+    done = subprocess.run(
+        [tmp_path / "scale"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JAX_SIF_LOOK_EVERY_S": "0.02"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert ["runs in May/1.slurm", "runs in May/2.slurm"] == asked

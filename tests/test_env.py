@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import platform
+import stat
 import subprocess
 import sys
 import tempfile
@@ -285,14 +288,74 @@ def test_an_interrupted_build_leaves_nothing(site, number):
 
 
 def test_what_a_killed_build_left_is_removed_by_the_next(site, capsys):
-    host = platform.node()
-    (site / f".my.sqsh.{host}-4194305").write_text("hsqs")
-    (site / f".my.sqsh.{host}-{os.getppid()}").write_text("of one that runs")
+    own = f".jax-sif-env.{platform.node()}-"
+    left, elsewhere = site / f"{own}4194305", site / f"{own}4194306"
+    running = site / f"{own}{os.getppid()}"
+    for path in (left, elsewhere, running):
+        path.write_text("hsqs")
+    with elsewhere.open() as held:
+        # In a container of the same name, whose process numbers are others.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        make(capsys, "good")
 
-    make(capsys, "good")
+    assert {elsewhere, running} == set(site.glob(f"{own}*"))
 
-    hidden = [p.name for p in site.iterdir() if p.name.startswith(".my")]
-    assert [f".my.sqsh.{host}-{os.getppid()}"] == hidden
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_of_two_at_once_the_second_says_that_there_is_one(
+    site, monkeypatch, capsys, has_links
+):
+    """The first has ended while the second was writing."""
+    if not has_links:
+
+        def refuse(*_):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    tool = site / "tools/mksquashfs"
+    tool.rename(site / "tools/real")
+    tool.write_text('#!/bin/sh\necho first > my.sqsh\nexec "${0%/*}/real" "$@"\n')
+    tool.chmod(0o755)
+
+    status, _, err = make(capsys, "good")
+
+    assert 2 == status
+    assert "there is a file 'my.sqsh' already" in err
+    assert "first\n" == (site / "my.sqsh").read_text()
+    assert {"my.sqsh"} == left_behind(site)
+
+
+def test_without_hard_links_it_is_written_too(site, monkeypatch, capsys):
+    monkeypatch.setattr(os, "link", lambda *_: os.rename("/nothing", "/nothing"))
+
+    assert 0 == make(capsys, "good")[0]
+    assert 2 == len(read(site / "my.sqsh").packages)
+
+
+@pytest.mark.parametrize("mask, mode", [(0o077, 0o600), (0o022, 0o644)])
+def test_the_file_is_as_private_as_the_user_is(site, capsys, mask, mode):
+    before = os.umask(mask)
+    try:
+        make(capsys, "good")
+    finally:
+        os.umask(before)
+    assert mode == stat.S_IMODE((site / "my.sqsh").stat().st_mode)
+
+
+def test_what_is_no_file_is_not_replaced(site, capsys):
+    os.mkfifo(site / "my.sqsh")
+
+    assert 2 == make(capsys, "good", "--force")[0]
+    assert stat.S_ISFIFO((site / "my.sqsh").stat().st_mode)
+
+
+def test_a_link_stays_and_its_target_is_replaced(site, capsys):
+    (site / "real.sqsh").write_text("old")
+    (site / "my.sqsh").symlink_to("real.sqsh")
+
+    assert 0 == make(capsys, "good", "--force")[0]
+    assert (site / "my.sqsh").is_symlink()
+    assert 2 == len(read(site / "real.sqsh").packages)
 
 
 @pytest.mark.parametrize("verb", ["list", "info", "freeze", "check"])

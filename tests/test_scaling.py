@@ -441,19 +441,35 @@ def test_each_run_has_a_script_an_output_and_a_verdict_of_its_own(
     assert "--json scale-train/2-2.json\n" in script
 
 
-def test_results_of_an_earlier_study_do_not_count(tmp_path, monkeypatch, capsys):
+def test_scripts_of_an_earlier_plan_go(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "scale-train"
     scale("plan", "G1N1p1", "--nodes", "1,2,4", "--repeat", "2", "train.py")
-    for name in ("1.json", "1-2.out", "scale.html", "2024-notes.txt"):
-        (folder / name).write_text("{}")
+    (folder / "2024-notes.txt").write_text("mine")
 
     scale("plan", "G1N1p1", "--nodes", "1,2", "train.py")
 
     names = {"1.slurm", "2.slurm", "study.json", "2024-notes.txt"}
     assert names == {path.name for path in folder.iterdir()}
-    assert 3 == scale("show", "scale-train")
-    assert "1 node: no verdict" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["1.json", "1-2.out", "scale.html"])
+def test_results_of_an_earlier_study_stay_and_do_not_count(
+    tmp_path, monkeypatch, capsys, name
+):
+    monkeypatch.chdir(tmp_path)
+    scale("plan", "G1N1p1", "--nodes", "1,2", "--folder", "scale-train", "train.py")
+    for folder in ("scale-train", "scale-train-2"):
+        (tmp_path / folder / name).write_text("{}")
+        capsys.readouterr()
+        assert 0 == scale("plan", "G1N1p1", "--nodes", "1,2", "train.py")
+    assert "scale-train-3 in 1 2\n" == capsys.readouterr().out
+    assert 3 == scale("show", "scale-train-3")
+    assert "{}" == (tmp_path / "scale-train" / name).read_text()
+
+    words = ("--folder", "scale-train", "train.py")
+    assert 2 == scale("plan", "G1N1p1", "--nodes", "1,2", *words)
+    assert "{}" == (tmp_path / "scale-train" / name).read_text()
 
 
 def test_a_folder_that_holds_no_study_keeps_what_is_in_it(tmp_path, monkeypatch):

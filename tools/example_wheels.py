@@ -34,7 +34,9 @@ def fetch(checkout: Path = versions.CHECKOUT) -> Path:
             new = Path(name) / "wheels"
             new.mkdir()
             subprocess.run(pip_download(lock, new), check=True)
-            new.rename(folder)
+            # Another process may have been as fast, with the same files.
+            if not folder.exists():
+                new.rename(folder)
     return folder
 
 

@@ -65,7 +65,7 @@ def _plan(arguments: Sequence[str]) -> int:
         chosen["repeat"],
     )
     plan.check(study)
-    folder = Path(chosen["folder"] or f"scale-{study.name}")
+    folder = plan.folder_for(study, chosen["folder"])
     made_by = shlex.join(("jax-sif", "scale", "plan", *arguments))
     texts = plan.scripts(profile, study, job.options(chosen, made_by), folder)
     plan.write(folder, study, texts)

@@ -59,7 +59,7 @@ def create(order: Order, image_packages: Path = IMAGE_PACKAGES) -> Created:
     """Makes the file in one piece, or raises and leaves nothing behind."""
     image = read_image(image_packages)
     _check_target(order)
-    with _ended_by_signals(), _staging() as staging:
+    with _ended_by_signals(), _staging() as (staging, mask):
         root = staging / "root"
         root.mkdir()
         packages = _install(order, image, image_packages, staging, root)
@@ -69,7 +69,9 @@ def create(order: Order, image_packages: Path = IMAGE_PACKAGES) -> Created:
         (root / made.DESCRIPTION).write_text(made.encode(packages, content))
         shutil.copyfile(image_packages, root / made.IMAGE)
         with _stage("one file"):
-            squash.write(root, order.target, is_replaced=order.is_replaced)
+            squash.write(
+                root, order.target, is_replaced=order.is_replaced, mode=0o666 & ~mask
+            )
     return Created(made.Made(image, packages, content), order.target.stat().st_size)
 
 
@@ -83,6 +85,8 @@ def _check_target(order: Order) -> None:
         )
     if not os.access(folder, os.W_OK):
         raise UsageError(f"may not write into {str(folder)!r}; name another folder")
+    if order.target.exists() and not order.target.is_file():
+        raise UsageError(f"{str(order.target)!r} is no file; name another")
     if order.target.exists() and not order.is_replaced:
         raise UsageError(squash.already_there(order.target))
     if Path(PACKAGES_FOLDER, made.IMAGE).exists():
@@ -111,12 +115,13 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def _staging() -> Iterator[Path]:
-    """A folder for one file's content, which everybody may read: the file keeps that."""
+def _staging() -> Iterator[tuple[Path, int]]:
+    """A folder for one file's content, which everybody may read who may read the file;
+    and the user's umask, which says who that is."""
     mask = os.umask(0o022)
     try:
         with tempfile.TemporaryDirectory(prefix="jax-sif-env-") as folder:
-            yield Path(folder)
+            yield Path(folder), mask
     finally:
         os.umask(mask)
 

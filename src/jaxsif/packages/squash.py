@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -26,21 +27,47 @@ _OPTIONS = (
 )
 
 
-def write(folder: Path, target: Path, *, is_replaced: bool = False) -> None:
+def write(
+    folder: Path, target: Path, *, is_replaced: bool = False, mode: int = 0o644
+) -> None:
     """Writes the folder into one file, which is whole as soon as it has its name.
 
     Raises UsageError when there is one of that name, KitError when it cannot be written.
     """
-    with _partial(target) as partial:
-        done = _run(["mksquashfs", str(folder), str(partial), *_OPTIONS])
-        if done.returncode:
-            raise KitError(_cannot_write(target, done.stdout + done.stderr))
-        if target.exists() and not is_replaced:
-            raise UsageError(already_there(target))
+    try:
+        with _partial(target.parent) as partial:
+            done = _run(["mksquashfs", str(folder), str(partial), *_OPTIONS])
+            if done.returncode:
+                raise KitError(_cannot_write(target, done.stdout + done.stderr))
+            _finish(partial, mode)
+            _take_name(partial, target, is_replaced)
+    except OSError as error:
+        raise KitError(_cannot_write(target, str(error.strerror))) from error
+
+
+def _finish(partial: Path, mode: int) -> None:
+    """On the disk, before it has its name."""
+    with partial.open("rb") as file:
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def _take_name(partial: Path, target: Path, is_replaced: bool) -> None:
+    if is_replaced:
+        # A link stays, and its target is replaced.
+        os.replace(partial, os.path.realpath(target))
+        return
+    try:
+        os.link(partial, target)
+    except FileExistsError as error:
+        raise UsageError(already_there(target)) from error
+    except OSError:
+        # No file of this file system has two names: an empty one keeps the place.
         try:
-            os.replace(partial, target)
-        except OSError as error:
-            raise KitError(_cannot_write(target, str(error.strerror))) from error
+            target.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise UsageError(already_there(target)) from error
+        os.replace(partial, target)
 
 
 def already_there(target: Path) -> str:
@@ -51,19 +78,44 @@ def already_there(target: Path) -> str:
 
 
 @contextmanager
-def _partial(target: Path) -> Iterator[Path]:
-    """A hidden name beside the target, and nothing of that name afterwards."""
-    own = f".{target.name}.{socket.gethostname()}-"
-    for left in target.parent.glob(f"{own}*"):
+def _partial(folder: Path) -> Iterator[Path]:
+    """A hidden file of this process's own, and nothing of that name afterwards."""
+    own = f".jax-sif-env.{socket.gethostname()}-"
+    for left in folder.glob(f"{own}*"):
         # Of a process that was killed, and could not clean up.
         number = left.name[len(own) :]
         if number.isdigit() and not Path("/proc", number).exists():
-            left.unlink(missing_ok=True)
-    partial = target.with_name(f"{own}{os.getpid()}")
+            _remove_unless_held(left)
+    partial = folder / f"{own}{os.getpid()}"
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        _hold(descriptor)
         yield partial
     finally:
+        os.close(descriptor)
         partial.unlink(missing_ok=True)
+
+
+def _hold(descriptor: int) -> bool:
+    """Whether the file is this process's; False, too, where there are no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_unless_held(left: Path) -> None:
+    """The process numbers of a container are others than those of its host."""
+    try:
+        descriptor = os.open(left, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        if _hold(descriptor):
+            left.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def _cannot_write(target: Path, said: str) -> str:

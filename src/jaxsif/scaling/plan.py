@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +19,10 @@ from jaxsif.job.make import Options, make, topology_for
 
 PLAN = "study.json"
 
-# What an earlier study has left in its folder: scripts, outputs, verdicts, results.
-_LEFT = re.compile(r"\d+(-\d+)?\.(slurm|out|json)|scale\.(html|csv|json)", re.ASCII)
+# What a study leaves in its folder: scripts, which can be made again, and what jobs have
+# taken their time for.
+_SCRIPT = re.compile(r"\d+(-\d+)?\.slurm", re.ASCII)
+_RESULT = re.compile(r"\d+(-\d+)?\.(out|json)|scale\.(html|csv|json)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -139,16 +142,39 @@ def check(study: Study) -> None:
         )
 
 
+def folder_for(study: Study, named: str | None) -> Path:
+    """Where a study goes: what an earlier one has measured stays where it is.
+
+    Raises UsageError where the folder that was named holds such results.
+    """
+    if named is None:
+        own = f"scale-{study.name}"
+        names = itertools.chain([own], (f"{own}-{n}" for n in itertools.count(2)))
+        return next(path for path in map(Path, names) if not _has_results(path))
+    folder = Path(named)
+    if _has_results(folder):
+        raise UsageError(
+            f"{named!r} holds the results of an earlier study; name another folder with"
+            " --folder, or move it away"
+        )
+    return folder
+
+
+def _has_results(folder: Path) -> bool:
+    return (folder / PLAN).exists() and any(
+        _RESULT.fullmatch(path.name) for path in folder.iterdir()
+    )
+
+
 def write(folder: Path, study: Study, texts: Mapping[str, str]) -> None:
-    """Writes the scripts and what they are; what an earlier study left there goes."""
+    """Writes the scripts and what they are; the scripts of an earlier study go."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A folder that holds no study keeps what is in it.
         if (folder / PLAN).exists():
-            for old in [
-                path for path in folder.iterdir() if _LEFT.fullmatch(path.name)
-            ]:
-                old.unlink()
+            for old in list(folder.iterdir()):
+                if _SCRIPT.fullmatch(old.name):
+                    old.unlink()
         for name, text in texts.items():
             (folder / f"{name}.slurm").write_text(text)
         (folder / PLAN).write_text(strict_json.encode(asdict(study)))

@@ -1,0 +1,50 @@
+"""The folder of a mini cluster: what in it is the cluster's to remove, and what is somebody's."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent.parent / "minicluster"))
+import cluster
+from errors import UsageError
+from state import State
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> Path:
+    """A user's folder, with names in it that a cluster uses, too."""
+    for name in ("log", "home", "configuration", "nodes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("mine")
+    return tmp_path
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_folder_that_no_cluster_made_is_left_alone(homes, purge):
+    with pytest.raises(UsageError, match="takes a new or empty folder"):
+        cluster.down(State(homes, homes), purge)
+
+    assert 4 == len([*homes.glob("*/file")])
+    assert not (homes / "lock").exists()
+
+
+def test_a_cluster_is_started_in_no_such_folder(homes, tmp_path):
+    with pytest.raises(UsageError):
+        cluster.up(State(homes, homes), None, tmp_path)
+
+    assert 4 == len([*homes.glob("*/file")])
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_new_or_empty_folder_is_taken(tmp_path, is_there):
+    folder = tmp_path / "state"
+    if is_there:
+        folder.mkdir()
+    state = State(folder, folder)
+    for _ in range(2):
+        with cluster._one_at_a_time(state):
+            (folder / "home").mkdir(exist_ok=True)
