@@ -100,7 +100,8 @@ def changed(kind: type[T], value: T, changes: Mapping[str, Any]) -> T:
         return msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
-        field = re.sub(r".*?\$\.([a-z_]+).*", r"\1", place)
+        named = re.search(r"\$\.([a-z_]+)", place)
+        field = named[1] if named else place
         option = _OPTIONS.get(field, field.replace("_", "-"))
         raise UsageError(
             f"--{option} is {changes.get(field)!r}: {in_words(what)}"

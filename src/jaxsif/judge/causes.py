@@ -111,7 +111,7 @@ class Catalogue:
         candidates = [
             (order, pattern)
             for trigger, rows in self._rows.items()
-            if trigger in line
+            if len(line) >= _FEWEST_PLAIN and trigger in line
             for order, text, pattern in rows
             if text in line
         ]
@@ -122,8 +122,37 @@ class Catalogue:
         return None
 
 
+# What one element of a pattern may take; of a fact, no more is shown.
+_LONGEST = 200
+
+
 # Compiling all of them would take longer than reading most logs.
-compiled = cache(re.compile)
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The pattern in a form that takes time in proportion to the line."""
+    return re.compile(linear(pattern))
+
+
+def linear(pattern: str) -> str:
+    """The same with bounded repeats, and each part between two `.*` looked for once.
+
+    A part that was found is not looked for again further on when the next is missing:
+    it would be missing there as well. A pattern that begins with ^ has one beginning.
+    """
+    if pattern.startswith("^"):
+        return pattern
+    parts, depth = [""], 0
+    for token in _ELEMENT.finditer(pattern):
+        element, repeat = token[1], token[2] or ""
+        depth += (element == "(") - (element == ")")
+        if token[0] == ".*" and depth == 0:
+            parts.append("")
+            continue
+        bound = {"*": f"{{0,{_LONGEST}}}", "+": f"{{1,{_LONGEST}}}"}.get(repeat, repeat)
+        parts[-1] += element + bound + token[0][len(element + repeat) :]
+    if len(parts) == 1:
+        return parts[0]
+    return r"\A" + "".join(f"(?>.*?{part})" for part in parts)
 
 
 def facts_of(found: re.Match[str]) -> dict[str, str]:

@@ -16,7 +16,9 @@ from jaxsif.judge.sieve import Sieve
 from jaxsif.judge.wording import printable
 
 # However long the log, this much is kept of it.
-_MOST_RANKS = 1 << 16
+_MOST_RANKS = wording.MOST_RANKS
+# And this much is read in it: what lines name is spelled out, line by line.
+_MOST_NAMED = 16 * _MOST_RANKS
 _MOST_NODES = 1024
 _MOST_PENDING = 256
 _MOST_SUSPICIOUS = 8
@@ -28,7 +30,7 @@ _PATIENCE_LINES = 4096
 _SHOUT = b"ERROR"
 _OWN = MARKER.rstrip("0123456789 ")
 _RECORD = re.compile(rf"{_OWN}(\d+) ")
-_RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.*"node": ?"([^"]{1,256})"')
+_RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})"')
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Listener:
         # label -> cause -> what is still to come
         self._pending: dict[str, dict[str, _Pending]] = defaultdict(dict)
         self._taken = self._lines_before = 0
+        self._nameable = _MOST_NAMED
         self._start("")
 
     def _start(self, log: str) -> None:
@@ -187,20 +190,20 @@ class Listener:
         if tally is not None:
             tally.count += 1
             if cause.ending:
-                self.place(_ranks(match.facts), match.facts.get("node", ""))
+                self.place(self._ranks(match.facts), match.facts.get("node", ""))
                 return
         else:
             facts = {k: printable(v) for k, v in match.facts.items()}
             self._tallies[cause.id] = Tally(cause, line, self._taken, facts)
         self._concern(cause, match.facts, speaker)
-        host = wording.nccl_host(line.text)
+        host = wording.host(line.text)
         if host:
             self._name_node(cause, host)
 
     def _concern(self, cause: Cause, facts: Mapping[str, str], who: str) -> None:
         """Adds who is concerned: named in the line, by the cause, or by srun's label."""
         tally = self._tallies[cause.id]
-        ranks = _ranks(facts) or cause.ranks
+        ranks = self._ranks(facts) or cause.ranks
         if not ranks and who and not cause.names_ranks:
             ranks = (int(who),)
         if len(tally.ranks) < _MOST_RANKS:
@@ -209,6 +212,13 @@ class Listener:
             if name.startswith("node"):
                 self._name_node(cause, value)
                 self.place(ranks, value)
+
+    def _ranks(self, facts: Mapping[str, str]) -> tuple[int, ...]:
+        named = [value for name, value in facts.items() if name.startswith("rank")]
+        most = min(self._nameable, _MOST_RANKS)
+        ranks = tuple(wording.numbers(" ".join(named), most))
+        self._nameable -= len(ranks)
+        return ranks
 
     def _name_node(self, cause: Cause, node: str) -> None:
         nodes = self._tallies[cause.id].nodes
@@ -220,11 +230,6 @@ class Listener:
         for rank in ranks:
             if node and len(self._node_of) < _MOST_RANKS:
                 self._node_of.setdefault(rank, printable(node))
-
-
-def _ranks(facts: Mapping[str, str]) -> tuple[int, ...]:
-    named = [value for name, value in facts.items() if name.startswith("rank")]
-    return tuple(wording.numbers(" ".join(named)))
 
 
 def _line(number: int, log: str, body: str) -> Line:

@@ -6,20 +6,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# No range in a line makes more ranks than anyone has.
-_MOST_RANKS = 1 << 16
+# No line names more ranks than anyone has.
+MOST_RANKS = 1 << 16
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LABEL = re.compile(r"\s*(\d{1,7})(?::(?: |$)| [\w.-]+\| )")
 # From Slurm 26.05 on the time stands where slurmstepd's name stood.
 _SLURMSTEPD = re.compile(r"^\[\d{4}-\d\d-\d\dT[\d:.]+\] error: ")
 _NUMBERS = re.compile(r"\b(\d{1,7})(?:-(\d{1,7}))?\b")
-_BY_SLURM = re.compile(r"\b(?:slurmstepd|slurmd|srun|sbatch)\b[^ ]*: ")
-_NCCL_HOST = re.compile(r"(?:^|\s)([\w.-]+):\d+:\d+ \[\d+\] .*NCCL WARN")
+_BY_SLURM = re.compile(r"\b(?:slurmstepd|slurmd|srun|sbatch)\b[^ ]{0,99}: ")
+# `node1:12:34 [0] ... NCCL WARN`, and `Nov 21 04:28:50 node1 kernel: ... NVRM: Xid`.
+_HOST = re.compile(
+    r"(?:^|\s)([\w.-]{1,255})(?::\d{1,9}:\d{1,9} \[\d{1,9}\] | kernel: )"
+)
+_BEHIND_A_HOST = ("NCCL WARN", "NVRM: Xid", "SQUASHFS error")
 # Neither the metrics of a program that is well ("error 0.02") nor what is only told for
 # information, as the names of backends that JAX does not find.
 _LOOKS_BAD = re.compile(
-    r"[a-z]Error\b|\b(?i:error)\b(?!\s*[:=]?\s*[\d.-]|\s+rate)"
+    r"[a-z]Error\b|\b(?i:error)\b(?!\s*+(?:[:=]\s*+)?[\d.-]|\s++rate)"
     r"|\b(?i:fatal|failed|failure|exception|aborted|killed|denied)\b"
 )
 _INFORMS = re.compile(r"I\d{4} |INFO\b")
@@ -44,17 +48,21 @@ def is_slurms(text: str) -> bool:
     return bool(_BY_SLURM.search(text))
 
 
-def nccl_host(text: str) -> str | None:
-    """The node on which NCCL gave a warning."""
-    found = _NCCL_HOST.search(text)
+def host(text: str) -> str | None:
+    """The node that NCCL or a kernel names before its own words."""
+    ends = [end for mark in _BEHIND_A_HOST if (end := text.find(mark)) >= 0]
+    found = _HOST.search(text, 0, min(ends)) if ends else None
     return found[1] if found else None
 
 
-def numbers(text: str) -> Iterator[int]:
-    """The ranks in `5`, `0-3,7` or `28 4`."""
-    for first, last in _NUMBERS.findall(text):
-        end = min(int(last or first), int(first) + _MOST_RANKS)
-        yield from range(int(first), end + 1)
+def numbers(text: str, most: int = MOST_RANKS) -> Iterator[int]:
+    """The ranks in `5`, `0-3,7` or `28 4`, and no more than `most` of them."""
+    for found in _NUMBERS.finditer(text):
+        if most <= 0:
+            return
+        named = range(int(found[1]), int(found[2] or found[1]) + 1)[:most]
+        yield from named
+        most -= len(named)
 
 
 def looks_bad(text: str) -> bool:

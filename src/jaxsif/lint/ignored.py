@@ -12,7 +12,9 @@ from jaxsif.lint.rule import Finding, Rule
 from jaxsif.lint.rules import RULES
 from jaxsif.lint.rules.ignoring import REASON, UNKNOWN, UNUSED
 
-_COMMENT = re.compile(r"#\s*jax-sif:\s*ignore\b(?:\[(?P<ids>[^\]]*)\])?(?P<reason>.*)")
+_COMMENT = re.compile(
+    r"#\s*jax-sif:\s*ignore\b(?:\[(?P<ids>[^\]]{0,999})\])?(?P<reason>.*)"
+)
 _IDS = {rule.id for rule in RULES}
 
 

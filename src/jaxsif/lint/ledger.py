@@ -16,7 +16,7 @@ from jaxsif.lint.words import Word
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_CHANGED = re.compile(r"([A-Za-z_]\w*)(?:\+\+|--|[-+*]?=)")
+_CHANGED = re.compile(r"(?<!\w)([A-Za-z_]\w*)(?:\+\+|--|[-+*]?=)")
 _READERS = ("read", "mapfile", "readarray", "getopts", "let")
 
 

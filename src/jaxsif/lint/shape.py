@@ -31,7 +31,8 @@ _SPREADING = (
 )
 
 _GPU = re.compile(
-    r"(?:gres[/:])?gpu(?:[:/](?P<type>[\w.-]*[A-Za-z][\w.-]*))?(?:[:=](?P<n>\d+))?"
+    r"(?:gres[/:])?gpu(?:[:/](?P<type>(?:(?![A-Za-z])[\w.-])*+[A-Za-z][\w.-]*))?"
+    r"(?:[:=](?P<n>\d{1,9}))?"
 )
 
 

@@ -14,7 +14,9 @@ from jaxsif.node.visibility import were_gpus_asked_for
 # Compatibility" (docs.nvidia.com/cuda/cuda-toolkit-release-notes).
 OLDEST_DRIVER = {"cuda12": (525, 60, 13), "cuda13": (580, 65, 6)}
 
-_VERSION = re.compile(r"Kernel Module\D*?(?:x86_64|aarch64)?\s+(\d+(?:\.\d+)+)")
+_VERSION = re.compile(
+    r"Kernel Module\D{0,60}?(?:x86_64|aarch64)?\s{1,9}(\d{1,9}(?:\.\d{1,9})+)"
+)
 # Where the dynamic loader, or the container runtime, has the driver's libraries.
 _LIBRARY_FOLDERS = (
     "/.singularity.d/libs",

@@ -166,7 +166,7 @@ def _numbers(surroundings: Surroundings) -> frozenset[int]:
     """The GPUs of this job on this node, as Slurm writes them: `0,1` or `0-3`."""
     text = surroundings.variable(STEP_GPUS) or surroundings.variable(JOB_GPUS)
     numbers: set[int] = set()
-    for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
+    for first, last in re.findall(r"(?<!\d)(\d{1,4})(?:-(\d{1,4}))?(?!\d)", text):
         numbers |= set(range(int(first), int(last or first) + 1))
     return frozenset(numbers)
 

@@ -11,29 +11,36 @@ from dataclasses import dataclass
 # src/graph/{topo,search}.cc, src/plugin/net.cc and src/init.cc; NET/OFI is aws-ofi-nccl.
 _HOST = re.compile(r"^(?:\[\d{4}-\d\d-\d\d [\d:.]+\] )?([^\s:\[\]]+):\d+:\d+ \[\d+\]")
 _VERSION = re.compile(r"\bN?CCL version ?:? ?(\d+\.\d+\.\d+)")
-_NETWORK = re.compile(r"NCCL INFO Using network (\S[^\n]*?)\s*$", re.MULTILINE)
+_NETWORK = re.compile(r"NCCL INFO Using network (\S[^\n]{0,200})")
 # `... [send] via NET/IBext_v8/2(5)/GDRDMA/Shared`: the card, and whose GPU leads to it.
-_NET = re.compile(r"\bvia (?:NET|COLLNET)/([^/\n]+)/(\d+)(?:\(\d+\))?(/\S*|(?=\s|$))")
+_NET = re.compile(
+    r"\bvia (?:NET|COLLNET)/([^/\n]{1,60})/(\d{1,9})(?:\(\d{1,9}\))?(/\S*|(?=\s|$))"
+)
 _P2P = re.compile(r"\bvia P2P/(MNNVL|IPC|CUMEM|direct pointer|indirect)")
 _SHM = re.compile(r"\bvia (?:SHM/|SHM\b|direct shared memory)")
-_NVLS = re.compile(r"\b([1-9]\d*) nvls channels|Connected NVLS tree|NVLS comm 0x")
+_NVLS = re.compile(r"\b([1-9]\d{0,8}) nvls channels|Connected NVLS tree|NVLS comm 0x")
 # The topology: `+ NVL[264.0] - NVS/0`, and the search: `type NVL/PIX`.
 _NVLINK = re.compile(r"NVL\[[\d.]+\] - (?:GPU|NVS)/|\btype NVL/")
 _TOPOLOGY = re.compile(r"=== System : maxBw|\bPattern \d+, crossNic")
-_NODES = re.compile(r"\bnRanks \d+ nNodes (\d+) ")
+_NODES = re.compile(r"\bnRanks \d{1,9} nNodes (\d{1,9}) ")
 _CARDS = re.compile(r"NET/IB\w* : Using (.+)")
-_CARD = re.compile(r"([\w.+-]+:\d+)/(IB|RoCE)\b")
+_CARD = re.compile(r"(?<![\w.+-])([\w.+-]{1,60}:\d{1,9})/(IB|RoCE)\b")
 _SOCKETS = re.compile(r"NET/Socket : Using (.+)")
-_SOCKET = re.compile(r"\[(\d+)\]([^\s:]+)")
+_SOCKET = re.compile(r"\[(\d{1,9})\]([^\s:]+)")
 _PROVIDER = re.compile(
-    r"NET/OFI Selected [Pp]rovider is (\w+)(?:;\w+)?[^\n(]*(?:\(found (\d+) nics\))?"
+    r"NET/OFI Selected [Pp]rovider is (\w{1,60})(?:;\w{1,60})?[^\n(]{0,200}"
+    r"(?:\(found (\d{1,9}) nics\))?"
 )
 _GPUDIRECT = re.compile(
-    r"NET/([^:\n]+?) ?: GPU Direct RDMA (Enabled|Disabled) for HCA (\d+) '([^']+)'"
+    r"NET/([^:\n]{1,60}?) ?: GPU Direct RDMA (Enabled|Disabled) for HCA (\d{1,9})"
+    r" '([^'\n]{1,60})'"
 )
 _RINGS = re.compile(r"Connected all rings, use ring PXN \d GDR ([01])\b")
-_ALGORITHM = re.compile(r"-> Algo (\w+) proto (\w+)")
+_ALGORITHM = re.compile(r"-> Algo (\w{1,60}) proto (\w{1,60})")
 _WARNING = re.compile(r"NCCL WARN (.+)")
+
+# NCCL's own lines are shorter.
+_LONGEST_LINE = 4096
 
 # By number in reports of NCCL 2.18 to 2.22 (NCCL_ALGO_* of src/include/nccl_common.h).
 _ALGORITHMS = ("TREE", "RING", "COLLNET_DIRECT", "COLLNET_CHAIN", "NVLS", "NVLS_TREE")
@@ -107,7 +114,7 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
         are left out.
     """
     # What comes after the last line's end is still being written.
-    lines = text[: text.rfind("\n") + 1].splitlines()
+    lines = [line[:_LONGEST_LINE] for line in text[: text.rfind("\n") + 1].splitlines()]
     lines = [line for line in lines if _is_of(line, host)]
     text = "\n".join(lines)
     channels = _channels(lines)
@@ -155,7 +162,7 @@ def _short(host: str) -> str:
 
 def _last(pattern: re.Pattern[str], text: str) -> str | None:
     found = pattern.findall(text)
-    return str(found[-1]) if found else None
+    return str(found[-1]).rstrip() if found else None
 
 
 def _channels(lines: Iterable[str]) -> list[tuple[str, int, bool]]:

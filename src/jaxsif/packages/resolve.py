@@ -69,7 +69,9 @@ def complaint(said: str, image: Mapping[str, str], python: str) -> str:
     if missing:
         return _missing(missing[1], said, python)
     old = re.search(
-        r"Package '(.+)' requires a different Python: (\S+) not in '(.+)'", said
+        r"Package '(.{1,200})' requires a different Python: (\S{1,60}) not in"
+        r" '(.{1,200})'",
+        said,
     )
     if old:
         return (
@@ -119,9 +121,9 @@ def _conflict(lines: Sequence[str], image: Mapping[str, str]) -> str:
 
 
 def _missing(what: str, said: str, python: str) -> str:
-    versions = re.search(r"\(from versions: (.+)\)", said)
-    known = versions[1].split(", ") if versions else []
-    if known in ([], ["none"]):
+    versions = said.partition("(from versions: ")[2].partition(")")[0]
+    known = versions.split(", ")
+    if known in ([""], ["none"]):
         return (
             f"there is no package {what!r} for {python}, in the index or folder that"
             " pip was told of; check its name"

@@ -39,7 +39,7 @@ _OF_NODES = (
 )
 _AS_NUMBER = re.compile(
     r"int\(\s*(?:os\.)?(?:environ(?:\.get)?|getenv)\s*[\[(]\s*[\"'](?P<python>\w+)[\"']"
-    r"|\$\(\([^)]*?\b(?P<shell>SLURM_\w+)"
+    r"|\$\(\([^)]{0,200}?\b(?P<shell>SLURM_\w+)"
 )
 
 
