@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,6 +88,18 @@ def has_devices() -> bool:
     from jax._src import xla_bridge
 
     return bool(xla_bridge.backends_are_initialized())
+
+
+def leave_group_to_parent() -> None:
+    """For a forked child: JAX would leave the group in its parent's name when it ends.
+
+    The parent's connection would break, and the child, which has none of the threads that
+    read it, would wait for ever.
+    """
+    # There is no public name (JAX 0.12).
+    clean_up = getattr(sys.modules.get("jax._src.api"), "clean_up", None)
+    if clean_up is not None:
+        atexit.unregister(clean_up)
 
 
 def join(

@@ -193,6 +193,7 @@ class Session:
     def _leave_to_parent(self) -> None:
         """In a forked child, which is a process of its own and no rank."""
         leave_the_end_to_parent()
+        distributed.leave_group_to_parent()
         self.narrator.leave_to_parent()
 
 
