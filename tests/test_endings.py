@@ -210,7 +210,6 @@ def test_a_rank_that_did_not_end_is_never_a_pass():
     board = Board()
     for record in records(job):
         board.add(record)
-    board.cancelled = ""
 
     assert 0 != judge(board, G8N2P8)[0].status
 

@@ -129,7 +129,7 @@ def test_where_the_kits_records_are_the_verdict_is_pointed_to(explain, tmp_path)
 
 
 def test_records_of_a_newer_kit_are_told(explain):
-    status, shown, _ = explain("@jaxsif2 00000000 {}\n" * 2)
+    status, shown, _ = explain("@jaxsif3 00000000 {}\n" * 2)
 
     assert status == 3
     assert "2 records of a newer kit in it" in shown

@@ -226,7 +226,8 @@ def test_the_baseline_of_the_site_is_the_verdicts(run, tmp_path):
 
 
 def test_the_program_is_looked_for_before_the_ranks_start(run):
-    told = run(script("G8N2p8", "my train.py").replace("jax-sif verify", "cat #"))
+    text = script("G8N2p8", "my train.py").replace("jax-sif mark", "cat")
+    told = run(text.replace("jax-sif verify", "cat #"))
 
     assert ["check", "--", "my train.py"] == told["jax-sif"][0]
 

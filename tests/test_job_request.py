@@ -165,7 +165,10 @@ def test_the_job_is_named_after_what_it_runs(words, options, name):
 def test_without_a_program_the_cluster_is_accepted():
     text = make(["G64N16p64"], Options(), environment={})
 
-    assert "python /opt/jax-sif/diag/allreduce.py |&\n  jax-sif verify --json=" in text
+    assert (
+        "python /opt/jax-sif/diag/allreduce.py 2> >(jax-sif mark) |\n  jax-sif verify --json="
+        in text
+    )
 
 
 def test_a_diagnostic_with_arguments_is_a_diagnostic():
@@ -173,7 +176,10 @@ def test_a_diagnostic_with_arguments_is_a_diagnostic():
 
     text = make(words, Options(), environment={})
 
-    assert "diag/bandwidth.py --trials=9 |&\n  jax-sif verify --json=" in text
+    assert (
+        "diag/bandwidth.py --trials=9 2> >(jax-sif mark) |\n  jax-sif verify --json="
+        in text
+    )
 
 
 def test_a_users_program_may_be_one_that_tells_nothing():

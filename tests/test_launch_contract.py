@@ -37,7 +37,7 @@ def judged(text: str, cut: int = 0) -> tuple[Board, bytes]:
 def test_the_judge_hears_which_rank_ended_and_how_and_who_says_so(cut):
     board, _ = judged(f"{KILLED}\n", cut)
 
-    assert board.is_broken
+    assert board.ended
     assert [("node2", (3,), "Killed", "jax-sif launch")] == [
         (e.node, e.ranks, e.reason, e.speaker) for e in board.ended.values()
     ]

@@ -127,11 +127,11 @@ def test_a_terminal_shows_labels_in_colour_unless_it_should_not(
 
 def test_on_a_terminal_records_are_hidden_and_stay_in_the_files(tmp_path):
     shown = on_a_terminal(
-        *("G1N1p1", "--logs", str(tmp_path), "--", "echo", "@jaxsif1 0 {}"),
+        *("G1N1p1", "--logs", str(tmp_path), "--", "echo", "@jaxsif2 0 {}"),
     )
 
-    assert "@jaxsif1" not in shown
-    assert "@jaxsif1 0 {}\n" == (tmp_path / "rank-0-node1.log").read_text()
+    assert "@jaxsif2" not in shown
+    assert "@jaxsif2 0 {}\n" == (tmp_path / "rank-0-node1.log").read_text()
 
 
 def test_on_a_terminal_the_last_line_is_completed():

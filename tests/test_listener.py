@@ -208,7 +208,7 @@ def test_a_traceback_that_is_cut_off_is_no_cause():
 def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
     record = encode(tell(3, "failed", error=OUT_OF_MEMORY))
 
-    found = recognise([record, f"3: {record}", "@jaxsif2 00000000 {}"])
+    found = recognise([record, f"3: {record}", "@jaxsif3 00000000 {}"])
 
     assert (found.recognised, found.records, found.newer_records) == ((), 2, 1)
 
@@ -265,7 +265,7 @@ WORDS = st.sampled_from(
         b"\n",
         b"\r",
         b"\x1b[31m",
-        b"@jaxsif1 ",
+        b"@jaxsif2 ",
         b"@jaxsif9 ",
         b'{"rank":1,"node":"n"}',
         b"1\n",

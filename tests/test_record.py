@@ -21,11 +21,16 @@ def _decode(line: str | bytes) -> dict:
 
 
 @given(st.text(max_size=200))
-def test_any_text_travels_in_one_line(text):
-    line = encode(tell(3, "failed", error=text))
+def test_any_text_travels_in_one_line_and_arrives_printable(text):
+    line = encode(tell(3, "failed", error=text, deep=[{text: text}]))
 
+    record = _decode(line)
     assert line.count("\n") == 1
-    assert text == _decode(line)["error"]
+    assert record["error"].isprintable()
+    assert len(text) == len(record["error"])
+    assert {record["error"]: record["error"]} == record["deep"][0]
+    if text.isprintable():
+        assert text == record["error"]
 
 
 def test_a_record_behind_other_text_is_found():

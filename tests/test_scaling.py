@@ -423,7 +423,7 @@ def test_scripts_keep_the_shape_of_a_node(tmp_path, monkeypatch, capsys):
     script = (tmp_path / "scale-train/4.slurm").read_text()
     assert "JAX_SIF_TOPOLOGY:-G32N4p16}" in script
     assert "--job-name=train-4\n" in script
-    assert "python train.py --batch 256 |&\n" in script
+    assert "python train.py --batch 256 2> >(jax-sif mark) |\n" in script
     assert "jax-sif verify --program --json scale-train/4.json\n" in script
     assert WEAK == Study(("train.py", "--batch", "64"), (1, 2, 4), ("batch",))
 

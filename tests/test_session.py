@@ -106,7 +106,7 @@ def test_a_program_that_ends_well_is_left_to_jax(run, program):
 def test_records_are_written_only_where_a_job_has_a_judge(run):
     leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
 
-    assert "@jaxsif1" not in run(leaves, JAX_SIF_TOPOLOGY="").stdout
+    assert "@jaxsif2" not in run(leaves, JAX_SIF_TOPOLOGY="").stdout
 
 
 def test_a_process_without_a_launcher_says_so(run):

@@ -40,7 +40,7 @@ def test_a_healthy_job_passes_and_its_other_lines_stay():
 
     assert done.returncode == 0
     assert b"rank 5 speaks\n" in done.stdout
-    assert b"@jaxsif1" not in done.stdout
+    assert b"@jaxsif2" not in done.stdout
     assert done.stdout.splitlines()[-1].startswith(b"PASS  G8N2p8")
     assert b"8 of 8 ranks done" in done.stderr
 
@@ -92,7 +92,7 @@ def test_without_a_topology_the_records_tell_it():
     assert verify(output(healthy()), topology=None).returncode == 0
 
 
-@pytest.mark.parametrize("text", ["", "no record\nanywhere\n", "@jaxsif1 garbage\n"])
+@pytest.mark.parametrize("text", ["", "no record\nanywhere\n", "@jaxsif2 garbage\n"])
 def test_nothing_measured_is_status_3(text):
     done = verify(text)
 
@@ -182,7 +182,7 @@ def test_an_interrupted_record_of_a_killed_rank_is_no_pass():
     assert verify(text[:-20]).returncode == 3
 
 
-NEWER = '@jaxsif2 00000000 {"phase":"started","rank":0}\n'
+NEWER = '@jaxsif3 00000000 {"phase":"started","rank":0}\n'
 
 
 def test_records_of_a_newer_kit_are_said_to_be_such():
@@ -261,6 +261,6 @@ def test_a_users_program_that_tells_something_is_judged():
 
 
 def test_damaged_words_of_a_users_program_are_not_silence():
-    done = verify("@jaxsif1 00000000 {}\n", "--program")
+    done = verify("@jaxsif2 00000000 {}\n", "--program")
 
     assert done.returncode == 3

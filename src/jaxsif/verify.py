@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +25,7 @@ from jaxsif.contract.errors import (
 )
 from jaxsif.contract.hostlist import expand
 from jaxsif.contract.identity import JOB_NODE_LIST
-from jaxsif.contract.record import PHASES, WISH
+from jaxsif.contract.record import KEY_VARIABLE, PHASES, WISH, job_keys
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.interruption import Interruption
 from jaxsif.judge import report
@@ -35,11 +36,14 @@ from jaxsif.judge.stream import Stream
 from jaxsif.judge.verdict import Verdict, is_silence, judge
 from jaxsif.whole_file import write_whole
 
+_STANDARD_INPUT = "-"
 _PIECE_BYTES = 1 << 16
 _SILENCE_S = 10.0
-# After a rank has failed srun ends the others within moments.
+# After a rank has failed srun ends the others within moments, and a diagnostic's ranks
+# have nothing to save. Those of a user's program may: at SIGTERM, or at exit, within the
+# 30 s that Slurm gives them (KillWait). Only silence counts: whoever prints is at work.
 _LAUNCHER_SILENT_S = 2.5
-_LAUNCHER_LASTS_S = 15.0
+_PROGRAM_SILENT_S = 30.0
 
 # In the place of a verdict, which has one of three other words.
 _NO_VERDICT = (
@@ -81,24 +85,32 @@ def verify(
     """
     baseline = chosen_baseline(baseline_file, os.environ)
     topology = _asked(label, os.environ)
-    board, listener = Board(), Listener()
+    nodes = _job_nodes(os.environ)
+    board = Board(topology.processes if topology else None, nodes)
+    listener = Listener(believes_records=False)
     progress = Progress(board, topology, is_program=is_program)
-    stream = Stream(board.add, board.hear)
+    # A file may be of any job, what comes through a pipe is of this one.
+    keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
+    stream = Stream(board.add, board.hear, keys)
 
     def conclude() -> int:
         """Writes the verdict on what has come up to now."""
         verdicts = judge(
             board,
-            topology or _told(board, listener),
+            topology or _told(board, stream),
             stream.damaged,
-            _job_nodes(os.environ),
-            _diagnosis(board, listener),
+            nodes,
+            replace(_diagnosis(board, listener), newer_records=stream.newer),
             is_strict=is_strict,
             baseline=baseline,
+            foreign=stream.foreign,
         )
         is_unasked = (
             is_program and not stream.damaged and all(map(is_silence, verdicts))
         )
+        # Whoever looks for the verdict looks at the beginning of a line.
+        sys.stdout.write("\n" if progress.is_mid_line else "")
+        progress.is_mid_line = False
         for verdict in verdicts:
             sys.stdout.write(_NO_VERDICT if is_unasked else report.text(verdict))
         sys.stdout.flush()
@@ -110,6 +122,8 @@ def verify(
         interruption = None if _is_file(source) else Interruption()
         follower = _Follower(stream, listener, progress, interruption, conclude)
         follower.follow(source)
+    if stream.foreign:
+        _note_foreign(stream.foreign)
     return conclude()
 
 
@@ -144,15 +158,21 @@ class Progress:
         self._told: set[str] = set()
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._is_line_open = False
-        # A program other than the kit said that ranks are dead.
-        self.has_heard_an_end = False
+        # Whether the last that was shown has no end.
+        self.is_mid_line = False
 
     @property
-    def is_broken(self) -> bool:
-        """Whether the step is known to fail."""
-        is_broken = self._board.is_broken or self.has_heard_an_end
+    def has_failed_rank(self) -> bool:
+        """Whether a rank is known to have ended badly, so that the step cannot pass."""
         # At SIGTERM a program may save its state for as long as Slurm lets it.
-        return is_broken and not self._board.is_ended_from_outside
+        return self._board.has_failed_rank and not self._board.is_ended_from_outside
+
+    @property
+    def silence_s(self) -> float:
+        """How long the output may be silent before something is done about it."""
+        if not self.has_failed_rank:
+            return _SILENCE_S
+        return _PROGRAM_SILENT_S if self._is_program else _LAUNCHER_SILENT_S
 
     def update(self) -> None:
         """Called when records have come."""
@@ -230,7 +250,6 @@ class _Follower:
         for piece in self._pieces(source):
             shown = self._stream.feed(piece)
             self._listener.feed(shown)
-            self._progress.has_heard_an_end |= self._listener.has_heard_an_end
             self._show(shown)
             self._progress.update()
         rest = self._stream.close()
@@ -244,33 +263,28 @@ class _Follower:
             self._progress.clear()
             sys.stdout.buffer.write(text)
             sys.stdout.buffer.flush()
+            self._progress.is_mid_line = not text.endswith(b"\n")
 
     def _pieces(self, source: BinaryIO) -> Iterator[bytes]:
         """The input as it comes; a file is always ready, a pipe may be silent.
 
         Ends the launcher where it does not end for itself after a rank has failed: srun
-        waits for a node that is gone as long as Slurm does, for minutes.
+        waits for a node that is gone as long as Slurm does, for minutes. Never while
+        anything is printed, and never by what lines look like: only a rank's own record,
+        or the launcher's own word, says that a rank has failed.
         """
         descriptor = source.fileno()
-        broken_since_s = None
+        progress = self._progress
         while True:
-            limit_s = _SILENCE_S if broken_since_s is None else _LAUNCHER_SILENT_S
-            is_ready = self._wait(descriptor, limit_s)
-            if is_ready:
+            if self._wait(descriptor, progress.silence_s):
                 piece = os.read(descriptor, _PIECE_BYTES)
                 if not piece:
                     return
                 yield piece
             else:
-                self._progress.waiting()
-            now_s = time.monotonic()
-            if broken_since_s is None:
-                broken_since_s = now_s if self._progress.is_broken else None
-            elif not is_ready or now_s - broken_since_s > _LAUNCHER_LASTS_S:
-                if launcher.end_launcher():
+                progress.waiting()
+                if progress.has_failed_rank and launcher.end_launcher():
                     return
-                # Nobody to end: a file, or a program of somebody else's.
-                broken_since_s = None if is_ready else now_s
 
     def _wait(self, descriptor: int, limit_s: float) -> bool:
         """Whether there is input within the limit; answers signals meanwhile."""
@@ -308,7 +322,7 @@ def _is_file(source: BinaryIO) -> bool:
 
 def _open(log: str) -> BinaryIO:
     try:
-        return sys.stdin.buffer if log == "-" else open(log, "rb")
+        return sys.stdin.buffer if log == _STANDARD_INPUT else open(log, "rb")
     except OSError as error:
         raise UsageError(
             f"cannot read the log {log!r}: {error.strerror}; give the path of a job's"
@@ -329,9 +343,18 @@ def _job_nodes(environment: Mapping[str, str]) -> list[str]:
         return []
 
 
-def _told(board: Board, listener: Listener) -> Topology:
+def _note_foreign(lines: int) -> None:
+    print(
+        f"jax-sif: {lines} lines look like records, and are not of this job: they carry"
+        f" another key than {KEY_VARIABLE}; they are shown as text and judged as nothing",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _told(board: Board, stream: Stream) -> Topology:
     """The topology that the ranks carried, when nobody else named one."""
-    if not board.steps and listener.diagnosis().newer_records:
+    if not board.steps and stream.newer:
         raise CouldNotTell(
             "all records in the input are of a newer jax-sif than this one; judge it"
             " with that of the job's image: singularity exec $JAX_IMAGE jax-sif verify"

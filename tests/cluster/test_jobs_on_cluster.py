@@ -35,7 +35,7 @@ def test_the_job_passes(cluster, name):
     assert 0 == job.status, job.output
     assert job.verdict.startswith("PASS  ")
     assert JOBS[name][0] in job.verdict
-    assert "@jaxsif1" not in job.output
+    assert "@jaxsif2" not in job.output
 
 
 def test_the_lines_that_people_know_are_there(cluster):

@@ -18,6 +18,7 @@ COMMANDS = {
     "env": "put your own packages on top of the image, in one file",
     "run": "start a program as the image does, where there is no image",
     "verify": "judge a job's output",
+    "mark": "mark srun's own lines, for jax-sif verify to know them, in a job's script",
     "baseline": "learn speeds from good runs, for jax-sif verify to compare with",
     "explain": "name the cause of a failure from any job's output",
     "report": "make a page of a verdict, or a file for another program",

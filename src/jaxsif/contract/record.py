@@ -4,16 +4,32 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
+from jaxsif.contract.identity import CLUSTER, JOB_ID
 from jaxsif.contract.shortening import shorter_forms
+from jaxsif.contract.text import printable
 
-# A record is `@jaxsif1 CRC32 JSON`. The marker may stand anywhere in a line, because
+# A record is `@jaxsif2 KEY CRC32 JSON`. The marker may stand anywhere in a line, because
 # `srun --label` and half-printed lines put text before it; the checksum tells a record
 # that was cut or mixed with another rank's output from a whole one.
-MARKER = "@jaxsif1 "
+MARKER = "@jaxsif2 "
 MARKER_BYTES = MARKER.encode()
+
+# The job's random word, set by its script: its first eight digits are the KEY, so that
+# a line of another job, of a data set or of a model's answer is never taken for a rank.
+KEY_VARIABLE = "JAX_SIF_RECORD_KEY"
+KEY_LENGTH = 8
+_CHOSEN = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}(?![0-9A-Za-z])")
+# Without a variable and without Slurm.
+NO_KEY = "0" * KEY_LENGTH
+
+# In the place of a checksum: what follows is a line of the launcher's standard error,
+# marked by `jax-sif mark`, and not of a rank.
+LAUNCHER_WORD = "launcher"
 
 # A write of at most this many bytes to a pipe is not mixed with other writes (POSIX).
 MOST_BYTES = 4096
@@ -42,49 +58,92 @@ class DamagedRecord(ValueError):
     """A line carries the marker but not a whole record behind it."""
 
 
-def encode(record: Record) -> str:
+def job_keys(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys of this job's records, the one to write with first; none outside a job.
+
+    The last is what Slurm itself tells the script and every rank, so that scripts written
+    by hand, and those whose environment does not reach the ranks, have one too.
+    """
+    chosen = _CHOSEN.match(environment.get(KEY_VARIABLE, ""))
+    keys = [chosen[0]] if chosen else []
+    job = environment.get(JOB_ID)
+    if job:
+        name = f"{environment.get(CLUSTER, '')}/{job}"
+        keys.append(f"{zlib.crc32(name.encode(errors='replace')):08x}")
+    return tuple(dict.fromkeys(keys))
+
+
+def rank_key(environment: Mapping[str, str]) -> str:
+    """The key with which a rank writes its records."""
+    return next(iter(job_keys(environment)), NO_KEY)
+
+
+def encode(record: Record, key: str = NO_KEY) -> str:
     """One line, newline included, of at most MOST_BYTES bytes.
 
     Facts that do not fit are shortened. Raises ValueError only where the names of step
     and node alone are too long.
     """
-    line = _line(record)
+    line = _line(record, key)
     if len(line) <= MOST_BYTES:
         return line
-    lines = map(_line, shorter_forms(record, _ADDRESS))
+    lines = (_line(short, key) for short in shorter_forms(record, _ADDRESS))
     short = next((line for line in lines if len(line) <= MOST_BYTES), None)
     if short is None:
         raise ValueError(f"a record of {len(line)} bytes; at most {MOST_BYTES} fit")
     return short
 
 
-def _line(record: Record) -> str:
+def _line(record: Record, key: str) -> str:
     # In ASCII, so that characters are bytes, whatever the locale.
     text = json.dumps(record, separators=(",", ":"), default=str)
-    return f"{MARKER}{zlib.crc32(text.encode()):08x} {text}\n"
+    return f"{MARKER}{key} {_checksum(key.encode(), text.encode()):08x} {text}\n"
+
+
+def launcher_line(text: str, key: str) -> str:
+    """A line of the launcher's own, marked as such, as `jax-sif mark` does it."""
+    return f"{MARKER}{key} {LAUNCHER_WORD} {text}"
+
+
+def _checksum(key: bytes, text: bytes) -> int:
+    return zlib.crc32(text, zlib.crc32(key))
 
 
 def decode(line: bytes, position: int) -> Record:
-    """The record whose marker stands at `position` of `line`.
+    """The record whose marker stands at `position` of `line`, whatever its key.
 
+    Every text in it is one printable line: it is shown, and no terminal is to obey it.
     Raises DamagedRecord when what follows the marker is not a whole record.
     """
     start = position + len(MARKER_BYTES)
-    text = line[start + 9 :].rstrip(b"\r\n")
+    after_key = start + KEY_LENGTH
+    text = line[after_key + 10 :].rstrip(b"\r\n")
     if len(text) > MOST_BYTES:
         raise DamagedRecord("longer than any record")
     try:
-        if line[start : start + 9] != b"%08x " % zlib.crc32(text):
+        checksum = b" %08x " % _checksum(line[start:after_key], text)
+        if line[after_key : after_key + 10] != checksum:
             raise DamagedRecord("checksum differs")
         # From text, not bytes: json would spend a fifth of the time on guessing UTF-16.
         record = json.loads(text.decode())
-        if b"\\ud" in text.lower():
-            record = _without_half_characters(record)
+        # Only an escape or what is not ASCII can be unprintable.
+        if b"\\" in text or not text.isascii():
+            record = _clean(record)
     except (ValueError, RecursionError) as error:
         raise DamagedRecord(str(error)) from error
     if not isinstance(record, dict) or not _is_addressed(record):
         raise DamagedRecord("no rank, step, phase, node and time")
     return record
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(name): _clean(item) for name, item in value.items()}
+    return value
 
 
 def _is_addressed(record: Record) -> bool:
@@ -97,9 +156,3 @@ def _is_addressed(record: Record) -> bool:
         and isinstance(get("node"), str)
         and isinstance(get("time"), (int, float))
     )
-
-
-def _without_half_characters(record: Any) -> Any:
-    """A file's name that is no UTF-8 becomes half a character, which cannot be printed."""
-    text = json.dumps(record, ensure_ascii=False)
-    return json.loads(text.encode(errors="replace"))

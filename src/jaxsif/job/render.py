@@ -175,6 +175,9 @@ def _srun_words(job: Job) -> list[str]:
         '--cpus-per-task="$SLURM_CPUS_PER_TASK"',
         "--kill-on-bad-exit=1",
         "--unbuffered",
+        # Where somebody makes it a file, it is not emptied.
+        "--output=/dev/stdout",
+        "--open-mode=append",
     ]
     return [*words, "--mpi=pmix"] if job.needs_mpi else words
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxsif.contract.hostlist import MOST_NAMES, expand
-from jaxsif.contract.record import FAILED, MEASURED, PHASES, STUCK, Record
+from jaxsif.contract.record import (
+    FAILED,
+    MEASURED,
+    PHASES,
+    STUCK,
+    Record,
+)
+from jaxsif.contract.text import printable
 
 # So many results of one rank are kept; more than any program of diag/ tells.
 _MOST_MEASURED = 4096
@@ -73,25 +81,39 @@ _CANCEL = re.compile(
     r"\S+ error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+"
     r"(?: DUE (?:TO|to) (.+?))? \*\*\*"
 )
+# What srun itself prints when its step is ended from outside.
+_ABORT = re.compile(r"srun: (?:Job step aborted|forcing job termination|interrupt)")
 
 
 class Board:
     """All ranks of all steps in a stream. Memory grows with ranks, and with
     what they measured, not with records."""
 
-    def __init__(self) -> None:
-        # By rank, the first to end first; later words on the same rank add nothing.
-        self.ended: dict[int, Ending] = {}
-        # What Slurm says when somebody ended the step, unless a rank had ended before.
-        self.cancelled: str | None = None
+    def __init__(
+        self, processes: int | None = None, nodes: Collection[str] = ()
+    ) -> None:
+        """`processes`, `nodes`: of this step, as far as known; srun's lines on any other
+        task are the text of a program."""
+        self._processes = processes
+        self._nodes = frozenset(nodes)
+        # Whether the launcher's own lines are marked, so that no other line is believed.
+        self.is_marked = False
+        # Ends by rank, the first to end first: by marked lines, and by any.
+        self._ended_by_launcher: dict[int, Ending] = {}
+        self._ended_by_text: dict[int, Ending] = {}
+        # Whether srun says that its step was ended from outside, before any rank ended.
+        self._is_aborted = False
+        # Why Slurm ended the step, by a line that any program could print.
+        self._cancel_reason: str | None = None
         # Why the verdict was asked for before the output had ended.
         self.interrupted: str | None = None
         # How many ranks have told each phase, over all steps.
         self.count: Counter[str] = Counter()
         # The topology that `jax-sif launch` said it starts.
         self.launched: str | None = None
-        # Whether anybody has said that a rank failed: the step cannot become well again.
-        self.is_broken = False
+        # Whether a rank is known to have ended badly: by a record of its own, or by a
+        # marked line of the launcher's. Only this gives the right to end the launcher.
+        self.has_failed_rank = False
         self._records = 0
         # How many more ranks lines of Slurm's may name, each line's counted anew.
         self._nameable = 4 * MOST_NAMES
@@ -115,37 +137,77 @@ class Board:
         self.count[phase] += phase not in told
         told[phase] = record
         if phase in (FAILED, STUCK) and not self.is_ended_from_outside:
-            self.is_broken = True
+            self.has_failed_rank = True
         stories[rank].heard[phase] = self._records
 
-    def hear(self, line: str) -> None:
-        """Notes a line that Slurm printed about an end, of ranks or of the step."""
-        cancel = _CANCEL.match(line)
-        if cancel is not None and not self.ended and self.cancelled is None:
-            reason = (cancel[1] or "somebody's order").lower()
-            # Slurm says the same when it ends the step for a rank's sake.
-            if reason != "task failure":
-                self.cancelled = f"Slurm ended the step: {reason}"
+    @property
+    def ended(self) -> dict[int, Ending]:
+        """By rank, the first to end first; later words on the same rank add nothing."""
+        return self._ended_by_launcher if self.is_marked else self._ended_by_text
+
+    @property
+    def cancelled(self) -> str | None:
+        """Why somebody ended the step; None if nobody did, or a rank had ended before."""
+        if self.is_marked and not self._is_aborted:
+            return None
+        reason = self._cancel_reason
+        if reason is None and self._is_aborted:
+            reason = "somebody's order"
+        return reason and f"Slurm ended the step: {reason}"
+
+    def hear(self, line: str, is_launchers: bool = False) -> None:
+        """Notes a line that Slurm printed about an end, of ranks or of the step.
+
+        `is_launchers`: it is known to be the launcher's own, because it is marked.
+        """
+        line = printable(line.rstrip())
+        self.is_marked |= is_launchers
+        self._hear_cancel(line)
+        if is_launchers and _ABORT.match(line) and not self._ended_by_launcher:
+            self._is_aborted = True
         launch = _LAUNCH.match(line)
         if launch is not None:
             self.launched = launch[1]
+        ending = self._ending(line)
+        if ending is None:
+            return
+        for rank in ending.ranks:
+            self._ended_by_text.setdefault(rank, ending)
+            if is_launchers:
+                self._ended_by_launcher.setdefault(rank, ending)
+        self.has_failed_rank |= is_launchers
+
+    def _hear_cancel(self, line: str) -> None:
+        found = _CANCEL.match(line)
+        if found is None or self._cancel_reason is not None or self.ended:
+            return
+        reason = (found[1] or "somebody's order").lower()
+        # Slurm says the same when it ends the step for a rank's sake.
+        if reason != "task failure":
+            self._cancel_reason = reason
+
+    def _ending(self, line: str) -> Ending | None:
+        """What the line says of ranks of this step that ended badly."""
         match = _ENDING.match(line)
         if match is None or self.is_ended_from_outside:
-            return
+            return None
         speaker, node, numbers, reason = match.groups()
+        # The nodes of `jax-sif launch` are none of Slurm's.
+        if self._nodes and speaker == "srun" and node not in self._nodes:
+            return None
         try:
             ranks = tuple(map(int, expand(f"[{numbers}]", self._nameable)))
         except ValueError:
-            return
+            return None
         self._nameable -= len(ranks)
-        self.is_broken = True
-        ending = Ending(node, ranks, reason.strip(), speaker)
-        for rank in ranks:
-            self.ended.setdefault(rank, ending)
+        if self._processes is not None:
+            ranks = tuple(rank for rank in ranks if rank < self._processes)
+        return Ending(node, ranks, reason.strip(), speaker) if ranks else None
 
     def interrupt(self, reason: str) -> None:
         """Notes a signal to the reader, unless ranks have failed by then."""
-        if not self.is_broken and self.interrupted is None:
+        has_failed = self.has_failed_rank or self.ended
+        if not has_failed and self.interrupted is None:
             self.interrupted = f"the job was interrupted: {reason}"
 
     @property

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from jaxsif.contract.record import MARKER
+from jaxsif.contract.text import printable
 from jaxsif.judge import causes, wording
 from jaxsif.judge.causes import Catalogue, Cause, Match
 from jaxsif.judge.diagnosis import Diagnosis, Line, Tally, conclude
 from jaxsif.judge.sieve import Sieve
-from jaxsif.judge.wording import printable
 
 # However long the log, this much is kept of it.
 _MOST_RANKS = wording.MOST_RANKS
@@ -29,7 +29,8 @@ _PATIENCE_LINES = 4096
 # No cause is known by it, but what looks like an error is shown where none is known.
 _SHOUT = b"ERROR"
 _OWN = MARKER.rstrip("0123456789 ")
-_RECORD = re.compile(rf"{_OWN}(\d+) ")
+_RECORD = re.compile(rf"{_OWN}(\d{{{{1,4}}}}) ")
+_VERSION = int(MARKER.removeprefix(_OWN))
 _RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})"')
 
 
@@ -69,7 +70,11 @@ class Listener:
     Memory grows with causes and ranks, not with output.
     """
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
+    def __init__(
+        self, catalogue: Catalogue | None = None, *, believes_records: bool = True
+    ) -> None:
+        """`believes_records=False`: the job's own are read elsewhere, others are text."""
+        self._believes_records = believes_records
         self._catalogue = catalogue or causes.load()
         self._tallies: dict[str, Tally] = {}
         self._node_of: dict[int, str] = {}
@@ -103,11 +108,6 @@ class Listener:
             line = line.encode(errors="replace")
         self._sieve.hear(line)
 
-    @property
-    def has_heard_an_end(self) -> bool:
-        """Whether a line said that ranks are dead, if not why."""
-        return any(t.cause.standing == "symptom" for t in self._tallies.values())
-
     def diagnosis(self) -> Diagnosis:
         """What the output named up to now. More may be heard afterwards."""
         self._sieve.close()
@@ -140,8 +140,9 @@ class Listener:
         found = _RECORD.search(text) if _OWN in text else None
         if found is None:
             return text
-        if found[0] != MARKER:
-            self._newer_records += 1
+        version = int(found[1])
+        if version != _VERSION or not self._believes_records:
+            self._newer_records += version > _VERSION
             return text[: found.start()]
         self._records += 1
         place = _RANK_AND_NODE.search(text, found.end())

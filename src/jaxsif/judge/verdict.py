@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS
+from jaxsif.contract.record import KEY_VARIABLE
 from jaxsif.contract.topology import Topology
 from jaxsif.judge import speed
 from jaxsif.judge.baseline import Baseline
@@ -45,6 +46,7 @@ def judge(
     *,
     is_strict: bool = False,
     baseline: Baseline | None = None,
+    foreign: int = 0,
 ) -> list[Verdict]:
     """One verdict per step in the stream; one that could not tell when there is none.
 
@@ -54,6 +56,7 @@ def judge(
       diagnosis: what the lines between the records say.
       is_strict: whether a warning fails too.
       baseline: speeds that were seen when all was well.
+      foreign: how many records are of another job.
     """
     steps = board.steps
     cancelled = board.cancelled or board.interrupted
@@ -73,7 +76,9 @@ def judge(
     }
     newer = diagnosis.newer_records
     if not cases:
-        silence = _newer_records(newer) if newer else _nothing_to_judge(damaged)
+        silence = (
+            _newer_records(newer) if newer else _nothing_to_judge(damaged, foreign)
+        )
         return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
     return [
         _judge_case(step, case, damaged, newer, is_strict)
@@ -164,12 +169,21 @@ def _newer_records(newer: int) -> Finding:
     )
 
 
-def _nothing_to_judge(damaged: int) -> Finding:
+def _nothing_to_judge(damaged: int, foreign: int) -> Finding:
     got = f"{damaged} damaged records" if damaged else "no records"
+    remedy = (
+        "run a program of diag/, or one that narrates as they do, and pipe its output"
+        " here: srun ... | jax-sif verify"
+    )
+    if foreign and not damaged:
+        got = f"no records of this job, {foreign} of another one"
+        remedy = (
+            f"let {KEY_VARIABLE} reach the ranks as the script sets it (no env -i, no"
+            " --export=NONE); an older output is judged by its name: jax-sif verify FILE"
+        )
     return Finding(
         _NOTHING_MEASURED,
         f"{got} in the input; nothing was measured",
-        "run a program of diag/, or one that narrates as they do, and pipe its output"
-        " here: srun ... | jax-sif verify",
+        remedy,
         is_failure=False,
     )

@@ -68,10 +68,3 @@ def numbers(text: str, most: int = MOST_RANKS) -> Iterator[int]:
 def looks_bad(text: str) -> bool:
     """Whether a person would take the line for an error."""
     return bool(_LOOKS_BAD.search(text)) and not _INFORMS.match(text)
-
-
-def printable(text: str) -> str:
-    """A log may hold anything; a terminal is not to obey it."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

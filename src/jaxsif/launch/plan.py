@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxsif.contract import identity
+from jaxsif.contract.record import KEY_VARIABLE, NO_KEY
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology
 from jaxsif.launch import certificates
 from jaxsif.launch.certificates import OF_IMAGE, Certificates
@@ -74,6 +75,8 @@ class Job:
     started_s: int = 0
     cpus: int = 1
     certificates: Certificates = OF_IMAGE
+    # What the ranks' records carry: the surrounding job's, or one of this launch.
+    record_key: str = NO_KEY
 
 
 def places(topology: Topology) -> list[Place]:
@@ -113,6 +116,7 @@ def environment(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, s
         **_as_srun(job, place),
         **_devices_as_srun(job, place),
         TOPOLOGY_VARIABLE: job.topology.label,
+        KEY_VARIABLE: job.record_key,
         identity.RANKS_ON_MACHINE: str(job.topology.processes),
     }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import getpass
 import os
+import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxsif.contract.record import KEY_LENGTH, job_keys
 from jaxsif.contract.topology import Topology
 from jaxsif.launch import certificates, ports, program, wording
 from jaxsif.launch.devices import choose, look_at_machine
@@ -90,6 +92,7 @@ def _job(request: Request, users: Mapping[str, str], held: ports.HeldPort) -> Jo
         started_s=int(now_s),
         cpus=os.cpu_count() or 1,
         certificates=certificates.look(),
+        record_key=next(iter(job_keys(os.environ)), secrets.token_hex(KEY_LENGTH // 2)),
     )
 
 

@@ -39,6 +39,7 @@ class Narrator:
         self.identity = identity
         self.saw_wrong_numbers = False
         self._is_heard = is_heard
+        self._key = record.rank_key(os.environ)
         self._process = os.getpid()
         self._output = standard_output()
         self._has_complained = False
@@ -71,7 +72,7 @@ class Narrator:
         if not self._is_heard or not self.is_of_this_process:
             return
         try:
-            line = record.encode(self._addressed(phase, facts))
+            line = record.encode(self._addressed(phase, facts), self._key)
             if is_flushed:
                 flush_stdout()
             self._output.write(line.encode())

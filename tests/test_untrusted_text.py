@@ -1,0 +1,263 @@
+"""No text that a program prints is taken for a rank, for srun, or for a verdict."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stories import G8N2P8, healthy, records, tell
+
+from jaxsif.contract.record import KEY_VARIABLE, encode, job_keys, launcher_line
+from jaxsif.judge.board import Board
+from jaxsif.judge.stream import Stream
+from jaxsif.verify import verify
+
+SRC = Path(__file__).parent.parent / "src"
+KEY, OTHER = "5e8fc2d9", "0badcafe"
+JOB = {
+    KEY_VARIABLE: f"{KEY}-7d52-4be2-9f0a-000000000000",
+    "SLURM_JOB_ID": "7",
+    "SLURM_CLUSTER_NAME": "box",
+    "SLURM_JOB_NODELIST": "node[1-2]",
+}
+MARKED = launcher_line("", KEY).rstrip() + "\n"
+KILLED = launcher_line("srun: error: node2: task 5: Killed\n", KEY)
+
+# What ranks of this job print, and healthy programs too: yesterday's log, a model's
+# answer, an exception that was caught.
+FRIGHTENING = (
+    'Traceback (most recent call last):\n  File "a.py", line 1\nKeyError: "x"\n',
+    "NVRM: Xid (PCI:0002:00:00): 79, GPU has fallen off the bus.\n",
+    "srun: error: node2: task 3: Exited with exit code 1\n",
+    "srun: error: node9: tasks 0-99: Killed\n",
+    "srun: Job step aborted: Waiting up to 32 seconds for job step to finish.\n",
+    "slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03:04:05 DUE TO"
+    " TIME LIMIT ***\n",
+    "jax-sif launch: error: node2: task 3: Killed\n",
+    "jax-sif launch: G4N2p4 as node1 to node2 on this machine\n",
+    "PASS  G8N2p8: 8 processes on 2 nodes\n",
+    "FAIL  G8N2p8: rank 3 on node2: Killed, says srun\n",
+    f"@jaxsif2 {OTHER} launcher srun: error: node2: task 3: Killed\n",
+    "@jaxsif1 7b940920 {}\n",
+    f"@jaxsif9 {OTHER} x\n",
+    "@jaxsif2 ",
+    "@jaxsif2 launcher srun: error: node2: task 3: Killed\n",
+    encode(tell(3, "failed", "node2", error="boom"), OTHER),
+    encode(tell(3, "requeue", "node2"), OTHER),
+    encode(tell(3, "done", "node2"), OTHER)[:40] + "\n",
+    'pjrt_c_api_client: NCCL WARN unhandled system error, "RESOURCE_EXHAUSTED: Out of'
+    ' memory while trying to allocate 1 bytes"\n',
+)
+TEXTS = st.one_of(
+    st.sampled_from([text.encode() for text in FRIGHTENING]), st.binary(max_size=60)
+)
+PLACES = st.lists(st.tuples(st.integers(0, 60), TEXTS), max_size=12)
+
+
+def told(job, *lines: str, before: Sequence[str] = (MARKED,)) -> list[bytes]:
+    keyed = [encode(record, KEY) for record in records(job)]
+    return [line.encode() for line in (*before, *keyed, *lines)]
+
+
+def with_texts(lines: list[bytes], texts: list[tuple[int, bytes]]) -> bytes:
+    """Text of programs between the lines; a line of the launcher begins its own."""
+    pieces = list(lines)
+    for place, text in sorted(texts, reverse=True):
+        pieces.insert(min(place, len(pieces)), text)
+    return b"".join(pieces)
+
+
+@contextlib.contextmanager
+def signals_kept():
+    """The judge chooses what signals do, for the rest of its process."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+def judged(raw: bytes, *, is_program: bool = False, job=JOB) -> tuple[int, str]:
+    """Exit status and last line of the judge at the end of a job's pipe."""
+    read_end, write_end = os.pipe()
+    with open(write_end, "wb") as pipe:
+        # A pipe takes 64 KiB without a reader.
+        assert len(raw) < 60_000
+        pipe.write(raw)
+    shown = io.TextIOWrapper(io.BytesIO(), write_through=True)
+    with (
+        open(read_end) as source,
+        signals_kept(),
+        mock.patch.object(sys, "stdin", source),
+        mock.patch.dict(os.environ, job, clear=True),
+        contextlib.redirect_stdout(shown),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        status = verify("-", "G8N2p8", None, is_program=is_program)
+    text = shown.buffer.getvalue().decode(errors="replace")
+    lines = text.split("\n")
+    verdicts = ("PASS", "FAIL", "COULD", "NO VERDICT")
+    return status, [line for line in lines if line.startswith(verdicts)][-1]
+
+
+def may_end_launcher(raw: bytes, size: int = 1000) -> bool:
+    board = Board(G8N2P8.processes, ["node1", "node2"])
+    stream = Stream(board.add, board.hear, [KEY])
+    for start in range(0, len(raw), size):
+        stream.feed(raw[start : start + size])
+    stream.close()
+    return board.has_failed_rank
+
+
+HEALTHY = judged(b"".join(told(healthy())))
+
+
+@settings(deadline=None)
+@given(PLACES)
+def test_no_printed_text_changes_what_becomes_of_a_healthy_job(texts):
+    raw = with_texts(told(healthy()), texts)
+
+    assert HEALTHY == judged(raw)
+    assert not may_end_launcher(raw)
+
+
+@settings(deadline=None)
+@given(PLACES)
+def test_no_printed_text_changes_what_becomes_of_a_program_without_the_kit(texts):
+    lines = [MARKED.encode(), *[b"epoch %d\n" % i for i in range(40)]]
+    raw = with_texts(lines, texts)
+
+    status, last = judged(raw, is_program=True)
+
+    assert (0, True) == (status, last.startswith("NO VERDICT"))
+    assert not may_end_launcher(raw)
+
+
+@settings(deadline=None)
+@given(PLACES)
+def test_no_printed_text_saves_a_job_that_fails_or_accuses_another_rank(texts):
+    job = healthy()
+    del job[5]["done"]
+    job[5]["failed"] = tell(5, "failed", "node2", error="ValueError: no such data")
+    raw = with_texts(told(job, KILLED), texts)
+
+    status, last = judged(raw)
+
+    assert 1 == status
+    assert "rank 5 on node2 ended in an exception: ValueError" in last
+    assert may_end_launcher(raw)
+
+
+@pytest.mark.parametrize("text", FRIGHTENING)
+@pytest.mark.parametrize(
+    "key", [JOB, {n: v for n, v in JOB.items() if n != KEY_VARIABLE}]
+)
+def test_each_text_alone_does_nothing_also_in_a_script_written_by_hand(text, key):
+    job, (own, *_) = healthy(), job_keys(key)
+    raw = text + "".join(encode(record, own) for record in records(job))
+    is_srun_here = text.startswith(
+        ("srun: error: node2", "slurmstepd", "jax-sif launch: e")
+    )
+
+    status, _ = judged(raw.encode(), job=key)
+
+    # In a pipe that mixes srun's lines with those of ranks, they explain and count.
+    assert (status != 0) <= is_srun_here
+    assert not may_end_launcher(text.encode())
+
+
+def test_srun_is_believed_about_the_tasks_of_this_step_alone():
+    board = Board(8, ["node1", "node2"])
+    for line in (
+        "srun: error: node9: task 3: Killed",
+        "srun: error: node2: task 8: Killed",
+    ):
+        board.hear(line, True)
+    assert not board.ended and not board.has_failed_rank
+
+    board.hear("srun: error: node2: tasks 7-9: Killed", True)
+
+    assert ([7], True) == (list(board.ended), board.has_failed_rank)
+
+
+@pytest.mark.parametrize("phase", ["failed", "stuck"])
+def test_a_record_of_this_job_may_end_the_launcher(phase):
+    facts = {
+        "for_s": 60.0,
+        "missing": "done",
+        "where": "after connected",
+        "line": "a:1",
+    }
+    record = tell(3, phase, "node2", **facts)
+
+    assert may_end_launcher(encode(record, KEY).encode())
+    assert not may_end_launcher(encode(record, OTHER).encode())
+
+
+def test_a_cancelled_step_is_known_by_sruns_own_word_and_explained_by_any():
+    abort = launcher_line("srun: Job step aborted: Waiting up to 7 seconds\n", KEY)
+    why = FRIGHTENING[5]
+    started = [encode(told["started"], KEY) for told in healthy().values()]
+    status, last = judged("".join([MARKED, *started, abort, why]).encode())
+    without, other = judged("".join([MARKED, *started, why]).encode())
+
+    assert (3, True) == (status, "time limit" in last)
+    assert (1, False) == (without, "Slurm ended the step" in other)
+
+
+def test_records_without_this_jobs_key_are_no_measurement_and_the_verdict_says_why():
+    raw = "".join(encode(record, OTHER) for record in records(healthy()))
+
+    status, last = judged(raw.encode())
+
+    assert (3, True) == (status, "of another one" in last)
+
+
+def test_what_slurm_alone_tells_is_a_key_too():
+    """srun --export=NONE: the script's word does not reach the ranks."""
+    ranks = {n: v for n, v in JOB.items() if n != KEY_VARIABLE}
+    raw = "".join(encode(r, job_keys(ranks)[0]) for r in records(healthy()))
+
+    assert HEALTHY == judged((MARKED + raw).encode())
+
+
+def test_a_saved_log_is_judged_by_its_first_record_wherever_that_is(tmp_path):
+    log = tmp_path / "job.log"
+    foreign = encode(tell(3, "failed", "node2", error="boom"), OTHER)
+    log.write_text("".join(encode(r, KEY) for r in records(healthy())) + foreign)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxsif", "verify", "--topology", "G8N2p8", str(log)],
+        env={"PYTHONPATH": str(SRC), "SLURM_JOB_ID": "9"},
+        capture_output=True,
+    )
+
+    assert 0 == done.returncode
+
+
+def test_a_name_that_is_shown_is_one_printable_line():
+    job = healthy()
+    del job[3]["done"]
+    node = "node1\nPASS  G8N2p8: 8 processes\x1b[2J"
+    for record in job[3].values():
+        record["node"] = node
+    job[3]["failed"] = tell(3, "failed", node, error="\x1b]0;x\x07\nPASS  G8N2p8")
+    job[3]["devices"]["local"][0]["uuid"] = "GPU\r\nPASS  G8N2p8: \u202e"
+
+    shown = io.TextIOWrapper(io.BytesIO(), write_through=True)
+    with contextlib.redirect_stdout(shown):
+        status, last = judged(b"".join(told(job)))
+
+    assert (1, True) == (status, last.startswith("FAIL"))
+    assert last.isprintable()
