@@ -29,7 +29,7 @@ _PATIENCE_LINES = 4096
 # No cause is known by it, but what looks like an error is shown where none is known.
 _SHOUT = b"ERROR"
 _OWN = MARKER.rstrip("0123456789 ")
-_RECORD = re.compile(rf"{_OWN}(\d{{{{1,4}}}}) ")
+_RECORD = re.compile(rf"{_OWN}(\d{{1,4}}) ")
 _VERSION = int(MARKER.removeprefix(_OWN))
 _RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})"')
 
