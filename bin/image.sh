@@ -42,8 +42,11 @@ know_image() {
     2> /dev/null) || state=
   state=${state% } seen=
   folder=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+  if [ -z "$folder" ] || [ -z "$state" ]; then return; fi
+  # Nobody asks: there is nothing to look at for long.
+  case $command:$image_key in check:* | verify:* | *:?*) ;; *) return ;; esac
   # Root runs what it has looked at itself.
-  if [ -z "$folder" ] || [ -z "$state" ] || [ "$(id -u)" = 0 ]; then return; fi
+  if [ "$(id -u)" = 0 ]; then return; fi
   seen=$folder/jax-sif/seen/${state%% *}
 }
 
@@ -110,7 +113,9 @@ refuse_another_image() {
 
 # A SIF says in its first 128 bytes where its data begin, and how many they are.
 refuse_a_cut_image() {
-  header=$(od -A n -v -t x1 -N 128 "$image" 2> /dev/null | tr -d ' \n') || header=
+  header=$(od -A n -v -t x1 -N 128 "$image" 2> /dev/null) || header=
+  # shellcheck disable=SC2086 # its blanks go
+  header=$(printf %s $header)
   if ! is_sif "$header"; then return; fi
   rest=${state#* }
   has_bytes=${rest%% *}
