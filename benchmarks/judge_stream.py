@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,8 +16,6 @@ from jaxsif.contract.record import encode
 
 RANKS = 1024
 ENTRY = "/opt/jax-sif/lib/jaxsif/entry"
-# Where the group's certificates lie until the last rank has taken them.
-FOLDER = "/dev/shm/jax-sif-cluster.7.0.0"
 
 
 def main() -> None:
@@ -96,16 +93,9 @@ def entry_ms(repeats: int = 200) -> dict[str, float]:
         "without": (["/bin/true"], task),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
-    # The first rank of a node makes the group's certificates.
-    first = ways["other ranks"]
-    times["first rank"] = []
-    for _ in range(repeats // 10):
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        times["first rank"].append(milliseconds(*first))
     for _ in range(repeats):
         for name, (command, environment) in ways.items():
             times[name].append(milliseconds(command, environment))
-    shutil.rmtree(FOLDER)
     return {name: round(statistics.median(values), 2) for name, values in times.items()}
 
 

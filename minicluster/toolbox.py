@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import child
@@ -75,14 +75,28 @@ def run(
             )
     work = cache / "toolbox-work"
     work.mkdir(exist_ok=True)
-    _remove_abandoned(work)
-    folder = Path(tempfile.mkdtemp(dir=work))
-    body = Machine(tree=tree, folder=folder, binds=tuple(binds), texts=_texts())
-    with _owned(folder):
+    with ExitStack() as stack:
+        # Between its making and its lock a folder would look abandoned.
+        with _alone(work):
+            _remove_abandoned(work)
+            folder = Path(tempfile.mkdtemp(dir=work))
+            stack.enter_context(_owned(folder))
+        body = Machine(tree=tree, folder=folder, binds=tuple(binds), texts=_texts())
         try:
             return _run_in_child(body, command, cwd)
         finally:
             _remove(folder)
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """One toolbox at a time looks for what others left."""
+    file_descriptor = os.open(work, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file_descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file_descriptor)
 
 
 def _remove(folder: Path) -> None:

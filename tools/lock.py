@@ -61,7 +61,9 @@ def install_uv(lock_file: Path) -> Path:
             pip = str(Path(name) / "venv/bin/python")
             new = Path(name) / "uv"
             subprocess.run([pip, *pip_install(lock_file, new)], check=True)
-            new.rename(folder)
+            # Another process may have been as fast, with the same program.
+            if not folder.exists():
+                new.rename(folder)
     return program
 
 
