@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 # Processes that write into the judge's standard input, found by bin/jax-sif.
 LAUNCHER_VARIABLE = "JAX_SIF_LAUNCHER"
@@ -16,20 +17,19 @@ LAUNCHER_VARIABLE = "JAX_SIF_LAUNCHER"
 _GRACE_S = 1.0
 
 
-def end_launcher() -> bool:
-    """Ends the launcher and whoever else writes; returns whether there was anybody."""
+def end_launcher(why: str, *, only: str | None = None) -> bool:
+    """Ends the launcher and whoever else writes; returns whether there was anybody.
+
+    `only`: not where any of them runs another program, as a shell with more to start.
+    """
     launchers = [
         int(text)
         for text in set(os.environ.get(LAUNCHER_VARIABLE, "").split())
         if _is_of_our_session(int(text))
     ]
-    if not launchers:
+    if not launchers or (only and any(_program(p) != only for p in launchers)):
         return False
-    print(
-        "jax-sif: the launcher does not end after a rank has failed; ending it",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"jax-sif: {why}; ending it", file=sys.stderr, flush=True)
     _signal(launchers, signal.SIGTERM)
     deadline_s = time.monotonic() + _GRACE_S
     while any(map(_is_of_our_session, launchers)) and time.monotonic() < deadline_s:
@@ -42,6 +42,13 @@ def _signal(processes: list[int], number: signal.Signals) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, number)
+
+
+def _program(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _is_of_our_session(process: int) -> bool:

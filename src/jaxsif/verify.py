@@ -45,6 +45,15 @@ _SILENCE_S = 10.0
 _LAUNCHER_SILENT_S = 2.5
 _PROGRAM_SILENT_S = 30.0
 
+# JAX lets the ranks of a diagnostic wait for each other for 10 s at their end.
+_ALL_DONE_SILENT_S = 30.0
+
+_FAILED_RANK = "the launcher does not end after a rank has failed"
+_SILENT_RANK = "the launcher waits for a rank that does not report any more"
+_ALL_DONE = (
+    f"the launcher does not end {_ALL_DONE_SILENT_S:.0f} s after all ranks were done"
+)
+
 # In the place of a verdict, which has one of three other words.
 _NO_VERDICT = (
     "NO VERDICT  the program told nothing of its ranks, and nothing is known to be wrong;"
@@ -168,10 +177,39 @@ class Progress:
         return self._board.has_failed_rank and not self._board.is_ended_from_outside
 
     @property
+    def has_silent_rank(self) -> bool:
+        """Whether a rank stopped reporting before the group was formed."""
+        board = self._board
+        return board.has_silent_rank and not board.is_ended_from_outside
+
+    @property
+    def is_diagnostic(self) -> bool:
+        return not self._is_program
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every rank is done, and nothing has failed."""
+        if self._topology is None or self._board.count["done"] == 0:
+            return False
+        return all(
+            len(stories) >= self._topology.processes
+            and all(story.is_done for story in stories.values())
+            for stories in self._board.steps.values()
+        )
+
+    @property
+    def _has_done_ranks(self) -> bool:
+        return self._board.count["done"] > 0
+
+    def note_hung_launcher(self) -> None:
+        """Called when the launcher was ended although all ranks were done."""
+        self._board.has_launcher_hung = True
+
+    @property
     def silence_s(self) -> float:
         """How long the output may be silent before something is done about it."""
         if not self.has_failed_rank:
-            return _SILENCE_S
+            return _ALL_DONE_SILENT_S if self._has_done_ranks else _SILENCE_S
         return _PROGRAM_SILENT_S if self._is_program else _LAUNCHER_SILENT_S
 
     def update(self) -> None:
@@ -244,6 +282,7 @@ class _Follower:
         self._progress = progress
         self._interruption = interruption
         self._conclude = conclude
+        self._has_concluded = False
 
     def follow(self, source: BinaryIO) -> None:
         """Until the output ends, or nobody is left whose output is worth waiting for."""
@@ -281,9 +320,13 @@ class _Follower:
                 if not piece:
                     return
                 yield piece
+                if progress.has_silent_rank and launcher.end_launcher(_SILENT_RANK):
+                    return
             else:
                 progress.waiting()
-                if progress.has_failed_rank and launcher.end_launcher():
+                if progress.has_failed_rank and launcher.end_launcher(_FAILED_RANK):
+                    return
+                if progress.is_over and self._end_what_is_over():
                     return
 
     def _wait(self, descriptor: int, limit_s: float) -> bool:
@@ -306,6 +349,20 @@ class _Follower:
                 return True
             if not left_s:
                 return False
+
+    def _end_what_is_over(self) -> bool:
+        """All ranks are done; returns whether the launcher had to be ended.
+
+        Only that of a diagnostic: a user's program may have something to do at its exit.
+        """
+        progress = self._progress
+        if progress.is_diagnostic and launcher.end_launcher(_ALL_DONE, only="srun"):
+            progress.note_hung_launcher()
+            return True
+        if not self._has_concluded:
+            self._has_concluded = True
+            self._conclude_early(_ALL_DONE)
+        return False
 
     def _conclude_early(self, reason: str | None) -> None:
         """The verdict of what is known; a better one may follow, when the output ends."""

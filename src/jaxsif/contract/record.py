@@ -41,6 +41,8 @@ PHASES = ("started", "connected", "devices", "allreduce", "identity", "done")
 FAILED, STUCK, TERMINATED = "failed", "stuck", "terminated"
 # Words of a rank that goes on: it waits for the others, something is not as it should be.
 WAITING, TROUBLED = "waiting", "troubled"
+# It begins to import JAX, or (`is_over`) is through with it.
+IMPORTING = "importing"
 
 # What a rank has measured: as many records of a kind as there are results.
 MEASURED = ("fabric", "bandwidth", "pair", "transport", "speed")

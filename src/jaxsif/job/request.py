@@ -18,8 +18,6 @@ from jaxsif.job.schema import Network, Profile, Reasoned, Shape, Site
 
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
-# Named after what they run, as every other job would have their name.
-_INTERPRETERS = ("bash", "sh", "dash", "zsh", "ksh", "python", "python3")
 # Runs when nobody names a program: the check with which a cluster is accepted.
 _DIAGNOSTICS = "/opt/jax-sif/diag/"
 _ACCEPTANCE = ("python", f"{_DIAGNOSTICS}allreduce.py")
@@ -131,7 +129,7 @@ def put_together(profile: Profile, site: Site, network: Network, wish: Wish) -> 
     ):
         raise UsageError(complaint)
     return Job(
-        name=profile.name or program_name(program),
+        name=profile.name or _stem(program),
         output=wish.output,
         topology=topology,
         profile=profile,
@@ -154,20 +152,11 @@ def _command(program: Sequence[str]) -> tuple[str, ...]:
     return tuple(program)
 
 
-def program_name(program: Sequence[str]) -> str:
-    """`train` of `python src/train.py --epochs 3`, and of `bash -x train.sh`; a line,
-    whatever a file is called."""
-    file = next((w for w in program if w.endswith(".py")), _script(program))
-    name = file.rpartition("/")[2].removesuffix(".py").removesuffix(".sh")
+def _stem(program: Sequence[str]) -> str:
+    """`train` of `python src/train.py --epochs 3`; a line, whatever a file is called."""
+    file = next((w for w in program if w.endswith(".py")), program[0])
+    name = file.rpartition("/")[2].removesuffix(".py")
     return "".join(c if c.isprintable() else "_" for c in name)
-
-
-def _script(program: Sequence[str]) -> str:
-    """What an interpreter is given to run; itself where that is no file."""
-    first, *rest = program
-    if first.rpartition("/")[2] not in _INTERPRETERS or "-c" in rest:
-        return first
-    return next((word for word in rest if not word.startswith("-")), first)
 
 
 def _undivided(topology: Topology, numbers: Sequence[int]) -> Iterator[str]:

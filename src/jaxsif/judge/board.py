@@ -18,6 +18,7 @@ from jaxsif.contract.record import (
     Record,
 )
 from jaxsif.contract.text import printable
+from jaxsif.judge.silence import Silence
 
 # So many results of one rank are kept; more than any program of diag/ tells.
 _MOST_MEASURED = 4096
@@ -118,6 +119,10 @@ class Board:
         # How many more ranks lines of Slurm's may name, each line's counted anew.
         self._nameable = 4 * MOST_NAMES
         self._runs: dict[str, tuple[int, Stories]] = {}
+        # By step: which ranks stopped reporting before the group was formed.
+        self._silences: dict[str, Silence] = {}
+        # Whether the launcher had to be ended although all ranks were done.
+        self.has_launcher_hung = False
 
     def add(self, record: Record) -> None:
         """Notes one record; a later restart of a step replaces the earlier one."""
@@ -128,6 +133,8 @@ class Board:
         if rank not in stories:
             stories[rank] = Story(rank, record["node"])
         self._records += 1
+        if not self.is_ended_from_outside:
+            self._silences[record["step"].rpartition(".")[0]].add(record)
         if phase in MEASURED:
             if len(stories[rank].measured) < _MOST_MEASURED:
                 stories[rank].measured.append(record)
@@ -182,8 +189,9 @@ class Board:
         if found is None or self._cancel_reason is not None or self.ended:
             return
         reason = (found[1] or "somebody's order").lower()
-        # Slurm says the same when it ends the step for a rank's sake.
-        if reason != "task failure":
+        # Slurm says the same when it ends the step for a rank's sake, or for a node that
+        # is lost: there is something wrong, which other lines name.
+        if reason != "task failure" and not reason.startswith("node fail"):
             self._cancel_reason = reason
 
     def _ending(self, line: str) -> Ending | None:
@@ -226,7 +234,17 @@ class Board:
                 self.count.subtract(story.told.keys())
             stories = {}
             self._runs[step] = (restart, stories)
+            self._silences[step] = Silence()
         return stories if restart >= latest else None
+
+    def silent(self, step: str) -> frozenset[int]:
+        """The ranks of a step that stopped reporting while all others went on."""
+        silence = self._silences.get(step)
+        return silence.ranks if silence else frozenset()
+
+    @property
+    def has_silent_rank(self) -> bool:
+        return any(silence.ranks for silence in self._silences.values())
 
     @property
     def steps(self) -> dict[str, Stories]:

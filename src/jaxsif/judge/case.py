@@ -45,6 +45,10 @@ class Case:
     recognised: Sequence[Recognised] = ()
     # Speeds that were seen when all was well, if somebody has learned them.
     baseline: Baseline | None = None
+    # Ranks that stopped reporting before they had connected, while all others went on.
+    silent: frozenset[int] = frozenset()
+    # Whether the launcher had to be ended although all ranks were done.
+    has_launcher_hung: bool = False
 
     @property
     def is_broken(self) -> bool:

@@ -13,6 +13,7 @@ from jaxsif.contract.topology import MOST_PROCESSES
 
 Rank = Annotated[int, Meta(ge=0, lt=MOST_PROCESSES)]
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+Limit = Annotated[int, Meta(gt=0, le=1024)]
 # Neither NaN nor infinity, and no more than what arithmetic on it bears.
 Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 
@@ -37,6 +38,7 @@ class _Started(_Any, kw_only=True):
     image: str | None = None
     packages: str | None = None
     program: str | None = None
+    may_miss: Annotated[list[Limit], Meta(min_length=2, max_length=2)] | None = None
     began: Number | None = None
     entered: Number | None = None
 

@@ -71,6 +71,8 @@ def judge(
             cancelled,
             diagnosis.recognised,
             baseline,
+            board.silent(step),
+            board.has_launcher_hung,
         )
         for step, stories in steps.items()
     }

@@ -21,6 +21,12 @@ WAITING_S = 3.0
 # that is elsewhere for this long will not come any more.
 COMPARING_S = 7.0
 
+# Before a rank has connected it reports so often that it is alive; more ranks, rarer, so
+# that there are never more than 500 such records a second.
+_REPORTING_S = 2.5
+# `import jax` may load libraries from a slow file system, and keeps the GIL meanwhile.
+_IMPORTING_S = 60.0
+
 # JAX's coordinator hears from every rank twice in this time; more ranks, more time.
 _RANKS_PER_SECOND = 500
 
@@ -36,10 +42,26 @@ class Limits:
     # Whether ranks that are at different places are wrong to be so.
     is_lockstep: bool
     is_watched: bool = True
+    # Between two reports of a rank that has not connected yet.
+    reporting_s: float = _REPORTING_S
 
     def deadline_s(self, phase: str) -> float:
         """For the phase that is to be reached next."""
         return self.deadlines_s.get(phase, math.inf)
+
+    def may_miss(self) -> tuple[int, int] | None:
+        """After how many reports of all others a silent rank counts as dead.
+
+        In general, as long as JAX's heartbeats may stay away, and while it imports JAX;
+        None where ranks report nothing.
+        """
+        if not self.is_watched:
+            return None
+        importing_s = max(_IMPORTING_S, self.heartbeat_s)
+        return self._reports(self.heartbeat_s), self._reports(importing_s)
+
+    def _reports(self, seconds: float) -> int:
+        return 1 + math.ceil(seconds / self.reporting_s)
 
 
 def diagnostic_limits(environment: Mapping[str, str], processes: int) -> Limits:
@@ -75,6 +97,7 @@ def _limits(
         shutdown_s,
         is_lockstep,
         is_watched=environment.get(SWITCH_VARIABLE, "on") != "off",
+        reporting_s=_REPORTING_S + processes / _RANKS_PER_SECOND,
     )
 
 

@@ -101,8 +101,11 @@ class Narrator:
         """For a forked child: its parent's records are not its own."""
         self._output.release()
 
-    def started(self) -> None:
-        """Says who this rank is and what was asked for."""
+    def started(self, may_miss: Sequence[int] | None = None) -> None:
+        """Says who this rank is and what was asked for.
+
+        `may_miss`: see `Limits.may_miss`; for the judge, who compares the ranks.
+        """
         began_s = clock.began_s()
         self.say(
             "started",
@@ -114,6 +117,7 @@ class Narrator:
             topology=os.environ.get(TOPOLOGY_VARIABLE),
             platform=os.environ.get(PLATFORM_VARIABLE, "gpu"),
             network=os.environ.get(NETWORK_VARIABLE),
+            may_miss=may_miss,
             image=image.fingerprint(),
             packages=image.fingerprint(image.PACKAGES_DESCRIPTION),
             program=peers.program_fingerprint(),
@@ -122,8 +126,10 @@ class Narrator:
     def imports_jax(self) -> None:
         """Notes how long JAX loads, for the next phase: it takes longer than the rest."""
         began_s = round(time.time(), 3)
+        self.write(record.IMPORTING)
         import jax  # noqa: F401
 
+        self.write(record.IMPORTING, is_over=True)
         self._import_s = began_s, round(time.time(), 3)
 
     def connected(self, *, has_proof: bool = False) -> None:

@@ -60,7 +60,7 @@ class Session:
         self._watchdog.start()
         keep_from_children(self._leave_to_parent)
         with harmless("the report of the start"):
-            self.narrator.started()
+            self.narrator.started(self.limits.may_miss())
 
     def connect(self, settings: dict[str, Any]) -> DistributedInfo:
         """Checks the way, joins the group, and makes sure that it is the right one."""

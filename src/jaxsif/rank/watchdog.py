@@ -58,6 +58,7 @@ class Watchdog:
         self._since_s = time.monotonic()
         self._next_phase = "connected"
         self._has_told = self._has_compared = False
+        self._reported_s = self._since_s
         self._wake, self._bell = os.pipe()
         os.set_blocking(self._bell, False)
         # Set when there is a group: how to post and read where the ranks are.
@@ -116,7 +117,9 @@ class Watchdog:
     def _pause_s(self) -> float | None:
         """Until there is something to do; None: until somebody rings."""
         events = [self._limits.deadline_s(self._next_phase)]
-        if self._limits.is_lockstep and not self._has_told:
+        if self._is_joining():
+            events.append(self._report_due_s() - self._since_s)
+        elif self._limits.is_lockstep and not self._has_told:
             events.append(WAITING_S)
         if self._limits.is_lockstep and self.compare and not self._has_compared:
             events.append(COMPARING_S)
@@ -127,6 +130,11 @@ class Watchdog:
         age_s = self._age_s()
         if age_s >= self._limits.deadline_s(self._next_phase):
             self._end_by_deadline(age_s)
+        if self._is_joining():
+            if time.monotonic() >= self._report_due_s():
+                self._reported_s = time.monotonic()
+                self._tell_waiting(age_s)
+            return
         if not self._limits.is_lockstep:
             return
         if age_s >= WAITING_S and not self._has_told:
@@ -137,6 +145,13 @@ class Watchdog:
             apart = self.compare(str(self._where))
             if apart:
                 self._end_by_comparison(age_s, apart)
+
+    def _is_joining(self) -> bool:
+        """Whether there is no group yet: the judge alone sees who is missing."""
+        return self._next_phase == "connected"
+
+    def _report_due_s(self) -> float:
+        return self._reported_s + self._limits.reporting_s
 
     def _tell_waiting(self, age_s: float) -> None:
         where = str(self._where)

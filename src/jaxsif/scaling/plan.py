@@ -16,7 +16,6 @@ from jaxsif import strict_json
 from jaxsif.contract.errors import KitError, UsageError
 from jaxsif.contract.topology import Topology
 from jaxsif.job.make import Options, make, topology_for
-from jaxsif.job.request import program_name
 
 PLAN = "study.json"
 
@@ -49,7 +48,8 @@ class Study:
     @property
     def name(self) -> str:
         """`train` of `python src/train.py --epochs 3`."""
-        return program_name(self.program)
+        file = next((w for w in self.program if w.endswith(".py")), self.program[0])
+        return Path(file).name.removesuffix(".py")
 
     @property
     def jobs(self) -> Iterator[tuple[str, int]]:

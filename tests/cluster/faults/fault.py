@@ -71,6 +71,45 @@ def at_collective(action: Callable[[], object], collective: str = "allreduce") -
     Narrator.enters = enters_after
 
 
+def after_starting(action: Callable[[], object]) -> None:
+    """Does something to this rank when it has reported that it has started."""
+    if ALONE_VARIABLE in os.environ:
+        mark("fault")
+        action()
+        return
+    from jaxsif.rank.narrator import Narrator
+
+    started = Narrator.started
+
+    def started_before(self: Narrator, *words: object) -> None:
+        started(self, *words)
+        mark("fault")
+        action()
+
+    Narrator.started = started_before
+
+
+@contextlib.contextmanager
+def node_dies(cluster: Any, node: str, *, is_cut: bool = False) -> Iterator[None]:
+    """Kills Slurm and all ranks on a node when the first rank has left a mark.
+
+    `is_cut`: its network goes first, so that nobody learns of it.
+    """
+    kill = "pkill -KILL slurmd; pkill -KILL slurmstepd; pkill -KILL -u hpc; true"
+    cut = "ip link set eth0 down; " if is_cut else ""
+
+    try:
+        with on_signal(cluster, lambda: cluster.on(node, "sh", "-c", cut + kill)):
+            yield
+    finally:
+        cluster.on(node, "ip", "link", "set", "eth0", "up")
+        cluster.try_on(node, "slurmd", "-N", node)
+        for state in ("down", "resume"):
+            update = ("scontrol", "update", f"node={node}", f"state={state}")
+            cluster.on("login", *update, "reason=it was killed")
+        cluster.wait_until_idle()
+
+
 def after_connecting(action: Callable[[], object]) -> None:
     """Does something to this rank when it has joined the group."""
     if ALONE_VARIABLE in os.environ:

@@ -16,6 +16,7 @@ from jaxsif.judge.checks import (
 
 # Causes first: each check may assume that the reader has seen those before it.
 CHECKS: tuple[Check, ...] = (
+    processes.ranks_silent,
     endings.starts_failed,
     processes.ranks_alone,
     processes.ranks_twice,
@@ -37,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     endings.symptoms_recognised,
     endings.ranks_ended_for_others,
     processes.ranks_missing,
+    processes.launcher_hangs,
     endings.ranks_stuck,
     processes.nodes_differ,
     processes.groups_differ,

@@ -145,6 +145,7 @@ def terminated(case: Case) -> Iterator[Finding]:
         not {FAILED, STUCK}.isdisjoint(s.told) or has_waited_in_vain(s)
         for s in case.stories.values()
     )
+    has_reason |= bool(case.silent)
     others = any(not e.reason.startswith(_BY_SIGTERM) for e in case.ended.values())
     if group and not has_reason and not others and not case.cancelled:
         yield Finding(
@@ -210,6 +211,10 @@ def ranks_ended(case: Case) -> Iterator[Finding]:
 
 def ranks_ended_for_others(case: Case) -> Iterator[Finding]:
     """Ranks that ended for another's sake, where nobody knows of another."""
+    if case.silent or any(
+        not {FAILED, STUCK}.isdisjoint(story.told) for story in case.stories.values()
+    ):
+        return
     if not any(silent_ranks(case, e) for e in _endings(case) if not _is_for_another(e)):
         yield from _ended(case, _endings(case))
 

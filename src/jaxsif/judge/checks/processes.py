@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from jaxsif.contract.record import IMPORTING
 from jaxsif.judge.board import Story
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.checks.endings import has_told_why
@@ -67,6 +68,45 @@ def processes_differ(case: Case) -> Iterator[Finding]:
             f"submit with --nodes={case.topology.nodes}"
             f" --ntasks-per-node={case.topology.processes_per_node}, or correct"
             " JAX_SIF_TOPOLOGY",
+        )
+
+
+def ranks_silent(case: Case) -> Iterator[Finding]:
+    """Ranks that stopped reporting before they had connected, while all others went on."""
+    by_place: dict[str, list[Story]] = defaultdict(list)
+    for rank in sorted(case.silent & case.stories.keys()):
+        story = case.stories[rank]
+        began = story.fact(IMPORTING, "is_over") is None and IMPORTING in story.told
+        by_place["it began to import JAX" if began else "`started`"].append(story)
+    waiting = len(case.stories) - len(case.silent)
+    for place, silent in by_place.items():
+        verb = "has" if len(silent) == 1 else "have"
+        yield Finding(
+            "rank-silent",
+            f"{where(silent)} {verb} not reported since {place}; the other {waiting}"
+            f" wait{_lost_nodes(case, silent)}",
+            "the process is stopped, or its node is lost, cut off or out of memory: look"
+            " at the node (sinfo, jax-sif doctor); JAX_SIF_HEARTBEAT_S gives more time",
+            numbers_of(silent),
+        )
+
+
+def _lost_nodes(case: Case, silent: list[Story]) -> str:
+    """Which nodes have no other rank."""
+    alive = {s.node for s in case.stories.values() if s.rank not in case.silent}
+    lost = dict.fromkeys(story.node for story in silent if story.node not in alive)
+    return f"; no rank of {', '.join(list(lost)[:8])} reports" if lost else ""
+
+
+def launcher_hangs(case: Case) -> Iterator[Finding]:
+    """Every rank is done, and the launcher had to be ended."""
+    if case.has_launcher_hung:
+        yield Finding(
+            "launcher-hangs",
+            "every rank is done, but srun did not end and was ended; Slurm did not get"
+            " word of a task's end from every node",
+            "large packets may be lost between the nodes: compare their MTUs (ip link),"
+            " try ping -M do -s 8000; see slurmd's log on the nodes",
         )
 
 
@@ -138,7 +178,8 @@ def ranks_unfinished(case: Case) -> Iterator[Finding]:
         return
     by_phase: dict[str, list[Story]] = defaultdict(list)
     for story in case.stories.values():
-        if not story.is_done and not has_told_why(story):
+        is_named = story.rank in case.silent
+        if not story.is_done and not is_named and not has_told_why(story):
             by_phase[story.phase].append(story)
     for phase, group in by_phase.items():
         yield Finding(

@@ -1,0 +1,231 @@
+"""Who stopped reporting before the group was formed: named when all others go on, and in no other case."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from stories import G8N2P8, healthy, tell
+
+from jaxsif.judge.board import Board
+from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.rank.limits import diagnostic_limits, program_limits
+
+MAY_MISS, MAY_MISS_IMPORTING = 3, 8
+
+
+def node(rank: int) -> str:
+    return f"node{rank // 4 + 1}"
+
+
+def started(rank: int, may_miss: list[int] | None = None) -> dict:
+    facts = healthy()[rank]["started"]
+    return {**facts, "may_miss": may_miss or [MAY_MISS, MAY_MISS_IMPORTING]}
+
+
+def report(rank: int) -> dict:
+    return tell(rank, "waiting", node(rank), where="after started", for_s=1.0)
+
+
+def rounds(board: Board, count: int, silent=(), ranks=range(8), order=None) -> None:
+    """Every rank reports once a round, but for the silent ones."""
+    for _ in range(count):
+        alive = [rank for rank in ranks if rank not in silent]
+        if order:
+            order.shuffle(alive)
+        for rank in alive:
+            board.add(report(rank))
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    for rank in range(8):
+        board.add(started(rank))
+    return board
+
+
+def found(board: Board) -> frozenset[int]:
+    return board.silent("box.7.0")
+
+
+def verdict_on(board: Board) -> Verdict:
+    (verdict,) = judge(board, G8N2P8)
+    return verdict
+
+
+@pytest.mark.parametrize("silent", [{5}, {0}, {7}, {4, 5, 6, 7}, {1, 6}])
+def test_who_says_nothing_while_all_others_go_on_is_named_first(board, silent):
+    rounds(board, MAY_MISS + 1, silent)
+
+    first = verdict_on(board).findings[0]
+
+    assert (silent, "rank-silent") == (found(board), first.kind)
+    assert tuple(sorted(silent)) == first.ranks
+    assert board.has_silent_rank
+
+
+def test_a_node_of_which_no_rank_reports_is_named(board):
+    rounds(board, MAY_MISS + 1, {4, 5, 6, 7})
+
+    assert "no rank of node2 reports" in verdict_on(board).findings[0].text
+
+
+def test_what_ends_because_the_step_was_ended_is_not_the_first_cause(board):
+    rounds(board, MAY_MISS + 1, {5})
+    for rank in range(4):
+        board.add(tell(rank, "terminated", for_s=9.0, where="after started"))
+    board.hear("srun: error: node2: task 5: Terminated")
+    board.hear("srun: error: node1: tasks 0-3: Exited with exit code 143")
+
+    verdict = verdict_on(board)
+
+    assert (1, "rank-silent") == (verdict.status, verdict.findings[0].kind)
+    named = {r for f in verdict.findings if f.kind == "rank-ended" for r in f.ranks}
+    assert set() == named
+
+
+def test_fewer_reports_than_allowed_name_nobody(board):
+    rounds(board, MAY_MISS - 1, {5})
+
+    assert frozenset() == found(board)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranks_that_all_report_are_never_named_in_whatever_order(board, seed):
+    order = random.Random(seed)
+    rounds(board, 60, order=order)
+
+    assert frozenset() == found(board)
+
+
+def test_a_job_that_was_suspended_goes_on(board):
+    """However long: nothing was read meanwhile, and each rank reports when it wakes."""
+    for rank in (0, 1, 2, 3, 4, 6, 7, 5):
+        board.add(report(rank))
+    rounds(board, 10, order=random.Random(1))
+
+    assert frozenset() == found(board)
+
+
+def test_while_a_rank_has_not_started_nobody_is_named():
+    board = Board()
+    for rank in range(7):
+        board.add(started(rank))
+    rounds(board, 50, {5}, range(7))
+
+    assert frozenset() == found(board)
+
+
+def test_an_import_of_jax_has_a_limit_of_its_own(board):
+    board.add(tell(5, "importing", "node2"))
+    rounds(board, MAY_MISS_IMPORTING - 1, {5})
+    assert frozenset() == found(board)
+
+    rounds(board, 2, {5})
+
+    assert {5} == found(board)
+    assert "import JAX" in verdict_on(board).findings[0].text
+
+
+def test_after_the_import_the_usual_limit_holds(board):
+    board.add(tell(5, "importing", "node2"))
+    board.add(tell(5, "importing", "node2", is_over=True))
+    rounds(board, MAY_MISS + 1, {5})
+
+    assert {5} == found(board)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        healthy()[0]["connected"],
+        tell(0, "failed", error="OSError: disk"),
+        tell(0, "terminated", for_s=1.0),
+        tell(0, "stuck", for_s=120.0, missing="connected"),
+    ],
+    ids=lambda record: record["phase"],
+)
+def test_a_group_that_is_formed_or_ends_is_left_to_others(board, record):
+    board.add(record)
+    rounds(board, 50, {5})
+
+    assert frozenset() == found(board)
+
+
+def test_a_job_that_somebody_ends_has_no_silent_rank(board):
+    board.interrupt("SIGTERM")
+    rounds(board, 50, {5})
+
+    assert frozenset() == found(board)
+
+
+def test_without_a_watchdog_there_are_no_reports_and_no_suspicion():
+    board = Board()
+    for rank in range(8):
+        facts = started(rank)
+        del facts["may_miss"]
+        board.add(facts)
+    rounds(board, 50, {5})
+
+    assert frozenset() == found(board)
+
+
+def test_a_restart_begins_anew(board):
+    rounds(board, MAY_MISS - 1, {5})
+    for rank in range(8):
+        board.add({**started(rank), "step": "box.7.0.1"})
+    for _ in range(MAY_MISS - 1):
+        for rank in (0, 1, 2, 3, 4, 6, 7):
+            board.add({**report(rank), "step": "box.7.0.1"})
+
+    assert frozenset() == found(board)
+
+
+@pytest.mark.parametrize("limits", [diagnostic_limits, program_limits])
+@pytest.mark.parametrize("processes", [2, 8, 1000, 10_000])
+def test_a_rank_may_be_silent_as_long_as_heartbeats_may_and_reports_are_bounded(
+    limits, processes
+):
+    of = limits({}, processes)
+    few, importing = of.may_miss()
+
+    # Of another rank, so many reports take one interval less.
+    assert (few - 1) * of.reporting_s >= of.heartbeat_s
+    assert (importing - 1) * of.reporting_s >= 60
+    assert processes / of.reporting_s <= 500
+
+
+def test_a_diagnostic_of_8_ranks_is_named_within_8_seconds():
+    limits = diagnostic_limits({}, 8)
+
+    assert limits.may_miss()[0] * limits.reporting_s < 8
+    assert limits.may_miss()[0] * program_limits({}, 8).reporting_s < 40
+
+
+def test_no_watchdog_no_limit():
+    assert diagnostic_limits({"JAX_SIF_WATCHDOG": "off"}, 8).may_miss() is None
+
+
+def test_looking_takes_time_with_the_ranks_and_not_with_their_square():
+    counts = []
+    for ranks in (500, 1000):
+        board = Board()
+        for rank in range(ranks):
+            facts = {**started(0), "rank": rank, "processes": ranks}
+            board.add(facts)
+        looks = 0
+        silence = board._silences["box.7.0"]
+        look = silence._look
+
+        def counted(look=look):
+            nonlocal looks
+            looks += 1
+            look()
+
+        silence._look = counted
+        rounds(board, 10, ranks=range(ranks))
+        counts.append(looks)
+
+    assert max(counts) <= 22
