@@ -158,12 +158,20 @@ def credentials(secret: bytes, step: str, coordinator: str) -> bytes:
 
 
 def _host_names(host: str) -> list[x509.GeneralName]:
-    """The host as a certificate may name it: an address, or a name in ASCII; else none."""
-    with contextlib.suppress(ValueError):
-        return [x509.IPAddress(ipaddress.ip_address(host.strip("[]")))]
-    with contextlib.suppress(UnicodeError):
-        return [x509.DNSName(host.encode("idna").decode())]
-    return []
+    """The hosts of a certificate: the coordinator, and those that a program may choose.
+
+    An address, or a name in ASCII; others are left out.
+    """
+    own = os.uname().nodename
+    wanted = (host.strip("[]"), own, own.partition(".")[0], "localhost", "127.0.0.1")
+    found: list[x509.GeneralName] = []
+    for name in dict.fromkeys(filter(None, wanted)):
+        with contextlib.suppress(ValueError):
+            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+            continue
+        with contextlib.suppress(UnicodeError):
+            found.append(x509.DNSName(name.encode("idna").decode()))
+    return found
 
 
 def _authority_key(secret: bytes, step: str) -> ec.EllipticCurvePrivateKey:

@@ -198,10 +198,8 @@ def test_verbose_tells_each_choice_with_its_reason(output: str) -> None:
     assert 2 == sum("JAX_COORDINATOR_PORT=" in line for line in said)
     devices = "JAX_LOCAL_DEVICE_IDS=0,1,2,3 (sees 4 GPU(s), shared by 1 of 1 task(s)"
     assert 2 == sum(devices in line for line in said)
-    # Rank 0 alone listens, on the cluster's network.
-    assert 1 == sum("JAX_COORDINATOR_BIND_ADDRESS=10.77.1.1:" in line for line in said)
     assert 2 == sum("(only ranks of step " in line for line in said)
-    assert 7 == len(said), said
+    assert 6 == len(said), said
 
 
 def test_what_the_user_set_stays(steps) -> None:
@@ -244,7 +242,8 @@ fi
     shell_script = """
         job=$(sbatch --parsable --requeue --open-mode=append --output="$1" --ntasks=1)
         while state=$(squeue --noheader --job "$job" --format=%T) && [ -n "$state" ]; do
-          if [ "$state" = PENDING ]; then scontrol update "job=$job" StartTime=now; fi
+          # It may have started since; then Slurm refuses.
+          if [ "$state" = PENDING ]; then scontrol update "job=$job" StartTime=now || :; fi
           sleep 1
         done
         cat "$1"

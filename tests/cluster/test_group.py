@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 pytestmark = pytest.mark.cluster
@@ -27,7 +29,7 @@ echo "files $f $JAX_MTLS_CERT_FILE $JAX_MTLS_CA_FILE"
 echo "mode $(stat -Lc %a:%u $f) of $(id -u)"
 echo "kinds $(grep -c "PRIVATE KEY" $f) $(grep -c "BEGIN CERT" $f)"
 sleep 1
-echo "left $(ls /dev/shm /tmp | grep -c "jax-sif-.*\\.$SLURM_JOB_ID\\.")"
+echo "left $(ls -A /dev/shm /tmp | grep -c "jax-sif-")"
 secret=$(od -An -tx1 ~/.config/jax-sif/secret | tr -d " \n")
 if env | grep -qi "$secret" || grep -qia "$secret" /proc/$$/cmdline; then echo leaked; fi
 """
@@ -56,8 +58,10 @@ def test_another_user_cannot_read_them(cluster):
           if [ -n "$pid" ]; then break; fi
           sleep 0.1
         done
-        runuser -u hpc -- head -c 27 "/proc/$pid/fd/7"
-        runuser -u munge -- cat "/proc/$pid/fd/7"
+        file=$(tr '\\0' '\\n' < "/proc/$pid/environ" | sed -n s/JAX_MTLS_KEY_FILE=//p)
+        file=/proc/$pid/fd/${file##*/}
+        runuser -u hpc -- head -c 27 "$file"
+        runuser -u munge -- cat "$file"
     """
     with cluster.in_background("login", *job, f"{load}{STEP} sleep 4712"):
         done = cluster.try_on("node1", "bash", "-c", look)
@@ -105,8 +109,70 @@ def test_nodes_that_do_not_share_the_secret_are_named(cluster):
         cluster.on(node, "rm", "/tmp/secret-of-the-node")
 
 
-def test_without_a_home_rank_0_says_why_and_the_job_runs(cluster):
+def test_without_a_place_for_a_secret_no_rank_starts_unless_the_user_chose_it(cluster):
+    """Another node may have one, and would wait for minutes."""
     job = cluster.submit("G4N2p4", JAX_SIF_SECRET_FILE="/proc/secret")
+    chosen = cluster.submit(
+        "G4N2p4", JAX_SIF_SECRET_FILE="/proc/secret", JAX_SIF_TLS="off"
+    )
 
-    assert 0 == job.status, job.output
-    assert 1 == job.output.count("the group is not authenticated: "), job.output
+    assert 1 == job.status, job.output
+    assert "the group cannot be authenticated: /proc" in job.verdict, job.output
+    assert 0 == chosen.status, chosen.output
+
+
+def test_a_node_without_a_home_ends_the_step_at_once_and_is_named(cluster):
+    """Its ranks started open, and waited for minutes for a coordinator that wants TLS."""
+    place = "/var/tmp/only-on-node1"
+    for node, mode in (("node1", 777), ("node2", 755)):
+        cluster.on(node, "mkdir", "-m", str(mode), place)
+    try:
+        began_s = time.monotonic()
+        job = cluster.submit(
+            "G4N2p4",
+            JAX_SIF_SECRET_FILE=f"{place}/folder/secret",
+            APPTAINER_BIND="/var/tmp",
+        )
+    finally:
+        for node in ("node1", "node2"):
+            cluster.on(node, "rm", "-r", place)
+
+    assert 1 == job.status, job.output
+    assert "on node2: the group cannot be authenticated" in job.verdict, job.output
+    assert time.monotonic() - began_s < 60
+
+
+# A stranger on the node: takes the names that can be foreseen, and fills the places.
+FILL = """
+for name in jax-sif-minicluster.{1..999}.0.0 "jax-sif-$(id -u hpc)" jax-sif-0; do
+  mkdir "/dev/shm/$name" "/tmp/$name"
+done
+cat /dev/zero > /dev/shm/fill; cat /dev/zero > /tmp/fill
+df --output=avail /dev/shm /tmp
+"""
+MOUNT = "mount -t tmpfs -o size=64k,mode=1777,nr_inodes=9999 tmpfs"
+
+
+@pytest.fixture
+def full_places(cluster):
+    """Small /dev/shm and /tmp on both nodes, and another user who fills them."""
+    for node in ("node1", "node2"):
+        cluster.on(node, "sh", "-c", f"{MOUNT} /dev/shm && {MOUNT} /tmp")
+    try:
+        yield [
+            cluster.try_on(node, "runuser", "-u", "munge", "--", "bash", "-c", FILL)
+            for node in ("node1", "node2")
+        ]
+    finally:
+        for node in ("node1", "node2"):
+            cluster.on(node, "umount", "/dev/shm", "/tmp")
+
+
+def test_another_user_cannot_take_the_certificates_away(cluster, full_places):
+    """Two mkdir, or a full /dev/shm, and the group was open to everybody."""
+    look = 'echo "found $(grep -c BEGIN $JAX_MTLS_KEY_FILE)"'
+
+    output = on_login(cluster, f"{STEP} sh -c '{look}'")
+
+    assert 4 == output.count("found 3"), output
+    assert "not authenticated" not in output
