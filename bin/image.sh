@@ -41,6 +41,8 @@ know_image() {
   state=$(stat -L --printf='%d-%i %s %.9Y %.9Z ' "$image" ${image_key:+"$image_key"} \
     2> /dev/null) || state=
   state=${state% } seen=
+  has_bytes=${state#* }
+  has_bytes=${has_bytes%% *}
   folder=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
   if [ -z "$folder" ] || [ -z "$state" ]; then return; fi
   # Nobody asks: there is nothing to look at for long.
@@ -65,7 +67,7 @@ note_seen_well() {
   changed_s=${changed_s%%.*}
   if [ "$before" != "$state" ] || [ $(($(date +%s) - changed_s)) -lt 3 ]; then return; fi
   # A cache that cannot be written costs the next look its time, and nothing else.
-  { mkdir -p "${seen%/*}" && printf '%s\n' "$state" > "$seen.$$" \
+  { mkdir -p "${seen%/*}" && [ -O "${seen%/*}" ] && printf '%s\n' "$state" > "$seen.$$" \
     && mv "$seen.$$" "$seen"; } 2> /dev/null || :
 }
 
@@ -117,8 +119,6 @@ refuse_a_cut_image() {
   # shellcheck disable=SC2086 # its blanks go
   header=$(printf %s $header)
   if ! is_sif "$header"; then return; fi
-  rest=${state#* }
-  has_bytes=${rest%% *}
   if [ -z "$state" ] || [ ${#header} -ne 256 ]; then return; fi
   needs_bytes=$(($(number_at 112) + $(number_at 120)))
   if [ "$has_bytes" -lt "$needs_bytes" ]; then
@@ -147,8 +147,7 @@ refuse_a_damaged_image() {
   if [ -z "$built_header" ] || [ -z "$built_sum" ]; then return; fi
   if ! is_sif "$header"; then damaged 'it does not begin as one does'; fi
   if [ "$header" != "$built_header" ]; then return; fi
-  rest=${state#* }
-  if [ "${rest%% *}" -gt "$quick_bytes" ] && is_seen_well; then return; fi
+  if [ "${has_bytes:-0}" -gt "$quick_bytes" ] && is_seen_well; then return; fi
   if ! said=$(sha256sum "$image" 2>&1); then
     damaged "it cannot be read to its end ($said)"
   fi

@@ -192,6 +192,28 @@ def test_where_nothing_can_be_remembered_it_verifies_each_time(signed, tmp_path)
         assert "verify" in signed.asked()
 
 
+def test_a_cache_that_is_somebody_elses_is_not_written(signed, tmp_path):
+    """By a link in it a stranger would have a file of the user's overwritten."""
+    cache = tmp_path / "shared"
+    (cache / "jax-sif/seen").mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(cache / "jax-sif/seen", 2002, 2002)
+    else:
+        (cache / "jax-sif/seen").chmod(0o500)
+
+    assert 0 == signed.call("job", XDG_CACHE_HOME=str(cache)).returncode
+    assert [] == list((cache / "jax-sif/seen").iterdir())
+
+
+def test_a_node_without_the_usual_tools_runs_it_all_the_same(site):
+    for name in ("stat", "od", "sha256sum"):
+        site.put(name, "#!/bin/sh\nexit 127\n")
+    Path(f"{site.image}.json").unlink()
+    for command in ("check", "job"):
+        done = site.call(command)
+        assert (0, "") == (done.returncode, done.stderr)
+
+
 @each_command
 @pytest.mark.parametrize("length", [200, len(sif()) // 2, len(sif()) - 1])
 def test_a_cut_image_is_known_by_every_command(site, command, length):

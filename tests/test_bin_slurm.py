@@ -252,3 +252,4 @@ def test_a_study_submits_its_own_scripts_whatever_its_folder_is_called(tmp_path)
     assert 0 == done.returncode, done.stderr
     asked = (tmp_path / "asked").read_text().splitlines()
     assert ["runs in May/1.slurm", "runs in May/2.slurm"] == asked
+    assert " 7 7\n" == (tmp_path / "runs in May/jobs").read_text()

@@ -128,3 +128,30 @@ def test_an_image_is_published_with_its_checksum(tmp_path):
     assert {"jax", "sif_header", "sif_sha256"} == set(found)
     assert words.stdout.split()[0] == found["sif_sha256"]
     assert bytes(range(128)).hex() == found["sif_header"]
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    source, real, link = (tmp_path / n for n in ("source", "real", "link"))
+    source.write_text("new")
+    real.write_text("old")
+    link.symlink_to("real")
+
+    placing.copy(source, link, 0o644)
+
+    assert ("new", True) == (real.read_text(), link.is_symlink())
+
+
+def test_what_a_killed_copy_left_goes_when_it_is_old(tmp_path):
+    own = f".target.{socket.gethostname()}-"
+    old, new, running = (
+        tmp_path / f"{own}{n}" for n in (4194305, 4194306, os.getpid())
+    )
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    (tmp_path / "source").touch()
+
+    placing.copy(tmp_path / "source", tmp_path / "target", 0o644)
+
+    assert not old.exists()
+    assert new.exists() and not running.exists()

@@ -453,7 +453,7 @@ def test_scripts_of_an_earlier_plan_go(tmp_path, monkeypatch):
     assert names == {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["1.json", "1-2.out", "scale.html"])
+@pytest.mark.parametrize("name", ["1.json", "1-2.out", "scale.html", "jobs"])
 def test_results_of_an_earlier_study_stay_and_do_not_count(
     tmp_path, monkeypatch, capsys, name
 ):

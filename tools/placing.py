@@ -9,9 +9,12 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_ABANDONED_S = 3600
 
 
 @contextmanager
@@ -61,8 +64,14 @@ def lock_file(image: Path) -> Path:
 
 
 def put(target: Path, mode: int, write: Callable[[Path], object]) -> None:
-    """Lets `write` write a file under a name of this process's own, and renames it."""
-    hidden = target.with_name(f".{target.name}.{socket.gethostname()}-{os.getpid()}")
+    """Lets `write` write a file under a name of this process's own, and renames it.
+
+    Where the name is a link it stays, and its target is replaced.
+    """
+    target = target.resolve()
+    own = f".{target.name}.{socket.gethostname()}-"
+    _remove_abandoned(target.parent, own)
+    hidden = target.with_name(f"{own}{os.getpid()}")
     try:
         write(hidden)
         hidden.chmod(mode)
@@ -71,6 +80,16 @@ def put(target: Path, mode: int, write: Callable[[Path], object]) -> None:
         hidden.replace(target)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path, own: str) -> None:
+    """What processes of this host left that were killed, an hour ago or earlier: one of a
+    container, whose numbers are others, has written since."""
+    for left in folder.glob(f"{own}*"):
+        number = left.name[len(own) :]
+        is_over = number.isdigit() and not Path("/proc", number).exists()
+        if is_over and time.time() - left.stat().st_mtime > _ABANDONED_S:
+            left.unlink(missing_ok=True)
 
 
 def copy(source: Path, target: Path, mode: int) -> None:

@@ -84,7 +84,8 @@ def _partial(folder: Path) -> Iterator[Path]:
     for left in folder.glob(f"{own}*"):
         # Of a process that was killed, and could not clean up.
         number = left.name[len(own) :]
-        if number.isdigit() and not Path("/proc", number).exists():
+        is_over = number == str(os.getpid()) or not Path("/proc", number).exists()
+        if number.isdigit() and is_over:
             _remove_unless_held(left)
     partial = folder / f"{own}{os.getpid()}"
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

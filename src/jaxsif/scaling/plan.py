@@ -22,7 +22,7 @@ PLAN = "study.json"
 # What a study leaves in its folder: scripts, which can be made again, and what jobs have
 # taken their time for.
 _SCRIPT = re.compile(r"\d+(-\d+)?\.slurm", re.ASCII)
-_RESULT = re.compile(r"\d+(-\d+)?\.(out|json)|scale\.(html|csv|json)", re.ASCII)
+_RESULT = re.compile(r"jobs|\d+(-\d+)?\.(out|json)|scale\.(html|csv|json)", re.ASCII)
 
 
 @dataclass(frozen=True)
