@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import signal
 import sys
 import threading
@@ -91,15 +92,23 @@ def has_devices() -> bool:
 
 
 def leave_group_to_parent() -> None:
-    """For a forked child: JAX would leave the group in its parent's name when it ends.
+    """For a forked child: at its end it shall not speak on its parent's connections.
 
-    The parent's connection would break, and the child, which has none of the threads that
-    read it, would wait for ever.
+    JAX would leave the group in the parent's name, and freeing its clients would say
+    goodbye to the coordinator and to the other ranks.
     """
-    # There is no public name (JAX 0.12).
-    clean_up = getattr(sys.modules.get("jax._src.api"), "clean_up", None)
+    # There are no public names (JAX 0.12).
+    api = sys.modules.get("jax._src.api")
+    state = getattr(sys.modules.get("jax._src.distributed"), "global_state", None)
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    clean_up = getattr(api, "clean_up", None)
     if clean_up is not None:
         atexit.unregister(clean_up)
+    backends = getattr(bridge, "_backends", {})
+    names = ("client", "service", "preemption_sync_manager")
+    for shared in (*(getattr(state, n, None) for n in names), *backends.values()):
+        # A reference that is never given back: Python frees it at no time.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(shared))
 
 
 def join(
