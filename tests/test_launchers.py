@@ -170,7 +170,9 @@ def test_jax_is_given_the_address_as_the_user_wrote_it(address):
     assert where and address == launchers.as_address(where)
 
 
-@pytest.mark.parametrize("address", ["head", "head:", ":5555", "head:port"])
+@pytest.mark.parametrize(
+    "address", ["head", "head:", ":5555", "head:port", "head:0", "head:65536"]
+)
 def test_an_address_that_is_none_is_named(address):
     with pytest.raises(UsageError, match=r"expected HOST:PORT; set JAX_COORD"):
         coordinator({**STEP, "JAX_COORDINATOR_ADDRESS": address})

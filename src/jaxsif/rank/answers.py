@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Mapping
 
 # HTTP/2's first words (RFC 9113, section 3.4) and an empty frame of settings (6.5): a
 # gRPC server answers with settings of its own.
@@ -13,13 +14,20 @@ _SETTINGS = 4
 _TLS_ALERT = b"\x15\x03"
 
 
-def own_certificate(credentials: str) -> ssl.SSLContext:
-    """How this rank shows who it is. Raises OSError where its file cannot be used."""
+def own_certificate(environment: Mapping[str, str]) -> ssl.SSLContext | None:
+    """How this rank shows who it is, as JAX will; None where it has no certificate.
+
+    Raises OSError where a file cannot be used.
+    """
+    certificate = environment.get("JAX_MTLS_CERT_FILE")
+    if not certificate:
+        return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # A peer is known by the step in its certificate, not by its host.
     context.check_hostname = False
-    context.load_verify_locations(credentials)
-    context.load_cert_chain(credentials)
+    context.load_verify_locations(environment.get("JAX_MTLS_CA_FILE") or certificate)
+    key = environment.get("JAX_MTLS_KEY_FILE") or None
+    context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["h2"])
     return context
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxsif.contract.errors import KitError, UsageError
-from jaxsif.contract.identity import ARGUMENTS, NO_LAUNCHER, Identity
-from jaxsif.rank.launchers import as_address
+from jaxsif.contract.identity import ARGUMENTS, LOCAL_LAUNCH, NO_LAUNCHER, Identity
+from jaxsif.rank.launchers import as_address, given_address
 from jaxsif.rank.limits import Limits
+from jaxsif.rank.preflight import is_own_address
 
+BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
 LOCAL_DEVICES_VARIABLE = "JAX_LOCAL_DEVICE_IDS"
 
 # The rule by which tasks share a node's GPUs; the image's entry has it, too.
@@ -111,12 +114,51 @@ def leave_group_to_parent() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(shared))
 
 
+def with_arguments(
+    environment: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """The environment, with the certificates that the program names as arguments."""
+    named = {
+        name.upper(): str(value)
+        for name, value in settings.items()
+        if name.startswith("mtls_") and value is not None
+    }
+    return {**environment, **{f"JAX_{name}": value for name, value in named.items()}}
+
+
+def address_to_bind(
+    where: tuple[str, int],
+    identity: Identity,
+    environment: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> str | None:
+    """Where rank 0 listens: on the cluster's network alone, where its name has one address.
+
+    None leaves the choice to JAX, which takes all networks of the node: where the user
+    chose the coordinator, where another process may stand for its name, and where it has
+    several addresses.
+    """
+    is_chosen = given_address(environment, settings) is not None
+    if (is_chosen and identity.launcher != LOCAL_LAUNCH) or identity.rank:
+        return None
+    if settings.get("coordinator_bind_address") or environment.get(BIND_VARIABLE):
+        return None
+    host, port = where
+    found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+    addresses = {str(entry[4][0]) for entry in found}
+    # A node's own name may lead to itself alone, as 127.0.1.1.
+    is_reached = all(a == host or not a.startswith("127.") for a in addresses)
+    is_one = len(addresses) == 1 and all(map(is_own_address, addresses))
+    return f"{addresses.pop()}:{port}" if is_one and is_reached else None
+
+
 def join(
     limits: Limits,
     identity: Identity,
     where: tuple[str, int],
     ordinals: Sequence[int] | None,
     settings: Mapping[str, Any],
+    bind_address: str | None = None,
 ) -> Any:
     """Calls `jax.distributed.initialize()` with limits that end a broken group soon.
 
@@ -133,6 +175,7 @@ def join(
     handler = signal.getsignal(signal.SIGTERM)
     ours = {
         "coordinator_address": as_address(where),
+        "coordinator_bind_address": bind_address,
         "num_processes": identity.processes,
         "process_id": identity.rank,
         "local_device_ids": ordinals,

@@ -197,8 +197,7 @@ def _connect(
 ) -> Iterator[Trouble]:
     where = f"{host}:{port} ({', '.join(addresses)})"
     name: Any = _for_resolver(host)
-    credentials = environment.get("JAX_MTLS_CERT_FILE")
-    own = own_certificate(credentials) if credentials else None
+    own = own_certificate(environment)
     unreachable_since_s = None
     while True:
         try:

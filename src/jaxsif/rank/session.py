@@ -9,7 +9,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,8 +71,7 @@ class Session:
             self._require_certificates(settings)
         ordinals = self._take_devices(settings)
         if os.environ.get(PREFLIGHT_VARIABLE, "on") != "off":
-            is_chosen = launchers.given_address(os.environ, settings) is not None
-            self._stop_for(self._start_troubles(where, is_chosen))
+            self._stop_for(self._start_troubles(where, settings))
         with harmless("the search for MPI's wrapper"):
             # What jaxlib is not told it does not look for.
             os.environ.update(mpi.for_jaxlib(look_around(os.environ)))
@@ -80,8 +79,13 @@ class Session:
         if where is None:
             self._be_alone()
         else:
+            bind_address = None
+            with harmless("the choice of rank 0's address"):
+                bind_address = distributed.address_to_bind(
+                    where, self.identity, os.environ, settings
+                )
             client = distributed.join(
-                self.limits, self.identity, where, ordinals, settings
+                self.limits, self.identity, where, ordinals, settings, bind_address
             )
             self._meet(client)
         return information(self.identity, where, os.environ)
@@ -132,10 +136,10 @@ class Session:
         self.narrator.connected()
 
     def _start_troubles(
-        self, where: tuple[str, int] | None, is_chosen: bool
+        self, where: tuple[str, int] | None, settings: Mapping[str, Any]
     ) -> Iterator[Trouble]:
-        """`is_chosen`: the coordinator's address is the user's choice."""
         identity = self.identity
+        is_chosen = launchers.given_address(os.environ, settings) is not None
 
         def of_the_node() -> Sequence[Trouble]:
             surroundings = look_around(in_slurms_words(os.environ, identity))
@@ -161,6 +165,7 @@ class Session:
                     where,
                     limit_s,
                     identity.node,
+                    distributed.with_arguments(os.environ, settings),
                     has_one_node=identity.local_processes == identity.processes,
                     has_late_names=identity.launcher == KUBERNETES,
                 ),

@@ -87,7 +87,7 @@ def coordinator(
             " pass num_processes and process_id to initialize_distributed()"
         )
     host, _, port = given.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not _is_port(port):
         raise UsageError(
             f"the coordinator's address is {given!r}, expected HOST:PORT; set"
             f" {ADDRESS_VARIABLE}=node1:12345, or leave it to the kit"
@@ -112,12 +112,16 @@ def _port(environment: Mapping[str, str], identity: Identity) -> int:
     chosen = environment.get(PORT_VARIABLE)
     if not chosen:
         return ports.coordinator_port(environment, identity)
-    if not chosen.isdecimal():
+    if not _is_port(chosen):
         raise UsageError(
-            f"{PORT_VARIABLE} is {chosen!r}, expected a number; unset it, and every"
-            " step gets a port of its own"
+            f"{PORT_VARIABLE} is {chosen!r}, expected a number from 1 to 65535; unset it,"
+            " and every step gets a port of its own"
         )
     return int(chosen)
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536
 
 
 def _launcher(environment: Mapping[str, str]) -> Launcher:
