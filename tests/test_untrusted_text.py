@@ -21,6 +21,7 @@ from stories import G8N2P8, healthy, records, tell
 from jaxsif.contract.record import KEY_VARIABLE, encode, job_keys, launcher_line
 from jaxsif.judge.board import Board
 from jaxsif.judge.stream import Stream
+from jaxsif.judge.verdict import judge
 from jaxsif.verify import verify
 
 SRC = Path(__file__).parent.parent / "src"
@@ -117,7 +118,7 @@ def may_end_launcher(raw: bytes, size: int = 1000) -> bool:
     for start in range(0, len(raw), size):
         stream.feed(raw[start : start + size])
     stream.close()
-    return board.has_failed_rank
+    return board.has_failed_rank or board.has_raised_rank
 
 
 HEALTHY = judged(b"".join(told(healthy())))
@@ -184,7 +185,7 @@ def test_srun_is_believed_about_the_tasks_of_this_step_alone():
         "srun: error: node2: task 8: Killed",
     ):
         board.hear(line, True)
-    assert not board.ended and not board.has_failed_rank
+    assert not (board.ended or board.has_failed_rank)
 
     board.hear("srun: error: node2: tasks 7-9: Killed", True)
 
@@ -230,6 +231,56 @@ def test_what_slurm_alone_tells_is_a_key_too():
     raw = "".join(encode(r, job_keys(ranks)[0]) for r in records(healthy()))
 
     assert HEALTHY == judged((MARKED + raw).encode())
+
+
+WITHOUT_KIT = [
+    (
+        "srun: error: node2: task 2: Exited with exit code 7\n",
+        7,
+        "rank 2 on node2: Exited with exit code 7",
+    ),
+    ("srun: error: node1: tasks 0-1: Killed\n", 137, "ranks 0-1 on node1: Killed"),
+    ("srun: error: node2: task 2: Segmentation fault (core dumped)\n", 139, "rank 2"),
+    ("srun: error: node2: task 2: Vanished\n", 1, "rank 2 on node2: Vanished"),
+]
+
+
+@pytest.mark.parametrize(("line", "status", "words"), WITHOUT_KIT)
+def test_a_program_without_the_kit_that_fails_keeps_its_status(line, status, words):
+    raw = f"{MARKED}epoch 1\n{launcher_line(line, KEY)}"
+
+    found, last = judged(raw.encode(), is_program=True)
+
+    assert (status, True) == (
+        found,
+        last.startswith("FAIL  G8N2p8: ") and words in last,
+    )
+
+
+def test_its_exception_is_named_and_nobody_misses_the_others():
+    failed = encode(tell(2, "failed", "node1", error="ValueError: no such data"), KEY)
+    ended = launcher_line("srun: error: node1: task 2: Exited with exit code 1\n", KEY)
+    raw = (MARKED + failed + ended).encode()
+    board = Board(8, ["node1", "node2"])
+    stream = Stream(board.add, board.hear, [KEY])
+    stream.feed(raw)
+
+    status, last = judged(raw, is_program=True)
+    (verdict,) = judge(board, G8N2P8, is_program=True)
+
+    assert 1 == status
+    assert "rank 2 on node1 ended in an exception: ValueError: no such data" in last
+    assert ["program-failed"] == [f.kind for f in verdict.findings]
+
+
+def test_an_exception_alone_is_no_end_and_gives_it_more_time():
+    failed = encode(tell(2, "failed", "node1", error="ValueError: no such data"), KEY)
+    board = Board(8, ["node1", "node2"])
+    stream = Stream(board.add, board.hear, [KEY])
+
+    stream.feed(failed.encode())
+
+    assert (False, True) == (board.has_failed_rank, board.has_raised_rank)
 
 
 def test_a_saved_log_is_judged_by_its_first_record_wherever_that_is(tmp_path):

@@ -101,6 +101,7 @@ install_kit() {
   users=$kit/env/lib/python$PYTHON_VERSION/site-packages
   printf '%s\n' "$kit/lib" \
     "import os, site; os.path.isdir('$users') and site.addsitedir('$users')" \
+    "$(cat "$kit/lib/jaxsif/unhandled.pth")" \
     > "$(echo "$venv"/lib/python*/site-packages)/jax-sif.pth"
   find "$kit" -type d -exec chmod 755 {} +
   find "$kit" -type f -exec chmod 644 {} +

@@ -44,6 +44,8 @@ _SILENCE_S = 10.0
 # 30 s that Slurm gives them (KillWait). Only silence counts: whoever prints is at work.
 _LAUNCHER_SILENT_S = 2.5
 _PROGRAM_SILENT_S = 30.0
+# An exception alone is no end: a program without the kit may upload its results at exit.
+_RAISED_SILENT_S = 120.0
 
 # JAX lets the ranks of a diagnostic wait for each other for 10 s at their end.
 _ALL_DONE_SILENT_S = 30.0
@@ -113,6 +115,7 @@ def verify(
             is_strict=is_strict,
             baseline=baseline,
             foreign=stream.foreign,
+            is_program=is_program,
         )
         is_unasked = (
             is_program and not stream.damaged and all(map(is_silence, verdicts))
@@ -137,7 +140,7 @@ def verify(
 
 
 def _status(verdicts: list[Verdict]) -> int:
-    status = _worst([verdict.status for verdict in verdicts])
+    status = _worst([verdict.program_status or verdict.status for verdict in verdicts])
     return REQUEUE if status == PASS and _wants_to_go_on(verdicts) else status
 
 
@@ -174,7 +177,9 @@ class Progress:
     def has_failed_rank(self) -> bool:
         """Whether a rank is known to have ended badly, so that the step cannot pass."""
         # At SIGTERM a program may save its state for as long as Slurm lets it.
-        return self._board.has_failed_rank and not self._board.is_ended_from_outside
+        board = self._board
+        has_failed = board.has_failed_rank or board.has_raised_rank
+        return has_failed and not board.is_ended_from_outside
 
     @property
     def has_silent_rank(self) -> bool:
@@ -210,6 +215,8 @@ class Progress:
         """How long the output may be silent before something is done about it."""
         if not self.has_failed_rank:
             return _ALL_DONE_SILENT_S if self._has_done_ranks else _SILENCE_S
+        if not self._board.has_failed_rank:
+            return _RAISED_SILENT_S
         return _PROGRAM_SILENT_S if self._is_program else _LAUNCHER_SILENT_S
 
     def update(self) -> None:

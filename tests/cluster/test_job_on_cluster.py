@@ -69,6 +69,35 @@ def test_arguments_arrive_at_every_rank_unchanged(cluster):
     assert "NO VERDICT" in job.output
 
 
+def test_a_healthy_program_that_prints_frightening_text_is_left_alone(cluster):
+    """H1 and M5: 3 s of silence after each caught exception, for a minute."""
+    job = submit(cluster, "G4N2p4", program(cluster, "frightening.py"), "20")
+
+    assert 0 == job.status, job.output
+    assert 4 == job.output.splitlines().count("trained")
+    assert "ending it" not in job.output
+    assert "NO VERDICT" in job.output
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        (
+            "plain_raises.py",
+            1,
+            "rank 2 on node2 ended in an exception: ValueError: no such data",
+        ),
+        ("plain_exits.py", 7, "rank 3 on node2: Exited with exit code 7, says srun"),
+    ],
+)
+def test_a_program_without_the_kit_that_fails_is_named(cluster, name, status, words):
+    job = submit(cluster, "G4N2p4", program(cluster, name))
+
+    assert status == job.status, job.output
+    assert f"FAIL  G4N2p4: {words}" == job.verdict
+    assert "never reported" not in job.output
+
+
 def test_a_directive_arrives_at_sbatch_unchanged(cluster):
     value = """a b's "q" \\ $HOME `id` # ; | & é日 %x [x]{y}*? a=b,c! \\"""
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -62,6 +63,9 @@ class Story:
 
 Stories = dict[int, Story]
 
+_EXIT_CODE = re.compile(r"Exited with exit code (\d{1,3})")
+_SIGNAL_NAMES = {signal.strsignal(number): number for number in signal.valid_signals()}
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -71,6 +75,15 @@ class Ending:
     ranks: tuple[int, ...]
     reason: str
     speaker: str = "srun"
+
+    @property
+    def exit_status(self) -> int | None:
+        """The status that the reason names, as a shell counts it; None if it names none."""
+        code = _EXIT_CODE.match(self.reason)
+        if code is not None:
+            return int(code[1])
+        number = _SIGNAL_NAMES.get(self.reason.removesuffix(" (core dumped)"))
+        return None if number is None else 128 + number
 
 
 _ENDING = re.compile(r"(srun|jax-sif launch): error: (\S+): tasks? ([\d,-]+): (.+)")
@@ -115,6 +128,8 @@ class Board:
         # Whether a rank is known to have ended badly: by a record of its own, or by a
         # marked line of the launcher's. Only this gives the right to end the launcher.
         self.has_failed_rank = False
+        # The same of a program without the kit, which may be busy at its exit still.
+        self.has_raised_rank = False
         self._records = 0
         # How many more ranks lines of Slurm's may name, each line's counted anew.
         self._nameable = 4 * MOST_NAMES
@@ -144,7 +159,10 @@ class Board:
         self.count[phase] += phase not in told
         told[phase] = record
         if phase in (FAILED, STUCK) and not self.is_ended_from_outside:
-            self.has_failed_rank = True
+            # The kit ends its ranks at once.
+            has_kit = "started" in told
+            self.has_failed_rank |= has_kit
+            self.has_raised_rank |= not has_kit
         stories[rank].heard[phase] = self._records
 
     @property
@@ -175,6 +193,8 @@ class Board:
         launch = _LAUNCH.match(line)
         if launch is not None:
             self.launched = launch[1]
+        if self.is_marked and not is_launchers:
+            return
         ending = self._ending(line)
         if ending is None:
             return

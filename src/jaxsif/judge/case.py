@@ -43,12 +43,20 @@ class Case:
     cancelled: str | None = None
     # What the lines between the records say, by the catalogue of causes.
     recognised: Sequence[Recognised] = ()
+    # A user's program, which need not use the kit.
+    is_program: bool = False
     # Speeds that were seen when all was well, if somebody has learned them.
     baseline: Baseline | None = None
     # Ranks that stopped reporting before they had connected, while all others went on.
     silent: frozenset[int] = frozenset()
     # Whether the launcher had to be ended although all ranks were done.
     has_launcher_hung: bool = False
+
+    @property
+    def is_without_kit(self) -> bool:
+        """Whether no rank uses the kit, so that nothing but its end can be judged."""
+        has_started = any("started" in story.told for story in self.stories.values())
+        return self.is_program and not has_started
 
     @property
     def is_broken(self) -> bool:

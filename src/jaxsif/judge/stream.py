@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
 
 from jaxsif.contract.record import (
     KEY_LENGTH,
@@ -106,7 +110,7 @@ class Stream:
             self._hear(text.decode(errors="replace"), True)
             return before + text
         try:
-            self._take(checked(decode(line, position)))
+            self._take(checked(decode(line, position, _parsed)))
         except DamagedRecord:
             self.damaged += 1
         return b"" if _LABEL.fullmatch(before) else before
@@ -153,6 +157,15 @@ class Stream:
         self._is_mid_line = self._is_mid_line or bool(tail)
         self._tail = b""
         return tail
+
+
+def _parsed(text: bytes) -> Any:
+    """What json.loads gives, in most cases in a third of its time."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        # It refuses NaN, which a wrong sum may be.
+        return json.loads(text.decode())
 
 
 def _is_launchers(line: bytes, position: int) -> bool:

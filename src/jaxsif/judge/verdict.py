@@ -24,7 +24,8 @@ WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one step. `stories` are the ranks by number."""
+    """On one step. `stories` are the ranks by number, `program_status` what a program
+    without the kit ended with, as the launcher names it."""
 
     step: str
     topology: Topology
@@ -35,6 +36,7 @@ class Verdict:
     headline: str = ""
     # Each test's speed, with what was expected of it where anybody knows.
     speeds: tuple[speed.Measured, ...] = ()
+    program_status: int | None = None
 
 
 def judge(
@@ -47,6 +49,7 @@ def judge(
     is_strict: bool = False,
     baseline: Baseline | None = None,
     foreign: int = 0,
+    is_program: bool = False,
 ) -> list[Verdict]:
     """One verdict per step in the stream; one that could not tell when there is none.
 
@@ -56,6 +59,7 @@ def judge(
       diagnosis: what the lines between the records say.
       is_strict: whether a warning fails too.
       baseline: speeds that were seen when all was well.
+      is_program: whether it is a user's, which need not use the kit.
       foreign: how many records are of another job.
     """
     steps = board.steps
@@ -70,6 +74,7 @@ def judge(
             nodes,
             cancelled,
             diagnosis.recognised,
+            is_program,
             baseline,
             board.silent(step),
             board.has_launcher_hung,
@@ -119,8 +124,21 @@ def _judge_case(
     headline = speed.headline(case.stories, case.topology, case.baseline)
     speeds = tuple(speed.judged(case.stories, case.topology, case.baseline))
     return Verdict(
-        step, case.topology, case.stories, tuple(findings), status, headline, speeds
+        step,
+        case.topology,
+        case.stories,
+        tuple(findings),
+        status,
+        headline,
+        speeds,
+        _program_status(case) if status == FAIL else None,
     )
+
+
+def _program_status(case: Case) -> int | None:
+    """What the first rank to end badly ended with, where that is all that is known."""
+    first = next(iter(case.ended.values()), None)
+    return first.exit_status if first and case.is_without_kit else None
 
 
 def _unexplained(case: Case) -> list[Finding]:

@@ -62,6 +62,19 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+# What can be said of ranks that tell nothing while they are well.
+_ENDINGS: tuple[Check, ...] = (
+    endings.programs_failed,
+    endings.cancelled,
+    endings.causes_recognised,
+    endings.ranks_ended,
+    endings.symptoms_recognised,
+    endings.ranks_ended_for_others,
+    endings.errors_after,
+)
+
+
 def find(case: Case) -> list[Finding]:
     """All findings, first causes before what follows from them."""
-    return [finding for check in CHECKS for finding in check(case)]
+    checks = _ENDINGS if case.is_without_kit else CHECKS
+    return [finding for check in checks for finding in check(case)]
