@@ -7,7 +7,11 @@
 # Singularity.def makes the same image; both leave the work to tools/image_post.sh.
 
 ARG BASE_IMAGE
-FROM ${BASE_IMAGE}
+ARG BASE_DIGEST
+FROM ${BASE_IMAGE}${BASE_DIGEST:+@}${BASE_DIGEST}
+ARG BASE_IMAGE
+ARG BASE_DIGEST
+ARG BASE=${BASE_IMAGE}@${BASE_DIGEST}
 ARG ACCEL
 ARG REVISION=unknown
 
@@ -18,7 +22,9 @@ LABEL org.opencontainers.image.licenses="Apache-2.0"
 COPY image.env /opt/jax-sif/recipe/image.env
 COPY requirements/${ACCEL}.txt /opt/jax-sif/recipe/requirements.txt
 COPY requirements/report.txt /opt/jax-sif/recipe/report.txt
+COPY requirements/debian-trixie.txt /opt/jax-sif/recipe/debian.txt
 COPY tools/image_post.sh /opt/jax-sif/recipe/image_post.sh
+COPY tools/image_debian.py /opt/jax-sif/recipe/image_debian.py
 COPY tools/image_manifest.py /opt/jax-sif/recipe/image_manifest.py
 COPY tools/image_sbom.py /opt/jax-sif/recipe/image_sbom.py
 COPY tools/image_bundle.py /opt/jax-sif/recipe/image_bundle.py
@@ -28,7 +34,7 @@ COPY tools/image_test.py /opt/jax-sif/image_test.py
 COPY src/jaxsif /opt/jax-sif/lib/jaxsif
 COPY diag /opt/jax-sif/diag
 
-RUN sh /opt/jax-sif/recipe/image_post.sh "$ACCEL" "$REVISION"
+RUN sh /opt/jax-sif/recipe/image_post.sh "$ACCEL" "$REVISION" "$BASE"
 
 ENV PATH=/opt/jax/bin:/opt/jax-sif/bin:/opt/jax-sif/env/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ENV LANG=C.UTF-8

@@ -25,6 +25,10 @@ help: ## show these verbs
 build-image: ## build/jax-sif-<jax>-<accel>.sif, for Singularity/Apptainer
 	python3 tools/build_image.py --accel "$(ACCEL)" --base "$(BASE)"
 
+.PHONY: reproducible
+reproducible: ## the image of ACCEL twice; fails where the two differ
+	python3 tools/reproducible.py --accel "$(ACCEL)" --base "$(BASE)"
+
 .PHONY: build-oci
 build-oci: ## the same image as an OCI archive, for podman and docker
 	python3 tools/build_oci.py --accel "$(ACCEL)" --base "$(BASE)"
@@ -85,7 +89,7 @@ jobs: ## jobs/*.slurm and examples/*.slurm again
 	"$$(tools/venv)/bin/python" tools/jobs.py
 
 .PHONY: lock
-lock: ## newest versions into requirements/*.txt and the module's version files
+lock: ## newest versions into requirements/*.txt, image.env and the module's version files
 	python3 tools/lock.py
 
 .PHONY: clean

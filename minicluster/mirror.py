@@ -70,25 +70,46 @@ def _resolved(address: str) -> str:
     return lines[0] if lines else address
 
 
+def _sources() -> list[tuple[str, list[str], list[str]]]:
+    """Everything that this machine's apt knows, in the order of its files."""
+    found = []
+    for path in sorted(_SETTINGS.glob("sources.list.d/*.sources")):
+        found += deb822_sources(path.read_text())
+    one_line = [_SETTINGS / "sources.list", *_SETTINGS.glob("sources.list.d/*.list")]
+    for path in one_line:
+        if path.exists():
+            found += one_line_sources(path.read_text())
+    return found
+
+
 def debian_mirror() -> str:
     """The address of a Debian archive, as this machine's apt uses it."""
     chosen = os.environ.get(MIRROR_KNOB)
     if chosen:
-        return chosen
-    one_line = [_SETTINGS / "sources.list", *_SETTINGS.glob("sources.list.d/*.list")]
-    sources = []
-    for path in sorted(_SETTINGS.glob("sources.list.d/*.sources")):
-        sources += deb822_sources(path.read_text())
-    for path in one_line:
-        if path.exists():
-            sources += one_line_sources(path.read_text())
-    for address, suites, components in sources:
+        return chosen.split()[0]
+    for address, suites, components in _sources():
         if "main" in components and _DEBIAN_SUITES.intersection(suites):
             return _resolved(address)
     raise ClusterError(
         f"no Debian mirror in {_SETTINGS}/sources.list or {_SETTINGS}/sources.list.d;"
         f" name one: export {MIRROR_KNOB}=ADDRESS (any mirror of Debian will do)"
     )
+
+
+def archives(suite: str) -> list[str]:
+    """Address, suite and component of a suite, and of what this machine has beside it."""
+    found = [f"{debian_mirror()} {suite} main"]
+    chosen = os.environ.get(MIRROR_KNOB, "").split()
+    if chosen:
+        # The second address is that of the security updates.
+        return [*found, *(f"{other} {suite}-security main" for other in chosen[1:2])]
+    for kind in ("updates", "security"):
+        stable = {f"{name}-{kind}" for name in _DEBIAN_SUITES}
+        for address, suites, components in _sources():
+            if "main" in components and stable.intersection(suites):
+                found.append(f"{_resolved(address)} {suite}-{kind} main")
+                break
+    return found
 
 
 def transport_options() -> list[str]:

@@ -38,21 +38,22 @@ _NEEDED_BYTES = 2 << 30
 class Recipe:
     suite: str
     packages: tuple[str, ...]
-    mirror: str
+    mirrors: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        parts = (self.suite, *self.packages, self.mirror, platform.machine())
+        parts = (self.suite, *self.packages, *self.mirrors, platform.machine())
         text = "\n".join((*parts, str(RECIPE_VERSION)))
         return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def cluster_recipe() -> Recipe:
-    return Recipe(CLUSTER_SUITE, CLUSTER_PACKAGES, mirror.debian_mirror())
+    return Recipe(CLUSTER_SUITE, CLUSTER_PACKAGES, (mirror.debian_mirror(),))
 
 
 def base_recipe(suite: str) -> Recipe:
-    return Recipe(suite, (), mirror.debian_mirror())
+    """With the updates and the security updates that this machine has itself."""
+    return Recipe(suite, (), tuple(f"deb {line}" for line in mirror.archives(suite)))
 
 
 @contextmanager
@@ -124,7 +125,10 @@ def _bootstrap(
     environment.update(
         PATH=host.SYSTEM_PATH, TMPDIR=str(work), LANG="C.UTF-8", HOME="/root"
     )
-    command += [recipe.suite, str(target), recipe.mirror]
+    if not recipe.packages:
+        # The same packages make the same file, whose hash stands in image.json.
+        environment["SOURCE_DATE_EPOCH"] = "1"
+    command += [recipe.suite, str(target), *recipe.mirrors]
     _run_logged(command, cache / f"{recipe.name}.log", environment)
 
 

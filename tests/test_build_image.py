@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import stat
+import subprocess
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -16,14 +17,16 @@ import build_context
 import build_image
 import build_oci
 import build_run
+import image_debian
 import image_manifest
 import pytest
 import versions
 from builder import MINICLUSTER, Builder
 
 BUILDER = Builder("someone", os.getuid(), os.getgid(), Path("/home/x"), Path("/cache"))
+TIMES = "-mkfs-time 7 -all-time 7"
 KNOWS_ALL = "--build-arg --mksquashfs-args"
-LOCAL = build_image.Base("localimage", "/cache/tree")
+LOCAL = build_image.Base("localimage", "/cache/tree", "local:trixie@sha256:0")
 
 
 def words_of(command: list[str], option: str) -> list[str]:
@@ -97,6 +100,82 @@ def test_what_the_machine_lends_is_not_part_of_the_context(tmp_path: Path) -> No
     assert "CaInfo" in (tmp_path / "lent/apt.conf").read_text()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"), [("DEBIAN_SNAPSHOT", "2026-11-29"), ("STRICT", "yes")]
+)
+def test_a_mistyped_choice_of_debian_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(versions.UsageError, match=f"{variable}='{value}'"):
+        build_context.debian_settings()
+
+
+def test_what_is_chosen_of_debian_reaches_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEBIAN_SNAPSHOT", "20260101T000000Z")
+    monkeypatch.setenv("STRICT", "1")
+
+    build_context.lend(tmp_path / "lent", None, built_s=7)
+
+    lines = (tmp_path / "lent/settings.sh").read_text().splitlines()
+    assert "export DEBIAN_SNAPSHOT=20260101T000000Z" in lines
+    assert "export JAX_SIF_STRICT=1" in lines
+
+
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_a_base_without_a_digest_is_said_and_with_strict_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], strict: str
+) -> None:
+    pins = {**versions.pins(), "BASE_DIGEST": ""}
+    monkeypatch.setattr(versions, "pins", lambda *_: pins)
+    monkeypatch.setenv("STRICT", strict)
+
+    if strict == "1":
+        with pytest.raises(build_run.BuildError, match="BASE_DIGEST"):
+            build_image.find_base("registry")
+    else:
+        base = build_image.find_base("registry")
+        assert (pins["BASE_IMAGE"],) * 2 == (base.source, base.name)
+        assert "WARNING" in capsys.readouterr().out
+
+
+def git(folder: Path, *words: str) -> None:
+    own = ("-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *own, *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_time_of_an_image_is_that_of_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "1700000000 +0000")
+    names = build_context.files("cpu")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((versions.CHECKOUT / name).read_bytes())
+        os.utime(tmp_path / name, (5, 5))
+    monkeypatch.setattr(versions, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(versions.lock_path, "__defaults__", (tmp_path,))
+
+    os.utime(tmp_path / names[0], (7, 7))
+    assert 7 == build_context.build_time_s("cpu")
+
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "all")
+    assert 1700000000 == build_context.build_time_s("cpu")
+
+    (tmp_path / names[0]).write_text("changed")
+    os.utime(tmp_path / names[0], (9, 9))
+    assert 9 == build_context.build_time_s("cpu")
+
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "3")
+    assert 3 == build_context.build_time_s("cpu")
+
+
 def test_the_host_s_runtime_builds_with_fakeroot(tmp_path: Path) -> None:
     runtime = build_image.Runtime(("/usr/bin/apptainer",), KNOWS_ALL)
 
@@ -105,6 +184,7 @@ def test_the_host_s_runtime_builds_with_fakeroot(tmp_path: Path) -> None:
     assert command[0] == "env" and "--fakeroot" in command
     assert "ACCEL=cpu" in words_of(command, "--build-arg")
     assert "FROM=/cache/tree" in words_of(command, "--build-arg")
+    assert "BASE=local:trixie@sha256:0" in words_of(command, "--build-arg")
     assert f"{tmp_path}/lent:/mnt" in words_of(command, "--bind")
 
 
@@ -121,14 +201,19 @@ def test_the_toolbox_is_shown_what_the_build_needs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("compression", "help_text", "expected"),
     [
-        ("zstd", KNOWS_ALL, ["-comp zstd -Xcompression-level 3"]),
+        ("zstd", KNOWS_ALL, [f"{TIMES} -comp zstd -Xcompression-level 3"]),
         ("zstd", "--build-arg", []),
-        ("gzip", KNOWS_ALL, []),
+        ("gzip", KNOWS_ALL, [TIMES]),
     ],
 )
-def test_zstd_is_used_where_the_runtime_can(
-    tmp_path: Path, compression: str, help_text: str, expected: list[str]
+def test_zstd_and_one_time_are_used_where_the_runtime_can(
+    tmp_path: Path,
+    compression: str,
+    help_text: str,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "7")
     runtime = build_image.Runtime(("/usr/bin/apptainer",), help_text)
 
     command = command_for(tmp_path, runtime, f"--compression={compression}")
@@ -158,6 +243,14 @@ def test_too_little_room_is_told_with_what_is_needed(tmp_path: Path) -> None:
         build_run.check_free_space("cpu", space, tmp_path, tmp_path)
 
     assert "JAX_SIF_CACHE" in str(caught.value)
+
+
+def test_what_the_builder_must_see_is_shown_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build_run.Stages().read(f"{image_debian.NOTE}one package differs\n")
+
+    assert capsys.readouterr().out == "WARNING: one package differs\n"
 
 
 def run_script(tmp_path: Path, script: str) -> Path:

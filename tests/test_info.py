@@ -23,6 +23,11 @@ MANIFEST = {
     "built": "2026-11-21T02:15:12Z",
     "revision": "a68eec1",
     "lock_sha256": info.lock_hash("cpu"),
+    "base": "docker.io/library/debian:trixie-slim@sha256:0",
+    "debian_archives": {"trixie": "Sat, 21 Nov 2026 09:15:44 UTC"},
+    "debian_lock": "1 packages differ",
+    "debian_differences": ["libc6:amd64 2 (lock: 1)"],
+    "debian_packages": {"libc6:amd64": "2"},
 }
 ATTRIBUTES = {
     "deffile": "Bootstrap: docker\nFrom: docker.io/library/debian:trixie-slim\n\n%post",
@@ -82,7 +87,9 @@ def test_it_tells_what_the_image_holds(folder, runtime, capsys) -> None:
         ["built", "2026-11-21T02:15:12Z"],
         ["revision", "a68eec1"],
         ["lock", f"{info.lock_hash('cpu')} (this checkout's)"],
-        ["base", "docker docker.io/library/debian:trixie-slim"],
+        ["base", "docker.io/library/debian:trixie-slim@sha256:0"],
+        ["debian_lock", "1 packages differ"],
+        ["differs", "libc6:amd64 2 (lock: 1)"],
         ["sets", "LANG=C"],
         ["sets", "A=b c"],
         ["label", "org.opencontainers.image.title=jax-sif"],

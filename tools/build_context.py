@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -19,8 +20,10 @@ FILES = (
     "Dockerfile",
     "Singularity.def",
     "image.env",
+    "requirements/debian-trixie.txt",
     "requirements/report.txt",
     "tools/image_bundle.py",
+    "tools/image_debian.py",
     "tools/image_flags.py",
     "tools/image_manifest.py",
     "tools/image_sbom.py",
@@ -79,17 +82,33 @@ def copy(accel: str, target: Path) -> None:
 
 def content_hash(accel: str, *choices: str) -> str:
     """Changes with every file and choice that changes the image."""
-    digest = hashlib.sha256(repr(choices).encode())
+    digest = hashlib.sha256(repr([*choices, *debian_settings().items()]).encode())
     for name in files(accel):
         content = (versions.CHECKOUT / name).read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 
+def debian_settings() -> dict[str, str]:
+    """What the caller chose for Debian's packages, as image_post.sh takes it."""
+    strict = os.environ.get("STRICT", "")
+    if strict not in ("", "0", "1"):
+        raise versions.UsageError(f"STRICT={strict!r} is neither 0 nor 1")
+    chosen = {"JAX_SIF_STRICT": "1"} if strict == "1" else {}
+    snapshot = os.environ.get("DEBIAN_SNAPSHOT")
+    if snapshot is None:
+        return chosen
+    if snapshot and not re.fullmatch(r"\d{8}T\d{6}Z", snapshot):
+        raise versions.UsageError(
+            f"DEBIAN_SNAPSHOT={snapshot!r} is no time as 20261129T210000Z; empty takes"
+            " the newest packages"
+        )
+    return {**chosen, "DEBIAN_SNAPSHOT": snapshot}
+
+
 def git_revision(accel: str) -> str:
     """The commit, with -dirty where a file of the image differs from it."""
-    git = ["git", "--no-optional-locks", "-C", str(versions.CHECKOUT)]
-    git += ["-c", f"safe.directory={versions.CHECKOUT}"]
+    git = _git()
     try:
         head = _output([*git, "rev-parse", "--verify", "--quiet", "HEAD"])
         names = [str(name) for name in files(accel)]
@@ -98,6 +117,11 @@ def git_revision(accel: str) -> str:
         # A checkout without git, or an archive of the sources.
         return "unknown"
     return head + ("-dirty" if changed else "")
+
+
+def _git() -> list[str]:
+    git = ["git", "--no-optional-locks", "-C", str(versions.CHECKOUT)]
+    return [*git, "-c", f"safe.directory={versions.CHECKOUT}"]
 
 
 def _output(command: list[str]) -> str:
@@ -111,18 +135,34 @@ def _output(command: list[str]) -> str:
     return done.stdout.strip()
 
 
-def build_time_s() -> int:
-    """When the image says that it was built; SOURCE_DATE_EPOCH fixes it."""
+def build_time_s(accel: str) -> int:
+    """The one time that everything in the image has: SOURCE_DATE_EPOCH, or the sources'.
+
+    So that two builds of the same sources are the same: the time of their commit, or of
+    the newest file where git does not know them.
+    """
     chosen = os.environ.get("SOURCE_DATE_EPOCH") or ""
-    return int(chosen) if chosen.isdigit() else int(time.time())
+    if chosen.isdigit():
+        return int(chosen)
+    revision = git_revision(accel)
+    if revision == "unknown" or revision.endswith("-dirty"):
+        names = files(accel)
+        return max(int((versions.CHECKOUT / name).stat().st_mtime) for name in names)
+    return int(_output([*_git(), "show", "--no-patch", "--format=%ct", revision]))
+
+
+def as_date(time_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_s))
 
 
 def lend(folder: Path, bundle: Bundle | None, built_s: int) -> None:
     """Fills the folder that is /mnt during the build; image_post.sh reads it."""
     for name in ("tmp", "wheels"):
         (folder / name).mkdir(parents=True)
-    dated = f"export SOURCE_DATE_EPOCH={built_s}\n"
-    (folder / "settings.sh").write_text(host_settings.pip_script() + dated)
+    chosen = {"SOURCE_DATE_EPOCH": str(built_s), **debian_settings()}
+    lines = [f"export {name}={value}\n" for name, value in chosen.items()]
+    script = host_settings.pip_script() + "".join(lines)
+    (folder / "settings.sh").write_text(script)
     (folder / "apt.conf").write_text(
         host_settings.apt_configuration(bundle is not None)
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import build_context
 import build_run
 import placing
+import sif_header
 import versions
 from build_run import BuildError, Space
 from builder import MINICLUSTER, Builder, ensure_folder, find_builder
@@ -29,10 +31,11 @@ SPACE = {
 
 @dataclass(frozen=True)
 class Base:
-    """What the image is built on, in the words of a recipe."""
+    """What the image is built on, in the words of a recipe, and for image.json."""
 
     bootstrap: str
     source: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,17 @@ def build_now(options: argparse.Namespace, image: Path, content: str) -> None:
         prepare(scratch, builder, options)
         run(scratch, builder, runtime, base, options, image.with_suffix(".log"))
         facts = scratch / "lent/tmp/image.json"
+        settle_header(scratch / "image.sif", accel, facts)
         build_run.publish(scratch / "image.sif", facts, image, content)
+
+
+def settle_header(image: Path, accel: str, facts: Path) -> None:
+    try:
+        built_s = build_context.build_time_s(accel)
+        sif_header.settle(image, built_s, facts.read_bytes())
+    except sif_header.NoSifError as error:
+        # Another build of the same will differ in it, and in nothing else.
+        print(f"the header keeps its times: {error}")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -121,10 +134,45 @@ def check_base(choice: str) -> None:
 
 def find_base(choice: str) -> Base:
     if choice == "registry":
-        return Base("docker", versions.pins()["BASE_IMAGE"])
-    if choice != "local":
-        return Base("localimage", str(Path(choice).absolute()))
-    return Base("localimage", make_local_base())
+        warn_of_a_loose_base()
+        return Base("docker", versions.base_reference(), versions.base_name())
+    if choice == "local":
+        return Base("localimage", make_local_base(), local_base_name())
+    path = Path(choice).absolute()
+    # A folder has no hash of its own; its packages stand in image.json.
+    name = file_name(path) if path.is_file() else "folder"
+    return Base("localimage", str(path), name)
+
+
+def warn_of_a_loose_base() -> None:
+    """Raises BuildError with STRICT=1."""
+    pinned = versions.pins()
+    if pinned["BASE_DIGEST"]:
+        return
+    loose = (
+        f"the base is {pinned['BASE_IMAGE']}, whatever that is today: image.env has no"
+        " BASE_DIGEST (make lock says how to get it)"
+    )
+    if "JAX_SIF_STRICT" in build_context.debian_settings():
+        raise BuildError(loose)
+    print(f"WARNING: {loose}", flush=True)
+
+
+def local_base_name() -> str:
+    suite = versions.pins()["DEBIAN_SUITE"]
+    return f"local:{suite}@{digest(Path(make_local_base('--tar')))}"
+
+
+def file_name(path: Path) -> str:
+    return f"file@{digest(path)}"
+
+
+def digest(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return f"sha256:{found.hexdigest()}"
 
 
 def make_local_base(*options: str) -> str:
@@ -160,7 +208,8 @@ def prepare(scratch: Path, builder: Builder, options: argparse.Namespace) -> Non
     if bundle:
         print(f"certificates: {bundle.path} (from {bundle.reason})")
     build_context.copy(options.accel, scratch / "context")
-    build_context.lend(scratch / "lent", bundle, build_context.build_time_s())
+    built_s = build_context.build_time_s(options.accel)
+    build_context.lend(scratch / "lent", bundle, built_s)
     (scratch / "tmp").mkdir()
     builder.give(scratch)
     for name in ("wheels", "apptainer"):
@@ -192,20 +241,25 @@ def build_command(
     options: argparse.Namespace,
 ) -> list[str]:
     variables = runtime_variables(scratch, builder)
+    built_s = build_context.build_time_s(options.accel)
     arguments = {
         "BOOTSTRAP": base.bootstrap,
         "FROM": base.source,
+        "BASE": base.name,
         "ACCEL": options.accel,
         "REVISION": build_context.git_revision(options.accel),
+        "BUILT": build_context.as_date(built_s),
     }
     command = ["env", f"--chdir={scratch}/context", *variables]
     command += [runtime.command[-1], "build"]
     command += [] if runtime.in_toolbox else ["--fakeroot"]
+    # Else the runtime writes the hour of the build into a label, whatever the recipe says.
+    command += ["--force"]
     command += ["--bind", f"{scratch}/lent:/mnt"]
     command += ["--bind", f"{builder.cache}/wheels:/mnt/wheels"]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
-    command += compression_options(runtime, options.compression)
+    command += squashfs_options(runtime, options.compression, built_s)
     command += [f"{scratch}/image.sif", "Singularity.def"]
     if not runtime.in_toolbox:
         return command
@@ -227,14 +281,15 @@ def runtime_variables(scratch: Path, builder: Builder) -> list[str]:
     return [*variables, f"SSL_CERT_FILE={bundle}"] if bundle.exists() else variables
 
 
-def compression_options(runtime: Runtime, compression: str) -> list[str]:
-    if compression == "gzip":
-        return []
+def squashfs_options(runtime: Runtime, compression: str, built_s: int) -> list[str]:
     if "--mksquashfs-args" not in runtime.help_text:
         print("compression: gzip (this runtime's build has no --mksquashfs-args)")
         return []
-    level = versions.pins()["SIF_ZSTD_LEVEL"]
-    return ["--mksquashfs-args", f"-comp zstd -Xcompression-level {level}"]
+    words = f"-mkfs-time {built_s} -all-time {built_s}"
+    if compression == "zstd":
+        level = versions.pins()["SIF_ZSTD_LEVEL"]
+        words += f" -comp zstd -Xcompression-level {level}"
+    return ["--mksquashfs-args", words]
 
 
 if __name__ == "__main__":

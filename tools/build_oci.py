@@ -13,10 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import build_context
+import build_image
 import build_run
 import placing
 import versions
-from build_image import add_common_options, check_base, make_local_base
+from build_image import (
+    Base,
+    add_common_options,
+    check_base,
+    file_name,
+    local_base_name,
+    make_local_base,
+)
 from build_run import BuildError, Space
 from builder import Builder, ensure_folder, find_builder
 
@@ -106,14 +114,11 @@ def ensure_buildah() -> None:
 
 
 def make_image(shop: Workshop, options: argparse.Namespace) -> None:
-    built_s = build_context.build_time_s()
+    built_s = build_context.build_time_s(options.accel)
     prepare(shop, options, built_s)
-    source = versions.pins()["BASE_IMAGE"]
-    if options.base != "registry":
-        import_base(shop, find_archive(options.base))
-        source = LOCAL_BASE
-    with build_run.registry_advice(shop.stages, options.base, source):
-        shop.buildah(*build_words(shop, options.accel, source, built_s))
+    base = find_base(shop, options.base)
+    with build_run.registry_advice(shop.stages, options.base, base.source):
+        shop.buildah(*build_words(shop, options.accel, base, built_s))
     shop.stages.enter("archive")
     tag = image_tag(options.accel)
     archive = f"oci-archive:{shop.scratch}/image.tar:{tag}"
@@ -137,15 +142,18 @@ def image_tag(accel: str) -> str:
     return f"{versions.jax_version(accel)}-{accel}"
 
 
-def build_words(shop: Workshop, accel: str, source: str, built_s: int) -> list[str]:
+def build_words(shop: Workshop, accel: str, base: Base, built_s: int) -> list[str]:
     scratch, wheels = shop.scratch, shop.builder.cache / "wheels"
     revision = build_context.git_revision(accel)
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(built_s))
+    created = build_context.as_date(built_s)
     labels = versions.image_labels(accel, revision, created)
-    arguments = {"BASE_IMAGE": source, "ACCEL": accel, "REVISION": revision}
+    # The source has its digest already.
+    arguments = {"BASE_IMAGE": base.source, "BASE_DIGEST": "", "BASE": base.name}
+    arguments.update(ACCEL=accel, REVISION=revision)
     return [
         "bud",
         "--identity-label=false",
+        f"--timestamp={built_s}",
         f"--tag=jax-sif:{image_tag(accel)}",
         f"--volume={scratch}/lent:/mnt",
         f"--volume={wheels}:/mnt/wheels",
@@ -154,6 +162,15 @@ def build_words(shop: Workshop, accel: str, source: str, built_s: int) -> list[s
         f"--file={scratch}/context/Dockerfile",
         f"{scratch}/context",
     ]
+
+
+def find_base(shop: Workshop, choice: str) -> Base:
+    if choice == "registry":
+        return build_image.find_base(choice)
+    archive = find_archive(choice)
+    import_base(shop, archive)
+    name = local_base_name() if choice == "local" else file_name(archive)
+    return Base("oci", LOCAL_BASE, name)
 
 
 def find_archive(choice: str) -> Path:

@@ -25,6 +25,8 @@ from versions import UsageError, image_name
 FIRST_STAGE = "base"
 # Lines of the output that begin a stage; image_post.sh names its own.
 STAGE_MARK = "==> "
+# Lines that whoever builds must see (image_debian.py).
+NOTE_MARK = "==! "
 MARKS = {
     "Running testscript": "test",
     "RUN python -B /opt/jax-sif/image_test.py": "test",
@@ -84,6 +86,8 @@ class Stages:
     def read(self, line: str) -> None:
         if line.startswith(STAGE_MARK):
             self.enter(line[len(STAGE_MARK) :].strip())
+        if line.startswith(NOTE_MARK):
+            print(f"WARNING: {line[len(NOTE_MARK) :].rstrip()}", flush=True)
         for mark, name in MARKS.items():
             if mark in line:
                 self.enter(name)

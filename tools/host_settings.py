@@ -20,6 +20,8 @@ _APT_PREFIXES = (
     "Acquire::Check-Valid-Until ",
     "Acquire::Check-Date ",
     "Acquire::Retries ",
+    # Where a site has snapshots of its own.
+    "Acquire::Snapshots::",
 )
 
 

@@ -12,13 +12,14 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import image_debian
 from versions import COMPONENTS, pins
 
 KIT = Path("/opt/jax-sif")
 
 
-def main(accel: str, revision: str) -> None:
-    manifest = describe(accel, revision)
+def main(accel: str, revision: str, base: str) -> None:
+    manifest = {**describe(accel, revision), **origins(base)}
     text = json.dumps(manifest, indent=2) + "\n"
     (KIT / "image.json").write_text(text)
     (KIT / "packages.txt").write_text(packages(manifest))
@@ -39,6 +40,32 @@ def describe(accel: str, revision: str) -> dict[str, object]:
         "revision": revision,
         "lock_sha256": hashlib.sha256(lock).hexdigest(),
     }
+
+
+def origins(base: str) -> dict[str, object]:
+    """Where the image's system comes from, so that two images can be compared."""
+    lock, different = image_debian.comparison()
+    return {
+        "base": base,
+        "debian_snapshot": os.environ.get("DEBIAN_SNAPSHOT", ""),
+        "debian_archives": image_debian.archives(),
+        "debian_lock": lock,
+        "debian_differences": different,
+        "debian_packages": image_debian.installed(),
+        "kit_sha256": tree_hash(KIT),
+    }
+
+
+def tree_hash(folder: Path) -> str:
+    """Of what the build was given of the kit: names and contents, without byte code."""
+    digest = hashlib.sha256()
+    for name in ("recipe", "lib", "diag"):
+        for path in sorted((folder / name).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                content = path.read_bytes()
+                head = f"{path.relative_to(folder)}\0{len(content)}\0"
+                digest.update(head.encode() + content)
+    return digest.hexdigest()
 
 
 def installed_versions() -> dict[str, str]:
@@ -97,4 +124,4 @@ def append_labels(values: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:4])

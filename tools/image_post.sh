@@ -4,12 +4,12 @@
 set -eu
 umask 022
 
-# usage: image_post.sh ACCEL REVISION
+# usage: image_post.sh ACCEL REVISION BASE
 #
 # /mnt is empty, or holds what the machine lends to the build and must not stay in the
 # image: settings.sh (pip's index), apt.conf, ca-bundle.crt, wheels/ (downloads), tmp/.
 
-accel=$1 revision=$2
+accel=$1 revision=$2 base=$3
 kit=/opt/jax-sif
 venv=/opt/jax
 python=$venv/bin/python
@@ -27,16 +27,52 @@ borrow_settings() {
   fi
   if [ -d /mnt/tmp ]; then export TMPDIR=/mnt/tmp; fi
   export DEBIAN_FRONTEND=noninteractive
+  # By hand nobody says when.
+  export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(date +%s)}"
+  export PYTHONHASHSEED=0
   export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 }
 
-install_debian_packages() {
+# usage: apt_get WORD...
+apt_get() {
   # The unprivileged user apt would switch to does not exist in every user namespace,
   # and may not read /mnt.
-  set -- -qq -o APT::Sandbox::User=root
-  apt-get "$@" update
-  # shellcheck disable=SC2046 # a list of package names
-  apt-get "$@" install --yes --no-install-recommends $(echo "$APT_PACKAGES" | tr , ' ')
+  apt-get -qq -o APT::Sandbox::User=root "$@"
+}
+
+# usage: download_debian_packages [OPTION...]
+# Everything is there before anything is installed. The base's own packages too are taken
+# from the mirror: those of one day belong together, whatever day the base was made.
+download_debian_packages() {
+  # shellcheck disable=SC2086 # a list of package names
+  apt_get "$@" --error-on=any update &&
+    apt_get "$@" --yes --download-only upgrade &&
+    apt_get "$@" --yes --download-only --no-install-recommends install $packages
+}
+
+install_debian_packages() {
+  packages=$(echo "$APT_PACKAGES" | tr , ' ')
+  snapshot=${DEBIAN_SNAPSHOT:+--snapshot=$DEBIAN_SNAPSHOT}
+  # An archive that does not answer must not keep a build that has a mirror waiting.
+  if [ -n "$snapshot" ] && ! download_debian_packages "$snapshot" \
+    -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
+  then
+    echo "==! the mirror has no snapshot of $DEBIAN_SNAPSHOT: Debian's newest packages \
+are taken"
+    if [ -n "${JAX_SIF_STRICT:-}" ]; then
+      echo "image_post.sh: STRICT is set, so this ends the build" >&2
+      exit 1
+    fi
+    snapshot='' DEBIAN_SNAPSHOT=''
+    rm -rf /var/lib/apt/lists/*
+  fi
+  if [ -z "$snapshot" ]; then download_debian_packages; fi
+  # What is installed does not depend on what the mirror says meanwhile.
+  set -- ${snapshot:+"$snapshot"} --yes --no-download
+  apt_get "$@" upgrade
+  # shellcheck disable=SC2086 # a list of package names
+  apt_get "$@" --no-install-recommends install $packages
+  python3 "$kit/recipe/image_debian.py"
 }
 
 check_python() {
@@ -110,10 +146,13 @@ install_kit() {
 
 compile_all() {
   # Nothing can be compiled later, in a read-only image. unchecked-hash, because it
-  # stays valid whatever an unpacker does to the times of the files.
-  find "$venv" "$kit" -name __pycache__ -prune -exec rm -rf {} +
-  "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash \
-    "$venv/lib" "$kit/lib" "$kit/diag"
+  # stays valid whatever becomes of the times of the files; Debian's own byte code would
+  # not. One process, for byte code depends a little on what was compiled before it.
+  find "$venv" "$kit" /usr/lib/python3* -name __pycache__ -prune -exec rm -rf {} +
+  "$python" -m compileall -q -j 1 --invalidation-mode unchecked-hash \
+    "$venv/lib" "$kit/lib" "$kit/diag" /usr/lib/python3*
+  # The time that everything in the image has; start.py knows the folder by it.
+  touch -d "@$SOURCE_DATE_EPOCH" "$kit/lib/jaxsif"
 }
 
 clean() {
@@ -126,6 +165,7 @@ clean() {
 }
 
 borrow_settings
+export DEBIAN_SNAPSHOT
 stage "Debian packages"
 install_debian_packages
 check_python
@@ -138,7 +178,7 @@ compile_all
 stage "flags of XLA"
 "$python" -B "$kit/recipe/image_flags.py" "$(echo "$venv"/lib/python*/site-packages)"
 stage "manifest"
-"$python" -B "$kit/recipe/image_manifest.py" "$accel" "$revision"
+"$python" -B "$kit/recipe/image_manifest.py" "$accel" "$revision" "$base"
 "$python" -B "$kit/recipe/image_sbom.py"
 # Handed out too: the module and `make info` read it without starting the image.
 if [ -d /mnt/tmp ]; then cp "$kit/image.json" /mnt/tmp/image.json; fi

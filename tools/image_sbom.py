@@ -3,28 +3,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import subprocess
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 KIT = Path("/opt/jax-sif")
-FIELDS = "${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\n"
+PLOTLY = KIT / "share/plotly/plotly.min.js"
+_PLOTLY_VERSION = re.compile(r"plotly\.js v(\S+)")
 
 
 def main() -> None:
     facts = json.loads((KIT / "image.json").read_text())
-    installed = subprocess.run(
-        ["dpkg-query", "--show", "--showformat", FIELDS],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
-    components = [*of_python(metadata.distributions()), *of_debian(installed)]
+    components = [
+        of_the_system(facts),
+        of_the_kit(facts),
+        of_plotly(PLOTLY),
+        *of_python(metadata.distributions()),
+        *of_debian(facts),
+    ]
     text = json.dumps(document(facts, components), indent=1) + "\n"
     (KIT / "sbom.cdx.json").write_text(text)
 
@@ -53,13 +55,44 @@ def document(
     }
 
 
-def of_python(found: Iterator[metadata.Distribution]) -> list[dict[str, Any]]:
+def of_the_system(facts: dict[str, Any]) -> dict[str, Any]:
+    """By which a scanner knows whose security notices count."""
+    version = facts["debian"]
+    return {
+        "type": "operating-system",
+        "name": "debian",
+        "version": version,
+        "bom-ref": f"debian@{version}",
+    }
+
+
+def of_the_kit(facts: dict[str, Any]) -> dict[str, Any]:
+    kit = _library("jax-sif", facts["kit"], "pkg:generic/jax-sif")
+    kit["licenses"] = [{"license": {"id": "Apache-2.0"}}]
+    return {**kit, "type": "application"}
+
+
+def of_plotly(path: Path) -> dict[str, Any]:
+    """The one file that the image has of it, with the version that stands in its head."""
+    content = path.read_bytes()
+    version = _PLOTLY_VERSION.search(content[:100].decode(errors="replace"))
+    if version is None:
+        raise ValueError(f"{path} does not begin with the version of plotly.js")
+    component = _library("plotly.js", version[1], "pkg:npm/plotly.js")
+    component["licenses"] = [{"license": {"id": "MIT"}}]
+    component["hashes"] = [
+        {"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}
+    ]
+    return component
+
+
+def of_python(found: Iterable[metadata.Distribution]) -> list[dict[str, Any]]:
     """The wheels of the lock, and what the base's Python brings."""
     components = []
     for distribution in found:
         about = distribution.metadata
         # As PyPI and scanners write it.
-        name = about["Name"].lower().replace("_", "-")
+        name = re.sub(r"[-_.]+", "-", about["Name"].lower())
         component = _library(name, distribution.version, f"pkg:pypi/{quote(name)}")
         licence = about.get("License-Expression")
         if licence:
@@ -68,16 +101,17 @@ def of_python(found: Iterator[metadata.Distribution]) -> list[dict[str, Any]]:
     return sorted(components, key=lambda c: str(c["bom-ref"]))
 
 
-def of_debian(installed: str) -> list[dict[str, Any]]:
-    """From lines of status, package, version and architecture."""
+def of_debian(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """From image.json's list of name:architecture and version."""
+    release = facts["debian"].partition(".")[0]
     components = []
-    for line in installed.splitlines():
-        status, name, version, architecture = line.split("\t")
-        if status == "installed":
-            package_url = f"pkg:deb/debian/{quote(name)}"
-            component = _library(name, version, package_url)
-            component["purl"] += f"?arch={architecture}"
-            components.append(component)
+    for key, version in sorted(facts["debian_packages"].items()):
+        name, _, architecture = key.partition(":")
+        component = _library(name, version, f"pkg:deb/debian/{quote(name)}")
+        # A scanner looks the package up in the release of this name.
+        component["purl"] += f"?arch={architecture}&distro=debian-{release}"
+        component["bom-ref"] = component["purl"]
+        components.append(component)
     return components
 
 

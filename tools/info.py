@@ -125,10 +125,24 @@ def rows(facts: dict[str, Any], current_lock: str) -> list[tuple[str, str]]:
         *facts["versions"].items(),
         *((name, str(facts[name])) for name in plain),
         ("lock", f"{locked} ({whose})"),
-        ("base", base(facts["deffile"])),
+        ("base", facts.get("base") or base(facts["deffile"])),
+        *((f"debian: {suite}", date) for suite, date in archives(facts)),
+        *((name, value) for name, value in debian(facts) if value),
         *(("sets", line) for line in exports(facts["environment"])),
         *(("label", f"{name}={value}") for name, value in own_labels(facts["labels"])),
     ]
+
+
+def archives(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The date of each archive of Debian that the packages came from."""
+    return sorted(facts.get("debian_archives", {}).items())
+
+
+def debian(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Whether the packages are those of their lock, and what differs."""
+    names = ("debian_snapshot", "debian_lock")
+    rows = [(name, facts.get(name, "")) for name in names]
+    return [*rows, *(("differs", line) for line in facts.get("debian_differences", []))]
 
 
 def base(recipe: str) -> str:

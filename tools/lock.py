@@ -12,8 +12,11 @@ import tempfile
 import venv
 from pathlib import Path
 
+import base_lock
+import debian_lock
 import host_settings
 import versions
+from errors import ClusterError
 from folders import cache_folder
 
 import modulefiles
@@ -21,24 +24,34 @@ import modulefiles
 # Packages on top of any image; those that the images have are left to them.
 EXAMPLES = versions.EXAMPLES
 _IMAGE = "cpu"
+# What has no wheels: the packages of Debian, and the digest of the base.
+DEBIAN, BASE = "debian", "base"
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("accel", nargs="*", metavar="ACCEL", help="default: all")
-    every = (*versions.ACCELERATORS, versions.REPORT, EXAMPLES, versions.TOOLS)
-    chosen = parser.parse_args(arguments).accel or every
+    wheels = (*versions.ACCELERATORS, versions.REPORT, EXAMPLES, versions.TOOLS)
+    chosen = parser.parse_args(arguments).accel or [*wheels, DEBIAN, BASE]
     try:
-        for accel in chosen:
+        for accel in set(chosen) - {DEBIAN, BASE}:
             versions.lock_path(accel)
         uv = install_uv(versions.lock_path(versions.TOOLS))
         for accel in chosen:
-            lock(uv, accel)
+            if accel == DEBIAN:
+                debian_lock.write()
+            elif accel == BASE:
+                base_lock.renew()
+            else:
+                lock(uv, accel)
         # The module's versions are named after JAX's.
         modulefiles.write_all()
     except versions.UsageError as error:
         print(f"lock.py: {error}", file=sys.stderr)
         return 2
+    except (ClusterError, OSError) as error:
+        print(f"lock.py: {error}", file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         print(
             f"lock.py: {' '.join(map(str, error.cmd))} ended with status"

@@ -57,11 +57,30 @@ def pins(checkout: Path = CHECKOUT) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and line[0] != "#")
 
 
+def base_reference(checkout: Path = CHECKOUT) -> str:
+    """The base for a program: by digest alone, for not every one takes a tag with it."""
+    chosen = pins(checkout)
+    name, _, tag = chosen["BASE_IMAGE"].rpartition(":")
+    digest = chosen["BASE_DIGEST"]
+    return f"{name}@{digest}" if digest else f"{name}:{tag}"
+
+
+def base_name(checkout: Path = CHECKOUT) -> str:
+    """The base for people and for image.json: tag and digest."""
+    chosen = pins(checkout)
+    return f"{chosen['BASE_IMAGE']}@{chosen['BASE_DIGEST']}".rstrip("@")
+
+
 def lock_path(accel: str, checkout: Path = CHECKOUT) -> Path:
     """The lock of an image's wheels, of REPORT, EXAMPLES or TOOLS."""
     others = (REPORT, EXAMPLES, TOOLS)
     name = accel if accel in others else check_accelerator(accel)
     return checkout / "requirements" / f"{name}.txt"
+
+
+def debian_lock_path(checkout: Path = CHECKOUT) -> Path:
+    suite = pins(checkout)["DEBIAN_SUITE"]
+    return checkout / "requirements" / f"debian-{suite}.txt"
 
 
 def locked_versions(accel: str, checkout: Path = CHECKOUT) -> dict[str, str]:

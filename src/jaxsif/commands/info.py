@@ -29,9 +29,15 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.json:
         print(json.dumps(facts, indent=1))
         return 0
-    rows = {**facts, **facts.get("versions", {})}
-    rows.pop("versions", None)
+    # The lists are for programs: --json and --sbom.
+    found = {**facts, **facts.get("versions", {})}
+    rows = {name: value for name, value in found.items() if _is_short(value)}
+    rows |= {f"debian: {s}": d for s, d in facts.get("debian_archives", {}).items()}
     width = max(map(len, rows))
     for name, value in rows.items():
         print(f"{name:<{width}}  {value}")
     return 0
+
+
+def _is_short(value: object) -> bool:
+    return value != "" and not isinstance(value, (dict, list))
