@@ -101,7 +101,12 @@ def test_what_the_machine_lends_is_not_part_of_the_context(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("DEBIAN_SNAPSHOT", "2026-11-29"), ("STRICT", "yes")]
+    ("variable", "value"),
+    [
+        ("DEBIAN_SNAPSHOT", "2026-11-29"),
+        ("DEBIAN_SNAPSHOT_URI", "http://mirror.example/debian"),
+        ("STRICT", "yes"),
+    ],
 )
 def test_a_mistyped_choice_of_debian_is_wrong_usage(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str

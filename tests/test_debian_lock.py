@@ -10,6 +10,7 @@ from pathlib import Path
 
 import debian_lock
 import image_debian
+import mirror
 import pytest
 import versions
 
@@ -86,45 +87,143 @@ def test_the_day_of_each_archive_is_recorded(tmp_path: Path) -> None:
     )
 
 
-APT = """#!/bin/sh
+def sources(folder: Path, monkeypatch: pytest.MonkeyPatch, *suites: str) -> None:
+    monkeypatch.setattr(mirror, "_SETTINGS", folder)
+    lines = [f"deb http://{name}.example/debian {name} main\n" for name in suites]
+    (folder / "sources.list").write_text("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("suites", "expected"),
+    [
+        (["bookworm"], ["http://bookworm.example/debian trixie main"]),
+        (
+            ["bookworm-security", "bookworm", "bookworm-updates"],
+            [
+                "http://bookworm.example/debian trixie main",
+                "http://bookworm-updates.example/debian trixie-updates main",
+                "http://bookworm-security.example/debian trixie-security main",
+            ],
+        ),
+    ],
+)
+def test_the_local_base_has_the_security_updates_where_this_machine_has_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suites: list[str],
+    expected: list[str],
+) -> None:
+    monkeypatch.delenv(mirror.MIRROR_KNOB, raising=False)
+    sources(tmp_path, monkeypatch, *suites)
+
+    assert expected == mirror.archives("trixie")
+
+
+def test_a_mirror_that_is_named_stands_alone_or_with_its_security(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources(tmp_path, monkeypatch, "bookworm", "bookworm-security")
+    monkeypatch.setenv(mirror.MIRROR_KNOB, "http://a.example")
+    assert ["http://a.example trixie main"] == mirror.archives("trixie")
+
+    monkeypatch.setenv(mirror.MIRROR_KNOB, "http://a.example http://b.example")
+    assert "http://b.example trixie-security main" == mirror.archives("trixie")[-1]
+
+
+APT_GET = """#!/bin/sh
 echo "$*" >> "$CALLS"
-case "$* $HAS_SNAPSHOT" in *--snapshot=*update*no) exit 100 ;; esac
+case "$* $HAS_SNAPSHOT" in *sourceparts*update*no) exit 100 ;; esac
 """
+APT_CONFIG = """#!/bin/sh
+echo 'Acquire::Snapshots::URI::Host::x.ubuntu.example "http://other.example/@SNAPSHOTID@/";'
+echo 'Acquire::Snapshots::URI::Host::x.debian.example "http://known.example/@PATH@/@SNAPSHOTID@/";'
+"""
+TIME = "20260101T000000Z"
+SOURCES = {
+    "sources.list": "deb [signed-by=/a] http://m.example/debian/ trixie main\n",
+    "sources.list.d/debian.sources": (
+        "Types: deb\nURIs: http://m.example/debian-security\nSuites: trixie-security\n"
+    ),
+}
 
 
-def install(tmp_path: Path, **variables: str) -> tuple[int, list[str], str]:
-    """Runs the function of image_post.sh with an apt-get that only notes its words."""
+def functions(tmp_path: Path) -> str:
+    """Those of image_post.sh that get Debian's packages, with programs that note their words."""
     script = POST.read_text()
-    functions = script[script.index("apt_get() {") : script.index("check_python() {")]
-    calls = tmp_path / "calls"
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in {"apt-get": APT, "python3": "#!/bin/sh\n"}.items():
+    for name, text in {
+        "apt-get": APT_GET,
+        "apt-config": APT_CONFIG,
+        "python3": "#!/bin/sh\n",
+    }.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    head = "set -eu\nkit=/opt/jax-sif APT_PACKAGES=python3,numactl\n"
+    for name, text in SOURCES.items():
+        (tmp_path / "etc" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "etc" / name).write_text(text)
+    head = (
+        f"set -eu\nkit=/opt/jax-sif APT_PACKAGES=python3,numactl etc={tmp_path}/etc\n"
+    )
+    return head + script[script.index("apt_get() {") : script.index("check_python() {")]
+
+
+def shell(tmp_path: Path, script: str, **variables: str) -> tuple[int, str]:
     done = subprocess.run(
-        ["sh", "-c", f"{head}{functions}install_debian_packages\n"],
+        ["sh", "-c", script],
         env={
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "CALLS": str(calls),
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "CALLS": str(tmp_path / "calls"),
             "HAS_SNAPSHOT": "yes",
+            "DEBIAN_SNAPSHOT": TIME,
             **variables,
         },
         capture_output=True,
         text=True,
     )
-    return done.returncode, calls.read_text().splitlines(), done.stdout
+    return done.returncode, done.stdout
+
+
+def install(tmp_path: Path, **variables: str) -> tuple[int, list[str], str]:
+    script = f"{functions(tmp_path)}install_debian_packages\n"
+    status, said = shell(tmp_path, script, **variables)
+    return status, (tmp_path / "calls").read_text().splitlines(), said
 
 
 def with_snapshot(calls: list[str]) -> list[bool]:
-    return ["--snapshot=" in call for call in calls]
+    return ["sourceparts" in call for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "archive"),
+    [
+        ("", f"http://known.example/PATH/{TIME}"),
+        ("http://s.example/@SNAPSHOTID@/@PATH@", f"http://s.example/{TIME}/PATH"),
+    ],
+)
+def test_the_sources_of_a_snapshot_are_those_of_the_image(
+    tmp_path: Path, chosen: str, archive: str
+) -> None:
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    script = f"{functions(tmp_path)}name_snapshot {folder}\n"
+
+    status, _ = shell(tmp_path, script, DEBIAN_SNAPSHOT_URI=chosen)
+
+    assert 0 == status
+    main = archive.replace("PATH", "debian")
+    security = archive.replace("PATH", "debian-security")
+    assert (
+        f"deb [signed-by=/a] {main} trixie main\n"
+        == (folder / "sources.list").read_text()
+    )
+    assert f"URIs: {security}\n" in (folder / "debian.sources").read_text()
 
 
 def test_a_snapshot_is_used_for_all_that_is_fetched_and_installed(
     tmp_path: Path,
 ) -> None:
-    status, calls, said = install(tmp_path, DEBIAN_SNAPSHOT="20260101T000000Z")
+    status, calls, said = install(tmp_path)
 
     assert (0, "") == (status, said)
     assert [True] * 5 == with_snapshot(calls)
@@ -132,9 +231,7 @@ def test_a_snapshot_is_used_for_all_that_is_fetched_and_installed(
 
 
 def test_without_the_snapshot_the_build_goes_on_with_the_newest(tmp_path: Path) -> None:
-    status, calls, said = install(
-        tmp_path, DEBIAN_SNAPSHOT="20260101T000000Z", HAS_SNAPSHOT="no"
-    )
+    status, calls, said = install(tmp_path, HAS_SNAPSHOT="no")
 
     assert 0 == status
     assert said.startswith(image_debian.NOTE)
@@ -142,12 +239,7 @@ def test_without_the_snapshot_the_build_goes_on_with_the_newest(tmp_path: Path) 
 
 
 def test_without_the_snapshot_strict_ends_the_build(tmp_path: Path) -> None:
-    status, calls, _ = install(
-        tmp_path,
-        DEBIAN_SNAPSHOT="20260101T000000Z",
-        HAS_SNAPSHOT="no",
-        JAX_SIF_STRICT="1",
-    )
+    status, calls, _ = install(tmp_path, HAS_SNAPSHOT="no", JAX_SIF_STRICT="1")
 
     assert (1, [True]) == (status, with_snapshot(calls))
 

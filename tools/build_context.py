@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -95,6 +96,14 @@ def debian_settings() -> dict[str, str]:
     if strict not in ("", "0", "1"):
         raise versions.UsageError(f"STRICT={strict!r} is neither 0 nor 1")
     chosen = {"JAX_SIF_STRICT": "1"} if strict == "1" else {}
+    archive = os.environ.get("DEBIAN_SNAPSHOT_URI")
+    if archive:
+        if not re.fullmatch(r"https?://[\w@./:%~-]*@SNAPSHOTID@[\w@./:%~-]*", archive):
+            raise versions.UsageError(
+                f"DEBIAN_SNAPSHOT_URI={archive!r} is no address with @SNAPSHOTID@ in it,"
+                " and @PATH@ for debian or debian-security"
+            )
+        chosen["DEBIAN_SNAPSHOT_URI"] = archive
     snapshot = os.environ.get("DEBIAN_SNAPSHOT")
     if snapshot is None:
         return chosen
@@ -160,7 +169,7 @@ def lend(folder: Path, bundle: Bundle | None, built_s: int) -> None:
     for name in ("tmp", "wheels"):
         (folder / name).mkdir(parents=True)
     chosen = {"SOURCE_DATE_EPOCH": str(built_s), **debian_settings()}
-    lines = [f"export {name}={value}\n" for name, value in chosen.items()]
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in chosen.items()]
     script = host_settings.pip_script() + "".join(lines)
     (folder / "settings.sh").write_text(script)
     (folder / "apt.conf").write_text(

@@ -20,8 +20,6 @@ _APT_PREFIXES = (
     "Acquire::Check-Valid-Until ",
     "Acquire::Check-Date ",
     "Acquire::Retries ",
-    # Where a site has snapshots of its own.
-    "Acquire::Snapshots::",
 )
 
 

@@ -40,38 +40,60 @@ apt_get() {
   apt-get -qq -o APT::Sandbox::User=root "$@"
 }
 
-# usage: download_debian_packages [OPTION...]
 # Everything is there before anything is installed. The base's own packages too are taken
 # from the mirror: those of one day belong together, whatever day the base was made.
 download_debian_packages() {
-  # shellcheck disable=SC2086 # a list of package names
-  apt_get "$@" --error-on=any update &&
-    apt_get "$@" --yes --download-only upgrade &&
-    apt_get "$@" --yes --download-only --no-install-recommends install $packages
+  # shellcheck disable=SC2086 # options, and a list of package names
+  apt_get $snapshot --error-on=any update &&
+    apt_get $snapshot --yes --download-only upgrade &&
+    apt_get $snapshot --yes --download-only --no-install-recommends install $packages
+}
+
+# usage: name_snapshot FOLDER
+# Writes the image's sources as they were at DEBIAN_SNAPSHOT, and sets $snapshot to the
+# options that use them; status 1 where no archive of snapshots is known. Not by apt's own
+# --snapshot: it fetches their lists (apt 3.0), and installs nothing from them.
+name_snapshot() {
+  known='s/^Acquire::Snapshots::URI::Host::[^ ]*debian[^ ]* "\(.*\)";$/\1/p'
+  pattern=${DEBIAN_SNAPSHOT_URI:-$(apt-config dump | sed -n "$known" | head -n 1)}
+  if [ -z "$pattern" ]; then return 1; fi
+  address=$(echo "$pattern" |
+    sed "s#/*\$##; s#@SNAPSHOTID@#$DEBIAN_SNAPSHOT#; s#@PATH@#\\\\2#")
+  for file in "${etc:=/etc/apt}/sources.list" "$etc"/sources.list.d/*; do
+    if [ -e "$file" ]; then
+      sed -E "s#(https?)://[^/ ]+/([^ ]*[^ /])/?( |\$)#$address\\3#" "$file" \
+        > "$1/${file##*/}"
+    fi
+  done
+  snapshot="-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$1"
+  # It is old on purpose.
+  snapshot="$snapshot -o Acquire::Check-Valid-Until=false"
+  # An archive that does not answer must not keep a build that has a mirror waiting.
+  snapshot="$snapshot -o Acquire::Retries=1"
+  snapshot="$snapshot -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20"
 }
 
 install_debian_packages() {
-  packages=$(echo "$APT_PACKAGES" | tr , ' ')
-  snapshot=${DEBIAN_SNAPSHOT:+--snapshot=$DEBIAN_SNAPSHOT}
-  # An archive that does not answer must not keep a build that has a mirror waiting.
-  if [ -n "$snapshot" ] && ! download_debian_packages "$snapshot" \
-    -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
-  then
-    echo "==! the mirror has no snapshot of $DEBIAN_SNAPSHOT: Debian's newest packages \
-are taken"
-    if [ -n "${JAX_SIF_STRICT:-}" ]; then
-      echo "image_post.sh: STRICT is set, so this ends the build" >&2
-      exit 1
+  packages=$(echo "$APT_PACKAGES" | tr , ' ') snapshot=
+  sources=$(mktemp -d)
+  if [ -n "$DEBIAN_SNAPSHOT" ]; then
+    if ! name_snapshot "$sources" || ! download_debian_packages; then
+      echo "==! no snapshot of $DEBIAN_SNAPSHOT can be had: Debian's newest packages are taken"
+      if [ -n "${JAX_SIF_STRICT:-}" ]; then
+        echo "image_post.sh: STRICT is set, so this ends the build" >&2
+        exit 1
+      fi
+      snapshot='' DEBIAN_SNAPSHOT=''
+      rm -rf /var/lib/apt/lists/*
     fi
-    snapshot='' DEBIAN_SNAPSHOT=''
-    rm -rf /var/lib/apt/lists/*
   fi
   if [ -z "$snapshot" ]; then download_debian_packages; fi
   # What is installed does not depend on what the mirror says meanwhile.
-  set -- ${snapshot:+"$snapshot"} --yes --no-download
-  apt_get "$@" upgrade
-  # shellcheck disable=SC2086 # a list of package names
-  apt_get "$@" --no-install-recommends install $packages
+  # shellcheck disable=SC2086 # options, and a list of package names
+  apt_get $snapshot --yes --no-download upgrade
+  # shellcheck disable=SC2086
+  apt_get $snapshot --yes --no-download --no-install-recommends install $packages
+  rm -r "$sources"
   python3 "$kit/recipe/image_debian.py"
 }
 

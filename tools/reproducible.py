@@ -24,9 +24,9 @@ folder=$(mktemp -d)
 offset=$(python3 -c 'import sys; print(open(sys.argv[1], "rb").read().find(b"hsqs"))' "$1")
 unsquashfs -no-progress -quiet -offset "$offset" -dest "$folder/root" "$1" > /dev/null
 cd "$folder/root"
-find . ! -type d -printf '%p %M %U:%G %s %l\\n'
-find . -type d -printf '%p %M %U:%G\\n'
-find . -type f -exec sha256sum {} + | sed 's/^\\([^ ]*\\)  \\(.*\\)/\\2 \\1/'
+find . ! -type d -printf '%p %M %U:%G %s %l\n'
+find . -type d -printf '%p %M %U:%G\n'
+find . -type f -exec sha256sum {} + | sed 's/^\([^ ]*\)  \(.*\)/\2 \1/'
 rm -rf "$folder"
 """
 _SHOWN = 40

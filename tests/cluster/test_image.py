@@ -148,8 +148,9 @@ def test_info_prints_the_same_as_json(sif: Image) -> None:
 
 def test_everything_is_byte_compiled_and_stays_valid(sif: Image) -> None:
     program = """
-import pathlib, py_compile, importlib.util
-roots = "/opt/jax/lib", "/opt/jax-sif/lib", "/opt/jax-sif/diag"
+import pathlib, importlib.util, sysconfig
+stdlib = pathlib.Path(sysconfig.get_path("stdlib"))
+roots = "/opt/jax/lib", "/opt/jax-sif/lib", "/opt/jax-sif/diag", stdlib
 files = [f for root in roots for f in pathlib.Path(root).rglob("*.py")]
 def flags(file):
     cached = pathlib.Path(importlib.util.cache_from_source(str(file)))
@@ -160,13 +161,59 @@ print(len(files) > 1000, [str(f) for f in files if flags(f) != UNCHECKED_HASH])
     assert sif.python(program) == "True []\n"
 
 
-def test_the_standard_library_is_byte_compiled(sif: Image) -> None:
-    program = """
-import importlib.util, json, pathlib
-spec = importlib.util.find_spec("json")
-print(pathlib.Path(spec.cached).exists())
-"""
-    assert sif.python(program) == "True\n"
+def test_everything_in_the_image_has_the_time_of_its_sources(sif: Image) -> None:
+    built = sif.manifest()["built"]
+    places = "/opt /usr /var /etc/debian_version /.singularity.d/labels.json"
+    times = sif.run("sh", "-c", f"find {places} -xdev -printf '%TFT%TTZ\\n' | sort -u")
+
+    assert times.replace(".0000000000Z", "Z").splitlines() == [built]
+
+
+def test_the_manifest_tells_where_the_system_comes_from(sif: Image) -> None:
+    manifest = sif.manifest()
+
+    assert re.fullmatch(r"local:trixie@sha256:[0-9a-f]{64}", manifest["base"])
+    assert versions.pins()["DEBIAN_SUITE"] in manifest["debian_archives"]
+    assert manifest["debian_packages"]["libibverbs1:amd64"]
+    differ = bool(manifest["debian_differences"])
+    assert differ == (manifest["debian_lock"] != "same")
+
+
+@pytest.mark.parametrize("change", ["missing", "extra"])
+def test_a_bill_of_materials_that_is_not_so_fails_the_images_test(
+    sif: Image, tmp_path: Path, change: str
+) -> None:
+    bill = json.loads(sif.run("jax-sif", "info", "--sbom"))
+    if change == "missing":
+        bill["components"].pop()
+    else:
+        bill["components"].append({"bom-ref": "pkg:pypi/more@1", "purl": "more@1"})
+    file = tmp_path / "sbom.json"
+    file.write_text(json.dumps(bill))
+    tmp_path.chmod(0o755)
+
+    words = [
+        MINICLUSTER,
+        "toolbox",
+        "--bind",
+        sif.path.parent,
+        "--bind",
+        tmp_path,
+        "--",
+    ]
+    words += ["apptainer", "--silent", "test"]
+    words += ["--bind", f"{file}:/opt/jax-sif/sbom.cdx.json", sif.path]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S)
+
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert done.returncode == 1
+    assert len(failed) == 1 and "bill of materials" in failed[0]
+
+
+def test_two_builds_of_one_revision_are_the_same_file() -> None:
+    done = run_tool("reproducible.py", "--accel=cpu", f"--base={BASE}")
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_image_holds_few_files_and_no_caches(sif: Image) -> None:
