@@ -100,14 +100,13 @@ def build_now(options: argparse.Namespace, image: Path, content: str) -> None:
         prepare(scratch, builder, options)
         run(scratch, builder, runtime, base, options, image.with_suffix(".log"))
         facts = scratch / "lent/tmp/image.json"
-        settle_header(scratch / "image.sif", accel, facts)
+        settle_header(scratch / "image.sif", accel)
         build_run.publish(scratch / "image.sif", facts, image, content)
 
 
-def settle_header(image: Path, accel: str, facts: Path) -> None:
+def settle_header(image: Path, accel: str) -> None:
     try:
-        built_s = build_context.build_time_s(accel)
-        sif_header.settle(image, built_s, facts.read_bytes())
+        sif_header.settle(image, build_context.build_time_s(accel))
     except sif_header.NoSifError as error:
         # Another build of the same will differ in it, and in nothing else.
         print(f"the header keeps its times: {error}")

@@ -18,8 +18,12 @@ class NoSifError(ValueError):
     """The file is none, or of another version of the format."""
 
 
-def settle(image: Path, time_s: int, facts: bytes) -> None:
-    """Made then and at that time changed; its identity follows from the facts."""
+def settle(image: Path, time_s: int) -> None:
+    """Sets the time at which it was made and changed, and an identity by its content.
+
+    Images that differ must not have the same: bin/image.sh takes a file of the header that
+    it knows, and of another content, for a damaged one.
+    """
     times = struct.pack("<qq", time_s, time_s)
     with image.open("r+b") as file:
         if _read(file, _MAGIC_AT, len(_MAGIC)) != _MAGIC:
@@ -31,7 +35,15 @@ def settle(image: Path, time_s: int, facts: bytes) -> None:
             if any(_read(file, at, 5)):
                 _write(file, at + _DESCRIPTOR_TIMES_AT, times)
         _write(file, _TIMES_AT, times)
-        _write(file, _IDENTITY_AT, hashlib.sha256(facts).digest()[:16])
+        _write(file, _IDENTITY_AT, _digest(file, _TIMES_AT)[:16])
+
+
+def _digest(file: BinaryIO, start: int) -> bytes:
+    found = hashlib.sha256()
+    file.seek(start)
+    while piece := file.read(1 << 20):
+        found.update(piece)
+    return found.digest()
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:
