@@ -18,7 +18,7 @@ import pytest
 from jaxsif import authority
 from jaxsif.contract.identity import Identity
 from jaxsif.contract.trouble import Trouble
-from jaxsif.rank import preflight
+from jaxsif.rank import answers, preflight
 
 SECRET = b"s" * authority.SECRET_BYTES
 
@@ -292,7 +292,7 @@ def test_a_port_in_use_is_found_before_jax_shares_it():
 
 WITHOUT_IPV6 = """
 import socket
-from jaxsif.rank import preflight
+from jaxsif.rank import answers, preflight
 free = list(preflight.own_port_taken(("node1", 0)))
 with socket.create_server(("", 0)) as server:
     port = server.getsockname()[1]
@@ -337,3 +337,41 @@ def test_what_this_process_may_not_do_says_nothing_of_the_coordinator(monkeypatc
 
     with pytest.raises(OSError, match="Too many"):
         kinds(("127.0.0.1", 7))
+
+
+@pytest.mark.parametrize(
+    ("retransmits", "unacknowledged", "out_of_order", "expected"),
+    [
+        (0, 0, 0, False),
+        (0, 3, 0, False),
+        (1, 3, 0, False),
+        (5, 3, 0, True),
+        (5, 0, 0, False),
+        (0, 0, 2, True),
+    ],
+)
+def test_packets_that_do_not_arrive_show_in_what_the_kernel_counts(
+    retransmits, unacknowledged, out_of_order, expected
+):
+    info = bytearray(232)
+    info[2] = retransmits
+    info[24:28] = unacknowledged.to_bytes(4, sys.byteorder)
+    info[224:228] = out_of_order.to_bytes(4, sys.byteorder)
+
+    assert expected == answers.shows_loss(info)
+    # As an older kernel tells it.
+    assert (expected and not out_of_order) == answers.shows_loss(info[:104])
+
+
+def test_where_large_packets_are_lost_nobody_is_accused(monkeypatch):
+    monkeypatch.setattr(preflight, "loses_packets", lambda connection: True)
+
+    def silent(connection):
+        connection.recv(64)
+        threading.Event().wait(1)
+
+    with listener(silent) as where:
+        ((kind, text),) = kinds(where)
+
+    assert "large-packets-lost" == kind
+    assert "127.0.0.1" in text

@@ -13,7 +13,12 @@ from typing import Any
 
 from jaxsif.contract.identity import Identity, is_on_one_machine
 from jaxsif.contract.trouble import Trouble
-from jaxsif.rank.answers import ask_for_certificate, ask_for_http2, own_certificate
+from jaxsif.rank.answers import (
+    ask_for_certificate,
+    ask_for_http2,
+    loses_packets,
+    own_certificate,
+)
 
 _POLL_INTERVAL_S = 0.02
 # The kernel asks again after 1 s and 3 s; whoever has not answered then does not hear.
@@ -253,13 +258,20 @@ def _who_answers(
     """Asks whoever listens for proof, in the way in which JAX will talk to it."""
     connection.settimeout(_UNANSWERED_S)
     group = environment.get("JAX_MTLS_PEER_URI_PREFIX", "")
-    try:
-        if own:
-            complaint = ask_for_certificate(connection, own, group)
-        else:
-            complaint = ask_for_http2(connection)
-    except OSError as error:
-        complaint = str(error)
+    # TLS takes the connection, and closes it when it fails.
+    with connection.dup() as same:
+        try:
+            if own:
+                complaint = ask_for_certificate(connection, own, group)
+            else:
+                complaint = ask_for_http2(connection)
+        except TimeoutError as error:
+            if loses_packets(same) and _can_be_reached(same):
+                yield _large_packets_lost(where)
+                return
+            complaint = str(error)
+        except OSError as error:
+            complaint = str(error)
     if complaint:
         yield Trouble(
             "coordinator-foreign",
@@ -267,3 +279,24 @@ def _who_answers(
             f" {complaint}",
             _SAME_STEP,
         )
+
+
+def _can_be_reached(connection: socket.socket) -> bool:
+    """Whether small packets still arrive, those that make another connection."""
+    try:
+        peer = connection.getpeername()[:2]
+        with socket.create_connection(peer, _UNANSWERED_S / 2):
+            return True
+    except OSError:
+        return False
+
+
+def _large_packets_lost(where: str) -> Trouble:
+    host = where.partition(":")[0]
+    return Trouble(
+        "large-packets-lost",
+        f"large packets do not arrive on the way to {where}: a connection is made, and"
+        " what is longer than a small packet gets lost",
+        "compare the MTUs of both nodes (ip link show) and of the switches between them;"
+        f" try: ping -M do -s 1472 {host}",
+    )
