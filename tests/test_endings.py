@@ -270,3 +270,93 @@ def test_a_rank_that_ended_without_a_word_gets_the_remedy_of_the_catalogue():
     verdict = verdict_on(broken(), said="srun: error: node2: task 5: Killed")
 
     assert "oom_kill" in verdict.findings[0].remedy
+
+
+NODE_FAILURE = (
+    "srun: error: Node failure on node2\n"
+    "srun: Job step aborted: Waiting up to 7 seconds for job step to finish.\n"
+    "[2026-11-29T21:31:00.019] error: *** JOB 6 ON node1 CANCELLED AT"
+    " 2026-11-29T21:31:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***\n"
+    "srun: forcing job termination\n"
+    "srun: error: node1: tasks 0-3: Terminated\n"
+)
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
+    board = Board(nodes=["node1", "node2"])
+    for rank in range(4):
+        board.add(healthy()[rank]["started"])
+    if is_interrupted:
+        board.interrupt("SIGTERM")
+    for line in NODE_FAILURE.splitlines():
+        board.hear(line)
+    for rank in range(4):
+        board.add(tell(rank, "terminated", for_s=1.0))
+
+    (verdict,) = judge(board, G8N2P8, diagnosis=recognise(NODE_FAILURE.splitlines()))
+
+    assert (1, "slurm-node-failed") == (verdict.status, verdict.findings[0].kind)
+    assert (4, 5, 6, 7) == verdict.findings[0].ranks
+    assert {"cancelled", "terminated", "rank-ended"}.isdisjoint(kinds(verdict))
+    assert 1 == kinds(verdict).count("slurm-node-failed")
+
+
+def test_a_node_of_another_job_has_not_failed():
+    board = Board(nodes=["node1", "node2"])
+    board.hear("srun: error: Node failure on node77")
+
+    assert () == board.failed_nodes
+
+
+LOST = (
+    "F1121 04:28:50.715247    3088 client.h:86] Terminating process because the JAX"
+    " distributed service detected fatal errors. absl::Status: UNAVAILABLE: The following"
+    " tasks are unhealthy (stopped sending heartbeats):\n2\n"
+    "srun: error: node1: task 0: Aborted\n"
+    "srun: Terminating StepId=7.0\n"
+    "srun: error: node1: tasks 1,3: Aborted\n"
+    "srun: error: node2: tasks 4-7: Aborted\n"
+)
+
+
+def test_a_rank_that_left_with_status_0_is_the_first_cause():
+    verdict = verdict_on(broken(after="devices"), said=LOST)
+
+    assert ("rank-left", (2,)) == (kinds(verdict)[0], verdict.findings[0].ranks)
+    assert "rank-ended" not in kinds(verdict)
+
+
+def test_exceptions_of_the_others_do_not_hide_who_left():
+    failed = [
+        tell(r, "failed", f"node{r // 4 + 1}", error=GLOO) for r in range(8) if r != 2
+    ]
+    said = "srun: error: node1: tasks 0-1,3: Exited with exit code 1\n"
+
+    assert "rank-left" == kinds(verdict_on(broken(), *failed, said=said))[0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        # srun was ended itself: it did not say of every task how it ended.
+        "srun: error: node1: task 0: Aborted\n",
+        "",
+    ],
+)
+def test_who_is_merely_not_named_has_not_left(said):
+    assert "rank-left" not in kinds(verdict_on(broken(), said=said))
+
+
+def test_what_follows_is_no_statement_on_rank_0():
+    said = (
+        "F1121 04:28:53.500122    3414 client.h:86] absl::Status: UNAVAILABLE: Failed to"
+        " send RPC to coordination service. Either the leader task was"
+        " preempted/died/restarted unexpectedly\n"
+        "srun: error: node2: task 5: Killed\n"
+    )
+
+    verdict = verdict_on(broken(), said=said)
+
+    assert "rank 5 on node2: Killed" in verdict.findings[0].text
+    assert [] == [f.text for f in verdict.findings if "died" in f.text]

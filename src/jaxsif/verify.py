@@ -206,6 +206,10 @@ class Progress:
     def _has_done_ranks(self) -> bool:
         return self._board.count["done"] > 0
 
+    def note_ended_launcher(self, has_ended: bool) -> None:
+        """Called when we have tried to end the launcher."""
+        self._board.has_ended_launcher |= has_ended
+
     def note_hung_launcher(self) -> None:
         """Called when the launcher was ended although all ranks were done."""
         self._board.has_launcher_hung = True
@@ -327,11 +331,11 @@ class _Follower:
                 if not piece:
                     return
                 yield piece
-                if progress.has_silent_rank and launcher.end_launcher(_SILENT_RANK):
+                if progress.has_silent_rank and self._end(_SILENT_RANK):
                     return
             else:
                 progress.waiting()
-                if progress.has_failed_rank and launcher.end_launcher(_FAILED_RANK):
+                if progress.has_failed_rank and self._end(_FAILED_RANK):
                     return
                 if progress.is_over and self._end_what_is_over():
                     return
@@ -357,13 +361,18 @@ class _Follower:
             if not left_s:
                 return False
 
+    def _end(self, why: str, only: str | None = None) -> bool:
+        has_ended = launcher.end_launcher(why, only=only)
+        self._progress.note_ended_launcher(has_ended)
+        return has_ended
+
     def _end_what_is_over(self) -> bool:
         """All ranks are done; returns whether the launcher had to be ended.
 
         Only that of a diagnostic: a user's program may have something to do at its exit.
         """
         progress = self._progress
-        if progress.is_diagnostic and launcher.end_launcher(_ALL_DONE, only="srun"):
+        if progress.is_diagnostic and self._end(_ALL_DONE, only="srun"):
             progress.note_hung_launcher()
             return True
         if not self._has_concluded:

@@ -99,6 +99,10 @@ _CANCEL = re.compile(
 _ABORT = re.compile(r"srun: (?:Job step aborted|forcing job termination|interrupt)")
 
 
+# Its node daemon does not answer: Slurm ends the job for it.
+_NODE_FAILURE = re.compile(r"srun: error: Node failure on (\S{1,255})$")
+
+
 class Board:
     """All ranks of all steps in a stream. Memory grows with ranks, and with
     what they measured, not with records."""
@@ -119,6 +123,9 @@ class Board:
         self._is_aborted = False
         # Why Slurm ended the step, by a line that any program could print.
         self._cancel_reason: str | None = None
+        # The nodes that Slurm has given up, unless the step was ended before.
+        self._failed_by_launcher: dict[str, None] = {}
+        self._failed_by_text: dict[str, None] = {}
         # Why the verdict was asked for before the output had ended.
         self.interrupted: str | None = None
         # How many ranks have told each phase, over all steps.
@@ -136,8 +143,9 @@ class Board:
         self._runs: dict[str, tuple[int, Stories]] = {}
         # By step: which ranks stopped reporting before the group was formed.
         self._silences: dict[str, Silence] = {}
-        # Whether the launcher had to be ended although all ranks were done.
-        self.has_launcher_hung = False
+        # Whether we ended the launcher, so that it could not say how its tasks ended;
+        # and whether that was although all ranks were done.
+        self.has_ended_launcher = self.has_launcher_hung = False
 
     def add(self, record: Record) -> None:
         """Notes one record; a later restart of a step replaces the earlier one."""
@@ -188,7 +196,9 @@ class Board:
         line = printable(line.rstrip())
         self.is_marked |= is_launchers
         self._hear_cancel(line)
-        if is_launchers and _ABORT.match(line) and not self._ended_by_launcher:
+        self._hear_node_failure(line, is_launchers)
+        has_reason = self._ended_by_launcher or self.failed_nodes
+        if is_launchers and _ABORT.match(line) and not has_reason:
             self._is_aborted = True
         launch = _LAUNCH.match(line)
         if launch is not None:
@@ -206,13 +216,35 @@ class Board:
 
     def _hear_cancel(self, line: str) -> None:
         found = _CANCEL.match(line)
-        if found is None or self._cancel_reason is not None or self.ended:
+        has_reason = self._cancel_reason is not None or self.ended or self.failed_nodes
+        if found is None or has_reason:
             return
         reason = (found[1] or "somebody's order").lower()
         # Slurm says the same when it ends the step for a rank's sake, or for a node that
         # is lost: there is something wrong, which other lines name.
         if reason != "task failure" and not reason.startswith("node fail"):
             self._cancel_reason = reason
+
+    def _hear_node_failure(self, line: str, is_launchers: bool) -> None:
+        found = _NODE_FAILURE.match(line)
+        # An interruption may be noted first: Slurm sends SIGTERM for the node's sake.
+        if found is None or self.cancelled:
+            return
+        try:
+            nodes = expand(found[1])
+        except ValueError:
+            return
+        nodes = [n for n in nodes if n in self._nodes or not self._nodes]
+        self._failed_by_text.update(dict.fromkeys(nodes))
+        if is_launchers:
+            self._failed_by_launcher.update(dict.fromkeys(nodes))
+            self.has_failed_rank |= bool(nodes)
+
+    @property
+    def failed_nodes(self) -> tuple[str, ...]:
+        """Nodes that Slurm has given up, and ended the job for."""
+        by_launcher = self._failed_by_launcher
+        return tuple(by_launcher if self.is_marked else self._failed_by_text)
 
     def _ending(self, line: str) -> Ending | None:
         """What the line says of ranks of this step that ended badly."""
@@ -239,9 +271,13 @@ class Board:
             self.interrupted = f"the job was interrupted: {reason}"
 
     @property
+    def ended_from_outside(self) -> str | None:
+        """Why, in a clause; what ends from then on ends for that reason."""
+        return None if self.failed_nodes else self.cancelled or self.interrupted
+
+    @property
     def is_ended_from_outside(self) -> bool:
-        """Whether what ends now ends for that reason: it is nobody's fault."""
-        return bool(self.cancelled or self.interrupted)
+        return bool(self.ended_from_outside)
 
     def _stories(self, run: str) -> Stories | None:
         """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""

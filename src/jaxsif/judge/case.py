@@ -51,6 +51,10 @@ class Case:
     silent: frozenset[int] = frozenset()
     # Whether the launcher had to be ended although all ranks were done.
     has_launcher_hung: bool = False
+    # Whether we ended the launcher, which then may not have said how its tasks ended.
+    has_ended_launcher: bool = False
+    # Nodes that Slurm has given up.
+    failed_nodes: Sequence[str] = ()
 
     @property
     def is_without_kit(self) -> bool:

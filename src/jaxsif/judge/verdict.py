@@ -63,8 +63,8 @@ def judge(
       foreign: how many records are of another job.
     """
     steps = board.steps
-    cancelled = board.cancelled or board.interrupted
-    if not steps and (board.ended or cancelled):
+    cancelled = board.ended_from_outside
+    if not steps and (board.ended or cancelled or board.failed_nodes):
         steps = {"": {}}
     cases = {
         step: Case(
@@ -78,6 +78,8 @@ def judge(
             baseline,
             board.silent(step),
             board.has_launcher_hung,
+            board.has_ended_launcher,
+            board.failed_nodes,
         )
         for step, stories in steps.items()
     }

@@ -17,6 +17,7 @@ from jaxsif.judge.checks import (
 # Causes first: each check may assume that the reader has seen those before it.
 CHECKS: tuple[Check, ...] = (
     processes.ranks_silent,
+    endings.nodes_failed,
     endings.starts_failed,
     processes.ranks_alone,
     processes.ranks_twice,
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     devices.platform_differs,
     devices.devices_shared,
     devices.local_devices_differ,
+    endings.ranks_left,
     endings.programs_failed,
     endings.cancelled,
     endings.terminated,

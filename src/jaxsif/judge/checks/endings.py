@@ -12,12 +12,17 @@ from jaxsif.contract.record import FAILED, STUCK, TERMINATED, WAITING
 from jaxsif.judge import causes
 from jaxsif.judge.board import Ending, Story
 from jaxsif.judge.case import Case, Finding
-from jaxsif.judge.naming import by_arrival, numbers_of, where
+from jaxsif.judge.naming import by_arrival, numbers_of, spans, where
 
 _BY_SIGTERM = ("Terminated", "Exited with exit code 143")
 # Ends that a rank brings upon itself for another's sake: JAX aborts when a peer is gone,
 # srun terminates the rest, and takes away the image that they run from.
 _ENDS_FOR_ANOTHER = ("Aborted", "Bus error", *_BY_SIGTERM)
+
+
+_FEW = 8
+# Told by a check of its own, with the ranks of the node.
+_NODE_FAILED = "slurm-node-failed"
 
 
 def has_told_why(story: Story | None) -> bool:
@@ -49,6 +54,33 @@ def starts_failed(case: Case) -> Iterator[Finding]:
         # What rank 0 says of others names them itself.
         named = text if accused[key] else f"{where(group)}: {text}"
         yield Finding(kind, named, remedy, accused[key] or numbers_of(group))
+
+
+def ranks_left(case: Case) -> Iterator[Finding]:
+    """Ranks that ended with status 0 before they were done, as by `os._exit(0)`.
+
+    The launcher says of every other end how it was: who is neither done nor named by
+    anybody, while all others are, has left without a word.
+    """
+    stories = case.stories
+    if case.cancelled or case.has_ended_launcher or not case.ended or case.silent:
+        return
+    is_whole = len(stories) == case.topology.processes
+    left = [
+        story
+        for story in stories.values()
+        if not (story.is_done or story.rank in case.ended or has_told_why(story))
+    ]
+    # Of many, the launcher's words may have been lost.
+    if is_whole and 0 < len(left) <= max(1, len(stories) // _FEW):
+        yield Finding(
+            "rank-left",
+            f"{where(left)} left with status 0 before the others were done; the last"
+            f" phase told was {left[0].phase!r}",
+            "look for os._exit(0), or a wrapper that hides a status; a program ends by"
+            " itself when all ranks have passed their last collective",
+            numbers_of(left),
+        )
 
 
 def programs_failed(case: Case) -> Iterator[Finding]:
@@ -114,6 +146,8 @@ def _recognised(case: Case, standing: str) -> Iterator[Finding]:
     for found in case.recognised:
         if found.standing != standing or found.cause.ending:
             continue
+        if found.cause.id == _NODE_FAILED and case.failed_nodes:
+            continue
         # What a rank prints for people it has told the judge as well.
         if found.cause.id.startswith("kit-") and _have_told(case, found.ranks):
             continue
@@ -124,6 +158,25 @@ def _recognised(case: Case, standing: str) -> Iterator[Finding]:
             group = [case.stories.get(r, Story(r, ending.node)) for r in ending.ranks]
             text, ranks = f"{where(group)}: {text}", ending.ranks
         yield Finding(found.cause.id, text, found.cause.remedy, ranks)
+
+
+def nodes_failed(case: Case) -> Iterator[Finding]:
+    """Nodes that Slurm has given up."""
+    index_of = {node: index for index, node in enumerate(case.all_nodes)}
+    for node in case.failed_nodes:
+        ranks = [story.rank for story in case.stories.values() if story.node == node]
+        if not ranks and node in index_of:
+            per_node = case.topology.processes_per_node
+            first = index_of[node] * per_node
+            expected = range(first, first + per_node)
+            ranks = [rank for rank in expected if rank not in case.stories]
+        on_it = f" (ranks {spans(ranks)})" if ranks else ""
+        yield Finding(
+            _NODE_FAILED,
+            f"{node}{on_it} failed or stopped answering Slurm",
+            "submit again, without that node (--exclude), and tell the operators",
+            tuple(ranks),
+        )
 
 
 def cancelled(case: Case) -> Iterator[Finding]:
@@ -145,7 +198,7 @@ def terminated(case: Case) -> Iterator[Finding]:
         not {FAILED, STUCK}.isdisjoint(s.told) or has_waited_in_vain(s)
         for s in case.stories.values()
     )
-    has_reason |= bool(case.silent)
+    has_reason |= bool(case.silent or case.failed_nodes)
     others = any(not e.reason.startswith(_BY_SIGTERM) for e in case.ended.values())
     if group and not has_reason and not others and not case.cancelled:
         yield Finding(
@@ -211,11 +264,15 @@ def ranks_ended(case: Case) -> Iterator[Finding]:
 
 def ranks_ended_for_others(case: Case) -> Iterator[Finding]:
     """Ranks that ended for another's sake, where nobody knows of another."""
-    if case.silent or any(
+    is_known = bool(case.silent or case.failed_nodes) or any(
         not {FAILED, STUCK}.isdisjoint(story.told) for story in case.stories.values()
+    )
+    own = (e for e in _endings(case) if not _is_for_another(e))
+    if (
+        not is_known
+        and not any(ranks_left(case))
+        and not any(silent_ranks(case, ending) for ending in own)
     ):
-        return
-    if not any(silent_ranks(case, e) for e in _endings(case) if not _is_for_another(e)):
         yield from _ended(case, _endings(case))
 
 
