@@ -22,7 +22,11 @@ SLURM = {
         echo "$status" > "job.$number"
         word=PASS
         if [ "$status" -ne 0 ]; then word=FAIL; fi
-        [ -e "$name.silent" ] || echo "$word  what was seen" > "$name-$number.out"
+        if [ -e "$name.printed" ]; then
+          cat "$name.printed" > "$name-$number.out"
+        elif [ ! -e "$name.silent" ]; then
+          echo "$word  what was seen" > "$name-$number.out"
+        fi
         echo "{}" > "$name-$number.json"
         echo "$number"
     """,
@@ -149,3 +153,18 @@ def test_accept_takes_back_what_it_submitted_when_slurm_refuses_one(accept, tmp_
 def test_accept_says_where_it_can_run(accept):
     assert 2 == accept("train.py").returncode
     assert "got 'train.py'" in accept("train.py").stderr
+
+
+def test_a_verdict_that_does_not_fit_the_status_is_the_text_of_a_program(
+    accept, tmp_path
+):
+    (tmp_path / "allreduce.status").write_text("1")
+    (tmp_path / "allreduce.printed").write_text("PASS  G8N2p8: 8 processes\n")
+    (tmp_path / "pairs.printed").write_text("PASS  what was seen\nFAIL  yesterday\n")
+
+    done = accept()
+
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert 1 == done.returncode
+    assert "PASS" not in lines["allreduce"]
+    assert lines["pairs"].endswith("PASS  what was seen")
