@@ -10,6 +10,7 @@ import pytest
 from launching import command, environment, launch
 
 from jaxsif.contract.errors import UsageError
+from jaxsif.contract.record import MARKER_BYTES
 from jaxsif.launch.faults import Fault, plan
 
 FOREVER = "while :; do sleep 0.1; done"
@@ -107,12 +108,13 @@ def test_a_fault_that_comes_too_late_says_so():
 )
 def test_the_verdict_names_the_rank(words, finding):
     narrates = (
-        "from jaxsif.contract.record import encode; import os, time;"
+        "from jaxsif.contract.record import encode, rank_key; import os, time;"
         " rank = int(os.environ['SLURM_PROCID']);"
         " print(encode({'rank': rank, 'step': 'local.1.0.0', 'phase': 'started',"
-        " 'node': os.environ['SLURMD_NODENAME'], 'time': 1.0,"
+        " 'node': os.environ['SLURMD_NODENAME'], 'time': 1.0, 'processes': 4,"
         " 'nodes': os.environ['SLURM_STEP_NODELIST'],"
-        " 'topology': os.environ['JAX_SIF_TOPOLOGY']}), end='', flush=True);"
+        " 'topology': os.environ['JAX_SIF_TOPOLOGY']}, rank_key(os.environ)), end='',"
+        " flush=True);"
         " time.sleep(1)"
     )
     words = command("G4N2p4", *words, "--", sys.executable, "-c", narrates)
@@ -129,3 +131,24 @@ def test_the_verdict_names_the_rank(words, finding):
 
     assert 1 == verdict.returncode
     assert f"FAIL  G4N2p4: {finding}\n" in verdict.stdout.decode()
+
+
+@pytest.mark.parametrize("speaker", ["jax-sif launch", "srun"])
+def test_what_a_rank_prints_is_no_word_of_the_launchers(speaker):
+    prints = f"print({f'{speaker}: error: node2: task 3: Killed'!r})"
+    words = command("G4N2p4", "--", sys.executable, "-c", prints)
+    launched = subprocess.run(
+        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+    verdict = subprocess.run(
+        [sys.executable, "-m", "jaxsif", "verify", "--program"],
+        env=environment(),
+        input=launched.stdout,
+        capture_output=True,
+    )
+
+    assert 0 == verdict.returncode
+    assert b"NO VERDICT" in verdict.stdout
+    assert MARKER_BYTES not in verdict.stdout
+    assert b"jax-sif launch: G4N2p4 as node1 to node2" in verdict.stdout

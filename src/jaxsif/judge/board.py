@@ -212,7 +212,8 @@ class Board:
             self._ended_by_text.setdefault(rank, ending)
             if is_launchers:
                 self._ended_by_launcher.setdefault(rank, ending)
-        self.has_failed_rank |= is_launchers
+        # `jax-sif launch` always ends by itself.
+        self.has_failed_rank |= is_launchers and ending.speaker == "srun"
 
     def _hear_cancel(self, line: str) -> None:
         found = _CANCEL.match(line)

@@ -62,7 +62,7 @@ def launch(request: Request) -> int:
     with held.ticket, Loop() as loop:
         supervisor = Supervisor(
             loop,
-            lambda on_gone: Streams(loop, request.logs, shown, on_gone),
+            lambda on_gone: Streams(loop, request.logs, shown, on_gone, job.record_key),
             ranks,
             request.limits,
             request.faults,

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from jaxsif.contract.errors import KitError
+from jaxsif.contract.record import NO_KEY, launcher_line
 from jaxsif.launch.loop import READ, WRITE, Loop
 from jaxsif.launch.output import Relay, Sink, label
 from jaxsif.launch.plan import Place
@@ -63,6 +65,7 @@ class Streams:
         logs: Path | None,
         style: Style,
         on_reader_gone: Callable[[OSError], None],
+        record_key: str = NO_KEY,
     ) -> None:
         """`logs`: the folder for a file per rank. Raises KitError when it cannot be."""
         self._loop = loop
@@ -70,6 +73,9 @@ class Streams:
         self._style = style
         self._on_reader_gone = on_reader_gone
         self._is_one = os.path.sameopenfile(_STDOUT, _STDERR)
+        # A judge may read the pipe, to which what ranks print is no word of the launcher's.
+        is_piped = self._is_one and stat.S_ISFIFO(os.fstat(_STDERR).st_mode)
+        self._mark = launcher_line("", record_key) if is_piped else ""
         self._out = Sink(_STDOUT)
         self._err = self._out if self._is_one else Sink(_STDERR)
         # Read ends -> what to do when they can be read.
@@ -105,7 +111,8 @@ class Streams:
 
     def say(self, text: str) -> None:
         """A line of the launcher's own."""
-        self._err.put(self, f"{text}\n".encode())
+        lines = "".join(f"{self._mark}{line}\n" for line in text.splitlines())
+        self._err.put(self, lines.encode())
 
     def pump(self) -> None:
         """After each turn of the loop: writes what waits, or lets the ranks wait."""
