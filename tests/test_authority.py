@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import stat
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +145,7 @@ def test_a_full_disk_is_not_taken_for_a_missing_home(
     def fail(*words, **options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(authority.tempfile, "mkstemp", fail)
+    monkeypatch.setattr(tempfile, "mkstemp", fail)
 
     with pytest.raises(error):
         authority.user_secret(tmp_path / "secret")
@@ -170,7 +171,7 @@ def test_without_memory_files_the_first_place_that_has_room_is_taken(
         raise OSError(errno.ENOSYS, "not implemented")
 
     full = []
-    make = authority.tempfile.TemporaryFile
+    make = tempfile.TemporaryFile
 
     def first_is_full(dir: str, **options: Any) -> Any:
         if not full:
@@ -179,7 +180,7 @@ def test_without_memory_files_the_first_place_that_has_room_is_taken(
         return make(dir=dir, **options)
 
     monkeypatch.setattr(authority.os, "memfd_create", refuse)
-    monkeypatch.setattr(authority.tempfile, "TemporaryFile", first_is_full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", first_is_full)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
     number = authority.hold(b"content")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 from jaxsif.contract.errors import UsageError
 from jaxsif.contract.topology import parse_topology
 from jaxsif.launch import certificates
-from jaxsif.launch.certificates import Certificates
 from jaxsif.launch.devices import Devices
 from jaxsif.launch.plan import Job, Place, environment, places, users_environment
 from jaxsif.rank import launchers
@@ -122,38 +122,46 @@ def test_an_address_or_a_port_of_the_user_stays():
     assert "127.0.0.1:5555" == port["JAX_COORDINATOR_ADDRESS"]
 
 
-def test_without_certificates_the_entry_is_not_asked_for_any():
-    none = replace(JOB, certificates=Certificates(reason="no cryptography"))
-    outside = replace(JOB, certificates=Certificates(python="/usr/bin/python3"))
+def test_certificates_are_named_for_every_rank_or_switched_off():
+    some = replace(JOB, certificates={"JAX_MTLS_CERT_FILE": "/proc/1/fd/300"})
 
-    assert "off" == of(0, none)["JAX_SIF_TLS"]
-    assert "JAX_SIF_TLS" not in of(0)
-    assert "JAX_SIF_TLS" not in of(0, outside)
-    assert "/usr/bin/python3" == of(0, outside)["JAX_SIF_PYTHON"]
-
-
-NONE = Certificates(reason="no cryptography")
+    assert "off" == of(0)["JAX_SIF_TLS"]
+    assert "/proc/1/fd/300" == of(3, some)["JAX_MTLS_CERT_FILE"]
+    assert "JAX_SIF_TLS" not in of(0, some)
+    assert (
+        "mine.pem" == of(0, some, JAX_MTLS_CERT_FILE="mine.pem")["JAX_MTLS_CERT_FILE"]
+    )
+    assert "JAX_SIF_TLS" not in of(0, JAX_MTLS_CERT_FILE="mine.pem")
 
 
 def test_a_group_without_certificates_is_announced_and_refused_where_required():
-    assert "no cryptography" in certificates.warning(NONE, {}, 2)
+    assert "no cryptography" in certificates.announcement("no cryptography", {})
     with pytest.raises(UsageError, match="no cryptography"):
-        certificates.warning(NONE, {"JAX_SIF_TLS": "required"}, 2)
+        certificates.announcement("no cryptography", {"JAX_SIF_TLS": "required"})
 
 
 @pytest.mark.parametrize(
-    ("found", "users", "processes"),
+    ("users", "processes", "is_asked"),
     [
-        (NONE, {}, 1),
-        (NONE, {"JAX_SIF_TLS": "required"}, 1),
-        (NONE, {"JAX_SIF_TLS": "off"}, 2),
-        (NONE, {"JAX_MTLS_CERT_FILE": "mine.pem"}, 2),
-        (Certificates(python="python3"), {"JAX_SIF_TLS": "required"}, 2),
-        (Certificates(), {"JAX_SIF_TLS": "required"}, 2),
+        ({}, 2, True),
+        ({"JAX_SIF_TLS": "required"}, 2, True),
+        ({"JAX_SIF_TLS": "required"}, 1, False),
+        ({"JAX_SIF_TLS": "off"}, 2, False),
+        ({"JAX_MTLS_CERT_FILE": "mine.pem"}, 2, False),
     ],
 )
-def test_who_chose_or_has_certificates_is_not_warned(found, users, processes):
-    assert "" == certificates.warning(found, users, processes)
+def test_who_chose_or_is_alone_needs_none(users, processes, is_asked):
+    assert is_asked == certificates.is_asked_for(users, processes)
+
+
+def test_the_launcher_holds_the_certificates_that_the_ranks_read():
+    made = certificates.make("local.7.0.0", "127.0.0.1")
+    file = made["JAX_MTLS_KEY_FILE"]
+    try:
+        assert 3 == Path(file).read_text().count("BEGIN ")
+        assert "spiffe://jax-sif/local.7.0.0/" == made["JAX_MTLS_PEER_URI_PREFIX"]
+    finally:
+        os.close(int(file.rpartition("/")[2]))
 
 
 def test_cpu_devices_stand_in_for_the_gpus_of_a_process():
@@ -212,7 +220,7 @@ def test_one_nodes_gpus_are_shared_out_after_the_other():
 def test_the_entry_gives_each_rank_its_own_gpus_of_its_node(label, expected):
     devices = Devices("enough", ("0", "1", "2", "3"))
     topology = parse_topology(label)
-    job = replace(JOB, topology=topology, devices=devices, certificates=NONE)
+    job = replace(JOB, topology=topology, devices=devices)
 
     found = [_through_entry(job, place) for place in places(job.topology)]
 

@@ -12,7 +12,6 @@ import os
 import signal
 import stat
 import sys
-import tempfile
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -103,6 +102,8 @@ def _read_secret(path: Path) -> bytes:
 
 
 def _make_secret(path: Path) -> None:
+    import tempfile
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".secret-")
     try:
@@ -218,6 +219,8 @@ def hold(content: bytes) -> int:
 
 def _unnamed_file(content: bytes) -> int:
     """In the first of the places that has room: its name is random, and removed at once."""
+    import tempfile
+
     places = dict.fromkeys(("/dev/shm", os.environ.get("TMPDIR") or "/tmp", "/tmp"))
     errors = []
     for place in places:
@@ -274,6 +277,14 @@ def become(program: Sequence[str], added: Mapping[str, str]) -> NoReturn:
     os.execve("/bin/sh", words, environment)
 
 
+def start() -> NoReturn:
+    """As the entry calls it, with the arguments of `main`."""
+    # Ctrl-C ends it as it ends a shell.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(main(*sys.argv[1:]))
+
+
 def main(step: str, coordinator: str, who: str, without: str, *program: str) -> int:
     """Starts the program with certificates of the step, or says why not.
 
@@ -319,10 +330,3 @@ def _print(text: str) -> None:
     # The program may have been started without standard error, or with a full one.
     with contextlib.suppress(OSError):
         os.write(2, f"jax-sif entry: {text}\n".encode(errors="surrogateescape"))
-
-
-if __name__ == "__main__":
-    # Ctrl-C ends it as it ends a shell.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(main(*sys.argv[1:]))

@@ -29,8 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         words = words[1:]
     if not words:
         raise UsageError("jax-sif run needs a program: jax-sif run python train.py")
-    found = certificates.look()
-    if found.python:
-        os.environ.setdefault(certificates.PYTHON, found.python)
+    if not certificates.why_none():
+        os.environ.setdefault(certificates.PYTHON, sys.executable)
     sys.stdout.flush()
     os.execv("/bin/sh", ["sh", str(_ENTRY), *words])

@@ -1,15 +1,13 @@
-"""Whether the ranks of a local launch can have certificates, and what makes them; on the machine that launches."""
+"""The certificates of a local launch, made once for all its ranks, or why there are none; on the machine that launches."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from jaxsif.contract.errors import UsageError
 
@@ -18,51 +16,50 @@ CERTIFICATE = "JAX_MTLS_CERT_FILE"
 # For the entry: the Python that makes certificates, outside the image.
 PYTHON = "JAX_SIF_PYTHON"
 
-_IMAGE = Path("/opt/jax")
 _FIRST_JAX = (0, 11)
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """`python` makes them outside the image; `reason`: why there can be none."""
-
-    python: str = ""
-    reason: str = ""
-
-
-# Its entry knows the rest.
-OF_IMAGE = Certificates()
-
-
-def look() -> Certificates:
-    """What is there."""
-    if _IMAGE.exists():
-        return OF_IMAGE
+def why_none() -> str:
+    """Why this Python cannot make certificates that JAX would use; empty if it can."""
     if importlib.util.find_spec("cryptography") is None:
-        return Certificates(reason="jax-sif's Python has no package cryptography")
+        return "jax-sif's Python has no package cryptography"
     try:
         version = importlib.metadata.version("jax")
     except importlib.metadata.PackageNotFoundError:
-        return Certificates(reason="jax-sif's Python has no JAX, so its age is unknown")
+        return "jax-sif's Python has no JAX, whose version decides"
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < _FIRST_JAX:
-        return Certificates(reason=f"JAX {version} cannot, 0.11 and later can")
-    return Certificates(python=sys.executable)
+        return f"JAX {version} cannot, 0.11 and later can"
+    return ""
 
 
-def warning(found: Certificates, users: Mapping[str, str], processes: int) -> str:
-    """What to say of a group that will have none; empty when all is as the user chose.
+def is_asked_for(users: Mapping[str, str], processes: int) -> bool:
+    """Whether there is a group, and the user has neither declined nor brought his own."""
+    is_off = users.get(TLS) == "off"
+    return processes > 1 and not is_off and not users.get(CERTIFICATE)
+
+
+def announcement(reason: str, users: Mapping[str, str]) -> str:
+    """What to say of a group that will have none, for this reason.
 
     Raises UsageError when the user requires them.
     """
-    chosen = users.get(TLS) or "on"
-    if not found.reason or processes == 1 or chosen == "off" or users.get(CERTIFICATE):
-        return ""
-    if chosen == "required":
+    if users.get(TLS) == "required":
         raise UsageError(
-            f"the group cannot be authenticated, and {TLS}=required: {found.reason};"
-            " launch in the image, or install both into one environment"
+            f"the group cannot be authenticated, and {TLS}=required: {reason}; launch in"
+            " the image, or install both into one environment"
         )
     return (
-        f"the group is not authenticated: {found.reason}; other users of this machine"
-        f" can join it ({TLS}=off silences this)"
+        f"the group is not authenticated: {reason}; other users of this machine can join"
+        f" it ({TLS}=off silences this)"
     )
+
+
+def make(step: str, host: str) -> dict[str, str]:
+    """What JAX reads in each rank. The launcher holds the file as long as it lives.
+
+    The ranks are all on this machine, so a secret of this moment does.
+    """
+    from jaxsif import authority
+
+    content = authority.credentials(os.urandom(authority.SECRET_BYTES), step, host)
+    return authority.variables(step, authority.hold(content))

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxsif.contract import identity
 from jaxsif.contract.record import KEY_VARIABLE, NO_KEY
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology
 from jaxsif.launch import certificates
-from jaxsif.launch.certificates import OF_IMAGE, Certificates
 from jaxsif.launch.devices import (
     CPU_DEVICES,
     CPU_DEVICES_OF_MINICLUSTER,
@@ -59,7 +58,8 @@ class Place:
 class Job:
     """What the ranks of one launch have in common.
 
-    `port` is the coordinator's, `cpus` how many the machine has.
+    `port` is the coordinator's, `cpus` how many the machine has, `certificates` what
+    names them for JAX, empty where there are none.
     """
 
     topology: Topology
@@ -74,9 +74,14 @@ class Job:
     group_id: int = 0
     started_s: int = 0
     cpus: int = 1
-    certificates: Certificates = OF_IMAGE
+    certificates: Mapping[str, str] = field(default_factory=dict)
     # What the ranks' records carry: the surrounding job's, or one of this launch.
     record_key: str = NO_KEY
+
+    @property
+    def step(self) -> str:
+        """As the ranks name it: cluster, job, step, restart."""
+        return f"{identity.LOCAL_CLUSTER}.{self.id}.0.0"
 
 
 def places(topology: Topology) -> list[Place]:
@@ -131,11 +136,9 @@ def _defaults(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, str
         address = f"{LOOPBACK}:{users.get(COORDINATOR_PORT) or job.port}"
         # No address to bind: an argument of the program's may name another port.
         defaults[COORDINATOR] = address
-    if job.certificates.python:
-        defaults[certificates.PYTHON] = job.certificates.python
-    if job.certificates.reason:
-        # The launcher has said why, once.
-        defaults[certificates.TLS] = "off"
+    if not users.get(certificates.CERTIFICATE):
+        # Without any the launcher has said why, once; the entry need not.
+        defaults.update(job.certificates or {certificates.TLS: "off"})
     if job.devices.kind == "cpu":
         defaults[PLATFORMS] = "cpu"
         defaults[CPU_DEVICES] = str(job.topology.devices_per_process)

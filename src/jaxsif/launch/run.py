@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxsif.contract.record import KEY_LENGTH, job_keys
@@ -21,6 +21,7 @@ from jaxsif.launch.loop import Loop
 from jaxsif.launch.plan import (
     COORDINATOR,
     COORDINATOR_PORT,
+    LOOPBACK,
     Job,
     environment,
     places,
@@ -56,7 +57,14 @@ def launch(request: Request) -> int:
     if users.get(COORDINATOR_PORT) and not users.get(COORDINATOR):
         ports.refuse_taken(users[COORDINATOR_PORT])
     job = _job(request, users, held)
-    warning = certificates.warning(job.certificates, users, request.topology.processes)
+    warning = ""
+    if certificates.is_asked_for(users, request.topology.processes):
+        reason = certificates.why_none()
+        if reason:
+            warning = certificates.announcement(reason, users)
+        else:
+            made = certificates.make(job.step, LOOPBACK)
+            job = replace(job, certificates=made)
     ranks = [Rank(place) for place in places(request.topology)]
     shown = style(len(ranks), request.is_labelled, os.environ)
     with held.ticket, Loop() as loop:
@@ -91,7 +99,6 @@ def _job(request: Request, users: Mapping[str, str], held: ports.HeldPort) -> Jo
         group_id=os.getgid(),
         started_s=int(now_s),
         cpus=os.cpu_count() or 1,
-        certificates=certificates.look(),
         record_key=next(iter(job_keys(os.environ)), secrets.token_hex(KEY_LENGTH // 2)),
     )
 
