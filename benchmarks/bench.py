@@ -210,7 +210,7 @@ def _of_judge(judge: dict) -> Iterator[Row]:
     text = ", ".join(f"{mb} MB for {records} records" for records, mb in memory.items())
     yield "verify, memory, 1024 ranks", text, "no growth with records"
     entry = judge["entry_ms"]
-    goals = {"rank 0": "<= 20 ms", "other ranks": "<= 20 ms"}
+    goals = {"rank 0": "<= 20 ms", "other ranks": "<= 20 ms", "with a certificate": ""}
     for who, goal in goals.items():
         yield f"entry, {who}", f"{entry[who] - entry['without']:.1f} ms", goal
 

@@ -87,9 +87,11 @@ def entry_ms(repeats: int = 200) -> dict[str, float]:
         "JAX_PLATFORMS": "cpu",
         "SLURM_STEP_NUM_TASKS": "8",
     }
+    off = {"JAX_SIF_TLS": "off"}
     ways = {
-        "rank 0": ([ENTRY, "/bin/true"], {**task, "SLURM_PROCID": "0"}),
-        "other ranks": ([ENTRY, "/bin/true"], {**task, "SLURM_PROCID": "1"}),
+        "rank 0": ([ENTRY, "/bin/true"], {**task, **off, "SLURM_PROCID": "0"}),
+        "other ranks": ([ENTRY, "/bin/true"], {**task, **off, "SLURM_PROCID": "1"}),
+        "with a certificate": ([ENTRY, "/bin/true"], {**task, "SLURM_PROCID": "1"}),
         "without": (["/bin/true"], task),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
