@@ -1,4 +1,4 @@
-"""Makes small shared libraries that hold nothing but whole numbers, without a compiler; used by the tests."""
+"""Makes small shared libraries of whole numbers, and of functions that tell one, without a compiler; used by the tests."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,13 +18,37 @@ _GLOBAL_OBJECT = 1 << 4 | 1
 _ANY_SECTION = 1
 
 
-def shared_library(numbers: Mapping[str, int]) -> bytes:
+def shared_library(
+    numbers: Mapping[str, int], tellers: Mapping[str, int] | None = None
+) -> bytes:
     """The file of a library with an `int` of each name.
+
+    Args:
+      tellers: functions `int f(void *, int *told)`, each with the number that it tells.
 
     Raises KeyError on machines other than x86_64 and aarch64.
     """
+    tellers = tellers or {}
+    # Each in a place of its own size, wherever that is.
+    contents = {name: struct.pack("<iiii", n, 0, 0, 0) for name, n in numbers.items()}
+    contents |= {name: _teller(number) for name, number in tellers.items()}
+    return _library(contents)
+
+
+def _teller(number: int) -> bytes:
+    """Stores a small number where the second argument points to, and returns 0."""
+    if platform.machine() == "x86_64":
+        # mov dword [rsi], number; xor eax, eax; ret
+        return (b"\xc7\x06" + struct.pack("<i", number) + b"\x31\xc0\xc3").ljust(16)
+    # mov w2, number; str w2, [x1]; mov w0, 0; ret
+    return struct.pack(
+        "<IIII", 0x52800002 | number << 5, 0xB9000022, 0x52800000, 0xD65F03C0
+    )
+
+
+def _library(numbers: Mapping[str, bytes]) -> bytes:
     strings = b"\0" + b"".join(name.encode() + b"\0" for name in numbers)
-    values = struct.pack(f"<{len(numbers)}i", *numbers.values())
+    values = b"".join(numbers.values())
     count = len(numbers) + 1
     # One bucket, in which each symbol leads to the next: the loader walks them all.
     chain = [*range(2, count), 0] if numbers else []
@@ -76,14 +100,12 @@ def _header() -> bytes:
 
 
 def _program(kind: int, at: int, size: int) -> bytes:
-    readable_and_writable = 6
+    everything = 7
     alignment = _PAGE if kind == _LOAD else 8
-    return struct.pack(
-        "<IIQQQQQQ", kind, readable_and_writable, at, at, at, size, size, alignment
-    )
+    return struct.pack("<IIQQQQQQ", kind, everything, at, at, at, size, size, alignment)
 
 
-def _symbols(numbers: Mapping[str, int], strings: bytes, values_at: int) -> bytes:
+def _symbols(numbers: Mapping[str, bytes], strings: bytes, values_at: int) -> bytes:
     table = bytes(_SYMBOL_BYTES)
     for index, name in enumerate(numbers):
         name_at = strings.index(b"\0" + name.encode() + b"\0") + 1
@@ -93,7 +115,7 @@ def _symbols(numbers: Mapping[str, int], strings: bytes, values_at: int) -> byte
             _GLOBAL_OBJECT,
             0,
             _ANY_SECTION,
-            values_at + 4 * index,
-            4,
+            values_at + 16 * index,
+            16,
         )
     return table

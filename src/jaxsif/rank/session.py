@@ -19,7 +19,7 @@ from jaxsif.contract.topology import TOPOLOGY_VARIABLE
 from jaxsif.contract.trouble import Trouble
 from jaxsif.node import look_around, mpi, start_troubles
 from jaxsif.node.guard import guarded, harmless, say_on_stderr
-from jaxsif.rank import distributed, launchers, peers, preflight
+from jaxsif.rank import distributed, launchers, mpi_world, peers, preflight
 from jaxsif.rank.endings import (
     end_at_once,
     end_with_the_program,
@@ -87,6 +87,7 @@ class Session:
             client = distributed.join(
                 self.limits, self.identity, where, ordinals, settings, bind_address
             )
+            self._watch_mpi()
             self._meet(client)
         return information(self.identity, where, os.environ)
 
@@ -170,6 +171,20 @@ class Session:
                     has_late_names=identity.launcher == KUBERNETES,
                 ),
             )
+
+    def _watch_mpi(self) -> None:
+        """Compares MPI's world with the group, if JAX will use MPI, before any sum."""
+        identity = self.identity
+
+        def compare() -> None:
+            on_gpu = look_around(os.environ).wants_gpus
+            found = mpi_world.world_troubles(
+                os.environ, identity.processes, computes_on_cpu=not on_gpu
+            )
+            self._stop_for(found)
+
+        with harmless("the look at MPI's world"):
+            mpi_world.call_after_start_of_mpi(compare)
 
     def _stop_for(self, found: Iterator[Trouble] | Sequence[Trouble]) -> None:
         """Ends the rank where it cannot go on; says the rest and goes on."""

@@ -1,0 +1,74 @@
+"""Whether all ranks are one world to MPI, where JAX uses it between CPUs; runs in each rank, when JAX has started MPI."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jaxsif.contract.trouble import Trouble
+from jaxsif.node.mpi import CHOICE_VARIABLE, WRAPPER_VARIABLE
+
+# What MPIwrapper exports (ABI 2.9); a handle is a pointer.
+_WORLD, _SIZE = "MPIABI_COMM_WORLD", "MPIABI_Comm_size"
+
+
+def call_after_start_of_mpi(then: Callable[[], object]) -> None:
+    """Calls `then` as soon as JAX has started its CPU back end with MPI.
+
+    When that is, the program decides: it may still choose its devices.
+    """
+    # There is no public way (JAX 0.12).
+    from jax._src import config, xla_bridge
+
+    registration = xla_bridge._backend_factories["cpu"]
+    start = registration.factory
+
+    def start_and_call() -> Any:
+        client = start()
+        if config.cpu_collectives_implementation.value == "mpi":
+            then()
+        return client
+
+    registration.factory = start_and_call
+
+
+def world_troubles(
+    environment: Mapping[str, str], processes: int, *, computes_on_cpu: bool
+) -> Iterator[Trouble]:
+    """Where launcher and MPI do not fit, each rank is a world of its own, and sums are its own."""
+    try:
+        size = _world_size(environment[WRAPPER_VARIABLE])
+    except (OSError, KeyError, ValueError, AttributeError) as error:
+        yield Trouble(
+            "mpi-world",
+            f"{CHOICE_VARIABLE}=mpi, and whether MPI knows all {processes} processes"
+            f" cannot be found out ({error!r})",
+            f"check a sum of ones, or unset {CHOICE_VARIABLE}: gloo needs nothing",
+            is_fatal=False,
+        )
+        return
+    if size != processes:
+        yield Trouble(
+            "mpi-world",
+            f"{CHOICE_VARIABLE}=mpi, and MPI's world has {size}"
+            f" process{'' if size == 1 else 'es'}, {processes} are in the group: this MPI"
+            " does not understand the launcher, and sums are wrong",
+            "start the ranks with the PMI that the MPI was built for (srun --mpi=list shows"
+            " which there are), or with its own mpirun; or unset"
+            f" {CHOICE_VARIABLE}: gloo needs nothing",
+            is_fatal=computes_on_cpu,
+        )
+
+
+def _world_size(wrapper: str) -> int:
+    # As jaxlib has loaded it, and not once more.
+    library = ctypes.CDLL(wrapper, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    world = ctypes.c_void_p.in_dll(library, _WORLD)
+    size = ctypes.c_int()
+    error = getattr(library, _SIZE)(world, ctypes.byref(size))
+    if error:
+        raise OSError(f"MPI_Comm_size fails with {error}")
+    return size.value
