@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from jaxsif.lint.nodes import line_of, source
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _ESCAPED = re.compile(r"\\(?:\n|(.))", re.DOTALL)
 _ESCAPED_IN_STRING = re.compile(r"\\(?:\n|([\"\\$`]))")
+# A longer word is cut, and not known.
+_LONGEST = 1 << 16
 _NAMES = re.compile(r"\$\{?([A-Za-z_]\w*)")
 
 
@@ -59,11 +62,12 @@ def _cut(piece: _Piece, field: str) -> _Piece:
 def _joined(pieces: list[_Piece], line: int) -> list[Word]:
     if not pieces:
         return []
+    text = "".join(islice(chain.from_iterable(p.fields[0] for p in pieces), _LONGEST))
     return [
         Word(
-            "".join(piece.fields[0] for piece in pieces),
+            text,
             line,
-            all(piece.is_known for piece in pieces),
+            len(text) < _LONGEST and all(piece.is_known for piece in pieces),
             any(piece.is_open for piece in pieces),
             frozenset().union(*(piece.names for piece in pieces)),
         )

@@ -4,8 +4,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+# Of one line; nobody writes more than two.
+_MOST_OPERATORS = 16
 
 _OPERATOR = re.compile(
     r"<<(?P<tabs>-?)[ \t]*(?P<quote>['\"\\]?)(?P<end>[A-Za-z_]\w*)['\"]?"
@@ -29,19 +35,40 @@ def take_out(lines: Sequence[str]) -> tuple[list[str], list[Heredoc]]:
     """
     kept = list(lines)
     found: list[Heredoc] = []
+    ends = _Ends(lines)
     number = 0
     while number < len(lines):
-        number = _take_out_of(number, lines, kept, found)
+        number = _take_out_of(number, lines, ends, kept, found)
     return kept, found
 
 
+class _Ends:
+    """Where a line of a text comes next; every line is looked at once."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._plain: dict[str, list[int]] = defaultdict(list)
+        self._indented: dict[str, list[int]] = defaultdict(list)
+        for number, line in enumerate(lines):
+            self._plain[line].append(number)
+            self._indented[line.lstrip("\t")].append(number)
+
+    def after(self, start: int, word: str, *, is_indented: bool) -> int | None:
+        numbers = (self._indented if is_indented else self._plain).get(word, [])
+        index = bisect_left(numbers, start)
+        return numbers[index] if index < len(numbers) else None
+
+
 def _take_out_of(
-    number: int, lines: Sequence[str], kept: list[str], found: list[Heredoc]
+    number: int,
+    lines: Sequence[str],
+    ends: _Ends,
+    kept: list[str],
+    found: list[Heredoc],
 ) -> int:
     """Deals with one line; returns the number of the next that is none of its documents."""
     following = number + 1
     for match in _operators(lines[number]):
-        end = _end(lines, following, match["end"], bool(match["tabs"]))
+        end = ends.after(following, match["end"], is_indented=bool(match["tabs"]))
         if end is None:
             continue
         text = "\n".join(lines[following:end])
@@ -56,17 +83,8 @@ def _take_out_of(
 def _operators(line: str) -> list[re.Match[str]]:
     if line.lstrip().startswith("#"):
         return []
-    return [
-        match
-        for match in _OPERATOR.finditer(line)
-        # `<<<` is a word, and `((` has a shift in it.
-        if line[max(0, match.start() - 1)] != "<" and "((" not in line[: match.start()]
-    ]
-
-
-def _end(lines: Sequence[str], start: int, word: str, is_indented: bool) -> int | None:
-    for number in range(start, len(lines)):
-        line = lines[number].lstrip("\t") if is_indented else lines[number]
-        if line == word:
-            return number
-    return None
+    # `<<<` is a word, and `((` has a shift in it.
+    shift = line.find("((")
+    stop = len(line) if shift < 0 else shift
+    matches = islice(_OPERATOR.finditer(line, 0, stop), _MOST_OPERATORS)
+    return [m for m in matches if line[max(0, m.start() - 1)] != "<"]

@@ -16,6 +16,7 @@ from jaxsif.lint.words import Word
 from jaxsif.lint.wrappers import first_of_interest, pairs, unwrap
 
 _INTO_CONTAINER = ("APPTAINERENV_", "SINGULARITYENV_")
+_MOST_EXPORTED = 256
 # A script in a script in a script: nobody goes deeper.
 _DEEPEST = 4
 
@@ -79,22 +80,37 @@ def find_launches(
     finder = _Finder(job, of_job, read_nested)
     return [
         launch
-        for command in commands
-        for launch in finder.start(command, environment(settings[: command.order]))
+        for command, exported in _with_environment(commands, settings)
+        for launch in finder.start(command, exported)
     ]
 
 
-def environment(settings: Sequence[Setting]) -> dict[str, Setting]:
-    """What is exported after some settings."""
+def _with_environment(
+    commands: Sequence[Command], settings: Sequence[Setting]
+) -> Iterator[tuple[Command, dict[str, Setting]]]:
+    """Each command with what is exported before it."""
     exported: dict[str, Setting] = {}
+    seen = 0
+    for command in commands:
+        if command.order > seen:
+            exported = environment(settings[seen : command.order], exported)
+            seen = command.order
+        yield command, exported
+
+
+def environment(
+    settings: Sequence[Setting], before: Mapping[str, Setting]
+) -> dict[str, Setting]:
+    """What is exported after some settings; more than anyone exports is left out."""
+    exported = dict(before)
     for setting in settings:
-        if not setting.is_exported:
+        if not setting.is_exported or len(exported) > _MOST_EXPORTED:
             continue
         if setting.value is None and setting.is_certain:
             exported.pop(setting.name, None)
         elif setting.value is None and setting.name in exported:
-            before = exported[setting.name]
-            exported[setting.name] = replace(before, is_certain=False)
+            known = exported[setting.name]
+            exported[setting.name] = replace(known, is_certain=False)
         elif setting.value is not None:
             exported[setting.name] = setting
     return exported
@@ -163,9 +179,8 @@ class _Finder:
         self, launch: Launch, text: str, line: int, depth: int
     ) -> Iterator[Launch]:
         commands, settings = self.read_nested(text, line)
-        for command in commands:
-            own = environment(settings[: command.order])
-            own |= {s.name: s for s in command.settings}
+        for command, exported in _with_environment(commands, settings):
+            own = exported | {s.name: s for s in command.settings}
             inner = replace(launch, variables={**launch.variables, **own})
             yield from self._open(inner, command.words, depth)
 

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tree_sitter import Node
 
+_LONGEST = 1 << 16
+
 
 def source(node: Node) -> str:
     """The node as it was written."""
     return (node.text or b"").decode(errors="replace")
+
+
+def glimpse(node: Node) -> str:
+    """As much of it as the rules look at: what is nested would be kept at every depth."""
+    return source(node)[:_LONGEST]
 
 
 def line_of(node: Node) -> int:

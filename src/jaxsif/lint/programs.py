@@ -21,7 +21,19 @@ OTHER_LAUNCHERS = (
 PLAIN_WRAPPERS = ("exec", "time", "nohup", "command", "builtin", "setsid", "nice")
 # In front of it, with options that only they know.
 WRAPPERS = (
-    *("timeout", "stdbuf", "numactl", "taskset", "ionice", "nsys", "ncu", "perf"),
+    *(
+        "timeout",
+        "nice",
+        "time",
+        "chrt",
+        "stdbuf",
+        "numactl",
+        "taskset",
+        "ionice",
+        "nsys",
+        "ncu",
+        "perf",
+    ),
     *("uv", "poetry", "pixi", "conda", "mamba", "micromamba", "strace", "catchsegv"),
 )
 # Those that tell, copy or clean up: nothing that computes.

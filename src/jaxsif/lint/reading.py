@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from jaxsif.lint.commands import Command, Fate, Follower, Place, Setting
@@ -14,7 +15,7 @@ from jaxsif.lint.expansion import expand
 from jaxsif.lint.heredocs import Heredoc, take_out
 from jaxsif.lint.ledger import Ledger
 from jaxsif.lint.modes import NO_MODES, Modes, set_modes
-from jaxsif.lint.nodes import line_of, source, statements_of_branch, torn
+from jaxsif.lint.nodes import glimpse, line_of, source, statements_of_branch, torn
 from jaxsif.lint.scope import Scope
 from jaxsif.lint.words import Word
 
@@ -24,11 +25,22 @@ if TYPE_CHECKING:
 # What the grammar's own code reads beyond its tables for, and crashes, after a `{`:
 # https://github.com/tree-sitter/tree-sitter-bash/issues/337
 _BEYOND = re.compile(r"[\U00010000-\U0010ffff]")
+# More than anyone writes: parts of statements, words, and the characters of a script.
+_MOST_WORK = 16_000
+_MOST_TEXT = 1 << 18
+# To recover from a statement without an end, the parser goes back to each of these: 16,000
+# of them take 5 s, and it has no limit of its own.
+_MARK = re.compile(r"\||\(|;;")
+_MOST_MARKS = 3000
 # Deeper than anyone writes, and far from Python's own limit.
 _DEEPEST = 120
 _NO_STATEMENTS = {
     *("comment", "variable_name", "heredoc_body", "heredoc_end"),
     *("file_redirect", "heredoc_redirect", "herestring_redirect"),
+}
+_WHOLE = {
+    *("command", "test_command", "declaration_command", "unset_command"),
+    "variable_assignment",
 }
 _LOOPS = {"for_statement", "c_style_for_statement", "while_statement"}
 # Only one of them runs; none follows another.
@@ -53,14 +65,32 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_bash.language()))
 
 
+class Budget:
+    """How much of a script, and of those within it, is still read."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_WORK
+
+    def take(self, work: int = 1) -> bool:
+        """Whether there was still some left."""
+        self.left -= work
+        return self.left > 0
+
+
 def read_shell(
-    lines: Sequence[str], known: Mapping[str, str], modes: Modes = NO_MODES
+    lines: Sequence[str],
+    known: Mapping[str, str],
+    modes: Modes = NO_MODES,
+    budget: Budget | None = None,
 ) -> Reading:
     """Reads a script, given the variables that are known before it starts."""
     kept, heredocs = take_out(lines)
     text = _BEYOND.sub("\ufffd", "\n".join(kept))
-    tree = _parser().parse(text.encode(errors="replace"))
-    reader = _Reader(Scope(known), modes, heredocs)
+    stop = _stop(text)
+    tree = _parser().parse(text[:stop].encode(errors="replace"))
+    reader = _Reader(Scope(known), modes, heredocs, budget or Budget())
+    if stop < len(text):
+        reader.unread = text.count("\n", 0, stop) + 1
     reader.walk(tree.root_node, Place(), 0)
     return Reading(
         tuple(reader.commands),
@@ -70,11 +100,22 @@ def read_shell(
     )
 
 
+def _stop(text: str) -> int:
+    """Where reading ends: at the end of a line, before it is more than anyone writes."""
+    marks = islice(_MARK.finditer(text), _MOST_MARKS, None)
+    last = next((mark.start() for mark in marks), len(text))
+    stop = min(last, _MOST_TEXT)
+    return len(text) if stop == len(text) else text.rfind("\n", 0, stop) + 1
+
+
 class _Reader:
     """Walks the tree in the order in which the shell would run it."""
 
-    def __init__(self, scope: Scope, modes: Modes, heredocs: list[Heredoc]) -> None:
+    def __init__(
+        self, scope: Scope, modes: Modes, heredocs: list[Heredoc], budget: Budget
+    ) -> None:
         self.ledger = Ledger(scope)
+        self.budget = budget
         self.modes = modes
         self.heredocs = {heredoc.line: heredoc for heredoc in heredocs}
         self.commands: list[Command] = []
@@ -84,9 +125,11 @@ class _Reader:
     def walk(self, node: Node, place: Place, depth: int) -> None:
         if node.is_error or node.is_missing or depth > _DEEPEST:
             self.unread = self.unread or torn(node)
-        if depth > _DEEPEST:
-            return
         kind = node.type
+        # What is not walked part by part is taken as a whole.
+        work = node.descendant_count if kind in _WHOLE else 1
+        if depth > _DEEPEST or not self._has_budget(node, work):
+            return
         below = depth + 1
         if kind in ("command", "test_command"):
             self._command(node, place, below)
@@ -118,6 +161,12 @@ class _Reader:
         else:
             self._statements(node.children, place, below)
 
+    def _has_budget(self, node: Node, work: int = 1) -> bool:
+        is_left = self.budget.take(work)
+        if not is_left:
+            self.unread = self.unread or line_of(node)
+        return is_left
+
     def _statements(self, children: Sequence[Node], place: Place, depth: int) -> None:
         """One after the other; each knows which follows, and whether `&` does."""
         branches = [c for c in children if c.type in _BRANCHES]
@@ -128,7 +177,7 @@ class _Reader:
             if following is not None:
                 after = children[following]
                 inside = replace(
-                    place, follower=Follower(line_of(after), source(after))
+                    place, follower=Follower(line_of(after), glimpse(after))
                 )
             if index + 1 < len(children) and children[index + 1].type == "&":
                 inside = replace(inside, is_background=True)
@@ -143,7 +192,7 @@ class _Reader:
         # What fails on the left of && and || does not end a shell with errexit.
         self.modes = replace(modes, errexit=False)
         if operator == "||" and others:
-            inside = replace(place, fate=Fate.TESTED, otherwise=source(others[-1]))
+            inside = replace(place, fate=Fate.TESTED, otherwise=glimpse(others[-1]))
             self.walk(left, inside, depth)
         else:
             self.walk(left, place, depth)
@@ -154,7 +203,7 @@ class _Reader:
     def _pipeline(self, node: Node, place: Place, depth: int) -> None:
         parts = [c for c in node.named_children if c.type != "comment"]
         for part, reader in zip(parts, parts[1:], strict=False):
-            piped = replace(place, fate=Fate.PIPED, reader=source(reader))
+            piped = replace(place, fate=Fate.PIPED, reader=glimpse(reader))
             # Under pipefail the status goes on as if there were no pipe.
             inside = (
                 replace(place, reader=piped.reader) if self.modes.pipefail else piped
@@ -166,7 +215,7 @@ class _Reader:
     def _if(self, node: Node, place: Place, depth: int) -> None:
         index = next((i for i, c in enumerate(node.children) if c.type == "then"), 0)
         condition, rest = node.children[:index], node.children[index:]
-        branch = "\n".join(source(child) for child in rest if child.is_named)
+        branch = "\n".join(glimpse(child) for child in rest if child.is_named)
         tested = replace(place, fate=Fate.TESTED, branch=branch)
         self._statements(condition, tested, depth)
         self._statements(rest, replace(place, is_conditional=True), depth)
@@ -198,15 +247,19 @@ class _Reader:
         settings = [self.ledger.prefix(c, place) for c in prefix if c not in glued]
         words: list[Word] = []
         for child in node.children:
-            if child not in prefix and not child.type.endswith("redirect"):
-                words += expand(child, self.ledger.scope)
+            if child in prefix or child.type.endswith("redirect"):
+                continue
+            more = expand(child, self.ledger.scope)
+            if not self._has_budget(child, sum(1 + len(w.text) // 256 for w in more)):
+                break
+            words += more
         first = start if glued else line_of(node)
         heredoc = self._heredoc(first, node.end_point[0] + 1)
         command = Command(
             first,
             node.end_point[0] + 1,
             tuple(words),
-            source(node),
+            glimpse(node),
             tuple(settings),
             place,
             self.modes,
@@ -225,12 +278,13 @@ class _Reader:
         return not between.rstrip(b" \t").endswith(b"\\")
 
     def _heredoc(self, first: int, last: int) -> Heredoc | None:
-        lines = [line for line in self.heredocs if first <= line <= last]
-        return self.heredocs.pop(lines[0]) if lines else None
+        within = range(first, last + 1)
+        line = next((line for line in within if line in self.heredocs), None)
+        return self.heredocs.pop(line) if line is not None else None
 
     def _substitutions(self, node: Node, place: Place, depth: int) -> None:
         """Walks the commands in `$(...)` and `<(...)` of a word."""
-        if depth > _DEEPEST:
+        if depth > _DEEPEST or self.budget.left <= 0:
             return
         captured = replace(place, fate=Fate.CAPTURED, follower=None)
         for child in node.named_children:

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+# A longer value, as of a variable that is doubled again and again, is not known.
+_LONGEST = 4096
+_MOST_WORDS = 1024
+
 # The words that a variable holds: one, or those of an array. None: nobody knows.
 Held = tuple[str, ...] | None
 
@@ -26,6 +30,10 @@ class Scope:
     def set(self, name: str, held: Held, *, is_certain: bool) -> None:
         """Takes down a value; one that is set on a condition leaves nothing certain."""
         if not is_certain and self._held.get(name) != held:
+            held = None
+        if held is not None and (
+            len(held) > _MOST_WORDS or sum(map(len, held)) > _LONGEST
+        ):
             held = None
         self._held[name] = held
 

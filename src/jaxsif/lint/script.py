@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,11 +16,13 @@ from jaxsif.lint.directives import Directives, read_directives
 from jaxsif.lint.launches import Launch, find_launches
 from jaxsif.lint.modes import NO_MODES, set_modes
 from jaxsif.lint.programs import SHELLS
-from jaxsif.lint.reading import Reading, read_shell
+from jaxsif.lint.reading import Budget, Reading, read_shell
 from jaxsif.lint.shape import Shape, job_shape
 from jaxsif.lint.words import Word
 
 _KIT_IMAGE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
+# So many variables, and values of each, are looked at for where a word comes from.
+_MOST_ORIGINS = 64
 # Centres call their own images so, and lead to them by the same variable.
 _OTHER_MODULE = re.compile(r"(?:jax|.*-sif)(?:/.*)?")
 _KIT_MODULE = re.compile(r"jax-sif(?:/.*)?")
@@ -87,7 +90,8 @@ class Script:
         if image is None or self.has_other_image:
             return False
         names = self.origins(image)
-        texts = [s.value.text for s in self.settings if s.value and s.name in names]
+        values = [v for n in names for v in self._values.get(n, ())[:_MOST_ORIGINS]]
+        texts = [value.text for value in values]
         return any(map(_KIT_IMAGE.search, [image.text, *names, *texts]))
 
     def passes_entry(self, launch: Launch) -> bool:
@@ -112,17 +116,24 @@ class Script:
             and (launch.launcher or launch.container or launch.runs_python)
         )
 
+    @cached_property
+    def _values(self) -> dict[str, list[Word]]:
+        """What the script sets each variable to."""
+        values: dict[str, list[Word]] = defaultdict(list)
+        for setting in self.settings:
+            if setting.value:
+                values[setting.name].append(setting.value)
+        return values
+
     def origins(self, word: Word) -> set[str]:
         """The variables that a word comes from, through those that the script sets."""
-        known, waiting = set[str](), set(word.names)
-        while waiting - known:
-            known |= waiting
-            waiting = {
-                name
-                for setting in self.settings
-                if setting.name in known and setting.value
-                for name in setting.value.names
-            }
+        known, waiting = set[str](), list(word.names)
+        while waiting and len(known) < _MOST_ORIGINS:
+            name = waiting.pop()
+            if name not in known:
+                known.add(name)
+                values = self._values.get(name, ())[:_MOST_ORIGINS]
+                waiting += [n for value in values for n in value.names]
         return known
 
     def assigned(self, *names: str) -> list[Setting]:
@@ -147,12 +158,17 @@ def read_script(text: str) -> Script:
     if not script.is_shell:
         return script
     known = _known_variables(directives, shape)
-    reading = read_shell(lines, known, set_modes(NO_MODES, arguments))
+    budget = Budget()
+    reading = read_shell(lines, known, set_modes(NO_MODES, arguments), budget)
 
     def read_nested(
         text: str, line: int
     ) -> tuple[Sequence[Command], Sequence[Setting]]:
-        nested = read_shell([""] * (line - 1) + text.split("\n"), known)
+        # The lines before it are read again as empty ones.
+        if not budget.take(1 + line // 16):
+            return (), ()
+        padded = [""] * (line - 1) + text.split("\n")
+        nested = read_shell(padded, known, budget=budget)
         return nested.commands, nested.settings
 
     launches = find_launches(

@@ -20,15 +20,15 @@ def unwrap(words: Sequence[Word]) -> tuple[list[Word], dict[str, Setting]]:
     variables: dict[str, Setting] = {}
     while waiting:
         name = waiting[0].base
-        if name in programs.PLAIN_WRAPPERS:
+        if name in programs.WRAPPERS and (start := _wrapped(waiting)):
+            del waiting[:start]
+        elif name in programs.PLAIN_WRAPPERS:
             del waiting[0]
             while waiting and waiting[0].text.startswith("-"):
                 del waiting[0]
         elif name == "env":
             del waiting[0]
             _take_assignments(waiting, variables)
-        elif name in programs.WRAPPERS and (start := first_of_interest(waiting)):
-            del waiting[:start]
         else:
             break
     return waiting, variables
@@ -49,6 +49,14 @@ def _take_assignments(waiting: list[Word], variables: dict[str, Setting]) -> Non
 
 def _setting(name: str, text: str, word: Word) -> Setting:
     return Setting(name, word.line, replace(word, text=text), is_exported=True)
+
+
+def _wrapped(words: Sequence[Word]) -> int:
+    """Where the wrapper's own words end: at a program, or at what launches one."""
+    launchers = ("srun", *programs.OTHER_LAUNCHERS)
+    found = (i for i, word in enumerate(words) if word.base in launchers)
+    program = first_of_interest(words)
+    return min(filter(None, (next(found, 0), program)), default=0)
 
 
 def first_of_interest(words: Sequence[Word]) -> int:

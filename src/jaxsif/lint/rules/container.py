@@ -110,6 +110,8 @@ def container_environment(script: Script) -> Iterator[Hit]:
 )
 def image_unset(script: Script) -> Iterator[Hit]:
     """Nothing checks that the image's variable is set"""
+    own = {setting.name for setting in script.settings}
+    guarded = {name for line in script.lines for name in _guarded(line)}
     for launch in script.launches:
         image = launch.container.image if launch.container else None
         modes = launch.command.modes
@@ -118,15 +120,16 @@ def image_unset(script: Script) -> Iterator[Hit]:
         if script.modules and modes.errexit:
             # A module that cannot be loaded ends the script.
             continue
-        own = {setting.name for setting in script.settings}
-        for name in sorted(script.origins(image) - own):
-            if not _is_guarded(script, name):
-                yield Hit(launch.line, f"nothing checks that ${name} is set")
+        for name in sorted(script.origins(image) - own - guarded):
+            yield Hit(launch.line, f"nothing checks that ${name} is set")
 
 
-def _is_guarded(script: Script, name: str) -> bool:
-    guard = re.compile(rf"\$\{{{name}:?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{{?{name}\b")
-    return any(guard.search(line) for line in script.lines)
+_GUARD = re.compile(r"\$\{(\w+):?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{?(\w+)")
+
+
+def _guarded(line: str) -> list[str]:
+    """The variables that a line looks at: `${NAME:?}`, `[ -n "$NAME" ]`."""
+    return [name for names in _GUARD.findall(line) for name in names if name]
 
 
 @rule(

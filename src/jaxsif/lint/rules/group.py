@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 from jaxsif.lint.commands import Setting
@@ -55,12 +56,15 @@ def port_shared(script: Script) -> Iterator[Hit]:
 def _concurrent(script: Script) -> Iterator[list[Launch]]:
     """The steps of JAX that run at the same time, group by group."""
     group: list[Launch] = []
-    launches = [launch for launch in script.steps if launch.runs_jax]
+    by_command: dict[int, list[Launch]] = defaultdict(list)
+    for launch in script.steps:
+        if launch.runs_jax:
+            by_command[id(launch.command)].append(launch)
     for command in script.commands:
         if command.name == "wait" and not command.place.is_conditional:
             yield group
             group = []
-        own = [launch for launch in launches if launch.command is command]
+        own = by_command[id(command)]
         is_alone = not command.place.is_background and not group
         # What a step runs one after the other is one program.
         group += [] if is_alone else own[:1]

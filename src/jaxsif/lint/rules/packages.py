@@ -91,9 +91,9 @@ def _installs(words: tuple[Word, ...]) -> bool:
 )
 def module_late(script: Script) -> Iterator[Hit]:
     """A module is loaded behind all that could need it"""
-    lines = [launch.line for launch in script.work]
+    last = max((launch.line for launch in script.work), default=None)
     for module in script.modules:
-        if lines and module.line > max(lines):
+        if last is not None and module.line > last:
             yield Hit(module.line, f"nothing behind this line needs {module.text}")
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from jaxsif.lint.commands import Fate
@@ -58,7 +59,7 @@ def status_lost(script: Script) -> Iterator[Hit]:
             or _LOOKS.search(follower.text)
             or _BARE_EXIT.match(follower.text)
             # It may look at the status itself.
-            or follower.text.split()[:1] in ([name] for name in script.functions)
+            or not script.functions.isdisjoint(follower.text.split(None, 1)[:1])
         ):
             continue
         if follower.is_again:
@@ -140,14 +141,13 @@ def status_wait(script: Script) -> Iterator[Hit]:
     waits = [command for command in script.commands if command.name == "wait"]
     if any(len(command.words) > 1 for command in waits):
         return
+    steps = [launch for launch in script.work if launch.command.place.is_background]
+    lines = sorted(launch.line for launch in steps)
     for command in waits:
-        lines = [
-            launch.line
-            for launch in script.work
-            if launch.command.place.is_background and launch.line < command.line
-        ]
-        if lines:
-            yield Hit(command.line, f"the step of line {lines[-1]} may fail unnoticed")
+        before = bisect_left(lines, command.line)
+        if before:
+            line = lines[before - 1]
+            yield Hit(command.line, f"the step of line {line} may fail unnoticed")
 
 
 RULES = (

@@ -96,15 +96,14 @@ def kill(script: Script) -> Iterator[Hit]:
 )
 def export(script: Script) -> Iterator[Hit]:
     """The ranks get no environment"""
+    names = {setting.name for setting in script.settings}
     for launch in script.steps:
         own = launch.srun.last("export")
         if launch.srun.is_open:
             continue
         asked = own or script.directives.options.last("export")
         value = asked.value.text if asked and asked.value else "ALL"
-        is_mended = own is None and identity.EXPORT_ENVIRONMENT in {
-            setting.name for setting in script.settings
-        }
+        is_mended = own is None and identity.EXPORT_ENVIRONMENT in names
         items = value.upper().split(",")
         # Who names PATH knows what is left out.
         is_whole = "ALL" in items or "PATH" in items or "$" in value

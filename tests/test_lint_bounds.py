@@ -1,0 +1,94 @@
+"""Scripts that nobody writes: what lint reads of them is bounded, and it says where it stopped."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from jaxsif.lint.examine import examine
+from jaxsif.lint.script import read_script
+
+HEAD = "#!/bin/bash\n#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=4\n"
+DOUBLED = "a0=xxxxxxxxxx\n" + "".join(
+    f"a{i}=$a{i - 1}$a{i - 1}\n" for i in range(1, 40)
+)
+
+
+def test_a_value_that_doubles_forty_times_becomes_unknown():
+    tracemalloc.start()
+    script = read_script(HEAD + DOUBLED + "srun python $a39\n")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    (launch,) = script.launches
+    assert peak < 20 << 20
+    assert not launch.program[-1].is_known
+
+
+def test_a_value_of_usual_length_is_known():
+    script = read_script(HEAD + f"a={'x' * 500}\nsrun python $a\n")
+
+    assert script.launches[0].program[-1].text == "x" * 500
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        "srun python x.py\n" * 60_000,
+        "cat | " * 100_000 + "cat\n",
+        "a+=(x y)\n" * 50_000,
+        'b="$a"' + '"$a"' * 100_000 + "\n",
+        "a=(" + "x " * 50_000 + ")\n" + "srun ${a[@]}\n" * 1000,
+        "cat <<A\n" * 50_000,
+        "bash -c 'srun python x.py'\n" * 20_000,
+        "".join(f"export A{i}=1\nsrun python x.py\n" for i in range(20_000)),
+    ],
+    ids=["srun", "pipes", "append", "quotes", "array", "heredocs", "nested", "export"],
+)
+def test_of_a_script_without_end_a_bounded_part_is_read(many):
+    script = read_script(HEAD + many)
+
+    work = sum(1 + len(command.words) for command in script.commands)
+    exported = sum(len(launch.variables) for launch in script.launches)
+    assert work < 20_000
+    assert len(script.launches) < 20_000
+    assert exported < 300 * max(1, len(script.launches))
+
+
+def test_where_the_reading_stopped_is_a_note():
+    found = examine(HEAD + "set -euo pipefail\n" + "hostname\n" * 40_000)
+
+    assert [f.line for f in found if f.rule.id == "unreadable"] != []
+
+
+def test_a_large_script_of_a_person_is_read_to_its_end():
+    script = read_script(HEAD + "srun python x.py\n" * 1500)
+
+    assert script.reading.unread is None
+    assert len(script.launches) == 1500
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        "timeout 40",
+        "timeout -k 5 40",
+        "nice -n 5",
+        "env A=1",
+        "time",
+        "/usr/bin/time -f %e",
+        "stdbuf -oL",
+        "numactl --interleave=all",
+        "taskset -c 0",
+        "timeout 40 nice -n 5",
+        "nohup",
+    ],
+)
+def test_a_step_behind_a_wrapper_is_a_step(wrapper):
+    script = read_script(HEAD + f"{wrapper} srun --ntasks=8 python train.py\n")
+
+    (launch,) = script.launches
+    assert launch.is_step
+    assert launch.shape.tasks == 8
