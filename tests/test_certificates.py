@@ -224,6 +224,16 @@ def test_a_rank_that_can_have_no_secret_does_not_start(step, place, home):
     assert (0, "started\n", "") == (chosen.returncode, chosen.stdout, chosen.stderr)
 
 
+def test_the_kits_own_tool_joins_no_group_and_needs_none(step, tmp_path):
+    tool = tmp_path / "jax-sif"
+    tool.write_text('#!/bin/sh\necho "[$JAX_MTLS_CERT_FILE]"\n')
+    tool.chmod(0o755)
+
+    done = enter({**step, **NO_SECRET}, str(tool), "doctor")
+
+    assert (0, "[]\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
 def without_home(step: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in step.items() if name != "HOME"}
 

@@ -394,6 +394,21 @@ FOUR_NODES = {
 }
 
 
+def test_without_the_numbers_of_a_nodes_ranks_two_nodes_read_what_rank_0_wrote(
+    tmp_path,
+):
+    # Slurm's manual advises to unset them for some programs.
+    step = {**SWITCHES, "HOME": str(tmp_path)}
+    ranks = [
+        {**rank_on(node, rank, **step), "SLURM_GTIDS": ""}
+        for node, rank in (("node2", "0"), ("node2", "1"), ("node1", "2"))
+    ]
+
+    addresses = {set_by_entry(rank)["JAX_COORDINATOR_ADDRESS"] for rank in ranks}
+
+    assert {f"node2:{port()}"} == addresses
+
+
 @pytest.mark.parametrize("order", [SWITCHES, ARBITRARY])
 def test_of_more_nodes_all_read_what_rank_0_wrote(tmp_path, order):
     # node4 is where the sorted list has it, and could not know by itself.

@@ -61,20 +61,23 @@ jaxsif_rank_0_host() {
     *) case ${SLURM_TOPOLOGY_ADDR_PATTERN:-node} in node) return ;; esac ;;
   esac
   first=$host
-  case ,${SLURM_GTIDS:-$SLURM_PROCID}, in
-    ,0,*)
-      host=$SLURMD_NODENAME
-      if [ "$SLURM_PROCID" != 0 ] || [ "$SLURM_STEP_NUM_NODES" -eq 2 ]; then return; fi
-      # The others look for it on the first node.
-      jaxsif_leave_host || host=$first
-      return
-      ;;
-  esac
-  if [ "$SLURM_STEP_NUM_NODES" -gt 2 ]; then
+  if [ "$SLURM_STEP_NUM_NODES" -eq 2 ] && [ -n "${SLURM_GTIDS:-}" ]; then
+    jaxsif_one_of_two
+  elif [ "$SLURM_PROCID" = 0 ]; then
+    host=$SLURMD_NODENAME
+    # The others look for it on the first node.
+    jaxsif_leave_host || host=$first
+  else
     jaxsif_await_host || host=$first
-  elif [ "$SLURMD_NODENAME" = "$first" ]; then
-    jaxsif_second_host "$SLURM_STEP_NODELIST"
   fi
+}
+
+# jaxsif_one_of_two: sets host to this node where it has rank 0, else to the other one.
+jaxsif_one_of_two() {
+  case $SLURM_GTIDS, in
+    0,*) host=$SLURMD_NODENAME ;;
+    *) if [ "$SLURMD_NODENAME" = "$first" ]; then jaxsif_second_host "$SLURM_STEP_NODELIST"; fi ;;
+  esac
 }
 
 # jaxsif_name_host_file: sets file, in a folder that all nodes share, and folder, which
