@@ -78,7 +78,8 @@ def in_entry(rank: dict[str, Any], folder: Path) -> dict[str, str]:
     return {
         name: value
         for name, _, value in pairs
-        if name.startswith("JAX_") and name not in told
+        # The process's own number is no setting.
+        if name.startswith("JAX_") and name not in (*told, "JAX_SIF_RANK_PID")
     }
 
 
