@@ -169,9 +169,10 @@ install_kit() {
 compile_all() {
   # Nothing can be compiled later, in a read-only image. unchecked-hash, because it
   # stays valid whatever becomes of the times of the files; Debian's own byte code would
-  # not. One process, for byte code depends a little on what was compiled before it.
+  # not. One process, for byte code depends a little on what was compiled before it; -B,
+  # for it would write some of its own with a time, and then let that be.
   find "$venv" "$kit" /usr/lib/python3* -name __pycache__ -prune -exec rm -rf {} +
-  "$python" -m compileall -q -j 1 --invalidation-mode unchecked-hash \
+  "$python" -B -m compileall -q -j 1 --invalidation-mode unchecked-hash \
     "$venv/lib" "$kit/lib" "$kit/diag" /usr/lib/python3*
   # The time that everything in the image has; start.py knows the folder by it.
   touch -d "@$SOURCE_DATE_EPOCH" "$kit/lib/jaxsif"
