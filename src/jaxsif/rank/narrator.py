@@ -140,12 +140,16 @@ class Narrator:
         import jax
         import jaxlib
 
+        # Not jax.process_index(), which starts the back end: the program may still choose
+        # its devices. There is no public way to it (JAX 0.12).
+        from jax._src.distributed import global_state
+
         self.say(
             "connected",
             checked=self._import_s[0],
             imported=self._import_s[1],
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=global_state.process_id,
+            process_count=global_state.num_processes,
             jax=jax.__version__,
             jaxlib=jaxlib.version.__version__,
             has_met=has_proof,
