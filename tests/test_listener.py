@@ -205,6 +205,18 @@ def test_a_traceback_that_is_cut_off_is_no_cause():
     assert recognise(["Traceback (most recent call last):", "  x"]).recognised == ()
 
 
+def test_where_a_rank_is_by_its_own_record_outweighs_any_line():
+    listener = Listener(believes_records=False)
+    listener.hear("srun: error: node9: task 3: Killed")
+    listener.hear(f"3: {OUT_OF_MEMORY}")
+    listener.hear(encode(tell(3, "started", "node8")))
+
+    listener.place([3], "node2", is_certain=True)
+
+    found = [r for r in listener.diagnosis().recognised if r.cause.id.startswith("xla")]
+    assert [("node2",)] == [r.nodes for r in found]
+
+
 def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
     record = encode(tell(3, "failed", error=OUT_OF_MEMORY))
 

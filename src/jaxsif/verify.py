@@ -147,7 +147,7 @@ def _status(verdicts: list[Verdict]) -> int:
 def _diagnosis(board: Board, listener: Listener) -> Diagnosis:
     for stories in board.steps.values():
         for story in stories.values():
-            listener.place([story.rank], story.node)
+            listener.place([story.rank], story.node, is_certain=True)
     return listener.diagnosis()
 
 

@@ -226,11 +226,17 @@ class Listener:
         if len(nodes) < _MOST_NODES:
             nodes[printable(node)] = None
 
-    def place(self, ranks: Iterable[int], node: str) -> None:
-        """Says where ranks are, for what names their numbers alone."""
+    def place(
+        self, ranks: Iterable[int], node: str, *, is_certain: bool = False
+    ) -> None:
+        """Says where ranks are, for what names their numbers alone.
+
+        `is_certain`: by the ranks' own records, whatever lines said before.
+        """
         for rank in ranks:
-            if node and len(self._node_of) < _MOST_RANKS:
-                self._node_of.setdefault(rank, printable(node))
+            is_wanted = is_certain or rank not in self._node_of
+            if node and is_wanted and len(self._node_of) < _MOST_RANKS:
+                self._node_of[rank] = printable(node)
 
 
 def _line(number: int, log: str, body: str) -> Line:
