@@ -148,3 +148,13 @@ def test_broken_standard_error_changes_nothing():
         )
 
     assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_where_no_descriptor_is_left_records_go_out_all_the_same():
+    done = run(
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "Narrator(tell.identity).say('done'); os._exit(0)"
+    )
+
+    assert 1 == done.stdout.count('"phase":"done"'), done.stderr

@@ -165,3 +165,22 @@ def test_without_preflight_nothing_is_checked(run):
 
     assert "may open 80 files" in limited()
     assert "may open 80 files" not in limited(JAX_SIF_PREFLIGHT="off")
+
+
+@pytest.mark.parametrize(("wrong", "status"), [("False", 0), ("True", 1)])
+def test_a_narrated_program_that_exits_well_ends_as_its_numbers_are(wrong, status):
+    program = (
+        "import sys\nfrom jaxsif.rank import narrate, session\n"
+        "session._meet_the_others = lambda: None\n"
+        f"with narrate() as tell: tell.saw_wrong_numbers = {wrong}; sys.exit(0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(SRC), "HOME": "/"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (status, 1) == (done.returncode, done.stdout.count('"phase":"done"'))
+    assert '"phase":"failed"' not in done.stdout

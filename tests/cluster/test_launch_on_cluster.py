@@ -14,6 +14,10 @@ VERIFIED = """
 program=/opt/jax-sif/diag/allreduce.py
 jax-sif launch $3 -- python "$program" |& jax-sif verify
 """
+NO_IPV6 = """
+jax-sif launch G2N1p2 -- python "$1/tests/no_ipv6.py" python /opt/jax-sif/diag/allreduce.py \\
+  |& jax-sif verify
+"""
 # As many GPUs as srun gives to both nodes; nobody opens them.
 VARIABLES = """
 folder=$1/build/launch-test; mkdir -p "$folder"
@@ -76,6 +80,13 @@ def test_ranks_posing_as_two_nodes_prove_their_peers_and_leave_no_certificates(c
     )
     assert "not authenticated" not in done.stdout
     assert "jax-sif-local" not in done.stderr
+
+
+def test_a_kernel_without_ipv6_starts_a_group_all_the_same(cluster):
+    done = run(cluster, NO_IPV6)
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("PASS  G2N1p2")
 
 
 def test_a_stalled_rank_is_named_by_the_verdict(cluster):

@@ -43,7 +43,10 @@ def _hold() -> None:
 
 
 def _release() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _of_thread.mask)
+    # Another thread may have forked while this was being registered.
+    mask = getattr(_of_thread, "mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _forget_handlers() -> None:

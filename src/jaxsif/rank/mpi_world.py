@@ -42,13 +42,7 @@ def world_troubles(
     try:
         size = _world_size(environment[WRAPPER_VARIABLE])
     except (OSError, KeyError, ValueError, AttributeError) as error:
-        yield Trouble(
-            "mpi-world",
-            f"{CHOICE_VARIABLE}=mpi, and whether MPI knows all {processes} processes"
-            f" cannot be found out ({error!r})",
-            f"check a sum of ones, or unset {CHOICE_VARIABLE}: gloo needs nothing",
-            is_fatal=False,
-        )
+        yield unknown_world(processes, error)
         return
     if size != processes:
         yield Trouble(
@@ -61,6 +55,17 @@ def world_troubles(
             f" {CHOICE_VARIABLE}: gloo needs nothing",
             is_fatal=computes_on_cpu,
         )
+
+
+def unknown_world(processes: int, error: Exception) -> Trouble:
+    """Neither right nor wrong is known."""
+    return Trouble(
+        "mpi-world",
+        f"{CHOICE_VARIABLE}=mpi, and whether MPI knows all {processes} processes cannot"
+        f" be found out ({error!r})",
+        f"check a sum of ones, or unset {CHOICE_VARIABLE}: gloo needs nothing",
+        is_fatal=False,
+    )
 
 
 def _world_size(wrapper: str) -> int:

@@ -27,8 +27,10 @@ class Output:
         self._descriptors = [] if descriptor is None else [descriptor]
         self._file = None if descriptor is None else _identity(descriptor)
         if descriptor is not None and self._file is not None:
-            # Closed by exec, so that no other program holds the job's output open.
-            self._descriptors.insert(0, os.dup(descriptor))
+            # Closed by exec, so that no other program holds the job's output open. Where no
+            # descriptor is left the program's own has to do.
+            with contextlib.suppress(OSError):
+                self._descriptors.insert(0, os.dup(descriptor))
 
     def write(self, line: bytes) -> None:
         """Writes all of `line`. Raises OSError where that is not possible."""
