@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import zlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stories import G8N2P8, healthy, records, tell
 
+from jaxsif import strict_json
 from jaxsif.contract.hostlist import MOST_NAMES
 from jaxsif.contract.record import MARKER, DamagedRecord, Record, decode, encode
 from jaxsif.contract.topology import MOST_PROCESSES
+from jaxsif.judge import report
 from jaxsif.judge.board import Board
 from jaxsif.judge.facts import checked
+from jaxsif.judge.stream import Stream
 from jaxsif.judge.verdict import judge
 
 
@@ -133,3 +140,117 @@ def test_the_verdict_on_an_end_does_not_look_at_all_ranks_for_each_of_them():
 
     assert verdict.findings[0].ranks == tuple(range(8))
     assert Counted.looks < 8
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([math.nan, math.inf, 1e308, -1, 0, 10**30, 10**400, "", "\x1b[2J"]),
+    st.recursive(
+        st.text(max_size=8) | st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+        ),
+        max_leaves=6,
+    ),
+)
+
+
+def _measured() -> Record:
+    facts = {"size_bytes": 4, "devices": 8, "times_us": [1.0], "wrong": 0}
+    return tell(3, "bandwidth", collective="all-reduce", dtype="f32", **facts)
+
+
+EXTRA = [
+    _measured(),
+    tell(
+        3, "failed", troubles=[{"kind": "a", "text": "b", "remedy": "c", "ranks": [1]}]
+    ),
+    tell(3, "failed", error="ValueError: x"),
+    tell(3, "stuck", for_s=1.0, apart=[{"count": 7, "place": "x", "ranks": [1]}] * 2),
+    tell(3, "stuck", for_s=1.0, missing="done", where="x", line="y:1"),
+    tell(3, "transport", kind="sockets", words="sockets", by="nccl", why=["x"]),
+    tell(3, "fabric", gpu="A100", gpus=4, nics=[{"gb_per_s": 25.0, "is_active": True}]),
+    tell(
+        *(3, "pair"),
+        **{"round": 0, "partner": 7, "partner_node": "node2", "size_bytes": 4},
+        **{"times_us": [1.0], "timed_out": False, "wrong": 0},
+    ),
+    tell(3, "speed", items=1.0, seconds=1.0, unit="steps"),
+]
+
+
+def status_of(told: list[Record]) -> int:
+    """The status of the verdict, which is also shown in every form."""
+    board = Board()
+    stream = Stream(board.add, board.hear)
+    for record in told:
+        try:
+            stream.feed(encode(record).encode())
+        except ValueError:
+            # Too long for a record, or for a number: no rank can write it.
+            stream.feed(b"@jaxsif1 00000000 \n")
+    stream.close()
+    (verdict, *_) = judge(board, G8N2P8, stream.damaged)
+    assert report.text(verdict)
+    strict_json.encode(report.as_json(verdict))
+    return verdict.status
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_no_field_of_any_record_however_odd_ends_the_judge(data):
+    told = [
+        *records(healthy()),
+        *data.draw(st.lists(st.sampled_from(EXTRA), max_size=2)),
+    ]
+    index = data.draw(st.integers(0, len(told) - 1))
+    changed = copy.deepcopy(told[index])
+    name = data.draw(st.sampled_from([*changed, "other"]))
+    if data.draw(st.booleans()):
+        changed[name] = data.draw(ODD)
+    else:
+        changed.pop(name, None)
+    told[index] = changed
+
+    assert status_of(told) in (0, 1, 3)
+
+
+FAULTS = [
+    ("allreduce", {"got": 9.0, "wrong": 1}),
+    ("identity", {"foreign": 1, "slots": [[5, 0]]}),
+    ("connected", {"process_count": 4}),
+    ("connected", {"process_index": 5}),
+    ("devices", {"total": 4}),
+    ("devices", {"backend": "cpu"}),
+    ("started", {"processes": 4}),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FAULTS), st.data())
+def test_no_odd_or_lost_field_turns_a_failure_into_a_pass(fault, data):
+    phase, facts = fault
+    job = healthy()
+    job[3][phase].update(facts)
+    assert status_of(records(job)) == 1
+    record = job[3][phase]
+    name = data.draw(st.sampled_from([*facts]))
+    how = data.draw(st.sampled_from(["odd", "field", "record"]))
+    if how == "odd":
+        # A number of the right type may be the right one.
+        record[name] = data.draw(ODD.filter(lambda v: isinstance(v, (str, list, dict))))
+    elif how == "field":
+        del record[name]
+    else:
+        del job[3][phase]
+
+    assert status_of(records(job)) != 0
+
+
+def test_a_result_that_only_one_rank_lacks_is_not_a_pass():
+    measured = [{**_measured(), "rank": rank} for rank in range(8)]
+
+    assert status_of([*records(healthy()), *measured]) == 0
+    assert status_of([*records(healthy()), *measured[:-1]]) == 3

@@ -24,6 +24,8 @@ DEFAULT_SITE = "generic"
 _SHIPPED = Path(__file__).parent
 _FOLDERS: dict[type, str] = {Profile: "profiles", Site: "sites", Network: "networks"}
 _SUFFIX = ".yaml"
+# The longest that comes with the kit has 3 KiB.
+_MOST_BYTES = 1 << 16
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -85,7 +87,9 @@ def has(kind: type[T], name: str, environment: Mapping[str, str]) -> bool:
 def read(kind: type[T], path: Path) -> T:
     """Reads one file. Raises UsageError with its line and field when it is wrong."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as source:
+            raw = source.read(_MOST_BYTES + 1)
+        text = raw.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
@@ -93,34 +97,46 @@ def read(kind: type[T], path: Path) -> T:
             " name (jax-sif profiles, jax-sif sites) or the path of a YAML file that the"
             " container can see"
         ) from error
+    if len(raw) > _MOST_BYTES:
+        raise UsageError(
+            f"{path} has more than {_MOST_BYTES >> 10} KiB; is it the right file?"
+        )
+    # Every value is text and the field decides what it means: YAML by itself takes
+    # 00:10:00 for a number and `no` for false.
+    loader = None
     try:
-        # Every value is text and the field decides what it means: YAML by itself takes
-        # 00:10:00 for a number and `no` for false.
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+        loader = _Loader(text)
+        document = loader.get_single_node()
+        content = None if document is None else loader.construct_document(document)
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(
             f"{path} is not YAML: {' '.join(str(error).split())}"
         ) from error
+    finally:
+        if loader is not None:
+            loader.dispose()
     try:
         return msgspec.convert(content, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(_explained(kind, path, text, str(error))) from error
+        raise UsageError(_explained(kind, path, document, str(error))) from error
 
 
 class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
     """Refuses a field that stands twice: which of them is meant, nobody can tell."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        names = [key.value for key, _ in node.value]
+        names = set()
         for key, _ in node.value:
-            if names.count(key.value) > 1:
+            name = str(key.value)
+            if name in names:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the field {key.value!r} stands twice", key.start_mark
+                    None, None, f"the field {name[:80]!r} stands twice", key.start_mark
                 )
+            names.add(name)
         return super().construct_mapping(node, deep)
 
 
-def _explained(kind: type[T], path: Path, text: str, error: str) -> str:
+def _explained(kind: type[T], path: Path, document: Any, error: str) -> str:
     """msgspec's "Expected `int`, got `str` - at `$.gpus.type`" with line and choices."""
     what, _, place = error.partition(" - at ")
     fields = re.findall(r"[A-Za-z0-9_]+", place.partition("$")[2])
@@ -137,7 +153,7 @@ def _explained(kind: type[T], path: Path, text: str, error: str) -> str:
             )
         else:
             what = f"{field}: {in_words(what)}" if field else in_words(what)
-    line = _line_of(text, fields)
+    line = _line_of(document, fields)
     return f"{path}:{line}: {what}"
 
 
@@ -168,9 +184,9 @@ def _struct_of(annotation: Any) -> Any:
     return next((t for t in inner if hasattr(t, "__struct_fields__")), None)
 
 
-def _line_of(text: str, fields: list[str]) -> int:
+def _line_of(node: Any, fields: list[str]) -> int:
     """Where a field stands in the text, as far as there is one."""
-    node, line = yaml.compose(text, Loader=yaml.SafeLoader), 1
+    line = 1
     for field in fields:
         if isinstance(node, yaml.MappingNode):
             pairs = [(k, v) for k, v in node.value if k.value == field]

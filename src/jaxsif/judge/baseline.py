@@ -58,7 +58,7 @@ def parse(text: str, name: str) -> Baseline:
     """Reads a baseline's file. Raises UsageError with what is wrong in it."""
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{name} is not TOML: {error}; jax-sif baseline add writes such files"
         ) from error

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import msgspec
 
 from jaxsif import strict_json
 
@@ -16,6 +18,7 @@ SCHEMA = 1
 # whose first line the image's entry compares with its own.
 DESCRIPTION = "env.json"
 IMAGE = "image.txt"
+_MOST_TEXT = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,20 @@ class Image:
     versions: Mapping[str, str]
 
 
+# What indexes allow; another name could be an escape sequence to a terminal.
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+_Version = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.!+_-]{1,200}$")]
+_Sum = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z:+/=_-]{1,200}$")]
+
+
 @dataclass(frozen=True)
 class Package:
     """`sha256` is that of the wheel or source archive, None for what was a folder;
     `is_asked`: a person has named it, and not another package."""
 
-    name: str
-    version: str
-    sha256: str | None
+    name: _Name
+    version: _Version
+    sha256: _Sum | None
     is_asked: bool
 
 
@@ -47,12 +56,27 @@ class Made:
     content: str
 
 
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+class _Facts(_Schema):
+    """What DESCRIPTION holds."""
+
+    content: _Sum
+    packages: tuple[Package, ...]
+
+
 def parse_image(text: str) -> Image:
     """Of the image's packages.txt. Raises ValueError for any other text."""
     first, *lines = text.splitlines() or [""]
     found = re.fullmatch(r"# ([0-9a-f]{16}) (.+)", first)
-    if found is None:
+    if found is None or not first.isprintable():
         raise ValueError(f"the first line is {first[:80]!r}")
+    for line in lines:
+        is_pair = re.fullmatch(r"[A-Za-z0-9._-]{1,200}==[^\s=]\S{0,200}", line)
+        if not is_pair or not line.isprintable():
+            raise ValueError(f"no package and version: {line[:80]!r}")
     pairs = (line.split("==", 1) for line in lines)
     return Image(found[1], found[2], {name: version for name, version in pairs})
 
@@ -69,14 +93,16 @@ def encode(packages: tuple[Package, ...], content: str) -> str:
 
 def decode(description: str, image: str) -> Made:
     """From the texts of DESCRIPTION and IMAGE. Raises ValueError for others."""
+    if max(len(description), len(image)) > _MOST_TEXT:
+        raise ValueError(f"more than {_MOST_TEXT >> 20} MiB of description")
     try:
-        facts = json.loads(description)
-        if facts["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {facts['schema']!r}, expected {SCHEMA}")
-        packages = tuple(Package(**package) for package in facts["packages"])
-        return Made(parse_image(image), packages, facts["content"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a part is missing: {error}") from error
+        schema = msgspec.json.decode(description, type=_Schema).schema
+        if schema != SCHEMA:
+            raise ValueError(f"its schema is {schema!r}, expected {SCHEMA}")
+        facts = msgspec.json.decode(description, type=_Facts)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return Made(parse_image(image), facts.packages, facts.content)
 
 
 def normal(name: str) -> str:

@@ -33,6 +33,8 @@ COLUMNS = (
 )
 
 Row = dict[str, object]
+# Numbers are none of these: they are written from values, not from texts.
+_FORMULA = ("=", "+", "-", "@")
 
 
 def as_csv(verdicts: Iterable[Verdict]) -> str:
@@ -41,8 +43,16 @@ def as_csv(verdicts: Iterable[Verdict]) -> str:
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
     for verdict in verdicts:
-        writer.writerows(rows(verdict))
+        writer.writerows(
+            {name: _cell(value) for name, value in row.items()} for row in rows(verdict)
+        )
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """What a spreadsheet does not take for a formula."""
+    is_formula = isinstance(value, str) and value.lstrip().startswith(_FORMULA)
+    return f"'{value}" if is_formula else value
 
 
 def rows(verdict: Verdict) -> Iterator[Row]:

@@ -51,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     transport.network_not_used,
     transport.network_differs,
     numbers.identity_unproven,
+    numbers.records_lost,
     devices.devices_untold,
     transport.nvlink_missing,
     transport.gpudirect_missing,

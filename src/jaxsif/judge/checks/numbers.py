@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from jaxsif.contract.record import PHASES
 from jaxsif.judge.board import Story
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.naming import numbers_of, where
@@ -69,3 +70,36 @@ def identity_unproven(case: Case) -> Iterator[Finding]:
             numbers_of(silent),
             is_failure=False,
         )
+
+
+def records_lost(case: Case) -> Iterator[Finding]:
+    """A rank finished, and a record that the other ranks have written did not arrive."""
+    finished = [story for story in case.stories.values() if story.is_done]
+    results = {story.rank: _results(story) for story in finished}
+    written = set().union(*results.values())
+    silent = [story for story in finished if results[story.rank] != written]
+    if silent:
+        lost = sorted(set().union(*(written - results[s.rank] for s in silent)))
+        yield Finding(
+            "record-lost",
+            f"{where(silent)}: no record of {', '.join(lost[:4])}, which other ranks"
+            " have written",
+            "see whether a line of the output above is damaged; run the job again",
+            numbers_of(silent),
+            is_failure=False,
+        )
+
+
+def _results(story: Story) -> set[str]:
+    """The phases, and the measurements, that every rank of a group reports."""
+    # A finding of its own speaks of the devices.
+    phases = {p for p in PHASES if p in story.told and p != "devices"}
+    measured = {
+        f"{r['collective']} {r['dtype']} at {r['size_bytes']} bytes"
+        for r in story.measured
+        if r["phase"] == "bandwidth" and r.keys() >= _POINT
+    }
+    return phases | measured
+
+
+_POINT = {"collective", "dtype", "size_bytes"}
