@@ -50,7 +50,7 @@ LOGS = sorted(p for p in (ROOT / "tests/logs").iterdir() if p.suffix != ".md")
 def logs() -> Iterator[tuple[str, str]]:
     """For verify and explain: a name, and the text."""
     xid = "NVRM: Xid (PCI:0002:00:00): 119, pid=67769, n" + "0" * 4000 + "\n"
-    yield "plain triggers", _rows("rror: \n")
+    yield "plain triggers", _rows("rror: ab\n")
     yield "Xid and zeros", _rows(xid)
     yield "kernel: kernel:", _rows("a kernel: " * 400 + "NVRM: Xid (PCI:0): 1,\n")
     yield "one line", "x" * _SIZE

@@ -33,8 +33,10 @@ def expand(node_list: str, most: int = MOST_NAMES) -> list[str]:
     nodes: list[str] = []
     for element in _elements(node_list):
         # Before a name is made: how many there are, and how long the longest is.
-        count = math.prod(map(_count, element))
-        if count > most - len(nodes) or sum(map(_length, element)) > _LONGEST_NAME:
+        is_long = len(element) > _LONGEST_NAME or (
+            sum(map(_length, element)) > _LONGEST_NAME
+        )
+        if is_long or math.prod(map(_count, element)) > most - len(nodes):
             raise ValueError(
                 f"too many or too long names in the node list {_shown(node_list)}"
             )

@@ -139,7 +139,7 @@ class Board:
         self.has_raised_rank = False
         self._records = 0
         # How many more ranks lines of Slurm's may name, each line's counted anew.
-        self._nameable = 4 * MOST_NAMES
+        self._nameable = 2 * MOST_NAMES
         self._runs: dict[str, tuple[int, Stories]] = {}
         # By step: which ranks stopped reporting before the group was formed.
         self._silences: dict[str, Silence] = {}

@@ -41,7 +41,7 @@ _TRIGGERS = (
     "Barrier timed out. Id: ",
 )
 # With fewer plain characters a signature is not distinctive, and searching is slow.
-_FEWEST_PLAIN = 8
+FEWEST_PLAIN = 8
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Catalogue:
         candidates = [
             (order, pattern)
             for trigger, rows in self._rows.items()
-            if len(line) >= _FEWEST_PLAIN and trigger in line
+            if len(line) >= FEWEST_PLAIN and trigger in line
             for order, text, pattern in rows
             if text in line
         ]
@@ -215,10 +215,8 @@ def _groups(pattern: str) -> set[str]:
 
 def _signature(pattern: str) -> Signature:
     texts = plain_texts(pattern)
-    if max(map(len, texts), default=0) < _FEWEST_PLAIN:
-        raise ValueError(
-            f"{pattern!r} has no {_FEWEST_PLAIN} plain characters in a row"
-        )
+    if max(map(len, texts), default=0) < FEWEST_PLAIN:
+        raise ValueError(f"{pattern!r} has no {FEWEST_PLAIN} plain characters in a row")
     return Signature(pattern, texts)
 
 

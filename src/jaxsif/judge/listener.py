@@ -18,7 +18,7 @@ from jaxsif.judge.sieve import Sieve
 # However long the log, this much is kept of it.
 _MOST_RANKS = wording.MOST_RANKS
 # And this much is read in it: what lines name is spelled out, line by line.
-_MOST_NAMED = 16 * _MOST_RANKS
+_MOST_NAMED = 4 * _MOST_RANKS
 _MOST_NODES = 1024
 _MOST_PENDING = 256
 _MOST_SUSPICIOUS = 8
@@ -122,6 +122,8 @@ class Listener:
     def _take(self, raw: bytes, number: int) -> bool:
         """Looks at one line; says whether the next is wanted, whatever it holds."""
         self._taken += 1
+        if len(raw) < causes.FEWEST_PLAIN and not self._pending:
+            return False
         text = self._without_record(raw.decode(errors="replace"))
         who, body = wording.without_label(text)
         match = self._catalogue.match(body)

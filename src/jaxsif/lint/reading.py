@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
+from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING
 
 from jaxsif.lint.commands import Command, Fate, Follower, Place, Setting
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BEYOND = re.compile(r"[\U00010000-\U0010ffff]")
 # More than anyone writes: parts of statements, words, and the characters of a script.
 _MOST_WORK = 16_000
-_MOST_TEXT = 1 << 18
+_MOST_TEXT, _MOST_WITH_HEREDOCS = 1 << 18, 1 << 19
 # To recover from a statement without an end, the parser goes back to each of these: 16,000
 # of them take 5 s, and it has no limit of its own.
 _MARK = re.compile(r"\||\(|;;")
@@ -84,11 +84,15 @@ def read_shell(
     budget: Budget | None = None,
 ) -> Reading:
     """Reads a script, given the variables that are known before it starts."""
-    kept, heredocs = take_out(lines)
+    ends = accumulate(len(line) + 1 for line in lines)
+    number = sum(1 for _ in takewhile(lambda end: end <= _MOST_WITH_HEREDOCS, ends))
+    kept, heredocs = take_out(lines[:number])
     text = _BEYOND.sub("\ufffd", "\n".join(kept))
     stop = _stop(text)
     tree = _parser().parse(text[:stop].encode(errors="replace"))
     reader = _Reader(Scope(known), modes, heredocs, budget or Budget())
+    if number < len(lines):
+        reader.unread = number + 1
     if stop < len(text):
         reader.unread = text.count("\n", 0, stop) + 1
     reader.walk(tree.root_node, Place(), 0)
