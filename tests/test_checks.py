@@ -259,6 +259,10 @@ def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
 # Provoked by tests of their own, above and below, in test_endings.py, test_transport.py,
 # test_links.py and test_speed.py.
 SILENT_HERE = {
+    processes.ranks_silent,
+    processes.launcher_hangs,
+    endings.nodes_failed,
+    endings.ranks_left,
     numbers.identity_unproven,
     # In test_record_facts.py.
     numbers.records_lost,

@@ -27,7 +27,7 @@ from jaxsif.contract.hostlist import expand
 from jaxsif.contract.identity import JOB_NODE_LIST
 from jaxsif.contract.record import KEY_VARIABLE, PHASES, WISH, job_keys
 from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
-from jaxsif.interruption import Interruption
+from jaxsif.interruption import Interruption, keep_in_memory
 from jaxsif.judge import report
 from jaxsif.judge.board import Board
 from jaxsif.judge.diagnosis import Diagnosis
@@ -132,6 +132,8 @@ def verify(
 
     with _open(log) as source:
         interruption = None if _is_file(source) else Interruption()
+        if interruption is not None:
+            keep_in_memory()
         follower = _Follower(stream, listener, progress, interruption, conclude)
         follower.follow(source)
     if stream.foreign:
@@ -302,6 +304,8 @@ class _Follower:
             self._listener.feed(shown)
             self._show(shown)
             self._progress.update()
+        if self._interruption is not None:
+            self._progress.note_interruption(self._interruption.reason)
         rest = self._stream.close()
         self._listener.feed(rest)
         self._show(rest)

@@ -272,13 +272,9 @@ class Board:
             self.interrupted = f"the job was interrupted: {reason}"
 
     @property
-    def ended_from_outside(self) -> str | None:
-        """Why, in a clause; what ends from then on ends for that reason."""
-        return None if self.failed_nodes else self.cancelled or self.interrupted
-
-    @property
     def is_ended_from_outside(self) -> bool:
-        return bool(self.ended_from_outside)
+        """Whether what ends now ends for that reason: it is nobody's fault."""
+        return not self.failed_nodes and bool(self.cancelled or self.interrupted)
 
     def _stories(self, run: str) -> Stories | None:
         """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""

@@ -55,6 +55,8 @@ class Case:
     has_ended_launcher: bool = False
     # Nodes that Slurm has given up.
     failed_nodes: Sequence[str] = ()
+    # Why the verdict was asked for before the output had ended, in a clause.
+    interrupted: str | None = None
 
     @property
     def is_without_kit(self) -> bool:
@@ -68,6 +70,13 @@ class Case:
         is_whole = len(self.stories) >= self.topology.processes
         done = all(story.is_done for story in self.stories.values())
         return bool(self.ended) or not (is_whole and done)
+
+    @property
+    def end_from_outside(self) -> str | None:
+        """Who ended the step, in a clause: no rank is the cause of what follows."""
+        if self.failed_nodes:
+            return None
+        return self.cancelled or (self.interrupted if self.is_broken else None)
 
     @property
     def all_nodes(self) -> Sequence[str]:

@@ -63,8 +63,7 @@ def judge(
       foreign: how many records are of another job.
     """
     steps = board.steps
-    cancelled = board.ended_from_outside
-    if not steps and (board.ended or cancelled or board.failed_nodes):
+    if not steps and (board.ended or board.is_ended_from_outside or board.failed_nodes):
         steps = {"": {}}
     cases = {
         step: Case(
@@ -72,7 +71,7 @@ def judge(
             stories,
             _believed(board.ended, topology, stories),
             nodes,
-            cancelled,
+            board.cancelled,
             diagnosis.recognised,
             is_program,
             baseline,
@@ -80,6 +79,7 @@ def judge(
             board.has_launcher_hung,
             board.has_ended_launcher,
             board.failed_nodes,
+            board.interrupted,
         )
         for step, stories in steps.items()
     }

@@ -7,8 +7,8 @@ from fault import Fault, at_collective
 
 FAULT = Fault(
     says=("COULD NOT TELL", "Slurm ended the step: time limit", "no rank is to blame"),
-    # The shell's end by SIGTERM; the verdict is spoken all the same.
-    status=143,
+    # The verdict's: the script stays until it is written.
+    status=3,
     options=("--time=1",),
     # Slurm's limits are minutes, and it looks every half minute.
     within_s=120,

@@ -63,7 +63,12 @@ def ranks_left(case: Case) -> Iterator[Finding]:
     anybody, while all others are, has left without a word.
     """
     stories = case.stories
-    if case.cancelled or case.has_ended_launcher or not case.ended or case.silent:
+    if (
+        case.end_from_outside
+        or case.has_ended_launcher
+        or not case.ended
+        or case.silent
+    ):
         return
     is_whole = len(stories) == case.topology.processes
     left = [
@@ -141,7 +146,7 @@ def symptoms_recognised(case: Case) -> Iterator[Finding]:
 
 
 def _recognised(case: Case, standing: str) -> Iterator[Finding]:
-    if not case.is_broken or case.cancelled:
+    if not case.is_broken or case.end_from_outside:
         return
     for found in case.recognised:
         if found.standing != standing or found.cause.ending:
@@ -181,10 +186,10 @@ def nodes_failed(case: Case) -> Iterator[Finding]:
 
 def cancelled(case: Case) -> Iterator[Finding]:
     """Somebody ended the step from outside: no rank is to blame, nothing is proven."""
-    if case.cancelled and case.is_broken:
+    if case.end_from_outside:
         yield Finding(
             "cancelled",
-            f"{case.cancelled}; no rank is to blame",
+            f"{case.end_from_outside}; no rank is to blame",
             "see what the ranks had reached in the table above; for a time limit, ask for"
             " more with --time",
             is_failure=False,
@@ -200,7 +205,7 @@ def terminated(case: Case) -> Iterator[Finding]:
     )
     has_reason |= bool(case.silent or case.failed_nodes)
     others = any(not e.reason.startswith(_BY_SIGTERM) for e in case.ended.values())
-    if group and not has_reason and not others and not case.cancelled:
+    if group and not has_reason and not others and not case.end_from_outside:
         yield Finding(
             "terminated",
             f"{where(group)} got SIGTERM from outside; no rank is to blame",

@@ -112,7 +112,7 @@ def launcher_hangs(case: Case) -> Iterator[Finding]:
 
 def ranks_missing(case: Case) -> Iterator[Finding]:
     """Ranks that were asked for and never reported."""
-    if case.cancelled:
+    if case.end_from_outside:
         return
     nodes = case.all_nodes
     silent = [
@@ -174,7 +174,7 @@ def groups_differ(case: Case) -> Iterator[Finding]:
 
 def ranks_unfinished(case: Case) -> Iterator[Finding]:
     """Ranks that stopped between two phases without a word."""
-    if case.cancelled:
+    if case.end_from_outside:
         return
     by_phase: dict[str, list[Story]] = defaultdict(list)
     for story in case.stories.values():
