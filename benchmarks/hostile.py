@@ -34,7 +34,7 @@ def _mutated(text: str, seed: int, size: int = _SIZE) -> str:
         characters = list(text)
         for _ in range(8):
             at = rng.randrange(len(characters))
-            characters[at] = rng.choice("\0\x1b\"'\\ \t\n[]{}$()|0-9,:=é")
+            characters[at] = rng.choice("\x1b\"'\\ \t\n[]{}$()|0-9,:=é")
         parts.append("".join(characters))
     return "".join(parts)
 
@@ -132,6 +132,10 @@ def verdicts() -> Iterator[tuple[str, str]]:
     yield "depth", "[" * _SIZE
     whole = next(iter(sorted((ROOT / "tests/verdicts").glob("*.json")))).read_text()
     yield "a real verdict, changed", _mutated(whole, 4)
+    content = json.loads(whole)
+    (verdict, *_) = content["verdicts"]
+    verdict["ranks"] *= _SIZE // len(json.dumps(verdict["ranks"]))
+    yield "the same ranks again", json.dumps(content)
 
 
 def _command(*words: str) -> list[str]:
