@@ -252,6 +252,43 @@ def test_a_users_program_that_fails_is_named_although_it_tells_nothing():
     assert b"rank 3 on node2" in done.stdout.splitlines()[-1]
 
 
+def test_a_users_program_whose_ranks_all_leave_by_os_exit_keeps_its_status():
+    job = healthy()
+    for told in job.values():
+        del told["done"]
+    text = output(job)
+
+    assert verify(text, "--program").returncode == 0
+    assert b"NO VERDICT" in verify(text, "--program").stdout
+    # A diagnostic never ends so, and a rank that failed is named.
+    assert verify(text).returncode == 1
+    died = "srun: error: node2: task 5: Killed\n"
+    assert verify(text + died, "--program").returncode != 0
+
+
+def _of_a_user() -> dict:
+    """A healthy program of a user's, which tells no sums."""
+    job = healthy()
+    for told in job.values():
+        del told["allreduce"], told["identity"]
+        told["connected"]["has_met"] = True
+    return job
+
+
+def test_a_users_second_program_may_follow_the_first_in_one_step():
+    training, evaluation = _of_a_user(), _of_a_user()
+    both = output(training) + output(evaluation)
+    del evaluation[5]["done"]
+    spoiled = output(training) + output(evaluation)
+
+    assert verify(both, "--program").returncode == 0
+    assert b"PASS" in verify(both, "--program").stdout
+    assert verify(spoiled, "--program").returncode == 1
+    # What a diagnostic has measured is never forgotten.
+    done = verify(output(healthy()) * 2)
+    assert b"started more than once" in done.stdout
+
+
 def test_a_users_program_that_tells_something_is_judged():
     job = healthy()
     del job[5]

@@ -60,6 +60,16 @@ class Story:
     def is_done(self) -> bool:
         return "done" in self.told
 
+    @property
+    def may_begin_anew(self) -> bool:
+        """Whether a group of a user's own has ended well, and hides nothing if forgotten.
+
+        Another program may follow in the same step: an evaluation after its training.
+        """
+        has_measured = bool(self.measured) or "allreduce" in self.told
+        has_group = self.fact("started", "processes") not in (None, 1)
+        return self.is_done and has_group and not has_measured
+
 
 Stories = dict[int, Story]
 
@@ -158,6 +168,9 @@ class Board:
         self._records += 1
         if not self.is_ended_from_outside:
             self._silences[record["step"].rpartition(".")[0]].add(record)
+        if phase == "started" and stories[rank].may_begin_anew:
+            self.count.subtract(list(stories[rank].told))
+            stories[rank] = Story(rank, record["node"])
         if phase in MEASURED:
             if len(stories[rank].measured) < _MOST_MEASURED:
                 stories[rank].measured.append(record)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxsif.contract.hostlist import expand
+from jaxsif.contract.record import FAILED, STUCK, TERMINATED
 from jaxsif.contract.topology import Topology
 from jaxsif.judge.baseline import Baseline
 from jaxsif.judge.board import Ending, Stories
@@ -65,8 +66,24 @@ class Case:
         return self.is_program and not has_started
 
     @property
+    def has_left_quietly(self) -> bool:
+        """Whether all ranks of a user's program left the group without a word.
+
+        So do those that end by os._exit(0). Of any other end srun says so itself.
+        """
+        if not self.is_program or self.ended or self.cancelled or self.silent:
+            return False
+        stories = self.stories.values()
+        return len(stories) >= self.topology.processes and all(
+            "connected" in story.told and _HAS_ENDED.isdisjoint(story.told)
+            for story in stories
+        )
+
+    @property
     def is_broken(self) -> bool:
         """Whether something went wrong, by what ranks and Slurm say of their ends."""
+        if self.has_left_quietly:
+            return False
         is_whole = len(self.stories) >= self.topology.processes
         done = all(story.is_done for story in self.stories.values())
         return bool(self.ended) or not (is_whole and done)
@@ -91,6 +108,8 @@ class Case:
                 return nodes
         return [f"node {i + 1} of {count}" for i in range(count)]
 
+
+_HAS_ENDED = {"done", FAILED, STUCK, TERMINATED}
 
 Check = Callable[[Case], Iterator[Finding]]
 

@@ -14,6 +14,7 @@ from jaxsif.judge.baseline import Baseline
 from jaxsif.judge.board import Board, Ending, Stories
 from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.checks import find
+from jaxsif.judge.checks.processes import LEFT_QUIETLY
 from jaxsif.judge.diagnosis import NOTHING_HEARD, Diagnosis
 from jaxsif.judge.naming import numbers_of, where
 
@@ -106,10 +107,11 @@ def _believed(
 
 
 def is_silence(verdict: Verdict) -> bool:
-    """Whether nobody has told anything, neither well nor ill."""
-    return [f.kind for f in verdict.findings] == [_NOTHING_MEASURED] and not (
-        verdict.stories
-    )
+    """Whether nobody has told how it ended, neither well nor ill."""
+    kinds = [f.kind for f in verdict.findings if not f.is_warning]
+    if kinds == [_NOTHING_MEASURED]:
+        return not verdict.stories
+    return kinds == [LEFT_QUIETLY]
 
 
 def _judge_case(

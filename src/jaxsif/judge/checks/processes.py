@@ -12,6 +12,9 @@ from jaxsif.judge.case import Case, Finding
 from jaxsif.judge.checks.endings import has_told_why
 from jaxsif.judge.naming import by_differing, numbers_of, where
 
+# Of a user's program: its exit status says how it ended.
+LEFT_QUIETLY = "left-quietly"
+
 
 def ranks_alone(case: Case) -> Iterator[Finding]:
     """Every process is a group of its own: nobody initialised the distributed system."""
@@ -175,6 +178,14 @@ def groups_differ(case: Case) -> Iterator[Finding]:
 def ranks_unfinished(case: Case) -> Iterator[Finding]:
     """Ranks that stopped between two phases without a word."""
     if case.end_from_outside:
+        return
+    if case.has_left_quietly:
+        yield Finding(
+            LEFT_QUIETLY,
+            "the ranks left the group without a word, as by os._exit(0)",
+            "let the program come to its end, and the verdict proves it",
+            is_failure=False,
+        )
         return
     by_phase: dict[str, list[Story]] = defaultdict(list)
     for story in case.stories.values():
