@@ -81,7 +81,7 @@ faults: ## every fault, with the kit and with JAX alone, into docs/faults.md (ha
 	"$$(tools/venv)/bin/python" benchmarks/faults.py
 
 .PHONY: healthy
-healthy: ## 200 healthy jobs, to count false alarms (half an hour)
+healthy: ## 200 healthy jobs, of programs that fork and of much else, to count false alarms (half an hour)
 	"$$(tools/venv)/bin/python" benchmarks/healthy.py
 
 .PHONY: jobs

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/cluster"))
 from cluster import Cluster  # noqa: E402  (needs the path above)
+from healthy import HEADING  # noqa: E402  (needs the path above)
 from matrix import FAULTS, load, run, run_alone, title  # noqa: E402
 
 PAGE = ROOT / "docs/faults.md"
@@ -73,7 +74,9 @@ def save(rows: dict[str, dict]) -> None:
     """After each fault: half an hour's work is not lost with the last one."""
     rows = dict(sorted(rows.items()))
     RESULT.write_text(json.dumps(rows, indent=1) + "\n")
-    PAGE.write_text(page(rows))
+    # What healthy.py has made stays.
+    _, heading, section = PAGE.read_text().partition(f"\n{HEADING}\n")
+    PAGE.write_text(page(rows) + heading + section)
 
 
 def alone(names: list[str]) -> Iterator[tuple[str, dict]]:

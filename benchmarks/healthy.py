@@ -1,57 +1,108 @@
-"""How often a healthy job is taken for a faulty one: all four jobs in turn, a part of them with a busy core; on the machine with the mini cluster."""
+"""How often a healthy job is harmed or taken for a faulty one: diagnostics, and programs that fork, print what frightens, wait long or end oddly; on the machine with the mini cluster."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
+import ast
+import itertools
+import json
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/cluster"))
 from cluster import Cluster  # noqa: E402  (needs the path above)
+from healthy_programs import (  # noqa: E402  (needs the path above)
+    FOLDER,
+    KIT,
+    PLAIN,
+    Outcome,
+    programs,
+    run,
+)
 
 JOBS = ("G4N1p4", "G4N2p2", "G4N2p4", "allreduce")
+RESULT = ROOT / "build/healthy.json"
+PAGE = ROOT / "docs/faults.md"
+# Where the page of the faults ends and what is made here begins.
+HEADING = "## Healthy jobs"
+
+# Names of programs that fork, or print hostile or frightening text.
+_FRIGHTENING = re.compile(
+    "fork|spawn|pool|loader|subprocess|helper|prints|traceback|stacks|raises|warns"
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("name", nargs="*", help="programs to run, and no diagnostics")
     parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--busy", type=int, default=50, help="of them with a busy core")
-    arguments = parser.parse_args()
+    parser.add_argument("--diagnostics", type=int, default=45, help="of the runs")
+    parser.add_argument("--busy", type=int, default=15, help="of them with a busy core")
+    parser.add_argument("--at-once", type=int, default=2, help="programs")
+    parser.add_argument("--scale", type=float, default=1, help="of programs' seconds")
+    parser.add_argument("--way", nargs="*", default=(KIT, PLAIN))
+    chosen = parser.parse_args()
+    diagnostics = 0 if chosen.name else chosen.diagnostics
+    began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="jax-sif-healthy-") as folder:
         Path(folder).chmod(0o755)
         cluster = Cluster(state=Path(folder) / "state")
         subprocess.run(cluster.minicluster("up"), check=True)
         try:
-            alarms = count_alarms(cluster, arguments.runs, arguments.busy)
+            outcomes = [
+                *run_diagnostics(cluster, diagnostics, chosen.busy),
+                *run_programs(cluster, chosen, chosen.runs - diagnostics),
+            ]
         finally:
             subprocess.run(cluster.minicluster("down", "--purge"), check=True)
-    print(
-        f"{arguments.runs} healthy runs, {arguments.busy} with a busy core:"
-        f" {alarms} false alarms"
-    )
-    return 1 if alarms else 0
+    minutes = (time.monotonic() - began_s) / 60
+    print("\n".join([*table(outcomes), "", *summary(outcomes, minutes)]))
+    if not chosen.name:
+        save(outcomes, minutes)
+    return 1 if any(x.harm or x.alarm for x in outcomes) else 0
 
 
-def count_alarms(cluster: Cluster, runs: int, busy: int) -> int:
-    """The first `busy` runs have a core for themselves no more."""
-    alarms = 0
-    for run in range(runs):
-        name = JOBS[run % len(JOBS)]
-        is_busy = run < busy
-        with busy_core() if is_busy else nullcontext():
-            job = cluster.submit(name)
-        if job.status:
-            alarms += 1
-            print(f"run {run}, {name}, busy core: {is_busy}\n{job.output}", flush=True)
-        elif run % 20 == 19:
-            print(f"{run + 1} runs, {alarms} false alarms", flush=True)
-    return alarms
+def run_diagnostics(cluster: Cluster, runs: int, busy: int) -> Iterator[Outcome]:
+    """All four jobs in turn; the first `busy` have a core for themselves no more."""
+    for number in range(runs):
+        name = JOBS[number % len(JOBS)]
+        with busy_core() if number < busy else nullcontext():
+            yield told(Outcome(name, KIT, cluster.submit(name), is_program=False))
+
+
+def run_programs(
+    cluster: Cluster, chosen: argparse.Namespace, runs: int
+) -> Iterator[Outcome]:
+    """Each program in each way; what runs are left are for those that frighten."""
+    known = [
+        (name, way)
+        for name, way in programs()
+        if way in chosen.way and name in (chosen.name or [name])
+    ]
+    again = [pair for pair in known if _FRIGHTENING.search(pair[0])] or known
+    planned = itertools.islice(itertools.chain(known, itertools.cycle(again)), runs)
+    with ThreadPoolExecutor(chosen.at_once) as pool:
+        yield from pool.map(
+            lambda pair: told(run(cluster, *pair, scale=chosen.scale)), planned
+        )
+
+
+def told(outcome: Outcome) -> Outcome:
+    """Shows at once what became of a job."""
+    words = outcome.harm or outcome.alarm
+    print(f"{outcome.name}, {outcome.way}: {words or 'unharmed'}", flush=True)
+    if words:
+        print(outcome.job.output, flush=True)
+    return outcome
 
 
 @contextmanager
@@ -62,6 +113,70 @@ def busy_core() -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+
+
+def table(outcomes: list[Outcome]) -> list[str]:
+    """A line for each kind: what it is, and what became of it in each way."""
+    lines = [
+        "| Healthy program | with the kit | plain JAX |",
+        "|---|---|---|",
+    ]
+    for name in dict.fromkeys(outcome.name for outcome in outcomes):
+        mine = [outcome for outcome in outcomes if outcome.name == name]
+        cells = [cell([x for x in mine if x.way == way]) for way in (KIT, PLAIN)]
+        lines.append(f"| {title(name)} | {' | '.join(cells)} |")
+    return lines
+
+
+def cell(outcomes: list[Outcome]) -> str:
+    """`2 of 2 unharmed`, or what happened."""
+    if not outcomes:
+        return "-"
+    bad = [x.harm or x.alarm for x in outcomes if x.harm or x.alarm]
+    counted = f"{len(outcomes) - len(bad)} of {len(outcomes)}"
+    return counted + (f": {bad[0][:80]}" if bad else "")
+
+
+def title(name: str) -> str:
+    """What a program does, by its first line; a diagnostic by its name."""
+    if name in JOBS:
+        return f"`jobs/{name}.slurm`"
+    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+    return (docstring or name).removesuffix("; runs as a rank.")
+
+
+def summary(outcomes: list[Outcome], minutes: float) -> list[str]:
+    """The figures that docs/faults.md shows."""
+    frightening = [x for x in outcomes if _FRIGHTENING.search(x.name)]
+    kinds = {x.name for x in outcomes if x.name not in JOBS}
+    return [
+        f"- healthy jobs: {len(outcomes)}, of which {len(frightening)} fork, or print"
+        f" hostile or frightening text; {len(kinds)} kinds of programs",
+        f"- harmed: {sum(bool(x.harm) for x in outcomes)}",
+        f"- false alarms: {sum(bool(x.alarm) for x in outcomes)}",
+        f"- passes with a warning: {sum(bool(x.warnings) for x in outcomes)}",
+        f"- minutes: {minutes:.0f}",
+    ]
+
+
+def save(outcomes: list[Outcome], minutes: float) -> None:
+    """build/healthy.json, and the end of docs/faults.md."""
+    rows = [
+        {"name": x.name, "way": x.way, "harm": x.harm, "alarm": x.alarm}
+        for x in outcomes
+    ]
+    RESULT.write_text(json.dumps(rows, indent=1) + "\n")
+    kept = PAGE.read_text().partition(f"\n{HEADING}\n")[0]
+    PAGE.write_text(f"{kept}\n{section(outcomes, minutes)}")
+
+
+def section(outcomes: list[Outcome], minutes: float) -> str:
+    words = """Programs in which nothing is wrong, each as a job of `jax-sif job PROGRAM | sbatch` on the mini cluster: once with
+`initialize_distributed()`, once as plain JAX. Unharmed is a job that ends with status 0 and PASS (plain JAX: or NO VERDICT),
+and whose every rank came to its last line. Made by `make healthy`; the programs are in `tests/cluster/healthy/`."""
+    figures = "\n".join(summary(outcomes, minutes))
+    lines = "\n".join(table(outcomes))
+    return f"{HEADING}\n\n{words}\n\n{figures}\n\n{lines}\n"
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ class Cluster:
             self.minicluster("run", "--", *command),
             input=text_in,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            # What a job prints need not be text.
+            errors="replace",
             timeout=limit_s,
         )
 

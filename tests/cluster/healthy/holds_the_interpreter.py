@@ -1,0 +1,13 @@
+"""A function of C keeps Python's interpreter to itself for 15 s; runs as a rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+import ctypes
+
+from _group import RANK, SCALE, add_up, end_well, join
+
+join()
+add_up()
+if RANK == 1:
+    ctypes.PyDLL(None).usleep(int(15e6 * SCALE))
+add_up()
+end_well()

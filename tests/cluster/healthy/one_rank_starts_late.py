@@ -1,0 +1,10 @@
+"""The third rank comes 40 s after the others; runs as a rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from _group import RANK, add_up, end_well, join, work
+
+if RANK == 2:
+    work(40)
+join()
+add_up()
+end_well()

@@ -1,0 +1,13 @@
+"""Its standard output goes into a file once it has joined its group, and its last line to the standard error; runs as a rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+
+from _group import add_up, end_well, join
+
+join()
+file = os.open(os.devnull, os.O_WRONLY)
+os.dup2(file, 1)
+print("nobody sees this", flush=True)
+add_up()
+end_well(2)

@@ -1,0 +1,16 @@
+"""Prints a traceback that it has caught, and then works for 40 s without a word; runs as a rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+import traceback
+
+from _group import add_up, end_well, join, work
+
+join()
+add_up()
+try:
+    {}["shard 17"]
+except KeyError:
+    traceback.print_exc()
+work(40)
+add_up()
+end_well()

@@ -1,0 +1,15 @@
+"""Prints a caught traceback before it joins its group, as libraries do that miss an optional part; runs as a rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+import traceback
+
+from _group import add_up, end_well, join, work
+
+try:
+    import no_such_module  # noqa: F401
+except ImportError:
+    traceback.print_exc()
+work(5)
+join()
+add_up()
+end_well()
