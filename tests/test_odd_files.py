@@ -10,9 +10,11 @@ import random
 
 import pytest
 
+from jaxsif import baseline
 from jaxsif.contract.errors import UsageError
-from jaxsif.job import library
+from jaxsif.job import allocation, library
 from jaxsif.job.schema import Site
+from jaxsif.judge.report import SCHEMA
 from jaxsif.packages import made
 from jaxsif.report.samples import _cell
 
@@ -78,6 +80,25 @@ def test_a_description_of_odd_types_is_refused_by_one_error():
 def test_an_odd_line_of_the_image_is_refused(line):
     with pytest.raises(ValueError, match=r"package|line"):
         made.decode(json.dumps(DESCRIPTION), f"# 0123456789abcdef a\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [5, {"verdict": "PASS", "ranks": 3}, {"verdict": "PASS", "ranks": [{}]}]
+    + [{"verdict": "PASS", "ranks": [{"rank": 0, "measured": [m]}]} for m in (1, {})],
+)
+def test_a_verdict_of_odd_types_teaches_nothing(tmp_path, verdict):
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps({"schema": SCHEMA, "verdicts": [verdict]}))
+
+    with pytest.raises(UsageError, match=r"odd\.json"):
+        baseline.add([str(file)], tmp_path / "known.toml")
+
+
+def test_counts_of_more_tasks_than_any_job_has_are_no_counts():
+    assert allocation.task_counts("4(x2),1") == [4, 4, 1]
+    assert allocation.task_counts(f"4(x{'9' * 5000})") == []
+    assert len(allocation.task_counts(",".join(["1(x999999)"] * 50))) == 0
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\t=x", "\r=x", " =x"])

@@ -44,8 +44,14 @@ def add(verdicts: Sequence[str], path: Path) -> int:
     """Learns from verdicts of good runs; a file that is not there yet is made."""
     baseline = read(path) if path.exists() else Baseline(str(path))
     for name in verdicts:
-        for verdict in _verdicts(name):
-            baseline = baselines.learned(baseline, verdict, name)
+        try:
+            for verdict in _verdicts(name):
+                baseline = baselines.learned(baseline, verdict, name)
+        except (AttributeError, ArithmeticError, LookupError, TypeError) as error:
+            raise UsageError(
+                f"{name}: a field is missing or of another type ({error}); give a file"
+                " that jax-sif verify --json has written"
+            ) from error
     write_whole(path, baselines.render(baseline), "it is as it was before")
     sys.stdout.write(
         f"{path}: {len(baseline.runs)} speeds, learned from {len(verdicts)}"
@@ -63,7 +69,7 @@ def show(path: Path) -> int:
 def _verdicts(name: str) -> list[Mapping[str, Any]]:
     try:
         content = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"cannot read the verdict {name!r}: {reason}; give a file that jax-sif verify"

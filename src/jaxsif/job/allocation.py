@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from jaxsif.contract import identity
+from jaxsif.contract.hostlist import MOST_NAMES
 from jaxsif.contract.topology import Topology
 from jaxsif.contract.trouble import Trouble
 
@@ -38,8 +39,8 @@ def task_counts(text: str) -> list[int]:
     """Slurm's `4(x2),1` as [4, 4, 1]; nothing for other text."""
     counts: list[int] = []
     for item in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", item)
-        if match is None:
+        match = re.fullmatch(r"(\d{1,7})(?:\(x(\d{1,6})\))?", item)
+        if match is None or len(counts) > MOST_NAMES:
             return []
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
