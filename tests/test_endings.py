@@ -360,3 +360,14 @@ def test_what_follows_is_no_statement_on_rank_0():
 
     assert "rank 5 on node2: Killed" in verdict.findings[0].text
     assert [] == [f.text for f in verdict.findings if "died" in f.text]
+
+
+def test_a_launcher_that_does_not_end_after_all_are_done_is_a_failure():
+    board = Board()
+    for record in records(healthy()):
+        board.add(record)
+    board.has_ended_launcher = board.has_launcher_hung = True
+
+    (verdict,) = judge(board, G8N2P8)
+
+    assert (1, ["launcher-hangs"]) == (verdict.status, kinds(verdict))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from stories import tell
 
+from jaxsif import launcher
 from jaxsif.contract.record import encode
 
 SRC = Path(__file__).parent.parent / "src"
@@ -136,3 +137,13 @@ def test_what_marks_the_launchers_lines_is_not_taken_for_the_launcher(tmp_path):
     (launcher,) = (line.split()[1] for line in lines if line.startswith("launcher "))
     assert [launcher] == found
     assert f"@jaxsif2 {KEY} launcher" in lines
+
+
+def test_a_shell_with_more_to_start_is_not_ended_for_a_step_that_is_done(monkeypatch):
+    with subprocess.Popen(["sh", "-c", "sleep 60; true"]) as shell:
+        monkeypatch.setenv("JAX_SIF_LAUNCHER", str(shell.pid))
+        has_ended = launcher.end_launcher("all ranks are done", only="srun")
+        is_alive = shell.poll() is None
+        shell.kill()
+
+    assert (False, True) == (has_ended, is_alive)
