@@ -23,9 +23,9 @@ from jax.sharding import Mesh, NamedSharding  # noqa: E402  (after the processes
 from jax.sharding import PartitionSpec as P  # noqa: E402  (after the processes have met)
 from mpi4py import MPI  # noqa: E402  (after the processes have met)
 
-from jaxsif.contract.collectives import buffers, bus_gb_per_s  # noqa: E402  (after the processes have met)
-from jaxsif.rank.collectives import Group, compiled_chain, programs  # noqa: E402  (after the processes have met)
-from jaxsif.rank.sample import chain_length  # noqa: E402  (after the processes have met)
+from jaxsif.bandwidth.collectives import buffers, bus_gb_per_s  # noqa: E402  (after the processes have met)
+from jaxsif.bandwidth.programs import Group, compiled_chain, programs  # noqa: E402  (after the processes have met)
+from jaxsif.bandwidth.sampler import chain_length  # noqa: E402  (after the processes have met)
 
 WORLD = MPI.COMM_WORLD
 MIB = 2**20

@@ -148,16 +148,16 @@ def _call(code: str) -> list[str]:
 
 
 _QUIET = "\ntry: {}\nexcept (ValueError, Exception) as e: print(type(e).__name__)"
-_LIST = _call(
-    "from jaxsif.contract.hostlist import expand" + _QUIET.format("expand(text)")
+_LIST = _call("from jaxsif.core.hostlist import expand" + _QUIET.format("expand(text)"))
+_NCCL = _call(
+    "from jaxsif.transport.nccl_log import read_report; read_report(text, 'n')"
 )
-_NCCL = _call("from jaxsif.node.nccl_report import read_report; read_report(text, 'n')")
 _SITE = _call(
     "from pathlib import Path; from jaxsif.job import library, schema"
     + _QUIET.format("library.read(schema.Site, Path(sys.argv[1]))")
 )
 _ENV = _call(
-    "from jaxsif.packages import made"
+    "from jaxsif.overlay import made"
     + _QUIET.format("made.decode(text, '# 0123456789abcdef a')")
 )
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from jaxsif.contract.record import encode
+from jaxsif.core.records import encode
 
 RANKS = 1024
 ENTRY = "/opt/jax-sif/lib/jaxsif/entry"

@@ -18,8 +18,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from stories import healthy, output, tell  # noqa: E402  (needs the path above)
 
-from jaxsif.contract.identity import Identity  # noqa: E402
-from jaxsif.contract.topology import parse_topology  # noqa: E402
+from jaxsif.core.slurm_env import Identity  # noqa: E402
+from jaxsif.core.topology import parse_topology  # noqa: E402
 from jaxsif.rank import peers  # noqa: E402
 
 LABEL = "G10000N1250p10000"

@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from jaxsif.contract.blame import look  # noqa: E402  (needs the path above)
-from jaxsif.contract.outcome import (  # noqa: E402
+from jaxsif.pairs.locate import look  # noqa: E402  (needs the path above)
+from jaxsif.pairs.model import (  # noqa: E402  (needs the path above)
     LATENCY,
     LINK,
     NODE,
@@ -28,12 +28,7 @@ from jaxsif.contract.outcome import (  # noqa: E402
     Sight,
     outcome_of,
 )
-from jaxsif.contract.pairing import (  # noqa: E402
-    Round,
-    disjoint_round,
-    next_round,
-    shifted_round,
-)
+from jaxsif.pairs.rounds import Round, disjoint_round, next_round, shifted_round  # noqa: E402  (needs the path above)
 
 NODES_OF_A_SWITCH = 32
 # How slow a bad node or link is, relative to a good one: all below the failing bound.

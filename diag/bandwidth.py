@@ -4,16 +4,16 @@
 import sys
 
 from jaxsif import initialize_distributed
+from jaxsif.bandwidth.plan import parse_plan
 from jaxsif.rank import narrate
-from jaxsif.rank.plan import parse_plan
 
 with narrate() as tell:
     plan = parse_plan(sys.argv[1:])
     initialize_distributed()
     # Not before: what would keep JAX from its import is told by the line above.
-    from jaxsif.rank.bandwidth import measure
+    from jaxsif.bandwidth.measure import measure
     from jaxsif.rank.fabric import tell_fabric
-    from jaxsif.rank.proof import sum_of_ones
+    from jaxsif.rank.identity_check import sum_of_ones
 
     tell.devices()
     tell_fabric(tell)

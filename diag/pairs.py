@@ -20,9 +20,9 @@ with narrate() as tell:
     # Not before: what would keep JAX from its import is told by the line above.
     import jax
 
-    from jaxsif.rank import pairs
-    from jaxsif.rank.patience import patience_for
-    from jaxsif.rank.proof import sum_of_ones
+    from jaxsif.pairs import measure
+    from jaxsif.pairs.timeout import patience_for
+    from jaxsif.rank.identity_check import sum_of_ones
 
     tell.devices()
 
@@ -32,6 +32,6 @@ with narrate() as tell:
     tell.prove_identity()
     tell.transport()
 
-    loads = pairs.loads_for(jax.default_backend(), chosen.size_bytes, chosen.trials)
+    loads = measure.loads_for(jax.default_backend(), chosen.size_bytes, chosen.trials)
     answers_s = patience_for(chosen.answer_within)
-    pairs.search(tell, loads, is_full=chosen.full, answers_s=answers_s)
+    measure.search(tell, loads, is_full=chosen.full, answers_s=answers_s)

@@ -8,9 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.problem import Trouble
 from jaxsif.node import Room, Surroundings
-from jaxsif.node.surroundings import GIB
+from jaxsif.node.host_info import GIB
 
 PACKAGES = "/opt/jax/lib/python3.13/site-packages"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from stories import healthy, records, tell
 
-from jaxsif.contract.topology import Topology, parse_topology
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.verdict import judge
+from jaxsif.core.history import Board
+from jaxsif.core.topology import Topology, parse_topology
+from jaxsif.verdict import render
+from jaxsif.verdict.verdict import judge
 
 G8N2P8 = parse_topology("G8N2p8")
 MIB = 1 << 20
@@ -65,12 +65,12 @@ def missing(topology: Topology = G8N2P8) -> dict[str, Any]:
 
 def silent() -> dict[str, Any]:
     """Nobody told anything."""
-    return document(report.as_json(judge(Board(), G8N2P8)[0]))
+    return document(render.as_json(judge(Board(), G8N2P8)[0]))
 
 
 def document(*verdicts: dict[str, Any]) -> dict[str, Any]:
     """As the file holds them, through JSON."""
-    content = {"schema": report.SCHEMA, "verdicts": verdicts}
+    content = {"schema": render.SCHEMA, "verdicts": verdicts}
     read: dict[str, Any] = json.loads(json.dumps(content))
     return read
 
@@ -97,7 +97,7 @@ def _judged(job: dict[int, Any], topology: Topology) -> dict[str, Any]:
     board = Board()
     for record in records(job):
         board.add(record)
-    return report.as_json(judge(board, topology)[0])
+    return render.as_json(judge(board, topology)[0])
 
 
 def _verdict(

@@ -7,12 +7,12 @@ from typing import Any
 
 from stories import G8N2P8, healthy, records, tell
 
-from jaxsif.contract.collectives import bus_factor
-from jaxsif.contract.record import Record
-from jaxsif.contract.topology import Topology
-from jaxsif.judge.baseline import Baseline
-from jaxsif.judge.board import Board
-from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.bandwidth.baseline import Baseline
+from jaxsif.bandwidth.collectives import bus_factor
+from jaxsif.core.history import Board
+from jaxsif.core.records import Record
+from jaxsif.core.topology import Topology
+from jaxsif.verdict.verdict import Verdict, judge
 
 H100 = "NVIDIA H100 80GB HBM3"
 GIB = 2**30

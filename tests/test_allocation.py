@@ -10,10 +10,10 @@ from wheels import put_squashfs_tools
 
 from jaxsif import cli
 from jaxsif.check import check
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.topology import parse_topology
 from jaxsif.job.allocation import differences, task_counts
-from jaxsif.packages import create as making
-from jaxsif.packages import made, squash
+from jaxsif.overlay import create as making
+from jaxsif.overlay import manifest, squash
 
 # A batch script on the mini cluster, with --nodes=2 --ntasks-per-node=4 --gpus-per-node=4.
 BATCH = {
@@ -139,7 +139,7 @@ def packages(tmp_path, monkeypatch):
     root = tmp_path / "root"
     root.mkdir()
     (root / "image.txt").write_text(f"{LINE}\njax==1.0\n")
-    (root / "env.json").write_text(made.encode((), "0"))
+    (root / "env.json").write_text(manifest.encode((), "0"))
     squash.write(root, tmp_path / "my.sqsh")
     return tmp_path / "my.sqsh"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.rank.arrays.boxes import (
+from jaxsif.arrays.index_ranges import (
     are_one_box,
     as_index,
     box_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.rank.arrays.wording import differences, holdings, in_one_sentence, ranks
+from jaxsif.arrays.wording import differences, holdings, in_one_sentence, ranks
 
 NODES = ["node1", "node1", "node2", "node2"]
 

@@ -8,11 +8,11 @@ from collections import Counter
 
 import pytest
 
-from jaxsif.contract.identity import Identity
-from jaxsif.contract.outcome import Outcome
-from jaxsif.contract.pairing import Round
-from jaxsif.rank.assembly import Assembly, Seat, Task
-from jaxsif.rank.planner import Planner
+from jaxsif.core.slurm_env import Identity
+from jaxsif.pairs.coordinator import Assembly, Seat, Task
+from jaxsif.pairs.model import Outcome
+from jaxsif.pairs.planner import Planner
+from jaxsif.pairs.rounds import Round
 
 
 class Store:

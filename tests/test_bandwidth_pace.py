@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.rank.pace import Pace
+from jaxsif.bandwidth.time_budget import Pace
 
 MIB = 2**20
 

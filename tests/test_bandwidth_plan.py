@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.rank.plan import Series, parse_plan, sizes_between
+from jaxsif.bandwidth.plan import Series, parse_plan, sizes_between
+from jaxsif.core.errors import UsageError
 
 SRC = Path(__file__).parent.parent / "src"
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_measured_is_refused(arguments, complaint):
 
 
 def test_help_ends_at_once_and_well():
-    program = "from jaxsif.rank.plan import parse_plan; parse_plan(['--help'])"
+    program = "from jaxsif.bandwidth.plan import parse_plan; parse_plan(['--help'])"
 
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from jaxsif.rank import table
-from jaxsif.rank.table import Row
+from jaxsif.bandwidth import nccl_table
+from jaxsif.bandwidth.nccl_table import Row
 
 # As src/util.cu of nccl-tests writes it, but for the columns of in-place.
 FROM_NCCL_TESTS = """\
@@ -38,9 +38,9 @@ BOUNDS = re.compile(r"^# Out of bounds values\s*:\s*(\d+)\s+(OK|FAILED)", re.M)
 
 def printed(rows: list[Row]) -> str:
     lines = [
-        *table.header("all-reduce", "f32"),
+        *nccl_table.header("all-reduce", "f32"),
         *(row.text() for row in rows),
-        *table.footer(rows, "all-reduce"),
+        *nccl_table.footer(rows, "all-reduce"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -118,7 +118,7 @@ def test_long_times_lose_decimals_not_columns(time_us, text):
 def test_the_largest_size_is_told_with_its_spread():
     row = Row("all-reduce", "f32", 2**20, 2**18, 41.82, 0, 8, 0.042)
 
-    (line,) = (x for x in table.footer([row], "all-reduce") if "largest" in x)
+    (line,) = (x for x in nccl_table.footer([row], "all-reduce") if "largest" in x)
 
     assert (
         "# At the largest size  : 43.88 GB/s busbw, 1 MiB, the middle half of the"
@@ -127,4 +127,4 @@ def test_the_largest_size_is_told_with_its_spread():
 
 
 def test_a_test_without_a_row_has_no_footer():
-    assert [] == table.footer([], "broadcast")
+    assert [] == nccl_table.footer([], "broadcast")

@@ -11,9 +11,10 @@ from speeds import fabrics, measured, verdict_on
 from stories import encode
 
 from jaxsif import cli
-from jaxsif.contract.errors import UsageError
-from jaxsif.judge import baseline, report
-from jaxsif.judge.baseline import Baseline, Key
+from jaxsif.bandwidth import baseline
+from jaxsif.bandwidth.baseline import Baseline, Key
+from jaxsif.core.errors import UsageError
+from jaxsif.verdict import render
 
 CPU = fabrics(gpu=None, gpus=0, nvlink=None, cards=[])
 KEY = Key("cpu", "G8N2p8", "all-reduce", "f32", 2**26)
@@ -22,12 +23,12 @@ KEY = Key("cpu", "G8N2p8", "all-reduce", "f32", 2**26)
 def run(busbw: float, *more, **chosen):
     """A verdict for programs."""
     told = measured(busbw, size_bytes=2**26)
-    return report.as_json(verdict_on(CPU, told, *more, **chosen))
+    return render.as_json(verdict_on(CPU, told, *more, **chosen))
 
 
 @pytest.fixture
 def verdict_file(tmp_path):
-    def write(name: str, *verdicts, schema: str = report.SCHEMA) -> Path:
+    def write(name: str, *verdicts, schema: str = render.SCHEMA) -> Path:
         path = tmp_path / name
         path.write_text(json.dumps({"schema": schema, "verdicts": list(verdicts)}))
         return path
@@ -84,7 +85,7 @@ def test_a_run_that_failed_is_no_example():
 
 
 def test_a_run_that_measured_nothing_is_no_example():
-    nothing = report.as_json(verdict_on())
+    nothing = render.as_json(verdict_on())
 
     with pytest.raises(
         UsageError, match=r"no bandwidth was measured.*bandwidth\.slurm"

@@ -8,16 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from jaxsif.contract.blame import look
-from jaxsif.contract.outcome import (
-    LATENCY,
-    Outcome,
-    Pair,
-    Sight,
-    outcome_of,
-    times_of_pair,
-)
-from jaxsif.contract.pairing import Round, next_round
+from jaxsif.pairs.locate import look
+from jaxsif.pairs.model import LATENCY, Outcome, Pair, Sight, outcome_of, times_of_pair
+from jaxsif.pairs.rounds import Round, next_round
 
 HEALTHY_US = 100.0
 

@@ -5,7 +5,7 @@ import tracemalloc
 
 from stories import tell
 
-from jaxsif.judge.board import Board
+from jaxsif.core.history import Board
 
 
 def test_a_later_restart_replaces_the_earlier_run():

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from jaxsif.judge import causes
-from jaxsif.judge.causes import load, parse, plain_texts
-from jaxsif.judge.listener import recognise
+from jaxsif.logs import catalogue as causes
+from jaxsif.logs.catalogue import load, parse, plain_texts
+from jaxsif.logs.scanner import recognise
 
 CAUSES = load().causes
 EXAMPLES = [

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import pytest
 from stories import G8N2P8, healthy, records, tell
 
-from jaxsif.contract.topology import parse_topology
-from jaxsif.judge import checks
-from jaxsif.judge.board import Board
-from jaxsif.judge.case import Case
-from jaxsif.judge.checks import endings, links, numbers, processes, speed, transport
-from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.bandwidth import checks as bandwidth_checks
+from jaxsif.core.evidence import Case
+from jaxsif.core.history import Board
+from jaxsif.core.topology import parse_topology
+from jaxsif.pairs import checks as pairs_checks
+from jaxsif.transport import checks as transport_checks
+from jaxsif.verdict import checks, exits, processes
+from jaxsif.verdict import correctness as numbers
+from jaxsif.verdict.verdict import Verdict, judge
 
 Job = dict[int, dict[str, dict]]
 
@@ -261,36 +264,36 @@ def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
 SILENT_HERE = {
     processes.ranks_silent,
     processes.launcher_hangs,
-    endings.nodes_failed,
-    endings.ranks_left,
+    exits.nodes_failed,
+    exits.ranks_left,
     numbers.identity_unproven,
     # In test_record_facts.py.
     numbers.records_lost,
     processes.ranks_twice,
-    endings.starts_failed,
-    endings.cancelled,
-    endings.terminated,
-    endings.ranks_apart,
-    endings.causes_recognised,
-    endings.ranks_ended,
-    endings.symptoms_recognised,
-    endings.ranks_ended_for_others,
-    endings.ranks_stuck,
-    endings.errors_after,
-    transport.network_not_used,
-    transport.network_differs,
-    transport.nvlink_missing,
-    transport.gpudirect_missing,
-    transport.transports_differ,
-    transport.network_untested,
-    transport.transport_unknown,
-    links.exchanges_wrong,
-    links.pairs_silent,
-    links.pairs_slow,
-    speed.elements_wrong,
-    speed.bandwidth_low,
-    speed.ranks_lag,
-    speed.baseline_silent,
+    exits.starts_failed,
+    exits.cancelled,
+    exits.terminated,
+    exits.ranks_apart,
+    exits.causes_recognised,
+    exits.ranks_ended,
+    exits.symptoms_recognised,
+    exits.ranks_ended_for_others,
+    exits.ranks_stuck,
+    exits.errors_after,
+    transport_checks.network_not_used,
+    transport_checks.network_differs,
+    transport_checks.nvlink_missing,
+    transport_checks.gpudirect_missing,
+    transport_checks.transports_differ,
+    transport_checks.network_untested,
+    transport_checks.transport_unknown,
+    pairs_checks.exchanges_wrong,
+    pairs_checks.pairs_silent,
+    pairs_checks.pairs_slow,
+    bandwidth_checks.elements_wrong,
+    bandwidth_checks.bandwidth_low,
+    bandwidth_checks.ranks_lag,
+    bandwidth_checks.baseline_silent,
 }
 
 

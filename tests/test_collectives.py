@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.contract.collectives import (
+from jaxsif.bandwidth.collectives import (
     COLLECTIVES,
     Buffers,
     across_ranks,
@@ -17,7 +17,7 @@ from jaxsif.contract.collectives import (
     parse_size,
     size_in_words,
 )
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 
 MIB = 2**20
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from jaxsif.contract.identity import LOCAL_LAUNCH, Identity
+from jaxsif.core.slurm_env import LOCAL_LAUNCH, Identity
 from jaxsif.rank import distributed
 
 NODE = "10.7.0.1"

@@ -12,7 +12,7 @@ from documented import complaints, options_of, segments
 from linked import anchors, dead_links
 
 from jaxsif.commands import COMMANDS
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.topology import parse_topology
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -19,11 +19,14 @@ from fake_nvml import FakeNvml
 from nodes import STEP, gpus, image, put, well
 
 from jaxsif import cli, doctor
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.problem import Trouble
 from jaxsif.doctor import carry_out, node_name
-from jaxsif.node import Room, examine_gpus, examine_host
-from jaxsif.node.aside import NotChecked
-from jaxsif.node.examination import (
+from jaxsif.node import Room, gpu_checks, host_checks
+from jaxsif.node.checks import Check, Found, Patient, examine
+from jaxsif.node.gpu_checks import gpu_health, gpus_on_bus
+from jaxsif.node.isolate import NotChecked
+from jaxsif.node.probes import Ran
+from jaxsif.node.report import (
     NOT_CHECKED,
     OK,
     TROUBLE,
@@ -32,13 +35,10 @@ from jaxsif.node.examination import (
     as_facts,
     closing,
 )
-from jaxsif.node.examine import Check, Found, Patient, examine
-from jaxsif.node.examine_gpus import gpu_health, gpus_on_bus
-from jaxsif.node.trials import Ran
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src"
-QUICK = (*examine_host.QUICK, *examine_gpus.QUICK)
+QUICK = (*host_checks.QUICK, *gpu_checks.QUICK)
 
 
 def with_nvml(nvml, checks=QUICK):
@@ -152,7 +152,7 @@ def test_an_image_without_nvml_could_not_tell_of_gpus(gpu_node):
     def load():
         raise ImportError("pynvml")
 
-    checks = [Check("GPU health", gpu_health(load)), *examine_host.QUICK]
+    checks = [Check("GPU health", gpu_health(load)), *host_checks.QUICK]
 
     assert 3 == diagnose(gpu_node, checks).status
 
@@ -190,7 +190,7 @@ def test_gpus_without_a_driver_are_found_on_the_bus(tmp_path):
     node = well(tmp_path, {})
 
     assert ["0000:3b:00.0"] == [gpu.bus_id for gpu in gpus_on_bus(node)]
-    ended = diagnose(node, [*examine_gpus.QUICK[:1], *examine_host.QUICK])
+    ended = diagnose(node, [*gpu_checks.QUICK[:1], *host_checks.QUICK])
     assert "gpu-driver NVIDIA GPUs are on the PCI bus (0000:3b:00.0)" in ended.reason
 
 
@@ -304,7 +304,7 @@ def hang(patient: Patient, limit_s: float) -> Found:
 
 
 def test_a_check_that_never_answers_is_itself_the_trouble(gpu_node):
-    checks = [Check("temporary files", hang, limit_s=0.05), *examine_host.QUICK]
+    checks = [Check("temporary files", hang, limit_s=0.05), *host_checks.QUICK]
 
     ended = diagnose(gpu_node, checks)
 
@@ -334,7 +334,7 @@ def test_a_check_that_fails_in_an_unforeseen_way_is_not_a_pass(gpu_node):
     def broken(patient: Patient, limit_s: float) -> Found:
         raise KeyError("surprise")
 
-    ended = diagnose(gpu_node, [Check("odd", broken), *examine_host.QUICK])
+    ended = diagnose(gpu_node, [Check("odd", broken), *host_checks.QUICK])
 
     assert 3 == ended.status
     assert "KeyError: 'surprise'" in ended.reason
@@ -344,12 +344,12 @@ def test_why_something_is_not_checked_is_said(gpu_node, capsys):
     def look(patient: Patient, limit_s: float) -> Found:
         raise NotChecked("no such thing here")
 
-    diagnose(gpu_node, [Check("odd", look), *examine_host.QUICK])
+    diagnose(gpu_node, [Check("odd", look), *host_checks.QUICK])
 
     assert "odd              not checked  no such thing here" in capsys.readouterr().out
 
 
-SLOW = [*examine_host.SLOW, *examine_gpus.SLOW]
+SLOW = [*host_checks.SLOW, *gpu_checks.SLOW]
 
 
 def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypatch):
@@ -360,7 +360,7 @@ def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypat
         output = "0.12.0.1" if len(tried) == 1 else "gpu 5559680.0"
         return [Ran(0, output, 1.0) for _ in commands]
 
-    monkeypatch.setattr("jaxsif.node.trials.run", run)
+    monkeypatch.setattr("jaxsif.node.probes.run", run)
     for folder in ("tmp", "dev/shm"):
         (gpu_node.root / folder).mkdir(parents=True)
 
@@ -380,10 +380,10 @@ def test_in_a_job_only_its_own_gpus_are_tried(gpu_node, monkeypatch):
         tried.extend(e["CUDA_VISIBLE_DEVICES"] for e in environments)
         return [Ran(1, "RuntimeError: CUDA_ERROR_ECC_UNCORRECTABLE", 1.0)] * 2
 
-    monkeypatch.setattr("jaxsif.node.trials.run", run)
+    monkeypatch.setattr("jaxsif.node.probes.run", run)
     mine = replace(gpu_node, environment={**STEP, "CUDA_VISIBLE_DEVICES": "2,3"})
 
-    ended = diagnose(mine, [*examine_gpus.SLOW, *examine_host.QUICK[:2]])
+    ended = diagnose(mine, [*gpu_checks.SLOW, *host_checks.QUICK[:2]])
 
     assert ["2", "3"] == tried
     assert "DRAIN node2: gpu-compute GPU 2: a product of two small matrices failed" in (
@@ -395,9 +395,9 @@ def test_a_child_that_cannot_be_started_is_no_pass(gpu_node, monkeypatch):
     def run(commands, environments, limit_s):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("jaxsif.node.trials.run", run)
+    monkeypatch.setattr("jaxsif.node.probes.run", run)
 
-    ended = diagnose(gpu_node, [*examine_host.SLOW[-1:], *examine_host.QUICK])
+    ended = diagnose(gpu_node, [*host_checks.SLOW[-1:], *host_checks.QUICK])
 
     assert 3 == ended.status
     assert "importing JAX not checked: no child could be started" in ended.reason

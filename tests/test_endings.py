@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 from stories import G8N2P8, healthy, records, tell
 
-from jaxsif.judge.board import Board
-from jaxsif.judge.listener import recognise
-from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.core.history import Board
+from jaxsif.logs.scanner import recognise
+from jaxsif.verdict.verdict import Verdict, judge
 
 LATER = ("devices", "allreduce", "identity", "done")
 

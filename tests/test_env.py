@@ -19,11 +19,11 @@ import pytest
 from wheels import put_squashfs_tools, wheel
 
 from jaxsif.cli import main
-from jaxsif.contract.errors import KitError, UsageError
-from jaxsif.packages import create as making
-from jaxsif.packages import made, resolve, squash
-from jaxsif.packages.create import Order, create
-from jaxsif.packages.fitness import misfit, read, unmet
+from jaxsif.core.errors import KitError, UsageError
+from jaxsif.overlay import create as making
+from jaxsif.overlay import manifest, resolve, squash
+from jaxsif.overlay.create import Order, create
+from jaxsif.overlay.fitness import misfit, read, unmet
 
 # The Python that runs the tests is the image, and pytest one of its packages.
 OURS = metadata.version("pytest")
@@ -169,13 +169,13 @@ def test_what_freeze_prints_makes_the_same_packages(site, capsys):
 
 
 def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
-    image = made.parse_image("# 0000000000000000 a\n")
+    image = manifest.parse_image("# 0000000000000000 a\n")
     packages = (
-        made.Package("mine", "0.1", None, True),
-        made.Package("x", "1", "ab", False),
+        manifest.Package("mine", "0.1", None, True),
+        manifest.Package("x", "1", "ab", False),
     )
 
-    lines = list(made.frozen(made.Made(image, packages, "")))
+    lines = list(manifest.frozen(manifest.Made(image, packages, "")))
 
     assert "# mine==0.1 was a folder; name it again beside this file" == lines[1]
     assert "x==1" == lines[2]
@@ -270,7 +270,7 @@ def test_an_interrupted_build_leaves_nothing(site, number):
     words = ["env", "create", "my.sqsh", "--no-index", "--find-links=wheels", "good"]
     program = (
         "import sys; from pathlib import Path\n"
-        "from jaxsif.packages import create as making\n"
+        "from jaxsif.overlay import create as making\n"
         "making.create.__defaults__ = making.read_image.__defaults__ = (Path('packages.txt'),)\n"
         "from jaxsif.cli import main; sys.exit(main(sys.argv[1:]))"
     )
@@ -420,18 +420,18 @@ def test_what_packages_need_and_the_image_has_not_is_named(site, capsys):
 
 
 def test_an_image_with_the_same_packages_on_another_python_differs():
-    one = made.parse_image("# 0000000000000000 a (Python 3.12, here)\nx==1\n")
-    other = made.parse_image("# 1111111111111111 a (Python 3.13, here)\nx==1\n")
+    one = manifest.parse_image("# 0000000000000000 a (Python 3.12, here)\nx==1\n")
+    other = manifest.parse_image("# 1111111111111111 a (Python 3.13, here)\nx==1\n")
 
     assert ["a (Python 3.12, here), here a (Python 3.13, here)"] == (
-        made.differences(one, other)
+        manifest.differences(one, other)
     )
-    assert [] == made.differences(one, one)
+    assert [] == manifest.differences(one, one)
 
 
 def test_whoever_says_any_image_is_not_refused():
-    image = made.parse_image("# 0000000000000000 a\nx==1\n")
-    found = made.Made(made.parse_image("# 1111111111111111 b\nx==2\n"), (), "")
+    image = manifest.parse_image("# 0000000000000000 a\nx==1\n")
+    found = manifest.Made(manifest.parse_image("# 1111111111111111 b\nx==2\n"), (), "")
 
     assert [] == list(misfit(found, image, is_any_image=True))
     assert 1 == len(list(misfit(found, image, is_any_image=False)))
@@ -440,12 +440,12 @@ def test_whoever_says_any_image_is_not_refused():
 @pytest.mark.parametrize("text", ["", "x==1\n", "# short name\n"])
 def test_what_is_no_list_of_an_image_is_refused(text):
     with pytest.raises(ValueError, match="the first line is"):
-        made.parse_image(text)
+        manifest.parse_image(text)
 
 
 def test_a_file_of_a_later_kit_is_refused():
     with pytest.raises(ValueError, match="schema is 2"):
-        made.decode('{"schema": 2}', "# 0000000000000000 a\n")
+        manifest.decode('{"schema": 2}', "# 0000000000000000 a\n")
 
 
 def test_the_file_is_written_by_a_hidden_name_first(site):

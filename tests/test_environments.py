@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from nodes import kinds, well
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import Identity
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import Identity
 from jaxsif.node import host
 from jaxsif.rank import distributed, launchers
 from jaxsif.rank.launchers.machine import Machine
-from jaxsif.rank.launchers.translation import in_slurms_words
+from jaxsif.rank.launchers.slurm_view import in_slurms_words
 
 # How they were made, and where their truth comes from, each file says of itself; most by
 # tests/cluster/record_environments.py.

@@ -16,8 +16,8 @@ import pytest
 from stories import tell
 
 from jaxsif import cli
-from jaxsif.contract.record import encode
-from jaxsif.judge.causes import load
+from jaxsif.core.records import encode
+from jaxsif.logs.catalogue import load
 
 ROOT = Path(__file__).parent.parent
 LOGS = ROOT / "tests/logs"

@@ -10,9 +10,9 @@ import pytest
 from fake_nvml import LOST, FakeNvml, NVMLError
 from nodes import gpus, put, well
 
-from jaxsif.contract.identity import Identity
+from jaxsif.core.slurm_env import Identity
 from jaxsif.rank.fabric import fabric, tell_fabric
-from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.reporter import Narrator
 
 
 @pytest.fixture

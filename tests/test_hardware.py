@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from speeds import GIB, H100, card, fabrics
 
-from jaxsif.contract.collectives import COLLECTIVES
-from jaxsif.contract.topology import parse_topology
-from jaxsif.judge import hardware
+from jaxsif.bandwidth import hardware
+from jaxsif.bandwidth.collectives import COLLECTIVES
+from jaxsif.core.topology import parse_topology
 
 EIGHT_CARDS = [card(n) for n in range(8)]
 PAGE = Path(__file__).parent.parent / "docs/hardware.md"

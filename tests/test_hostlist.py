@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsif.contract.hostlist import expand
+from jaxsif.core.hostlist import expand
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from jaxsif.contract.identity import Identity
+from jaxsif.core.slurm_env import Identity
 
 
 def test_no_two_devices_of_any_step_or_restart_share_a_token():

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from jaxsif import DistributedInfo
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import Identity
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import Identity
 from jaxsif.rank.information import information
 
 SRC = Path(__file__).parent.parent / "src"

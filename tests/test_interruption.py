@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from stories import healthy, output, records
 
-from jaxsif.contract.record import encode
+from jaxsif.core.records import encode
 
 SRC = Path(__file__).parent.parent / "src"
 

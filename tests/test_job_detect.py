@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif.contract.errors import CouldNotTell
-from jaxsif.job import detect, library
+from jaxsif.core.errors import CouldNotTell
+from jaxsif.job import configs, detect
 from jaxsif.job.schema import Site
 
 FACTS = Path(__file__).parent.parent / "bin/site-facts"
@@ -35,7 +35,7 @@ def site(tmp_path, *facts: str) -> tuple[Site, str]:
     text = detect.draft("\n".join(["host|login1", *facts]))
     path = tmp_path / "draft.yaml"
     path.write_text(text)
-    return library.read(Site, path), text
+    return configs.read(Site, path), text
 
 
 def test_a_gpu_cluster_is_drafted_with_a_reason_for_each_value(tmp_path):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.job import library, listing
+from jaxsif.core.errors import UsageError
+from jaxsif.job import configs, listing
 from jaxsif.job.request import topology_of
 from jaxsif.job.schema import Network, Profile, Site
 
 KINDS = {"profiles": Profile, "sites": Site, "networks": Network}
 SHIPPED = [
-    (kind, entry.name) for kind in KINDS.values() for entry in library.entries(kind, {})
+    (kind, entry.name) for kind in KINDS.values() for entry in configs.entries(kind, {})
 ]
 
 
@@ -37,14 +37,14 @@ def home(tmp_path):
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
 def test_what_is_shipped_can_be_read(kind, name):
-    assert library.find(kind, name, {}).description
+    assert configs.find(kind, name, {}).description
 
 
 def test_the_shipped_profiles_have_the_sizes_that_they_are_known_for():
     sizes = {
         name: (t.nodes, t.devices_per_node)
         for name in ("debug", "small", "medium", "large", "production")
-        for t in [topology_of(library.find(Profile, name, {}))]
+        for t in [topology_of(configs.find(Profile, name, {}))]
     }
 
     assert {
@@ -57,25 +57,25 @@ def test_the_shipped_profiles_have_the_sizes_that_they_are_known_for():
 
 
 def test_every_network_that_a_shipped_site_names_is_there():
-    networks = {entry.name for entry in library.entries(Network, {})}
+    networks = {entry.name for entry in configs.entries(Network, {})}
 
     assert {
-        library.find(Site, entry.name, {}).network
-        for entry in library.entries(Site, {})
+        configs.find(Site, entry.name, {}).network
+        for entry in configs.entries(Site, {})
     } <= networks
 
 
 def test_ones_own_comes_in_the_place_of_what_is_shipped(home):
     home.write("profiles", "debug", "description: mine\ntopology: G2N1p2\n")
 
-    assert "mine" == library.find(Profile, "debug", home.variables).description
+    assert "mine" == configs.find(Profile, "debug", home.variables).description
     assert "G2N1p2" in listing.profiles(home.variables)
 
 
 def test_a_file_is_read_by_its_path(home):
     path = home.write("sites", "here", "description: here\naccount: me\n")
 
-    assert "me" == library.find(Site, str(path), {}).account
+    assert "me" == configs.find(Site, str(path), {}).account
 
 
 def test_a_time_and_a_version_are_text_whatever_yaml_thinks(home):
@@ -86,7 +86,7 @@ def test_a_time_and_a_version_are_text_whatever_yaml_thinks(home):
         "environment: {A: 1.10, B: no, C: 0x10, D: ~}\n",
     )
 
-    profile = library.read(Profile, path)
+    profile = configs.read(Profile, path)
 
     assert "1:30:00" == profile.time_limit
     assert {"A": "1.10", "B": "no", "C": "0x10", "D": "~"} == profile.environment
@@ -99,7 +99,7 @@ def test_a_shape_stands_for_a_topology(home):
         "description: x\ntopology: {nodes: 2, processes_per_node: 4}\n",
     )
 
-    assert "G8N2p8" == topology_of(library.read(Profile, path)).label
+    assert "G8N2p8" == topology_of(configs.read(Profile, path)).label
 
 
 WRONG = [
@@ -181,7 +181,7 @@ def test_a_wrong_file_is_answered_with_line_and_field(home, kind, text, complain
     path = home.write(kind, "wrong", text)
 
     with pytest.raises(UsageError) as error:
-        library.read(KINDS[kind], path)
+        configs.read(KINDS[kind], path)
 
     assert str(error.value).startswith(str(path))
     assert complaint in str(error.value)
@@ -189,7 +189,7 @@ def test_a_wrong_file_is_answered_with_line_and_field(home, kind, text, complain
 
 def test_an_unknown_name_is_answered_with_those_there_are_and_the_nearest():
     with pytest.raises(UsageError) as error:
-        library.find(Profile, "mediun", {"HOME": "/home/me"})
+        configs.find(Profile, "mediun", {"HOME": "/home/me"})
 
     assert "no profile 'mediun'; there are " in str(error.value)
     assert "did you mean medium?" in str(error.value)
@@ -200,7 +200,7 @@ def test_a_file_that_is_not_there_is_named():
     with pytest.raises(
         UsageError, match=r"cannot read the site '/no/such.yaml': No such"
     ):
-        library.find(Site, "/no/such.yaml", {})
+        configs.find(Site, "/no/such.yaml", {})
 
 
 def test_a_wrong_file_says_so_in_the_list_and_hides_no_other(home):

@@ -12,9 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 from jaxsif.job import quoting
-from jaxsif.job.make import Options, make
+from jaxsif.job.build import Options, make
 
 # Slurm's and the runtimes' programs: each tells its words and environment to a file of
 # its own, item by item with a NUL behind.

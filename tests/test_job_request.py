@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.job.make import Options, make
+from jaxsif.core.errors import UsageError
+from jaxsif.job.build import Options, make
 
 NODES = "description: x\nnode: {gpus: 4, cpus: 64, memory: 512G}\n"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import jobs
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.topology import parse_topology
 
 FOLDER = Path(__file__).parent.parent / "jobs"
 EXAMPLES = sorted(jobs.EXAMPLES.glob("*.slurm"))

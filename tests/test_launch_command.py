@@ -9,7 +9,7 @@ import pytest
 from launching import launch
 
 from jaxsif.commands.launch import duration_s
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 from jaxsif.launch.program import ENTRY, ProgramNotFound, command
 
 SHOW = 'printf "%s\\n" "$@"'

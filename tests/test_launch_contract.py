@@ -7,13 +7,13 @@ import pytest
 from nodes import well
 from stories import tell
 
-from jaxsif.contract.identity import is_on_one_machine
-from jaxsif.contract.record import encode
-from jaxsif.judge.board import Board
-from jaxsif.judge.listener import recognise
-from jaxsif.judge.stream import Stream
+from jaxsif.core.history import Board
+from jaxsif.core.records import encode
+from jaxsif.core.slurm_env import is_on_one_machine
+from jaxsif.logs.scanner import recognise
 from jaxsif.node import host
 from jaxsif.rank import preflight
+from jaxsif.verdict.stream import Stream
 
 KILLED = "jax-sif launch: error: node2: task 3: Killed"
 FIRST = "jax-sif launch: G4N2p4 as node1 to node2 on this machine, on cpu devices"

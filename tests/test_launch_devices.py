@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.errors import UsageError
+from jaxsif.core.topology import parse_topology
 from jaxsif.launch.devices import Machine, choose, look_at_machine
 
 TOPOLOGY = parse_topology("G4N2p4")

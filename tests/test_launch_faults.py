@@ -9,8 +9,8 @@ import sys
 import pytest
 from launching import command, environment, launch
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.record import MARKER_BYTES
+from jaxsif.core.errors import UsageError
+from jaxsif.core.records import MARKER_BYTES
 from jaxsif.launch.faults import Fault, plan
 
 FOREVER = "while :; do sleep 0.1; done"
@@ -108,7 +108,7 @@ def test_a_fault_that_comes_too_late_says_so():
 )
 def test_the_verdict_names_the_rank(words, finding):
     narrates = (
-        "from jaxsif.contract.record import encode, rank_key; import os, time;"
+        "from jaxsif.core.records import encode, rank_key; import os, time;"
         " rank = int(os.environ['SLURM_PROCID']);"
         " print(encode({'rank': rank, 'step': 'local.1.0.0', 'phase': 'started',"
         " 'node': os.environ['SLURMD_NODENAME'], 'time': 1.0, 'processes': 4,"

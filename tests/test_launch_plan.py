@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.errors import UsageError
+from jaxsif.core.topology import parse_topology
 from jaxsif.launch import certificates
 from jaxsif.launch.devices import Devices
 from jaxsif.launch.plan import Job, Place, environment, places, users_environment

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jaxsif.contract.errors import KitError, UsageError
+from jaxsif.core.errors import KitError, UsageError
 from jaxsif.launch import ports
 from jaxsif.rank.preflight import own_port_taken
 

@@ -12,7 +12,7 @@ import pytest
 from stories import tell
 
 from jaxsif import launcher
-from jaxsif.contract.record import encode
+from jaxsif.core.records import encode
 
 SRC = Path(__file__).parent.parent / "src"
 BIN = SRC.parent / "bin"

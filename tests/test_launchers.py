@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import Identity
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import distributed, launchers
+from jaxsif.rank.launchers.detect import recognise
 from jaxsif.rank.launchers.machine import Machine, this_machine
-from jaxsif.rank.launchers.recognise import recognise
 
 ROOT = Path(__file__).parent.parent
 

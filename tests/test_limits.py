@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 from jaxsif.rank.limits import diagnostic_limits, program_limits
 
 

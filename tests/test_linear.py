@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from linear import complaints
 
-from jaxsif.judge import causes
+from jaxsif.logs import catalogue
 
 SRC = Path(__file__).parent.parent / "src/jaxsif"
 # With these a match begins at one place only.
@@ -94,10 +94,10 @@ def test_every_exception_is_still_there():
     assert {pattern for _, pattern, _, _ in PATTERNS} >= EXCEPTIONS.keys()
 
 
-@pytest.mark.parametrize("cause", causes.load().causes, ids=lambda cause: cause.id)
+@pytest.mark.parametrize("cause", catalogue.load().causes, ids=lambda cause: cause.id)
 def test_no_signature_of_the_catalogue_is_slow(cause):
     for pattern in [*(s.pattern for s in cause.signature), *cause.then]:
-        assert complaints(causes.linear(pattern)) == []
+        assert complaints(catalogue.linear(pattern)) == []
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_a_slow_expression_is_found(pattern):
 
 
 def test_what_a_signature_names_is_the_same_in_its_linear_form():
-    for cause in causes.load().causes:
+    for cause in catalogue.load().causes:
         for signature in cause.signature:
             for example in cause.examples:
                 plain = re.search(signature.pattern, example)
-                found = causes.compiled(signature.pattern).search(example)
+                found = catalogue.compiled(signature.pattern).search(example)
                 assert (plain is None) == (found is None)
                 if plain and found:
                     assert {k: v and v[:200] for k, v in plain.groupdict().items()} == (

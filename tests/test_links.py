@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from stories import healthy, records, tell
 
-from jaxsif.contract.outcome import Outcome, Pair
-from jaxsif.contract.pairing import Round, next_round
-from jaxsif.contract.record import Record
-from jaxsif.contract.topology import Topology, parse_topology
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.pairs import Pairs, pairs_of
-from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.core.history import Board
+from jaxsif.core.records import Record
+from jaxsif.core.topology import Topology, parse_topology
+from jaxsif.pairs.model import Outcome, Pair
+from jaxsif.pairs.results import Pairs, pairs_of
+from jaxsif.pairs.rounds import Round, next_round
+from jaxsif.verdict import render
+from jaxsif.verdict.verdict import Verdict, judge
 
 LARGE = 1 << 20
 Times = Callable[[Pair], float | None]
@@ -84,7 +84,7 @@ def even(pair: Pair) -> float:
 
 
 def test_healthy_pairs_pass_and_are_shown_in_one_line():
-    text = report.text(verdict("G16N8p16", even))
+    text = render.text(verdict("G16N8p16", even))
 
     assert (
         "8 pairs of 8 nodes in 2 rounds: median 2.1 GB/s each way, spread 2 %,"
@@ -255,7 +255,7 @@ def test_a_job_without_pairs_says_nothing_of_them():
     (judged,) = judge(board, topology)
 
     assert pairs_of(judged.stories, 4) is None
-    assert " pairs of " not in report.text(judged)
+    assert " pairs of " not in render.text(judged)
 
 
 def test_two_nodes_are_as_fast_as_their_slowest_ranks():

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import tell
 
-from jaxsif.contract.hostlist import expand
-from jaxsif.contract.record import encode
-from jaxsif.judge.listener import Listener, recognise
+from jaxsif.core.hostlist import expand
+from jaxsif.core.records import encode
+from jaxsif.logs.scanner import Listener, recognise
 
 LOGS = Path(__file__).parent / "logs"
 FATAL = "Terminating process because the JAX distributed service detected fatal errors"

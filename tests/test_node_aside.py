@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.aside import Died, NotChecked, TooLate, within
+from jaxsif.core.problem import Trouble
+from jaxsif.node.isolate import Died, NotChecked, TooLate, within
 
 SRC = Path(__file__).parent.parent / "src"
 
@@ -77,7 +77,7 @@ def test_a_child_left_behind_does_not_hold_the_output_open():
     # Whoever reads the doctor's output waits until everybody has closed it.
     program = (
         "import os, signal\n"
-        "from jaxsif.node.aside import TooLate, within\n"
+        "from jaxsif.node.isolate import TooLate, within\n"
         "os.kill = lambda pid, number: print(pid, flush=True)\n"
         "try:\n"
         "    within(0.05, signal.pause)\n"

@@ -9,7 +9,7 @@ import pytest
 from nodes import PLENTY, STEP, image, kinds, only, put, well
 
 from jaxsif.node import Room, host
-from jaxsif.node.surroundings import GIB, MIB
+from jaxsif.node.host_info import GIB, MIB
 
 ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}
 

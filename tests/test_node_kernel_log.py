@@ -8,7 +8,7 @@ import os
 import pytest
 from nodes import put, well
 
-from jaxsif.node.aside import NotChecked
+from jaxsif.node.isolate import NotChecked
 from jaxsif.node.kernel_log import Xid, read_xids, xid_troubles
 
 LOG = """\

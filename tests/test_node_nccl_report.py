@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsif.node.nccl_report import read_report, warnings
-from jaxsif.node.transport import from_nccl
+from jaxsif.transport.model import from_nccl
+from jaxsif.transport.nccl_log import read_report, warnings
 
 FOLDER = Path(__file__).parent / "nccl"
 

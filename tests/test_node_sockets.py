@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from nodes import put, well
 
-from jaxsif.node import look_around, sockets
-from jaxsif.node.sockets import Connection, interfaces_used, read_table
+from jaxsif.node import look_around
+from jaxsif.transport import sockets
+from jaxsif.transport.sockets import Connection, interfaces_used, read_table
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n"
 TABLE = f"""{HEAD}\

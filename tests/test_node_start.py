@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from nodes import STEP, gpus, image, kinds, well
 
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.problem import Trouble
 from jaxsif.node import Room, host, look_around, start_troubles
 
 

@@ -11,8 +11,8 @@ import time
 import pytest
 from nodes import kinds, only
 
-from jaxsif.node import trials
-from jaxsif.node.trials import (
+from jaxsif.node import probes
+from jaxsif.node.probes import (
     Ran,
     compute_troubles,
     import_trouble,
@@ -98,8 +98,8 @@ def test_each_gpu_is_tried_alone_and_never_on_the_cpu(monkeypatch):
         )
         return []
 
-    monkeypatch.setattr(trials, "run", fake)
-    trials.compute({"PATH": "/bin"}, ["GPU-1", "GPU-2"], 1.0)
+    monkeypatch.setattr(probes, "run", fake)
+    probes.compute({"PATH": "/bin"}, ["GPU-1", "GPU-2"], 1.0)
 
     assert [("GPU-1", "cuda"), ("GPU-2", "cuda")] == seen
 

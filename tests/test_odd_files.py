@@ -11,12 +11,12 @@ import random
 import pytest
 
 from jaxsif import baseline
-from jaxsif.contract.errors import UsageError
-from jaxsif.job import allocation, library
+from jaxsif.core.errors import UsageError
+from jaxsif.job import allocation, configs
 from jaxsif.job.schema import Site
-from jaxsif.judge.report import SCHEMA
-from jaxsif.packages import made
+from jaxsif.overlay import manifest
 from jaxsif.report.samples import _cell
+from jaxsif.verdict.render import SCHEMA
 
 IMAGE = "# 0123456789abcdef jax-sif\njax==0.12.0\n"
 PACKAGE = {"name": "flax", "version": "0.10", "sha256": None, "is_asked": True}
@@ -44,7 +44,7 @@ def test_an_odd_site_is_refused_with_its_file(tmp_path, text):
     file.write_text(text)
 
     with pytest.raises(UsageError, match=r"odd\.yaml"):
-        library.read(Site, file)
+        configs.read(Site, file)
 
 
 def test_a_tab_before_a_value_does_not_hide_the_field_and_its_line(tmp_path):
@@ -52,7 +52,7 @@ def test_a_tab_before_a_value_does_not_hide_the_field_and_its_line(tmp_path):
     file.write_text("description: x\nnonsense:\t1\n")
 
     with pytest.raises(UsageError, match=r"odd\.yaml:2: unknown field 'nonsense'"):
-        library.read(Site, file)
+        configs.read(Site, file)
 
 
 ODD = (None, 5, [], {}, "", "\x1b[31m", "a\nb", ["x"], True, 1e400, "x" * 9999)
@@ -68,7 +68,7 @@ def test_a_description_of_odd_types_is_refused_by_one_error():
         if rng.random() < 0.2:
             text = text[: rng.randrange(len(text))]
         try:
-            found = made.decode(text, IMAGE)
+            found = manifest.decode(text, IMAGE)
         except ValueError:
             continue
         assert all(
@@ -79,7 +79,7 @@ def test_a_description_of_odd_types_is_refused_by_one_error():
 @pytest.mark.parametrize("line", ["jax", "a\x1b[31m==1", "==", "=", "a==\x1b"])
 def test_an_odd_line_of_the_image_is_refused(line):
     with pytest.raises(ValueError, match=r"package|line"):
-        made.decode(json.dumps(DESCRIPTION), f"# 0123456789abcdef a\n{line}\n")
+        manifest.decode(json.dumps(DESCRIPTION), f"# 0123456789abcdef a\n{line}\n")
 
 
 @pytest.mark.parametrize(

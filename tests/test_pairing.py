@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsif.contract.outcome import Outcome
-from jaxsif.contract.pairing import (
+from jaxsif.pairs.model import Outcome
+from jaxsif.pairs.rounds import (
     Round,
     disjoint_round,
     full_round,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import Identity
-from jaxsif.rank import patience
-from jaxsif.rank.patience import Patience, patience_for
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import Identity
+from jaxsif.pairs import timeout
+from jaxsif.pairs.timeout import Patience, patience_for
 
 FACTS = {"round": 2, "partner": 3, "partner_node": "node4", "size_bytes": 8}
 
@@ -32,7 +32,7 @@ class Voice:
 
 @pytest.fixture(autouse=True)
 def _no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "_LINGER_S", 0.0)
+    monkeypatch.setattr(timeout, "_LINGER_S", 0.0)
 
 
 def test_a_partner_that_does_not_answer_is_told_before_the_rank_ends(capfd):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jaxsif.contract.identity import Identity
+from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import peers
 
 STEP = "box.7.0.0"

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from jaxsif import authority
-from jaxsif.contract.identity import Identity
-from jaxsif.contract.trouble import Trouble
-from jaxsif.rank import answers, preflight
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import Identity
+from jaxsif.rank import preflight, probes
 
 SECRET = b"s" * authority.SECRET_BYTES
 
@@ -358,9 +358,9 @@ def test_packets_that_do_not_arrive_show_in_what_the_kernel_counts(
     info[24:28] = unacknowledged.to_bytes(4, sys.byteorder)
     info[224:228] = out_of_order.to_bytes(4, sys.byteorder)
 
-    assert expected == answers.shows_loss(info)
+    assert expected == probes.shows_loss(info)
     # As an older kernel tells it.
-    assert (expected and not out_of_order) == answers.shows_loss(info[:104])
+    assert (expected and not out_of_order) == probes.shows_loss(info[:104])
 
 
 def test_where_large_packets_are_lost_nobody_is_accused(monkeypatch):

@@ -14,8 +14,8 @@ SRC = Path(__file__).parent.parent / "src"
 
 NARRATOR = """
 import os, signal, sys, threading, time
-from jaxsif.contract.identity import Identity
-from jaxsif.rank.narrator import Narrator
+from jaxsif.core.slurm_env import Identity
+from jaxsif.rank.reporter import Narrator
 tell = Narrator(Identity("box.7.0.0", 3, 8, 0, "node1", "node[1-2]"))
 """
 

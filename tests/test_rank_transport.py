@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxsif.contract.identity import Identity
-from jaxsif.contract.record import encode
-from jaxsif.rank import transport
-from jaxsif.rank.narrator import Narrator
-from jaxsif.rank.transport import Ear
+from jaxsif.core.records import encode
+from jaxsif.core.slurm_env import Identity
+from jaxsif.rank.reporter import Narrator
+from jaxsif.transport import detect
+from jaxsif.transport.detect import Ear
 
 REPORT = Path(__file__).parent / "nccl" / "infiniband-8-h100-2.27.log"
 
@@ -62,7 +62,7 @@ def write_as_nccl(environment: dict[str, str], text: str) -> None:
 
 
 def listen(environment: dict[str, str]) -> Ear:
-    return transport.listen(environment, "node1.cluster.example", os.getpid())
+    return detect.listen(environment, "node1.cluster.example", os.getpid())
 
 
 def test_nccl_is_asked_and_what_it_writes_is_read_from_memory():
@@ -137,7 +137,7 @@ def test_where_memory_cannot_be_a_file_nccl_is_left_alone(monkeypatch):
     ],
 )
 def test_nccl_is_asked_where_there_will_be_gpus(environment, expected):
-    assert expected == transport.wants_gpus(environment, "JAX_SIF_PLATFORM")
+    assert expected == detect.wants_gpus(environment, "JAX_SIF_PLATFORM")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_on_gpus_the_way_is_what_nccl_reports(jax, monkeypatch, devices, ear, wo
     jax("gpu", devices)
     monkeypatch.setattr("socket.gethostname", lambda: "node1")
 
-    found = transport.find(rank(), ear)
+    found = detect.find(rank(), ear)
 
     assert found is not None
     assert ("nccl", words) == (found.by, found.words)
@@ -165,10 +165,10 @@ def test_on_gpus_the_way_is_what_nccl_reports(jax, monkeypatch, devices, ear, wo
 
 def test_nobody_to_talk_to_is_nothing_to_tell(jax):
     jax("gpu", devices=1)
-    assert transport.find(rank(processes=1, local_processes=1), None) is None
+    assert detect.find(rank(processes=1, local_processes=1), None) is None
 
     jax("cpu", devices=4)
-    assert transport.find(rank(processes=1, local_processes=1), None) is None
+    assert detect.find(rank(processes=1, local_processes=1), None) is None
 
 
 def test_on_cpu_devices_the_library_is_named(jax):
@@ -180,7 +180,7 @@ def test_on_cpu_devices_the_library_is_named(jax):
 
 
 def found_words() -> str:
-    found = transport.find(rank(), None)
+    found = detect.find(rank(), None)
     return found.words if found else ""
 
 
@@ -213,9 +213,9 @@ def test_a_rank_says_which_network_was_promised(monkeypatch):
 
 def test_a_record_with_very_many_cards_fits():
     names = tuple(f"rdmap{i:04}s0-with-a-long-name" for i in range(500))
-    way = transport.Transport("nccl", "efa", "EFA x500", interfaces=names, count=500)
+    way = detect.Transport("nccl", "efa", "EFA x500", interfaces=names, count=500)
 
-    facts = json.loads(json.dumps(transport.as_facts(way)))
+    facts = json.loads(json.dumps(detect.as_facts(way)))
 
     assert 500 == facts["count"]
     assert encode({"phase": "transport", **facts})

@@ -6,13 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stories import tell
 
-from jaxsif.contract.record import (
-    MARKER_BYTES,
-    MOST_BYTES,
-    DamagedRecord,
-    decode,
-    encode,
-)
+from jaxsif.core.records import MARKER_BYTES, MOST_BYTES, DamagedRecord, decode, encode
 
 
 def _decode(line: str | bytes) -> dict:

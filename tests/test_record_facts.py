@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stories import G8N2P8, healthy, records, tell
 
-from jaxsif import strict_json
-from jaxsif.contract.hostlist import MOST_NAMES
-from jaxsif.contract.record import MARKER, DamagedRecord, Record, decode, encode
-from jaxsif.contract.topology import MOST_PROCESSES
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.facts import checked
-from jaxsif.judge.stream import Stream
-from jaxsif.judge.verdict import judge
+from jaxsif.core import strict_json
+from jaxsif.core.history import Board
+from jaxsif.core.hostlist import MOST_NAMES
+from jaxsif.core.record_types import checked
+from jaxsif.core.records import MARKER, DamagedRecord, Record, decode, encode
+from jaxsif.core.topology import MOST_PROCESSES
+from jaxsif.verdict import render
+from jaxsif.verdict.stream import Stream
+from jaxsif.verdict.verdict import judge
 
 
 def decoded(record: Record) -> Record:
@@ -193,8 +193,8 @@ def status_of(told: list[Record]) -> int:
             stream.feed(b"@jaxsif1 00000000 \n")
     stream.close()
     (verdict, *_) = judge(board, G8N2P8, stream.damaged)
-    assert report.text(verdict)
-    strict_json.encode(report.as_json(verdict))
+    assert render.text(verdict)
+    strict_json.encode(render.as_json(verdict))
     return verdict.status
 
 

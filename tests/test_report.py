@@ -6,10 +6,10 @@ import json
 import reported
 from stories import G8N2P8, healthy, records
 
-from jaxsif.contract.topology import parse_topology
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.verdict import judge
+from jaxsif.core.history import Board
+from jaxsif.core.topology import parse_topology
+from jaxsif.verdict import render
+from jaxsif.verdict.verdict import judge
 
 
 def _verdict(job, topology=G8N2P8):
@@ -20,7 +20,7 @@ def _verdict(job, topology=G8N2P8):
 
 
 def test_a_pass_ends_with_one_line_that_says_what_it_rests_on():
-    *table, last = report.text(_verdict(healthy())).splitlines()
+    *table, last = render.text(_verdict(healthy())).splitlines()
 
     assert len(table) == 9
     assert table[0] == "rank  node   local devices  phase reached"
@@ -35,7 +35,7 @@ def test_a_failure_ends_with_its_first_cause():
     job = healthy()
     del job[5]
 
-    *_, finding, remedy, last = report.text(_verdict(job)).splitlines()
+    *_, finding, remedy, last = render.text(_verdict(job)).splitlines()
 
     assert last == "FAIL  G8N2p8: 1 of 8 ranks never reported: rank 5 on node2"
     assert finding.startswith("1. 1 of 8 ranks never reported")
@@ -47,7 +47,7 @@ def test_a_big_job_shows_only_the_ranks_that_need_a_look():
     job = healthy(topology)
     del job[1000]["done"], job[1000]["identity"]
 
-    lines = report.text(_verdict(job, topology)).splitlines()
+    lines = render.text(_verdict(job, topology)).splitlines()
 
     assert lines[1].startswith("1000  node126")
     assert lines[2] == "... and 1023 more ranks"
@@ -58,10 +58,10 @@ def test_text_and_json_say_the_same():
     job[3]["allreduce"].update(got=7.0, wrong=1)
     verdict = _verdict(job)
 
-    values = json.loads(json.dumps(report.as_json(verdict)))
+    values = json.loads(json.dumps(render.as_json(verdict)))
 
     assert (values["status"], values["verdict"]) == (1, "FAIL")
-    assert values["summary"] in report.text(verdict)
+    assert values["summary"] in render.text(verdict)
     assert values["findings"][0]["ranks"] == [3]
     assert len(values["ranks"]) == 8
 
@@ -74,7 +74,7 @@ def test_programs_learn_what_was_expected_and_whose_word_that_is():
         for record in rank["measured"]:
             board.add({**record, "step": "box.7.0.0"})
 
-    (values,) = [report.as_json(verdict) for verdict in judge(board, G8N2P8)]
+    (values,) = [render.as_json(verdict) for verdict in judge(board, G8N2P8)]
 
     expected = {(e["collective"], e["dtype"]): e for e in values["expected"]}
     assert expected["all-reduce", "f32"]["bus_gb_per_s"] > 0

@@ -13,8 +13,8 @@ import reported
 from browsing import browse
 from test_report_formats import hostile, verdicts
 
-from jaxsif.contract.topology import parse_topology
-from jaxsif.page.plotly import plotly_js
+from jaxsif.core.topology import parse_topology
+from jaxsif.html.plotly import plotly_js
 from jaxsif.report.page import as_html
 
 G24N12P24 = parse_topology("G24N12p24")

@@ -13,13 +13,13 @@ import reported
 from jsonschema import Draft202012Validator
 from stories import healthy, records
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import parse_topology
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.verdict import judge
+from jaxsif.core.errors import UsageError
+from jaxsif.core.history import Board
+from jaxsif.core.topology import parse_topology
 from jaxsif.report import document
 from jaxsif.report.measured import Bandwidth, told
+from jaxsif.verdict import render
+from jaxsif.verdict.verdict import judge
 
 REAL = sorted((Path(__file__).parent / "verdicts").glob("*.json"))
 SCHEMA = json.loads(document.SCHEMA_FILE.read_text())
@@ -46,7 +46,7 @@ def test_the_schema_is_one_itself():
 
 
 def test_judge_and_report_speak_of_the_same_schema():
-    assert report.SCHEMA == document.SCHEMA == SCHEMA["title"]
+    assert render.SCHEMA == document.SCHEMA == SCHEMA["title"]
     assert document.SCHEMA == SCHEMA["properties"]["schema"]["const"]
 
 
@@ -73,7 +73,7 @@ def _judged(spoil) -> dict[str, Any]:
     board = Board()
     for record in records(job):
         board.add(record)
-    return reported.document(*map(report.as_json, judge(board, reported.G8N2P8)))
+    return reported.document(*map(render.as_json, judge(board, reported.G8N2P8)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import reported
 
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.topology import parse_topology
 from jaxsif.report import bandwidth, document, pairs, phases, words
 from jaxsif.report.environment import environment
 

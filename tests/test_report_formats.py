@@ -13,7 +13,7 @@ import pytest
 import reported
 from prometheus_client.parser import text_string_to_metric_families
 
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.topology import parse_topology
 from jaxsif.report import document
 from jaxsif.report.junit import as_junit
 from jaxsif.report.prometheus import as_prometheus

@@ -17,9 +17,9 @@ import pytest
 import reported
 from test_report_formats import HOSTILE, hostile, verdicts
 
-from jaxsif.contract.topology import parse_topology
-from jaxsif.page import plotly
-from jaxsif.page.markup import Markup, as_script_data, tag
+from jaxsif.core.topology import parse_topology
+from jaxsif.html import plotly
+from jaxsif.html.markup import Markup, as_script_data, tag
 from jaxsif.report.page import as_html
 
 LIBRARY = "window.Plotly = {};"

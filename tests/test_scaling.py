@@ -13,13 +13,13 @@ import pytest
 from stories import healthy, records, tell
 
 from jaxsif import cli
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import parse_topology
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.verdict import judge
+from jaxsif.core.errors import UsageError
+from jaxsif.core.history import Board
+from jaxsif.core.topology import parse_topology
 from jaxsif.scaling import charts, conclusion, files, page, plan, results, table
 from jaxsif.scaling.plan import Study
+from jaxsif.verdict import render
+from jaxsif.verdict.verdict import judge
 
 BIN = Path(__file__).parent.parent / "bin"
 STRONG = Study(("train.py",), (1, 2, 4))
@@ -37,7 +37,7 @@ def verdict(label: str, **speed) -> dict:
     board = Board()
     for record in records(job):
         board.add(record)
-    return report.as_json(judge(board, parse_topology(label))[0])
+    return render.as_json(judge(board, parse_topology(label))[0])
 
 
 def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:

@@ -7,7 +7,7 @@ import pytest
 from test_report_browser import opened, run
 from test_scaling import efficient
 
-from jaxsif.page.plotly import plotly_js
+from jaxsif.html.plotly import plotly_js
 from jaxsif.scaling import table
 from jaxsif.scaling.conclusion import conclude
 from jaxsif.scaling.page import as_html

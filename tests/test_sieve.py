@@ -8,7 +8,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsif.judge.sieve import MOST_BYTES, Sieve
+from jaxsif.logs.line_filter import MOST_BYTES, Sieve
 
 TRIGGERS = (b"error", b"fatal")
 PIECE = b"step 17 | loss 2.7 | 1184 tokens/s\n" * 1000

@@ -8,9 +8,9 @@ import random
 import pytest
 from stories import G8N2P8, healthy, tell
 
-from jaxsif.judge.board import Board
-from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.core.history import Board
 from jaxsif.rank.limits import diagnostic_limits, program_limits
+from jaxsif.verdict.verdict import Verdict, judge
 
 MAY_MISS, MAY_MISS_IMPORTING = 3, 8
 

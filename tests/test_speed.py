@@ -7,11 +7,12 @@ import pytest
 from speeds import GIB, card, fabrics, measured, verdict_on
 from stories import G8N2P8, healthy, records, tell
 
-from jaxsif.contract.topology import parse_topology
-from jaxsif.judge import bandwidth, report
-from jaxsif.judge.baseline import Baseline, Key
-from jaxsif.judge.board import Board
-from jaxsif.judge.verdict import judge
+from jaxsif.bandwidth import results
+from jaxsif.bandwidth.baseline import Baseline, Key
+from jaxsif.core.history import Board
+from jaxsif.core.topology import parse_topology
+from jaxsif.verdict import render
+from jaxsif.verdict.verdict import judge
 
 # The rule for four H100 a node with four NDR cards: 0.9 x 200 GB/s.
 DUE = 180.0
@@ -46,7 +47,7 @@ def test_the_line_of_a_pass_tells_the_speed_and_the_expected():
 
     assert (
         "every rank proved its peers, all-reduce 167 GB/s busbw at 1 GiB, 0.93 of the"
-        " expected 180," in report.summary(verdict)
+        " expected 180," in render.summary(verdict)
     )
 
 
@@ -55,13 +56,13 @@ def test_without_an_expected_value_the_line_says_how_to_learn_one():
 
     assert (
         "all-reduce 0.41 GB/s busbw at 64 MiB (no expected value for cpu; learn one:"
-        " jax-sif baseline add)," in report.summary(verdict)
+        " jax-sif baseline add)," in render.summary(verdict)
     )
     assert (0, []) == (verdict.status, kinds(verdict))
 
 
 def test_a_job_that_measured_nothing_says_nothing_of_speed():
-    assert "busbw" not in report.summary(verdict_on())
+    assert "busbw" not in render.summary(verdict_on())
 
 
 def test_one_device_has_no_speed():
@@ -69,7 +70,7 @@ def test_one_device_has_no_speed():
 
     verdict = verdict_on(measured(1.0, "broadcast", topology=one), topology=one)
 
-    assert "busbw" not in report.summary(verdict)
+    assert "busbw" not in render.summary(verdict)
 
 
 def test_the_largest_size_decides_and_all_reduce_is_named():
@@ -81,18 +82,18 @@ def test_the_largest_size_decides_and_all_reduce_is_named():
     )
 
     assert (0, []) == (verdict.status, kinds(verdict))
-    assert "all-reduce 175 GB/s busbw at 1 GiB" in report.summary(verdict)
+    assert "all-reduce 175 GB/s busbw at 1 GiB" in render.summary(verdict)
 
 
 def test_small_sizes_are_not_expected_to_be_fast():
     verdict = verdict_on(fabrics(), measured(9.0, size_bytes=2**20))
 
     assert (0, []) == (verdict.status, kinds(verdict))
-    assert "no expected value" in report.summary(verdict)
+    assert "no expected value" in render.summary(verdict)
 
 
 def test_the_time_is_the_median_of_the_trials_of_the_mean_of_the_ranks():
-    (point,) = bandwidth.points({r["rank"]: [r] for r in measured(100.0)})
+    (point,) = results.points({r["rank"]: [r] for r in measured(100.0)})
 
     assert 100.0 == pytest.approx(point.bus_gb_per_s)
     assert 0.01 == pytest.approx(point.spread)
@@ -113,7 +114,7 @@ def test_the_time_is_the_median_of_the_trials_of_the_mean_of_the_ranks():
 def test_records_of_other_programs_are_no_measurements(broken):
     odd = [{**record, **broken} for record in measured(100.0)]
 
-    assert [] == bandwidth.points({r["rank"]: [r] for r in odd})
+    assert [] == results.points({r["rank"]: [r] for r in odd})
 
 
 def text_of(*told, topology=None) -> tuple[str, str]:
@@ -282,7 +283,7 @@ def test_a_baseline_comes_before_what_the_hardware_should_reach():
     verdict = verdict_on(fabrics(), measured(140.0), baseline=baseline)
 
     assert (0, []) == (verdict.status, kinds(verdict))
-    assert "0.93 of the expected 150" in report.summary(verdict)
+    assert "0.93 of the expected 150" in render.summary(verdict)
 
 
 def test_a_speed_below_the_baseline_fails_and_names_the_file():
@@ -312,7 +313,7 @@ def test_the_largest_size_that_both_know_is_compared():
     )
 
     assert (0, []) == (verdict.status, kinds(verdict))
-    assert "all-reduce 0.9 GB/s busbw at 64 MiB, 0.90 of" in report.summary(verdict)
+    assert "all-reduce 0.9 GB/s busbw at 64 MiB, 0.90 of" in render.summary(verdict)
 
 
 def test_a_baseline_that_knows_nothing_of_these_nodes_is_a_warning():

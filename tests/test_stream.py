@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import tell
 
-from jaxsif.contract.record import NO_KEY, encode
-from jaxsif.judge.stream import Stream
+from jaxsif.core.records import NO_KEY, encode
+from jaxsif.verdict.stream import Stream
 
 RECORD = encode(tell(1, "done")).encode()
 

@@ -167,9 +167,9 @@ def wait_until_it_reads(process: subprocess.Popen[bytes]) -> None:
 def test_an_error_of_the_kits_own_is_one_line_and_proves_nothing():
     program = (
         "from jaxsif import cli\n"
-        "import jaxsif.image\n"
+        "import jaxsif.core.image\n"
         "def broken(): raise TypeError('no such\\nfact')\n"
-        "jaxsif.image.describe = broken\n"
+        "jaxsif.core.image.describe = broken\n"
         "import sys; sys.argv = ['jax-sif', 'info']\n"
         "sys.exit(cli.main())\n"
     )

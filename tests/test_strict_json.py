@@ -13,8 +13,8 @@ import pytest
 import stories
 
 from jaxsif.cli import main
+from jaxsif.core.strict_json import encode
 from jaxsif.report import document
-from jaxsif.strict_json import encode
 
 NAN, INF = float("nan"), float("inf")
 HALF = "\ud83d"

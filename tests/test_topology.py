@@ -3,8 +3,8 @@
 
 import pytest
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import Topology, parse_topology
+from jaxsif.core.errors import UsageError
+from jaxsif.core.topology import Topology, parse_topology
 
 
 @pytest.mark.parametrize(

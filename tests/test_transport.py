@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from stories import healthy, records, tell
 
-from jaxsif.contract.topology import parse_topology
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.checks import CHECKS, transport
-from jaxsif.judge.verdict import Verdict, judge
+from jaxsif.core.history import Board
+from jaxsif.core.topology import parse_topology
+from jaxsif.transport import checks as transport
+from jaxsif.verdict import render
+from jaxsif.verdict.checks import CHECKS
+from jaxsif.verdict.verdict import Verdict, judge
 
 G16N4P16 = parse_topology("G16N4p16")
 
@@ -228,7 +229,7 @@ def test_many_nodes_are_not_all_named():
 def test_a_record_of_another_version_is_judged_without_an_error(fact, value):
     verdict = verdict_on([{**SOCKETS, fact: value}, FAST], "infiniband")
 
-    assert report.text(verdict)
+    assert render.text(verdict)
 
 
 def test_every_check_of_ways_is_provoked_here():
@@ -248,16 +249,16 @@ def test_every_check_of_ways_is_provoked_here():
 
 
 def test_the_verdict_shows_the_way_once_where_all_nodes_agree():
-    *_, line, verdict = report.text(verdict_on([FAST] * 4, "infiniband")).splitlines()
+    *_, line, verdict = render.text(verdict_on([FAST] * 4, "infiniband")).splitlines()
 
     assert "transport: NVLink, InfiniBand x2, GPUDirect" == line
     assert verdict.startswith("PASS  G16N4p16: ")
-    assert "transport: " not in report.text(verdict_on([FAST, ONE_CARD]))
-    assert "transport: " not in report.text(verdict_on([]))
+    assert "transport: " not in render.text(verdict_on([FAST, ONE_CARD]))
+    assert "transport: " not in render.text(verdict_on([]))
 
 
 def test_programs_find_the_ways_in_the_json():
-    content = report.as_json(verdict_on([FAST] * 4))
+    content = render.as_json(verdict_on([FAST] * 4))
 
     told = [r["measured"][0]["words"] for r in content["ranks"] if r["measured"]]
     assert [FAST["words"]] * 4 == told

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif.contract.record import MARKER, MARKER_BYTES, decode
+from jaxsif.core.records import MARKER, MARKER_BYTES, decode
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 # What site does with a line of a .pth file.

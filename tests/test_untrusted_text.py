@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stories import G8N2P8, healthy, records, tell
 
-from jaxsif.contract.record import KEY_VARIABLE, encode, job_keys, launcher_line
-from jaxsif.judge.board import Board
-from jaxsif.judge.stream import Stream
-from jaxsif.judge.verdict import judge
+from jaxsif.core.history import Board
+from jaxsif.core.records import KEY_VARIABLE, encode, job_keys, launcher_line
+from jaxsif.verdict.stream import Stream
+from jaxsif.verdict.verdict import judge
 from jaxsif.verify import verify
 
 SRC = Path(__file__).parent.parent / "src"

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 from stories import G8N2P8, healthy, records
 
-from jaxsif.judge import checks, report
-from jaxsif.judge.board import Board
-from jaxsif.judge.case import Finding
-from jaxsif.judge.verdict import judge
+from jaxsif.core.evidence import Finding
+from jaxsif.core.history import Board
+from jaxsif.verdict import checks, render
+from jaxsif.verdict.verdict import judge
 
 WARNING = Finding("slow", "the network is slow", "look at it", is_warning=True)
 FAILURE = Finding("wrong", "the sum is wrong", "do not trust it")
@@ -45,7 +45,7 @@ def test_a_warning_does_not_make_a_silent_rank_well(verdict):
 
 
 def test_a_pass_with_a_warning_shows_it_and_says_so(verdict):
-    text = report.text(verdict(WARNING))
+    text = render.text(verdict(WARNING))
 
     assert "1. warning: the network is slow\n   -> look at it\n" in text
     assert text.splitlines()[-1].startswith(
@@ -54,6 +54,6 @@ def test_a_pass_with_a_warning_shows_it_and_says_so(verdict):
 
 
 def test_programs_are_told_which_findings_are_warnings(verdict):
-    findings = report.as_json(verdict(WARNING, FAILURE))["findings"]
+    findings = render.as_json(verdict(WARNING, FAILURE))["findings"]
 
     assert [True, False] == [finding["is_warning"] for finding in findings]

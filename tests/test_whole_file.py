@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from stories import healthy, output
 
-from jaxsif.contract.errors import KitError
-from jaxsif.whole_file import write_file, write_whole
+from jaxsif.core.atomic_write import write_file, write_whole
+from jaxsif.core.errors import KitError
 
 BEFORE, AFTER = "before\n" * 9, "after\n"
 

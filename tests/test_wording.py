@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.judge import wording
+from jaxsif.logs import log_line
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from jaxsif.judge import wording
     ],
 )
 def test_the_label_and_the_colours_are_taken_off(line, rank, text):
-    assert (rank, text) == wording.without_label(line)
+    assert (rank, text) == log_line.without_label(line)
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_the_label_and_the_colours_are_taken_off(line, rank, text):
     ],
 )
 def test_ranks_are_read_as_slurm_and_jax_write_them(text, ranks):
-    assert ranks == list(wording.numbers(text))
+    assert ranks == list(log_line.numbers(text))
 
 
 def test_no_line_makes_more_ranks_than_anyone_has():
-    assert 70_000 > len(list(wording.numbers("0-9999999")))
+    assert 70_000 > len(list(log_line.numbers("0-9999999")))
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_no_line_makes_more_ranks_than_anyone_has():
     ],
 )
 def test_what_sounds_like_an_error_is_told_from_metrics(text, is_bad):
-    assert is_bad == wording.looks_bad(text)
+    assert is_bad == log_line.looks_bad(text)

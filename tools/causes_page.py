@@ -14,21 +14,21 @@ COMMAND = "renew it with: python tools/causes_page.py"
 
 def renewed(page: str) -> str:
     """The page, with every sample run again and the table made from the catalogue."""
-    from jaxsif.judge.causes import load
-    from jaxsif.judge.explanation import table
+    from jaxsif.logs.catalogue import load
+    from jaxsif.logs.render import table
 
     page = re.sub(r"(?m)^    \$ jax-sif explain (\S+)\n(?:    .*\n)*", _sample, page)
     return re.sub(r"(?m)^\| \| Causes \|\n(?:\|.*\n)*", lambda _: table(load()), page)
 
 
 def _sample(found: re.Match[str]) -> str:
-    from jaxsif.judge import explanation
-    from jaxsif.judge.listener import Listener
+    from jaxsif.logs import render
+    from jaxsif.logs.scanner import Listener
 
     listener = Listener()
     listener.begin(found[1])
     listener.feed((ROOT / found[1]).read_bytes())
-    shown = explanation.text(listener.diagnosis(), [found[1]])
+    shown = render.text(listener.diagnosis(), [found[1]])
     lines = [f"$ jax-sif explain {found[1]}", *shown.splitlines()]
     return "".join(f"    {line}\n" for line in lines)
 

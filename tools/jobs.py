@@ -6,8 +6,8 @@ from __future__ import annotations
 from versions import CHECKOUT
 
 from jaxsif.commands import job
-from jaxsif.job.library import entries
-from jaxsif.job.make import Options, make
+from jaxsif.job.build import Options, make
+from jaxsif.job.configs import entries
 from jaxsif.job.schema import Profile
 
 FOLDER = CHECKOUT / "jobs"

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.judge import baseline as baselines
-from jaxsif.judge import report
-from jaxsif.judge.baseline import Baseline
-from jaxsif.whole_file import write_whole
+from jaxsif.bandwidth import baseline as baselines
+from jaxsif.bandwidth.baseline import Baseline
+from jaxsif.core.atomic_write import write_whole
+from jaxsif.core.errors import UsageError
+from jaxsif.verdict import render
 
 BASELINE_VARIABLE = "JAX_SIF_BASELINE"
 DEFAULT_FILE = "baseline.toml"
@@ -75,9 +75,9 @@ def _verdicts(name: str) -> list[Mapping[str, Any]]:
             f"cannot read the verdict {name!r}: {reason}; give a file that jax-sif verify"
             " --json has written"
         ) from error
-    if not isinstance(content, dict) or content.get("schema") != report.SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") != render.SCHEMA:
         raise UsageError(
-            f"{name} holds no verdict ({report.SCHEMA}); give a file that jax-sif verify"
+            f"{name} holds no verdict ({render.SCHEMA}); give a file that jax-sif verify"
             " --json has written"
         )
     found: list[Mapping[str, Any]] = content["verdicts"]

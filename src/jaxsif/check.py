@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxsif.baseline import BASELINE_VARIABLE, chosen_baseline
-from jaxsif.contract.errors import FAIL, PASS, KitError, UsageError
-from jaxsif.contract.identity import JOB_ID
-from jaxsif.contract.packages import ANY_IMAGE_VARIABLE
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE, parse_topology
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.errors import FAIL, PASS, KitError, UsageError
+from jaxsif.core.evidence import Finding
+from jaxsif.core.packages import ANY_IMAGE_VARIABLE
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import JOB_ID
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, parse_topology
 from jaxsif.job.allocation import differences
-from jaxsif.judge import report
-from jaxsif.judge.case import Finding
-from jaxsif.judge.verdict import Verdict
+from jaxsif.verdict import render
+from jaxsif.verdict.verdict import Verdict
 
 _NAMED_BY = "jax-sif job --env FILE"
 
@@ -52,7 +52,7 @@ def check(
     if not troubles:
         return PASS
     findings = tuple(Finding(t.kind, t.text, t.remedy) for t in troubles)
-    sys.stdout.write(report.text(Verdict("", topology, {}, findings, FAIL)))
+    sys.stdout.write(render.text(Verdict("", topology, {}, findings, FAIL)))
     return FAIL
 
 
@@ -79,8 +79,8 @@ def _unreadable_baseline(environment: Mapping[str, str]) -> Iterator[Trouble]:
 def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Trouble]:
     if packages is None:
         return
-    from jaxsif.packages.create import read_image
-    from jaxsif.packages.fitness import misfit, read
+    from jaxsif.overlay.create import read_image
+    from jaxsif.overlay.fitness import misfit, read
 
     is_any_image = environment.get(ANY_IMAGE_VARIABLE) == "1"
     try:

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from jaxsif.commands import COMMANDS
-from jaxsif.contract.errors import COULD_NOT_TELL, PASS, KitError, UsageError
+from jaxsif.core.errors import COULD_NOT_TELL, PASS, KitError, UsageError
 
 # Their exit status is an answer that stands, whoever reads the words.
 _JUDGES = ("verify", "check", "doctor")
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _answer(list(arguments))
-    from jaxsif.streams import Streams
+    from jaxsif.core.streams import Streams
 
     streams = Streams()
     words = sys.argv[1:]

@@ -9,17 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jaxsif import strict_json
-from jaxsif.contract.identity import NODE_NAME
-from jaxsif.node import (
-    Surroundings,
-    examination,
-    examine_gpus,
-    examine_host,
-    look_around,
-)
-from jaxsif.node.examination import Examination
-from jaxsif.node.examine import Check, Patient, examine
+from jaxsif.core import strict_json
+from jaxsif.core.slurm_env import NODE_NAME
+from jaxsif.node import Surroundings, gpu_checks, host_checks, look_around, report
+from jaxsif.node.checks import Check, Patient, examine
+from jaxsif.node.report import Examination
 
 # Slurm ends its HealthCheckProgram after 60 s, and asks all nodes at once.
 QUICK_BUDGET_S = 28.0
@@ -28,9 +22,9 @@ FULL_BUDGET_S = 300.0
 
 def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
     """Examines this node, says what it finds, and returns the exit status."""
-    checks = [*examine_host.QUICK, *examine_gpus.QUICK]
+    checks = [*host_checks.QUICK, *gpu_checks.QUICK]
     if not is_quick:
-        checks += [*examine_host.SLOW, *examine_gpus.SLOW]
+        checks += [*host_checks.SLOW, *gpu_checks.SLOW]
     budget_s = QUICK_BUDGET_S if is_quick else FULL_BUDGET_S
     surroundings = look_around(os.environ)
     begun = Examination(
@@ -42,7 +36,7 @@ def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
     )
     ended = carry_out(begun, Patient(surroundings), checks, budget_s, not is_json)
     if is_json:
-        print(strict_json.encode(examination.as_facts(ended)), end="")
+        print(strict_json.encode(report.as_facts(ended)), end="")
     return ended.status
 
 
@@ -57,19 +51,19 @@ def carry_out(
     started_s = time.monotonic()
     width = max(len(check.name) for check in checks)
     results = []
-    _show(is_shown, examination.heading(begun))
+    _show(is_shown, report.heading(begun))
     reading = None
     for result, known in examine(patient, checks, budget_s):
         results.append(result)
         reading = known.reading
-        _show(is_shown, examination.row(result, width))
+        _show(is_shown, report.row(result, width))
     ended = replace(
         begun,
         results=tuple(results),
         reading=reading,
         elapsed_s=time.monotonic() - started_s,
     )
-    _show(is_shown, examination.closing(ended))
+    _show(is_shown, report.closing(ended))
     return ended
 
 

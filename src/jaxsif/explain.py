@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from jaxsif import strict_json
-from jaxsif.contract.errors import COULD_NOT_TELL, PASS, UsageError
-from jaxsif.judge import explanation
-from jaxsif.judge.listener import Listener
+from jaxsif.core import strict_json
+from jaxsif.core.errors import COULD_NOT_TELL, PASS, UsageError
+from jaxsif.logs import render
+from jaxsif.logs.scanner import Listener
 
 _PIECE_BYTES = 1 << 20
 # Of what begins like this, nothing can be read as it is.
@@ -33,9 +33,9 @@ def explain(logs: Sequence[str], is_json: bool) -> int:
     binary = [log for log in logs if not _listen(listener, log)]
     diagnosis = listener.diagnosis()
     if is_json:
-        sys.stdout.write(strict_json.encode(explanation.as_json(diagnosis, logs)))
+        sys.stdout.write(strict_json.encode(render.as_json(diagnosis, logs)))
     else:
-        sys.stdout.write(explanation.text(diagnosis, logs, binary))
+        sys.stdout.write(render.text(diagnosis, logs, binary))
     sys.stdout.flush()
     return PASS if diagnosis.causes else COULD_NOT_TELL
 

@@ -47,10 +47,10 @@ def _has_session() -> bool:
 
 
 def _record(error: Exception) -> None:
-    from jaxsif.contract.topology import TOPOLOGY_VARIABLE
+    from jaxsif.core.topology import TOPOLOGY_VARIABLE
     from jaxsif.rank.launchers import identify
     from jaxsif.rank.launchers.machine import this_machine
-    from jaxsif.rank.narrator import Narrator
+    from jaxsif.rank.reporter import Narrator
 
     if os.environ.get(TOPOLOGY_VARIABLE):
         Narrator(identify(os.environ, this_machine())).failed(error)

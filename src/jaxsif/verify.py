@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from jaxsif import launcher, strict_json
+from jaxsif import launcher
 from jaxsif.baseline import chosen_baseline
-from jaxsif.contract.errors import (
+from jaxsif.core import strict_json
+from jaxsif.core.atomic_write import write_whole
+from jaxsif.core.errors import (
     COULD_NOT_TELL,
     PASS,
     REQUEUE,
@@ -23,18 +25,17 @@ from jaxsif.contract.errors import (
     KitError,
     UsageError,
 )
-from jaxsif.contract.hostlist import expand
-from jaxsif.contract.identity import JOB_NODE_LIST
-from jaxsif.contract.record import KEY_VARIABLE, PHASES, WISH, job_keys
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
-from jaxsif.interruption import Interruption, keep_in_memory
-from jaxsif.judge import report
-from jaxsif.judge.board import Board
-from jaxsif.judge.diagnosis import Diagnosis
-from jaxsif.judge.listener import Listener
-from jaxsif.judge.stream import Stream
-from jaxsif.judge.verdict import Verdict, is_silence, judge
-from jaxsif.whole_file import write_whole
+from jaxsif.core.history import Board
+from jaxsif.core.hostlist import expand
+from jaxsif.core.interruption import Interruption, keep_in_memory
+from jaxsif.core.records import KEY_VARIABLE, PHASES, WISH, job_keys
+from jaxsif.core.slurm_env import JOB_NODE_LIST
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+from jaxsif.logs.diagnosis import Diagnosis
+from jaxsif.logs.scanner import Listener
+from jaxsif.verdict import render
+from jaxsif.verdict.stream import Stream
+from jaxsif.verdict.verdict import Verdict, is_silence, judge
 
 _STANDARD_INPUT = "-"
 _PIECE_BYTES = 1 << 16
@@ -124,7 +125,7 @@ def verify(
         sys.stdout.write("\n" if progress.is_mid_line else "")
         progress.is_mid_line = False
         for verdict in verdicts:
-            sys.stdout.write(_NO_VERDICT if is_unasked else report.text(verdict))
+            sys.stdout.write(_NO_VERDICT if is_unasked else render.text(verdict))
         sys.stdout.flush()
         if json_file is not None:
             _write_json(json_file, verdicts)
@@ -451,8 +452,8 @@ def _told(board: Board, stream: Stream) -> Topology:
 
 def _write_json(path: Path, verdicts: list[Verdict]) -> None:
     content = {
-        "schema": report.SCHEMA,
-        "verdicts": [report.as_json(verdict) for verdict in verdicts],
+        "schema": render.SCHEMA,
+        "verdicts": [render.as_json(verdict) for verdict in verdicts],
     }
     try:
         write_whole(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jaxsif.contract.errors import FAIL, PASS, UsageError
+from jaxsif.core.errors import FAIL, PASS, UsageError
 
 _EXAMPLES = """\
   jax-sif env create my.sqsh flax optax       packages of the index that pip knows
@@ -44,7 +44,7 @@ def _epilog() -> str:
 
 
 def _create(chosen: argparse.Namespace) -> int:
-    from jaxsif.packages.create import Order, create
+    from jaxsif.overlay.create import Order, create
 
     words = [*chosen.pip]
     for name in ("find_links", "requirement"):
@@ -77,7 +77,7 @@ def _create(chosen: argparse.Namespace) -> int:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    from jaxsif.packages.fitness import read
+    from jaxsif.overlay.fitness import read
 
     packages = read(chosen.file).packages
     width = max(len(package.name) for package in packages)
@@ -88,7 +88,7 @@ def _list(chosen: argparse.Namespace) -> int:
 
 
 def _info(chosen: argparse.Namespace) -> int:
-    from jaxsif.packages.fitness import read
+    from jaxsif.overlay.fitness import read
 
     found = read(chosen.file)
     asked = [f"{p.name} {p.version}" for p in found.packages if p.is_asked]
@@ -105,16 +105,16 @@ def _info(chosen: argparse.Namespace) -> int:
 
 
 def _freeze(chosen: argparse.Namespace) -> int:
-    from jaxsif.packages import made
-    from jaxsif.packages.fitness import read
+    from jaxsif.overlay import manifest as made
+    from jaxsif.overlay.fitness import read
 
     sys.stdout.writelines(f"{line}\n" for line in made.frozen(read(chosen.file)))
     return PASS
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from jaxsif.packages.create import read_image
-    from jaxsif.packages.fitness import misfit, read, unmet
+    from jaxsif.overlay.create import read_image
+    from jaxsif.overlay.fitness import misfit, read, unmet
 
     image = read_image()
     troubles = list(misfit(read(chosen.file), image, is_any_image=chosen.any_image))

@@ -7,7 +7,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from jaxsif import image
+from jaxsif.core import image
 
 
 def main(arguments: Sequence[str]) -> int:

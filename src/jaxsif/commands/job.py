@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsif.job.make import Options
+    from jaxsif.job.build import Options
 
 # Options that stand in the place of a field of the profile, or of the site.
 _PROFILE = {
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     import os
     import sys
 
-    from jaxsif.job.make import make
+    from jaxsif.job.build import make
 
     script = make(words, options(chosen, shlex.join(("jax-sif", "job", *arguments))))
     sys.stdout.buffer.write(os.fsencode(script))
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def options(chosen: dict[str, Any], made_by: str) -> Options:
     """What was chosen by the options of `add_options`."""
-    from jaxsif.job.make import Options
+    from jaxsif.job.build import Options
 
     return Options(
         site=chosen["site"],

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import parse_topology
+from jaxsif.core.errors import UsageError
+from jaxsif.core.topology import parse_topology
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 

@@ -17,10 +17,10 @@ def main(arguments: Sequence[str]) -> int:
     """Reads verdicts, shows them, and writes the files that were asked for."""
     chosen = _parser().parse_args(arguments)
 
-    from jaxsif.contract.errors import PASS, CouldNotTell
+    from jaxsif.core.atomic_write import write_whole
+    from jaxsif.core.errors import PASS, CouldNotTell
     from jaxsif.report import document
     from jaxsif.report.terminal import as_text
-    from jaxsif.whole_file import write_whole
 
     verdicts = [v for path in chosen.verdicts for v in document.read(path)]
     if not verdicts:
@@ -90,7 +90,7 @@ def _content(kind: str, verdicts: Sequence[Verdict]) -> str:
 
 
 def _page(verdicts: Sequence[Verdict]) -> str:
-    from jaxsif.page import plotly
+    from jaxsif.html import plotly
     from jaxsif.report.page import as_html
 
     library = plotly.plotly_js()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 from jaxsif.launch import certificates
 
 _ENTRY = Path(__file__).parent.parent / "entry"

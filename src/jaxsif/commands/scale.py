@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsif.commands import job
-from jaxsif.contract.errors import PASS, KitError, UsageError
+from jaxsif.core.errors import PASS, KitError, UsageError
 
 if TYPE_CHECKING:
     from jaxsif.scaling.conclusion import Conclusion
@@ -95,7 +95,7 @@ def _show(arguments: Sequence[str]) -> int:
 
 def _files(study: Study, rows: Sequence[Row], found: Conclusion) -> dict[str, str]:
     """The text of each file by its name."""
-    from jaxsif.page import plotly
+    from jaxsif.html import plotly
     from jaxsif.scaling.files import as_csv, as_json
     from jaxsif.scaling.page import as_html
 
@@ -110,7 +110,7 @@ def _files(study: Study, rows: Sequence[Row], found: Conclusion) -> dict[str, st
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
-    from jaxsif.whole_file import write_whole
+    from jaxsif.core.atomic_write import write_whole
 
     for name, content in files.items():
         write_whole(folder / name, content, "the text above is all that there is")

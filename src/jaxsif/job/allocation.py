@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from jaxsif.contract import identity
-from jaxsif.contract.hostlist import MOST_NAMES
-from jaxsif.contract.topology import Topology
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core import slurm_env
+from jaxsif.core.hostlist import MOST_NAMES
+from jaxsif.core.problem import Trouble
+from jaxsif.core.topology import Topology
 
 
 def differences(
@@ -21,8 +21,8 @@ def differences(
       environment: of a batch script; what Slurm does not tell is not compared.
       topology: what was asked for.
     """
-    nodes = _number(environment, identity.JOB_NODES)
-    tasks = task_counts(environment.get(identity.PROCESSES_PER_NODE_OLD, ""))
+    nodes = _number(environment, slurm_env.JOB_NODES)
+    tasks = task_counts(environment.get(slurm_env.PROCESSES_PER_NODE_OLD, ""))
     if nodes is not None and nodes != topology.nodes:
         yield _other(topology, f"{nodes} nodes", f"{topology.nodes}")
     elif tasks and set(tasks) != {topology.processes_per_node}:
@@ -48,13 +48,13 @@ def task_counts(text: str) -> list[int]:
 
 def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Trouble]:
     """Only where GPUs were asked for by the node: elsewhere Slurm spreads them."""
-    if identity.GPUS_PER_NODE not in environment:
+    if slurm_env.GPUS_PER_NODE not in environment:
         return
-    here = _number(environment, identity.GPUS_ON_NODE)
+    here = _number(environment, slurm_env.GPUS_ON_NODE)
     if here is not None and here != topology.devices_per_node:
         yield _other(
             topology,
-            f"{here} GPUs on {environment.get(identity.NODE_NAME, 'its first node')}",
+            f"{here} GPUs on {environment.get(slurm_env.NODE_NAME, 'its first node')}",
             f"{topology.devices_per_node} on each node",
         )
 

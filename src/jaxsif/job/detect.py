@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jaxsif.contract.errors import CouldNotTell
+from jaxsif.core.errors import CouldNotTell
 
 # Where bin/site-facts puts what it has seen.
 FACTS_VARIABLE = "JAX_SIF_FACTS"

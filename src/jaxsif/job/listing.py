@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.job import library
-from jaxsif.job.library import Entry, T
+from jaxsif.core.errors import UsageError
+from jaxsif.job import configs
+from jaxsif.job.configs import Entry, T
 from jaxsif.job.request import topology_of
 from jaxsif.job.schema import Profile, Site
 
@@ -21,13 +21,13 @@ def profiles(environment: Mapping[str, str]) -> str:
 
 def sites(environment: Mapping[str, str]) -> str:
     """A row for each site; the one that is used without --site is marked."""
-    default = environment.get(library.SITE_VARIABLE) or library.DEFAULT_SITE
+    default = environment.get(configs.SITE_VARIABLE) or configs.DEFAULT_SITE
     heads = ("site", "partition", "GPUs", "network", "runtime", "for", "from")
     rows = _rows(Site, _site, environment)
     marked = [
         [f"{row[0]} *" if row[0] == default else row[0], *row[1:]] for row in rows
     ]
-    note = f"* without --site ({library.SITE_VARIABLE}={default})\n"
+    note = f"* without --site ({configs.SITE_VARIABLE}={default})\n"
     return _table(heads, marked) + note
 
 
@@ -44,7 +44,7 @@ def _rows(
 ) -> list[list[str]]:
     return [
         [entry.name, *_cells(kind, cells, entry), entry.origin]
-        for entry in library.entries(kind, environment)
+        for entry in configs.entries(kind, environment)
     ]
 
 
@@ -53,7 +53,7 @@ def _cells(
 ) -> Sequence[str]:
     """One that is wrong says why in its own row, and hides no other."""
     try:
-        return cells(library.read(kind, entry.path))
+        return cells(configs.read(kind, entry.path))
     except UsageError as error:
         empty = [""] * (_WIDTHS[kind] - 1)
         return [*empty, f"WRONG: {error}"]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
-from jaxsif.contract.errors import REQUEUE
-from jaxsif.contract.packages import PACKAGES_VARIABLE
-from jaxsif.contract.topology import Topology
+from jaxsif.core.errors import REQUEUE
+from jaxsif.core.packages import PACKAGES_VARIABLE
+from jaxsif.core.topology import Topology
 from jaxsif.job import runtimes
 from jaxsif.job.quoting import comment, directive, expanding, word
 from jaxsif.job.request import Job, Variable, memory_bytes

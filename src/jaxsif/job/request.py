@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.packages import PACKAGES_VARIABLE
-from jaxsif.contract.topology import Topology, parse_topology
-from jaxsif.job.library import in_words
+from jaxsif.core.errors import UsageError
+from jaxsif.core.packages import PACKAGES_VARIABLE
+from jaxsif.core.topology import Topology, parse_topology
+from jaxsif.job.configs import in_words
 from jaxsif.job.schema import Network, Profile, Reasoned, Shape, Site
 
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 
 TLS = "JAX_SIF_TLS"
 CERTIFICATE = "JAX_MTLS_CERT_FILE"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.topology import Topology
+from jaxsif.core.errors import UsageError
+from jaxsif.core.topology import Topology
 
 CHOICES = ("auto", "cpu", "gpu")
 

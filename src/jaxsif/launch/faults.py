@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 
 KILL, STALL, SLOW, DROP = "kill", "stall", "slow", "drop"
 

@@ -7,7 +7,7 @@ import os
 import select
 import stat
 
-from jaxsif.contract.record import MARKER_BYTES
+from jaxsif.core.records import MARKER_BYTES
 
 # A longer line is passed on in pieces. (A record of the kit has 4096 bytes at most.)
 MOST_LINE_BYTES = 1 << 20

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from jaxsif.contract import identity
-from jaxsif.contract.record import KEY_VARIABLE, NO_KEY
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology
+from jaxsif.core import slurm_env
+from jaxsif.core.records import KEY_VARIABLE, NO_KEY
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology
 from jaxsif.launch import certificates
 from jaxsif.launch.devices import (
     CPU_DEVICES,
@@ -81,7 +81,7 @@ class Job:
     @property
     def step(self) -> str:
         """As the ranks name it: cluster, job, step, restart."""
-        return f"{identity.LOCAL_CLUSTER}.{self.id}.0.0"
+        return f"{slurm_env.LOCAL_CLUSTER}.{self.id}.0.0"
 
 
 def places(topology: Topology) -> list[Place]:
@@ -98,11 +98,11 @@ def places(topology: Topology) -> list[Place]:
 
 def users_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What of our own environment is the user's, and not of a launcher around us."""
-    inner = identity.STEP_NODE_LIST in environment
+    inner = slurm_env.STEP_NODE_LIST in environment
     users = {
         name: value
         for name, value in environment.items()
-        if not name.startswith(identity.LAUNCHER_PREFIXES)
+        if not name.startswith(slurm_env.LAUNCHER_PREFIXES)
         and not (inner and name in _OF_A_STEP)
     }
     lent = users.pop(CPU_DEVICES_OF_MINICLUSTER, None)
@@ -122,7 +122,7 @@ def environment(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, s
         **_devices_as_srun(job, place),
         TOPOLOGY_VARIABLE: job.topology.label,
         KEY_VARIABLE: job.record_key,
-        identity.RANKS_ON_MACHINE: str(job.topology.processes),
+        slurm_env.RANKS_ON_MACHINE: str(job.topology.processes),
     }
 
 
@@ -158,38 +158,38 @@ def _as_srun(job: Job, place: Place) -> dict[str, str]:
     first = place.rank - place.local_rank
     neighbours = range(first, first + topology.processes_per_node)
     return {
-        identity.CLUSTER: identity.LOCAL_CLUSTER,
-        identity.JOB_ID: str(job.id),
-        identity.JOB_ID_OLD: str(job.id),
-        identity.STEP_ID: "0",
-        identity.STEP_ID_OLD: "0",
-        identity.JOB_NAME: job.name,
-        identity.JOB_USER: job.user,
-        identity.JOB_USER_ID: str(job.user_id),
-        identity.JOB_GROUP_ID: str(job.group_id),
-        identity.JOB_START_TIME: str(job.started_s),
-        identity.SUBMIT_FOLDER: job.folder,
-        identity.SUBMIT_HOST: job.host,
-        identity.JOB_NODES: nodes,
-        identity.NODES_OLD: nodes,
-        identity.STEP_NODES: nodes,
-        identity.JOB_NODE_LIST: node_list,
-        identity.NODE_LIST_OLD: node_list,
-        identity.STEP_NODE_LIST: node_list,
-        identity.PROCESSES: processes,
-        identity.PROCESSES_OLD: processes,
-        identity.STEP_PROCESSES: processes,
-        identity.PROCESSES_PER_NODE_OLD: per_node,
-        identity.STEP_PROCESSES_PER_NODE: per_node,
-        identity.PROCESSES_PER_NODE_ASKED: str(topology.processes_per_node),
-        identity.CPUS_PER_TASK: str(cpus_per_task),
-        identity.CPUS_ON_NODE: str(cpus_on_node),
-        identity.JOB_CPUS_PER_NODE: _on_each_node(cpus_on_node, topology.nodes),
-        identity.RANK: str(place.rank),
-        identity.LOCAL_RANK: str(place.local_rank),
-        identity.NODE_INDEX: str(place.node_index),
-        identity.NODE_NAME: place.node,
-        identity.RANKS_ON_NODE: ",".join(map(str, neighbours)),
+        slurm_env.CLUSTER: slurm_env.LOCAL_CLUSTER,
+        slurm_env.JOB_ID: str(job.id),
+        slurm_env.JOB_ID_OLD: str(job.id),
+        slurm_env.STEP_ID: "0",
+        slurm_env.STEP_ID_OLD: "0",
+        slurm_env.JOB_NAME: job.name,
+        slurm_env.JOB_USER: job.user,
+        slurm_env.JOB_USER_ID: str(job.user_id),
+        slurm_env.JOB_GROUP_ID: str(job.group_id),
+        slurm_env.JOB_START_TIME: str(job.started_s),
+        slurm_env.SUBMIT_FOLDER: job.folder,
+        slurm_env.SUBMIT_HOST: job.host,
+        slurm_env.JOB_NODES: nodes,
+        slurm_env.NODES_OLD: nodes,
+        slurm_env.STEP_NODES: nodes,
+        slurm_env.JOB_NODE_LIST: node_list,
+        slurm_env.NODE_LIST_OLD: node_list,
+        slurm_env.STEP_NODE_LIST: node_list,
+        slurm_env.PROCESSES: processes,
+        slurm_env.PROCESSES_OLD: processes,
+        slurm_env.STEP_PROCESSES: processes,
+        slurm_env.PROCESSES_PER_NODE_OLD: per_node,
+        slurm_env.STEP_PROCESSES_PER_NODE: per_node,
+        slurm_env.PROCESSES_PER_NODE_ASKED: str(topology.processes_per_node),
+        slurm_env.CPUS_PER_TASK: str(cpus_per_task),
+        slurm_env.CPUS_ON_NODE: str(cpus_on_node),
+        slurm_env.JOB_CPUS_PER_NODE: _on_each_node(cpus_on_node, topology.nodes),
+        slurm_env.RANK: str(place.rank),
+        slurm_env.LOCAL_RANK: str(place.local_rank),
+        slurm_env.NODE_INDEX: str(place.node_index),
+        slurm_env.NODE_NAME: place.node,
+        slurm_env.RANKS_ON_NODE: ",".join(map(str, neighbours)),
     }
 
 
@@ -206,9 +206,9 @@ def _devices_as_srun(job: Job, place: Place) -> dict[str, str]:
     gpus = ",".join(job.devices.gpus[first : first + count])
     return {
         VISIBLE_GPUS: gpus,
-        identity.STEP_GPUS: gpus,
-        identity.GPUS_ON_NODE: str(count),
-        identity.GPUS_PER_NODE: str(count),
+        slurm_env.STEP_GPUS: gpus,
+        slurm_env.GPUS_ON_NODE: str(count),
+        slurm_env.GPUS_PER_NODE: str(count),
     }
 
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jaxsif.contract.errors import KitError, UsageError
+from jaxsif.core.errors import KitError, UsageError
 
 # In this order, the first that is free. Above those that the image's entry gives to job
 # steps, and below 32768, where Linux hands out ports of its own accord.

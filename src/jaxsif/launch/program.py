@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jaxsif.contract.errors import KitError
+from jaxsif.core.errors import KitError
 
 # What `singularity run` passes through, too.
 ENTRY = Path(__file__).resolve().parent.parent / "entry"

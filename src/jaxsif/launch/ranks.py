@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
-from jaxsif.contract.errors import KitError
+from jaxsif.core.errors import KitError
 from jaxsif.launch.plan import Place
 
 

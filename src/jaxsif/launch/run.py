@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jaxsif.contract.record import KEY_LENGTH, job_keys
-from jaxsif.contract.topology import Topology
-from jaxsif.launch import certificates, ports, program, wording
+from jaxsif.core.records import KEY_LENGTH, job_keys
+from jaxsif.core.topology import Topology
+from jaxsif.launch import certificates, messages, ports, program
 from jaxsif.launch.devices import choose, look_at_machine
 from jaxsif.launch.faults import Fault
 from jaxsif.launch.loop import Loop
@@ -76,9 +76,9 @@ def launch(request: Request) -> int:
             request.faults,
         )
         first = environment(job, ranks[0].place, users)
-        supervisor.streams.say(wording.begins(job, first[COORDINATOR]))
+        supervisor.streams.say(messages.begins(job, first[COORDINATOR]))
         if warning:
-            supervisor.streams.say(wording.reason(warning))
+            supervisor.streams.say(messages.reason(warning))
         return supervisor.run(words, lambda place: environment(job, place, users))
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from jaxsif.contract.errors import KitError
-from jaxsif.contract.record import NO_KEY, launcher_line
+from jaxsif.core.errors import KitError
+from jaxsif.core.records import NO_KEY, launcher_line
 from jaxsif.launch.loop import READ, WRITE, Loop
 from jaxsif.launch.output import Relay, Sink, label
 from jaxsif.launch.plan import Place

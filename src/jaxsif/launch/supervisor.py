@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from jaxsif.launch import faults, wording
+from jaxsif.launch import faults, messages
 from jaxsif.launch.faults import Fault
 from jaxsif.launch.guard import Guard
 from jaxsif.launch.loop import Loop
@@ -70,7 +70,7 @@ class Supervisor:
         finally:
             self._end_for_good()
         self.streams.complete()
-        self.streams.say(wording.summary(self._ranks, self.streams.log_of))
+        self.streams.say(messages.summary(self._ranks, self.streams.log_of))
         self._turn_while(lambda: not self.streams.is_written)
         return self._status or 0
 
@@ -139,9 +139,9 @@ class Supervisor:
                 self._take_note(rank)
 
     def _take_note(self, rank: Rank) -> None:
-        if not rank.has_failed or wording.is_by_launcher(rank):
+        if not rank.has_failed or messages.is_by_launcher(rank):
             return
-        self.streams.say(wording.failure(rank))
+        self.streams.say(messages.failure(rank))
         self._end("", exit_status(rank.status or 0))
 
     def _end(self, reason: str, status: int) -> None:
@@ -151,9 +151,9 @@ class Supervisor:
         self._status = status
         running = [rank for rank in self._ranks if rank.is_running]
         if reason:
-            self.streams.say(wording.reason(reason))
+            self.streams.say(messages.reason(reason))
         if running:
-            self.streams.say(wording.ends(running, self._limits.grace_s))
+            self.streams.say(messages.ends(running, self._limits.grace_s))
         for rank in running:
             rank.end()
         self._loop.after(self._limits.grace_s, self._kill)
@@ -188,7 +188,7 @@ class Supervisor:
     def _inject(self, fault: Fault) -> None:
         rank = self._ranks[fault.rank]
         if not rank.is_running or rank.is_told_to_end:
-            self.streams.say(wording.too_late(rank, fault))
+            self.streams.say(messages.too_late(rank, fault))
             return
         self._announce(rank, fault.kind)
         if fault.kind == faults.KILL:
@@ -209,4 +209,4 @@ class Supervisor:
         self._loop.after(pause_s, partial(self._slow_down, rank))
 
     def _announce(self, rank: Rank, kind: str) -> None:
-        self.streams.say(wording.injected(rank, kind))
+        self.streams.say(messages.injected(rank, kind))

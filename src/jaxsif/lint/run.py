@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from jaxsif import strict_json
-from jaxsif.contract.errors import FAIL, PASS, UsageError
+from jaxsif.core import strict_json
+from jaxsif.core.errors import FAIL, PASS, UsageError
 from jaxsif.lint import report
 from jaxsif.lint.examine import examine
 from jaxsif.lint.rule import ERROR, WARNING

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from jaxsif.contract import identity
+from jaxsif.core import slurm_env
 from jaxsif.lint.commands import Command, Setting
 from jaxsif.lint.directives import Directives, read_directives
 from jaxsif.lint.launches import Launch, find_launches
@@ -191,14 +191,14 @@ def _known_variables(directives: Directives, shape: Shape) -> dict[str, str]:
     """The variables of Slurm's that the directives decide."""
     asked = directives.options
     numbers = {
-        identity.PROCESSES: shape.tasks,
-        identity.PROCESSES_OLD: shape.tasks,
-        identity.JOB_NODES: shape.nodes,
-        identity.NODES_OLD: shape.nodes,
-        identity.PROCESSES_PER_NODE_ASKED: asked.number("ntasks-per-node"),
-        identity.CPUS_PER_TASK: asked.number("cpus-per-task"),
-        identity.GPUS_ON_NODE: shape.gpus_per_node,
+        slurm_env.PROCESSES: shape.tasks,
+        slurm_env.PROCESSES_OLD: shape.tasks,
+        slurm_env.JOB_NODES: shape.nodes,
+        slurm_env.NODES_OLD: shape.nodes,
+        slurm_env.PROCESSES_PER_NODE_ASKED: asked.number("ntasks-per-node"),
+        slurm_env.CPUS_PER_TASK: asked.number("cpus-per-task"),
+        slurm_env.GPUS_ON_NODE: shape.gpus_per_node,
     }
     known = {name: str(value) for name, value in numbers.items() if value is not None}
     gpus = asked.text("gpus-per-node")
-    return known | ({identity.GPUS_PER_NODE: gpus} if gpus else {})
+    return known | ({slurm_env.GPUS_PER_NODE: gpus} if gpus else {})

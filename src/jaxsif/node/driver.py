@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.core.problem import Trouble
+from jaxsif.node.host_info import Surroundings
 from jaxsif.node.visibility import were_gpus_asked_for
 
 # "CUDA Toolkit and Minimum Required Driver Version for CUDA Minor Version

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.core.problem import Trouble
+from jaxsif.node.host_info import Surroundings
 
 _DEVICES = "/sys/class/infiniband"
 

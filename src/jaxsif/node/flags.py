@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.core.problem import Trouble
+from jaxsif.node.host_info import Surroundings
 
 # Made with the image (tools/image_flags.py): every name that jaxlib and its plugins may
 # know, and some more.

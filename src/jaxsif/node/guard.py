@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.problem import Trouble
 
 VERBOSE_VARIABLE = "JAX_SIF_VERBOSE"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.problem import Trouble
 from jaxsif.node.host import amount
 from jaxsif.node.nvml import FABRIC_STATES, RECOVERY_ACTIONS, Gpu, Reading
 

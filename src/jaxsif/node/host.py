@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.contract.hostlist import expand
-from jaxsif.contract.identity import (
+from jaxsif.core.hostlist import expand
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import (
     JOB_ID,
     JOB_NODES,
     PROCESSES,
@@ -15,8 +16,7 @@ from jaxsif.contract.identity import (
     STEP_NODES,
     is_on_one_machine,
 )
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.surroundings import GIB, MIB, Surroundings
+from jaxsif.node.host_info import GIB, MIB, Surroundings
 
 # What NVIDIA gives its containers: `--shm-size=1g --ulimit memlock=-1`
 # (docs.nvidia.com/deeplearning/frameworks/user-guide, "Setting The Shared Memory Flag").

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.node.host_info import Surroundings
 
 _RDMA = "/sys/class/infiniband"
 _NET = "/sys/class/net"

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.aside import NotChecked
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.core.problem import Trouble
+from jaxsif.node.host_info import Surroundings
+from jaxsif.node.isolate import NotChecked
 
 # The last day tells of a GPU that goes bad; what has just happened, that it is bad. A
 # GPU that was mended must not count as bad for a day.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.node.host_info import Surroundings
 
 _GROUPS = PurePosixPath("/sys/fs/cgroup")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from jaxsif.contract.identity import PROCESSES
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import PROCESSES
 from jaxsif.node.host import number
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.node.host_info import Surroundings
 
 # JAX's choice between gloo, its default, and mpi.
 CHOICE_VARIABLE = "JAX_CPU_COLLECTIVES_IMPLEMENTATION"

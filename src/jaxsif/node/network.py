@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.core.problem import Trouble
+from jaxsif.node.host_info import Surroundings
 
 # gRPC's rules, which are its own: the first variable that is set counts, also when it is
 # empty; lower case only; only http://; the first list that is set counts; an entry is

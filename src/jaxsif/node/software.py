@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from jaxsif.contract.trouble import Trouble
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.core.problem import Trouble
+from jaxsif.node.host_info import Surroundings
 
 VENV = "/opt/jax"
 

@@ -6,18 +6,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import (
+from jaxsif.core.errors import UsageError
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import (
     GPUS_PER_TASK,
     JOB_GPUS,
     LOCAL_RANK,
     STEP_GPUS,
     STEP_NODE_LIST,
 )
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.node.host import number
-from jaxsif.node.surroundings import Surroundings
+from jaxsif.node.host_info import Surroundings
 
 _NONE_VISIBLE = ("", "NoDevFiles", "-1")
 

@@ -1,10 +1,10 @@
 """What a rank does during the job, in its own process, in the container: the only package that imports JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
+from jaxsif.rank.api import report_speed, request_requeue
 from jaxsif.rank.information import DistributedInfo
-from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.reporter import Narrator
 from jaxsif.rank.session import initialize_distributed, narrate
-from jaxsif.rank.wishes import report_speed, request_requeue
 
 __all__ = [
     "DistributedInfo",

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsif.contract.errors import KitError, UsageError
-from jaxsif.contract.identity import ARGUMENTS, LOCAL_LAUNCH, NO_LAUNCHER, Identity
+from jaxsif.core.errors import KitError, UsageError
+from jaxsif.core.slurm_env import ARGUMENTS, LOCAL_LAUNCH, NO_LAUNCHER, Identity
 from jaxsif.rank.launchers import as_address, given_address
 from jaxsif.rank.limits import Limits
 from jaxsif.rank.preflight import is_own_address

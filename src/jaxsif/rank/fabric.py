@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxsif.node import Surroundings, look_around, nvml
 from jaxsif.node.interfaces import read_interfaces
-from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.reporter import Narrator
 
 # More ports than any node has; a record has an end.
 _MOST_PORTS = 40

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from jaxsif.contract.hostlist import expand
-from jaxsif.contract.identity import SLURM, Identity
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+from jaxsif.core.hostlist import expand
+from jaxsif.core.slurm_env import SLURM, Identity
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.rank.launchers import as_address
 
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.record import PHASES
+from jaxsif.core.errors import UsageError
+from jaxsif.core.records import PHASES
 
 # JAX_SIF_DEADLINE_S holds for every phase, JAX_SIF_DEADLINE_DEVICES_S for one.
 DEADLINE_VARIABLE = "JAX_SIF_DEADLINE_S"

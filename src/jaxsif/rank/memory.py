@@ -8,7 +8,7 @@ import os
 
 import jax
 
-from jaxsif.contract.identity import RANKS_ON_MACHINE, is_on_one_machine
+from jaxsif.core.slurm_env import RANKS_ON_MACHINE, is_on_one_machine
 from jaxsif.node import look_around
 from jaxsif.node.memory import free_bytes as free_on_node
 

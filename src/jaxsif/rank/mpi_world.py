@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.problem import Trouble
 from jaxsif.node.mpi import CHOICE_VARIABLE, WRAPPER_VARIABLE
 
 # What MPIwrapper exports (ABI 2.9); a handle is a pointer.

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxsif import image
-from jaxsif.contract.identity import Identity
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core import image
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import Identity
 
 # Each rank writes one card and reads one word; only rank 0 reads all cards. So the
 # traffic grows with the ranks and no faster.

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jaxsif.contract.identity import Identity, is_on_one_machine
-from jaxsif.contract.trouble import Trouble
-from jaxsif.rank.answers import (
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import Identity, is_on_one_machine
+from jaxsif.rank.probes import (
     ask_for_certificate,
     ask_for_http2,
     loses_packets,

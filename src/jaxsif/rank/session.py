@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import KUBERNETES, Identity
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE
-from jaxsif.contract.trouble import Trouble
+from jaxsif.core.errors import UsageError
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import KUBERNETES, Identity
+from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node import look_around, mpi, start_troubles
 from jaxsif.node.guard import guarded, harmless, say_on_stderr
 from jaxsif.rank import distributed, launchers, mpi_world, peers, preflight
-from jaxsif.rank.endings import (
+from jaxsif.rank.exit_hooks import (
     end_at_once,
     end_with_the_program,
     fail,
@@ -30,9 +30,9 @@ from jaxsif.rank.endings import (
 from jaxsif.rank.forks import keep_from_children
 from jaxsif.rank.information import DistributedInfo, information
 from jaxsif.rank.launchers.machine import this_machine
-from jaxsif.rank.launchers.translation import in_slurms_words
+from jaxsif.rank.launchers.slurm_view import in_slurms_words
 from jaxsif.rank.limits import Limits, diagnostic_limits, program_limits
-from jaxsif.rank.narrator import Narrator
+from jaxsif.rank.reporter import Narrator
 from jaxsif.rank.watchdog import Watchdog
 
 # srun ends the step for the first that goes, and the others find the same by then.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from jaxsif.contract import collectives
+from jaxsif.bandwidth import collectives
 from jaxsif.report.document import Expectation, Rank, Verdict
 from jaxsif.report.measured import Bandwidth, told
 

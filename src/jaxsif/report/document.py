@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.record import Record
+from jaxsif.core.errors import UsageError
+from jaxsif.core.records import Record
 
 SCHEMA = "jax-sif/verdict/1"
 SCHEMA_FILE = Path(__file__).parent / "verdict-1.schema.json"

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jaxsif.contract.hostlist import spans
+from jaxsif.core.hostlist import spans
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.measured import Fabric, Nic, Transport, told
 from jaxsif.report.words import gb_per_s

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from xml.etree import ElementTree as ET
 
-from jaxsif.contract.errors import COULD_NOT_TELL, FAIL
-from jaxsif.page.markup import visible
+from jaxsif.core.errors import COULD_NOT_TELL, FAIL
+from jaxsif.html.markup import visible
 from jaxsif.report import words
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.groups import Group, groups

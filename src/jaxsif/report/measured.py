@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 from jaxsif.report.document import Rank, Verdict
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.page.frame import Frame
-from jaxsif.page.markup import Markup, table, tag
-from jaxsif.page.one_file import one_file
+from jaxsif.html.frame import Frame
+from jaxsif.html.markup import Markup, table, tag
+from jaxsif.html.one_file import one_file
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import figures

@@ -9,14 +9,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
 
-from jaxsif.contract.blame import look
-from jaxsif.contract.outcome import (
-    BANDWIDTH,
-    Outcome,
-    Telling,
-    as_pair,
-    times_of_pair,
-)
+from jaxsif.pairs.locate import look
+from jaxsif.pairs.model import BANDWIDTH, Outcome, Telling, as_pair, times_of_pair
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.measured import Pair, told
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from jaxsif.page.markup import visible
+from jaxsif.html.markup import visible
 from jaxsif.report.bandwidth import points
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.pairs import node_pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jaxsif.page.markup import visible
+from jaxsif.html.markup import visible
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point, headlines, points
 from jaxsif.report.document import Verdict

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
-from jaxsif.contract.hostlist import spans
+from jaxsif.core.hostlist import spans
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 # No line lists more nodes than a person reads.

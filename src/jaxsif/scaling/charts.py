@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxsif.page.chart import Chart, plain
+from jaxsif.html.chart import Chart, plain
 from jaxsif.scaling.results import GOOD, Row
 from jaxsif.scaling.table import nodes_in_words, percent, speed
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxsif.contract.errors import COULD_NOT_TELL, FAIL, PASS
+from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import GOOD, Row
 from jaxsif.scaling.table import nodes_in_words, percent

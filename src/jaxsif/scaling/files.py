@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from jaxsif import strict_json
+from jaxsif.core import strict_json
 from jaxsif.scaling.conclusion import Conclusion
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import Row, Run

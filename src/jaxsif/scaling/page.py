@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jaxsif.page.frame import Frame, attached, folded
-from jaxsif.page.markup import Markup, table, tag
-from jaxsif.page.one_file import one_file
+from jaxsif.html.frame import Frame, attached, folded
+from jaxsif.html.markup import Markup, table, tag
+from jaxsif.html.one_file import one_file
 from jaxsif.scaling import charts
 from jaxsif.scaling.conclusion import POORLY, WELL, Conclusion
 from jaxsif.scaling.files import as_csv

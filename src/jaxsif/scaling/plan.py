@@ -12,10 +12,10 @@ from shlex import quote
 
 import msgspec
 
-from jaxsif import strict_json
-from jaxsif.contract.errors import KitError, UsageError
-from jaxsif.contract.topology import Topology
-from jaxsif.job.make import Options, make, topology_for
+from jaxsif.core import strict_json
+from jaxsif.core.errors import KitError, UsageError
+from jaxsif.core.topology import Topology
+from jaxsif.job.build import Options, make, topology_for
 
 PLAN = "study.json"
 

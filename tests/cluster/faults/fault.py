@@ -58,7 +58,7 @@ def at_collective(action: Callable[[], object], collective: str = "allreduce") -
     if ALONE_VARIABLE in os.environ:
         HOOKS[collective] = action
         return
-    from jaxsif.rank.narrator import Narrator
+    from jaxsif.rank.reporter import Narrator
 
     enters = Narrator.enters
 
@@ -77,7 +77,7 @@ def after_starting(action: Callable[[], object]) -> None:
         mark("fault")
         action()
         return
-    from jaxsif.rank.narrator import Narrator
+    from jaxsif.rank.reporter import Narrator
 
     started = Narrator.started
 
@@ -116,7 +116,7 @@ def after_connecting(action: Callable[[], object]) -> None:
     if ALONE_VARIABLE in os.environ:
         HOOKS["connected"] = action
         return
-    from jaxsif.rank.narrator import Narrator
+    from jaxsif.rank.reporter import Narrator
 
     connected = Narrator.connected
 

@@ -10,7 +10,7 @@ FAULT = Fault(
 
 def in_rank(rank):
     if rank == 5:
-        from jaxsif.rank.narrator import Narrator
+        from jaxsif.rank.reporter import Narrator
 
         proves = Narrator.prove_identity
 

@@ -6,7 +6,7 @@ import io
 
 from _group import RANK, add_up, end_well, join, say, work
 
-from jaxsif.contract.record import encode
+from jaxsif.core.records import encode
 
 
 def record(phase: str, **facts: object) -> str:

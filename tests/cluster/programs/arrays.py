@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 
 from jaxsif import arrays  # noqa: E402
-from jaxsif.contract.errors import KitError  # noqa: E402
+from jaxsif.core.errors import KitError  # noqa: E402
 
 RANK, RANKS = jax.process_index(), jax.process_count()
 LAST = RANKS - 1

@@ -17,9 +17,9 @@ with narrate() as tell:
     import jax
     from jax import export
 
-    from jaxsif.contract.collectives import COLLECTIVES, buffers
-    from jaxsif.rank.collectives import Group, chain, compiled_chain, programs
-    from jaxsif.rank.proof import sum_of_ones
+    from jaxsif.bandwidth.collectives import COLLECTIVES, buffers
+    from jaxsif.bandwidth.programs import Group, chain, compiled_chain, programs
+    from jaxsif.rank.identity_check import sum_of_ones
 
     tell.devices()
     tell.all_reduced(sum_of_ones())

@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 
-from jaxsif.contract.record import encode
+from jaxsif.core.records import encode
 
 ANOTHER = {
     "phase": "failed",

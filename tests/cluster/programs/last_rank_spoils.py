@@ -5,7 +5,7 @@ import sys
 
 from faults import IS_LAST, run_diagnostic
 
-from jaxsif.rank.exact import Data
+from jaxsif.bandwidth.test_pattern import Data
 
 if IS_LAST:
     right = Data.sent

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 from faults import IS_LAST, run_diagnostic
 
-from jaxsif.contract.identity import Identity
+from jaxsif.core.slurm_env import Identity
 
 if IS_LAST:
     right = Identity.token

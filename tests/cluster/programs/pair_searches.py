@@ -19,8 +19,8 @@ def wait_for(path: Path) -> None:
 
 with narrate() as tell:
     initialize_distributed()
-    from jaxsif.rank import pairs
-    from jaxsif.rank.exchange import Load
+    from jaxsif.pairs import measure
+    from jaxsif.pairs.exchange import Load
 
     tell.devices()
     tell.prove_identity()
@@ -36,7 +36,7 @@ with narrate() as tell:
         narrator.started()
         narrator.connected(has_proof=True)
         narrator.devices()
-        pairs.search(narrator, loads)
+        measure.search(narrator, loads)
         narrator.say("done")
         if who.rank == 0:
             (FOLDER / f"done-{number}").touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faults import RANK, run_diagnostic
 
-from jaxsif.rank.exchange import Exchange
+from jaxsif.pairs.exchange import Exchange
 
 FOLDER = Path(os.environ["PAIRS_FOLDER"])
 # Small messages, large ones, small ones: the fourth time is in the second round, when the

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from jaxsif.contract.packages import PACKAGES_FOLDER, PACKAGES_VARIABLE
+from jaxsif.core.packages import PACKAGES_FOLDER, PACKAGES_VARIABLE
 from jaxsif.job.request import Job
 from jaxsif.job.runtimes import NEEDS_IMAGE, SHOWS_IMAGE, Runtime
 

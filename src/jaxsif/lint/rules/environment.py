@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jaxsif.contract import identity
+from jaxsif.core import slurm_env
 from jaxsif.lint.rule import ERROR, WARNING, Hit, rule
 from jaxsif.lint.script import Script
 from jaxsif.lint.shape import count_gpus
@@ -31,11 +31,11 @@ _TUNING = (
     "NCCL_P2P_LEVEL",
     "NCCL_LAUNCH_MODE",
 )
-_OF_GPUS = (identity.GPUS_PER_NODE, identity.GPUS_ASKED, identity.GPUS_PER_TASK)
+_OF_GPUS = (slurm_env.GPUS_PER_NODE, slurm_env.GPUS_ASKED, slurm_env.GPUS_PER_TASK)
 _OF_NODES = (
-    identity.PROCESSES_PER_NODE_OLD,
-    identity.STEP_PROCESSES_PER_NODE,
-    identity.JOB_CPUS_PER_NODE,
+    slurm_env.PROCESSES_PER_NODE_OLD,
+    slurm_env.STEP_PROCESSES_PER_NODE,
+    slurm_env.JOB_CPUS_PER_NODE,
 )
 _AS_NUMBER = re.compile(
     r"int\(\s*(?:os\.)?(?:environ(?:\.get)?|getenv)\s*[\[(]\s*[\"'](?P<python>\w+)[\"']"
@@ -187,7 +187,7 @@ def _of_gpus(script: Script, line: int, name: str) -> Hit:
     if gpus and gpus.is_typed:
         value = asked.text("gpus-per-node")
         return Hit(line, f"{name} is {value} here, no number", severity=ERROR)
-    if script.shape.has_gpus and gpus is None and name == identity.GPUS_PER_NODE:
+    if script.shape.has_gpus and gpus is None and name == slurm_env.GPUS_PER_NODE:
         text = f"{name} is not set: the job asks in another way"
         return Hit(line, text, severity=ERROR)
     return Hit(line, f"{name} may be a100:4")

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.contract import identity
+from jaxsif.core import slurm_env
 from jaxsif.lint import programs
 from jaxsif.lint.launches import Launch
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Hit, rule
 from jaxsif.lint.script import Script
 
-_OF_ONE_RANK = {identity.RANK, identity.LOCAL_RANK, identity.NODE_INDEX}
+_OF_ONE_RANK = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
 
 
 @rule(
@@ -80,7 +80,7 @@ def kill(script: Script) -> Iterator[Hit]:
             and launch.shape.has_several_tasks
             and not launch.is_small
             and not launch.srun.is_open
-            and identity.KILL_BAD_EXIT not in launch.variables
+            and slurm_env.KILL_BAD_EXIT not in launch.variables
         ):
             text = f"one of {launch.shape.tasks} ranks may fail, and the others go on"
             yield Hit(launch.line, text)
@@ -103,7 +103,7 @@ def export(script: Script) -> Iterator[Hit]:
             continue
         asked = own or script.directives.options.last("export")
         value = asked.value.text if asked and asked.value else "ALL"
-        is_mended = own is None and identity.EXPORT_ENVIRONMENT in names
+        is_mended = own is None and slurm_env.EXPORT_ENVIRONMENT in names
         items = value.upper().split(",")
         # Who names PATH knows what is left out.
         is_whole = "ALL" in items or "PATH" in items or "$" in value

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import ARGUMENTS, NO_LAUNCHER, Identity
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import ARGUMENTS, NO_LAUNCHER, Identity
 from jaxsif.rank.launchers import ports
+from jaxsif.rank.launchers.detect import recognise
 from jaxsif.rank.launchers.machine import Machine
-from jaxsif.rank.launchers.recognise import recognise
 
 ADDRESS_VARIABLE = "JAX_COORDINATOR_ADDRESS"
 PORT_VARIABLE = "JAX_COORDINATOR_PORT"

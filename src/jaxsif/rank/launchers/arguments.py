@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import ARGUMENTS, NO_LAUNCHER, Identity
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import ARGUMENTS, NO_LAUNCHER, Identity
 from jaxsif.rank.launchers import given_address
 
 NAMES = ("process_id", "num_processes")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import KUBERNETES, Identity
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE, parse_topology
-from jaxsif.rank.launchers.around import RUN_VARIABLE
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import KUBERNETES, Identity
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, parse_topology
+from jaxsif.rank.launchers.allocation import RUN_VARIABLE
 from jaxsif.rank.launchers.machine import Machine
 from jaxsif.rank.launchers.variables import number
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from jaxsif.contract.identity import Identity
-from jaxsif.rank.launchers import around
+from jaxsif.core.slurm_env import Identity
+from jaxsif.rank.launchers import allocation
 from jaxsif.rank.launchers.machine import Machine
 from jaxsif.rank.launchers.variables import number
 
@@ -29,12 +29,12 @@ def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
     # The node's name in Slurm's variables may be that of mpirun's own node.
     node = machine.host_name
     return Identity(
-        step=around.step_name(environment, "open-mpi", run),
+        step=allocation.step_name(environment, "open-mpi", run),
         rank=rank,
         processes=number(environment, PROCESSES, "mpirun"),
         local_rank=number(environment, LOCAL_RANK, "mpirun"),
         node=node,
-        node_list=around.node_list(environment, node),
+        node_list=allocation.node_list(environment, node),
         local_processes=number(environment, LOCAL_PROCESSES, "mpirun"),
         launcher="Open MPI",
     )
@@ -48,9 +48,9 @@ def coordinator_host(
     That is where mpirun puts rank 0 unless it is told otherwise, and rank 0 looks.
     """
     return (
-        around.first_node(environment, identity)
+        allocation.first_node(environment, identity)
         or mpirun_host(environment)
-        or around.nobody_knows(identity, "mpirun -x JAX_COORDINATOR_ADDRESS")
+        or allocation.nobody_knows(identity, "mpirun -x JAX_COORDINATOR_ADDRESS")
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import STEP_ID, STEP_NODE_LIST, Identity
-from jaxsif.rank.launchers import PORT_VARIABLE, around
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import STEP_ID, STEP_NODE_LIST, Identity
+from jaxsif.rank.launchers import PORT_VARIABLE, allocation
 from jaxsif.rank.launchers.machine import Machine
 from jaxsif.rank.launchers.variables import first_set, number
 
@@ -33,7 +33,7 @@ def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
         processes=processes,
         local_rank=_local(environment, LOCAL_RANK, 0 if processes == 1 else None),
         node=node,
-        node_list=around.node_list(environment, node),
+        node_list=allocation.node_list(environment, node),
         local_processes=local,
         launcher="PMI",
     )
@@ -43,15 +43,15 @@ def coordinator_host(
     environment: Mapping[str, str], identity: Identity, machine: Machine
 ) -> str:
     """The only node, or the allocation's first, and rank 0 looks."""
-    host = around.first_node(environment, identity)
+    host = allocation.first_node(environment, identity)
     if host is None:
-        around.nobody_knows(identity, "mpiexec -genv JAX_COORDINATOR_ADDRESS")
+        allocation.nobody_knows(identity, "mpiexec -genv JAX_COORDINATOR_ADDRESS")
     has_port = bool(environment.get(PORT_VARIABLE))
-    if identity.step.endswith(f".{around.UNNAMED}") and not has_port:
+    if identity.step.endswith(f".{allocation.UNNAMED}") and not has_port:
         raise UsageError(
             f"nothing tells this run of mpiexec from others on {identity.node}, so its"
             f" group can have no port of its own; name it: mpiexec -genv"
-            f" {around.RUN_VARIABLE} run-1 ..., another name for each run"
+            f" {allocation.RUN_VARIABLE} run-1 ..., another name for each run"
         )
     return host
 
@@ -76,4 +76,4 @@ def _step_name(
     if not run and STEP_NODE_LIST in environment:
         # That of the proxies: each mpiexec has its own.
         run = environment.get(STEP_ID)
-    return around.step_name(environment, "pmi", run or "")
+    return allocation.step_name(environment, "pmi", run or "")

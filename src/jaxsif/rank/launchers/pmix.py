@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import Identity
-from jaxsif.contract.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
-from jaxsif.rank.launchers import around, open_mpi
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import Identity
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+from jaxsif.rank.launchers import allocation, open_mpi
 from jaxsif.rank.launchers.machine import Machine
 from jaxsif.rank.launchers.variables import number
 
@@ -27,12 +27,12 @@ def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
     node = machine.host_name
     run = environment.get(open_mpi.RUN, "")
     return Identity(
-        step=around.step_name(environment, "pmix", run),
+        step=allocation.step_name(environment, "pmix", run),
         rank=rank,
         processes=topology.processes,
         local_rank=rank % topology.processes_per_node,
         node=node,
-        node_list=around.node_list(environment, node),
+        node_list=allocation.node_list(environment, node),
         local_processes=topology.processes_per_node,
         launcher="PMIx",
     )
@@ -43,9 +43,9 @@ def coordinator_host(
 ) -> str:
     """As with mpirun."""
     return (
-        around.first_node(environment, identity)
+        allocation.first_node(environment, identity)
         or open_mpi.mpirun_host(environment)
-        or around.nobody_knows(identity, "prterun -x JAX_COORDINATOR_ADDRESS")
+        or allocation.nobody_knows(identity, "prterun -x JAX_COORDINATOR_ADDRESS")
     )
 
 

@@ -7,8 +7,8 @@ import re
 import zlib
 from collections.abc import Mapping
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.identity import (
+from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import (
     JOB_ID,
     RESERVED_PORTS,
     RESTART_COUNT,

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jaxsif.contract.errors import UsageError
-from jaxsif.contract.hostlist import expand
-from jaxsif.contract.identity import (
+from jaxsif.core.errors import UsageError
+from jaxsif.core.hostlist import expand
+from jaxsif.core.slurm_env import (
     CLUSTER,
     DISTRIBUTION,
     HOST_FILE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from jaxsif.contract.errors import UsageError
+from jaxsif.core.errors import UsageError
 
 
 def number(environment: Mapping[str, str], name: str, starter: str) -> int:

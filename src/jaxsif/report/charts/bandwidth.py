@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jaxsif.contract.outcome import PASSES
-from jaxsif.page.chart import Chart, colours, plain
+from jaxsif.html.chart import Chart, colours, plain
+from jaxsif.pairs.model import PASSES
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point, judged_point
 

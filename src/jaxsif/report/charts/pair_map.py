@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jaxsif.page.chart import Chart, plain
+from jaxsif.html.chart import Chart, plain
 from jaxsif.report import words
 from jaxsif.report.pairs import Cells, NodePair
 

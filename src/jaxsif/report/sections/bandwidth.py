@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.page.frame import Frame, folded
-from jaxsif.page.markup import Markup, table, tag
+from jaxsif.html.frame import Frame, folded
+from jaxsif.html.markup import Markup, table, tag
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point
 from jaxsif.report.charts import bandwidth as chart

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jaxsif.contract.errors import PASS
-from jaxsif.page.frame import Frame
-from jaxsif.page.markup import Markup, tag
+from jaxsif.core.errors import PASS
+from jaxsif.html.frame import Frame
+from jaxsif.html.markup import Markup, tag
 from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict

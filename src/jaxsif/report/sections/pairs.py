@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from jaxsif.contract.outcome import PASSES
-from jaxsif.page.frame import Frame, folded
-from jaxsif.page.markup import Markup, table, tag
+from jaxsif.html.frame import Frame, folded
+from jaxsif.html.markup import Markup, table, tag
+from jaxsif.pairs.model import PASSES
 from jaxsif.report import words
 from jaxsif.report.charts.pair_map import pair_map
 from jaxsif.report.figures import Figures

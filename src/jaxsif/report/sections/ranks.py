@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from jaxsif.page.frame import Frame, folded
-from jaxsif.page.markup import Markup, table
+from jaxsif.html.frame import Frame, folded
+from jaxsif.html.markup import Markup, table
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.environment import environment

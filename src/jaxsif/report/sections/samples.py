@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import gzip
 
-from jaxsif.page.frame import Frame, attached, folded
-from jaxsif.page.markup import Markup, join, table, tag
+from jaxsif.html.frame import Frame, attached, folded
+from jaxsif.html.markup import Markup, join, table, tag
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.measured import Bandwidth, Pair, told

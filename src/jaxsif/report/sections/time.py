@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.contract.hostlist import spans
-from jaxsif.page.frame import Frame, folded
-from jaxsif.page.markup import Markup, table, tag
+from jaxsif.core.hostlist import spans
+from jaxsif.html.frame import Frame, folded
+from jaxsif.html.markup import Markup, table, tag
 from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
 from jaxsif.report.document import Verdict

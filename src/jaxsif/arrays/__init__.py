@@ -1,0 +1,51 @@
+"""Arrays that are spread over all processes of a job: make, look at, gather, save, load; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxsif.arrays.checkpoint import load, save
+    from jaxsif.arrays.consistency import check_same_program
+    from jaxsif.arrays.description import describe
+    from jaxsif.arrays.gathering import all_gather, all_gather_local, gather
+    from jaxsif.arrays.joining import global_array
+    from jaxsif.arrays.layout import device_mesh, local_index, local_part
+    from jaxsif.arrays.npy import load_npy, save_npy
+
+__all__ = [
+    "all_gather",
+    "all_gather_local",
+    "check_same_program",
+    "describe",
+    "device_mesh",
+    "gather",
+    "global_array",
+    "load",
+    "load_npy",
+    "local_index",
+    "local_part",
+    "save",
+    "save_npy",
+]
+
+_FILES = {
+    "description": ("describe",),
+    "gathering": ("all_gather", "all_gather_local", "gather"),
+    "joining": ("global_array",),
+    "layout": ("device_mesh", "local_index", "local_part"),
+    "npy": ("load_npy", "save_npy"),
+    "consistency": ("check_same_program",),
+    "checkpoint": ("load", "save"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports JAX when a name is first asked for, so that this import may come before
+    `initialize_distributed()`."""
+    for file, names in _FILES.items():
+        if name in names:
+            return getattr(import_module(f"jaxsif.arrays.{file}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,159 @@
+"""A global array, or what each process has, as one numpy array; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsif.arrays import index_ranges
+from jaxsif.arrays.exchange import all_gather_bytes, exchange, own_node
+from jaxsif.arrays.index_ranges import Box
+from jaxsif.arrays.layout import own_shards, process_boxes
+from jaxsif.arrays.wording import differences
+from jaxsif.core.errors import KitError, UsageError
+
+# So much of a device's memory is used at most, whatever the array's size.
+_MOST_BYTES = 256 * 2**20
+
+
+def all_gather(array: jax.Array) -> np.ndarray:
+    """A whole global array in every process, bit for bit, of the array's own shape.
+
+    All processes have to call it. For results, not for inner loops: it passes through
+    the hosts, in pieces, and each process needs twice the array's size of host memory.
+
+    Raises UsageError for an array that is this process's own alone
+    (`all_gather_local`), and for random keys (`jax.random.key_data`).
+    """
+    _check_global(array)
+    whole = _gathered(array, is_wanted=True)
+    assert whole is not None
+    return whole
+
+
+def gather(array: jax.Array, to: int = 0) -> np.ndarray | None:
+    """A whole global array in the process `to`, and None in the others.
+
+    As `all_gather`, but only one host needs the memory. All processes have to call it.
+
+    Raises UsageError as `all_gather`, and for a rank that there is not.
+    """
+    _check_global(array)
+    if not 0 <= to < jax.process_count():
+        raise UsageError(
+            f"gather() got to={to}, and ranks are 0 to {jax.process_count() - 1}"
+        )
+    return _gathered(array, is_wanted=jax.process_index() == to)
+
+
+def all_gather_local(value: Any) -> np.ndarray:
+    """What each process has, in every process: shape (processes, *shape of one).
+
+    All processes have to call it, with anything of which numpy makes an array. Types
+    stay as they are, of 64 bits too: `jax.experimental.multihost_utils.process_allgather`
+    makes 32-bit numbers of them, and wrong ones without a word where they do not fit. And
+    the first dimension is there with one process as well (jax-ml/jax#25783).
+
+    Raises KitError in all processes when shapes or types differ, and UsageError for a
+    global array and for Python objects.
+    """
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        raise UsageError(
+            "all_gather_local() got an array of all processes; all_gather() gathers it"
+        )
+    values = np.asarray(value)
+    if values.dtype.hasobject:
+        raise UsageError(
+            f"all_gather_local() got {type(value).__name__}, of which numpy makes no"
+            " numbers; give an array"
+        )
+    _check_alike(values)
+    rows = all_gather_bytes(_bytes(values))
+    shape = (jax.process_count(), *values.shape)
+    return np.frombuffer(rows.tobytes(), values.dtype).reshape(shape).copy()
+
+
+def _check_alike(values: np.ndarray) -> None:
+    card = {
+        "node": own_node(),
+        "shape": str(values.shape),
+        "type": str(values.dtype),
+    }
+    cards = [json.loads(word) for word in exchange(json.dumps(card))]
+    words = [{name: (c[name], c[name]) for name in ("type", "shape")} for c in cards]
+    found = list(differences(words, [c["node"] for c in cards]))
+    if found:
+        raise KitError(
+            f"all_gather_local(): {'; '.join(found)}; every process has to give one of"
+            " the same shape and type"
+        )
+
+
+def _check_global(array: jax.Array) -> None:
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
+        raise UsageError(
+            f"cannot gather {array.dtype}; gather jax.random.key_data(keys), and make keys"
+            " of it again by jax.random.wrap_key_data"
+        )
+    if jax.process_count() > 1 and array.is_fully_addressable:
+        raise UsageError(
+            f"this array of shape {array.shape} is this process's own alone;"
+            " all_gather_local() gathers what each process has"
+        )
+
+
+def _gathered(array: jax.Array, *, is_wanted: bool) -> np.ndarray | None:
+    if array.is_fully_replicated or array.is_fully_addressable:
+        return np.asarray(array) if is_wanted else None
+    owner_of = index_ranges.owners(process_boxes(array))
+    sizes = [0] * jax.process_count()
+    for box, process in owner_of.items():
+        sizes[process] += index_ranges.volume(box) * array.dtype.itemsize
+    mine = _own_bytes(array, owner_of)
+    received = [bytearray() for _ in sizes]
+    for rows in _rounds(mine, max(sizes)):
+        if is_wanted:
+            for buffer, row in zip(received, rows, strict=True):
+                buffer += row.data
+    return _assembled(array, owner_of, received) if is_wanted else None
+
+
+def _own_bytes(array: jax.Array, owner_of: dict[Box, int]) -> np.ndarray:
+    """The bytes of the boxes for which this process stands, one after the other."""
+    data = dict(own_shards(array))
+    mine = [box for box, process in owner_of.items() if process == jax.process_index()]
+    parts = [_bytes(np.asarray(data[box])) for box in mine]
+    return np.concatenate([np.empty(0, np.uint8), *parts])
+
+
+def _rounds(mine: np.ndarray, longest: int) -> Iterator[np.ndarray]:
+    """The bytes of all processes, piece by piece; short ones are filled up."""
+    step = max(_MOST_BYTES // jax.process_count(), 1)
+    for begin in range(0, longest, step):
+        piece = np.zeros(min(step, longest - begin), np.uint8)
+        part = mine[begin : begin + step]
+        piece[: len(part)] = part
+        yield all_gather_bytes(piece)
+
+
+def _assembled(
+    array: jax.Array, owner_of: dict[Box, int], received: list[bytearray]
+) -> np.ndarray:
+    whole = np.empty(array.shape, array.dtype)
+    begins = [0] * len(received)
+    for box, process in owner_of.items():
+        count = index_ranges.volume(box)
+        flat = np.frombuffer(received[process], array.dtype, count, begins[process])
+        whole[index_ranges.as_index(box)] = flat.reshape(index_ranges.extents(box))
+        begins[process] += count * array.dtype.itemsize
+    return whole
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """The memory of an array, as uint8 of shape (bytes,)."""
+    return np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)

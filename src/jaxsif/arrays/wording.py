@@ -1,0 +1,94 @@
+"""What is told of arrays and programs that are spread over processes; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from jaxsif.arrays import index_ranges
+from jaxsif.arrays.index_ranges import Box
+
+_MOST_NAMED = 8
+
+
+def in_one_sentence(problems: Sequence[str]) -> str:
+    """`rank 1 on node2: disk full (and 3 more ranks)`, of the problems by rank.
+
+    Each begins with the name of the node; an empty one is none.
+    """
+    bad = [(rank, text) for rank, text in enumerate(problems) if text]
+    if not bad:
+        return ""
+    (rank, text), *more = bad
+    others = f" (and {len(more)} more rank{'s'[: len(more) - 1]})" if more else ""
+    return f"rank {rank} on {text}{others}"
+
+
+def ranks(numbers: Sequence[int]) -> str:
+    """`rank 3`, `ranks 0, 2, 3`; of many the first few."""
+    named = ", ".join(map(str, numbers[:_MOST_NAMED]))
+    more = len(numbers) - _MOST_NAMED
+    noun = "rank" if len(numbers) == 1 else "ranks"
+    return f"{noun} {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def holdings(boxes_of_process: Mapping[int, Sequence[Box]]) -> Iterator[str]:
+    """A line for each process, or one for all where all hold the same."""
+    held = {process: index_ranges.merged(b) for process, b in boxes_of_process.items()}
+    values = list(held.values())
+    if len(held) > 1 and all(value == values[0] for value in values):
+        yield f"each of {len(held)} ranks holds {_some(values[0])}"
+        return
+    for process, found in list(held.items())[:_MOST_NAMED]:
+        yield f"rank {process} holds {_some(found)}"
+    if len(held) > _MOST_NAMED:
+        yield f"and {len(held) - _MOST_NAMED} more ranks"
+
+
+def _some(found: Sequence[Box]) -> str:
+    named = " ".join(map(index_ranges.in_words, found[:_MOST_NAMED]))
+    more = len(found) - _MOST_NAMED
+    return named + (f" and {more} more" if more > 0 else "")
+
+
+# What a process says of one thing: a digest, and what people can read of it.
+Word = tuple[str, str]
+
+
+def differences(
+    words: Sequence[Mapping[str, Word]], nodes: Sequence[str]
+) -> Iterator[str]:
+    """A sentence for each thing that is not the same in all processes.
+
+    Args:
+      words: by rank, what each process says of each thing.
+      nodes: by rank, the name of its node.
+    """
+    missing: Word = ("", "not given")
+    for name in dict.fromkeys(name for word in words for name in word):
+        said = [word.get(name, missing) for word in words]
+        by_digest: dict[str, list[int]] = defaultdict(list)
+        for rank, (digest, _) in enumerate(said):
+            by_digest[digest].append(rank)
+        if len(by_digest) == 1:
+            continue
+        usual = Counter(digest for digest, _ in said).most_common(1)[0][0]
+        others = by_digest.pop(usual)
+        odd = "; ".join(
+            f"{said[members[0]][1]} on {_with_nodes(members, nodes)}"
+            for members in by_digest.values()
+        )
+        yield (
+            f"{name} differs: {odd}; {said[others[0]][1]} on {_with_nodes(others, nodes)}"
+        )
+
+
+def _with_nodes(members: Sequence[int], nodes: Sequence[str]) -> str:
+    """`rank 3 on node2`, `ranks 0, 1 (node1)`"""
+    if len(members) == 1:
+        return f"rank {members[0]} on {nodes[members[0]]}"
+    names = list(dict.fromkeys(nodes[rank] for rank in members))
+    more = len(names) - _MOST_NAMED
+    named = ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"{ranks(members)} ({named})"

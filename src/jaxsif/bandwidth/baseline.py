@@ -1,0 +1,188 @@
+"""Speeds that were seen when all was well, by hardware and topology: read, learned, looked up; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tomllib
+
+from jaxsif.bandwidth import hardware, results
+from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES, size_in_words
+from jaxsif.core.errors import UsageError
+
+SCHEMA = "jax-sif/baseline/1"
+
+_HEAD = """\
+# Speeds that were seen when all was well; written by `jax-sif baseline add`, read by `jax-sif verify --baseline`.
+# Values of `runs` are busbw in GB/s, one a run; the expected value is their median.
+"""
+# More runs than this say nothing new: the oldest are forgotten.
+_MOST_RUNS = 50
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a speed is a speed of."""
+
+    hardware: str
+    topology: str
+    collective: str
+    dtype: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """busbw in GB/s of every known run, by what was measured; `name` is its file's."""
+
+    name: str = ""
+    runs: Mapping[Key, tuple[float, ...]] = field(default_factory=dict)
+
+    def expected_gb_per_s(self, key: Key) -> float | None:
+        """The median of the runs; None when there was none."""
+        return statistics.median(self.runs[key]) if key in self.runs else None
+
+    def knows(self, hardware_name: str, topology: str) -> bool:
+        """Whether anything was ever measured there."""
+        return any(
+            key.hardware == hardware_name and key.topology == topology
+            for key in self.runs
+        )
+
+
+def parse(text: str, name: str) -> Baseline:
+    """Reads a baseline's file. Raises UsageError with what is wrong in it."""
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{name} is not TOML: {error}; jax-sif baseline add writes such files"
+        ) from error
+    if content.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{name} has the schema {content.get('schema')!r}, expected {SCHEMA!r}; is it"
+            " a file that jax-sif baseline add has written?"
+        )
+    entries = content.get("known", [])
+    if not isinstance(entries, list):
+        raise UsageError(f"{name}: known is no list of tables; write [[known]]")
+    return Baseline(name, dict(_entry(e, name, n) for n, e in enumerate(entries, 1)))
+
+
+def _entry(entry: Any, name: str, number: int) -> tuple[Key, tuple[float, ...]]:
+    where = f"{name}: [[known]] number {number}"
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is {entry!r}, expected a table")
+    for field_name, kind in (
+        ("hardware", str),
+        ("topology", str),
+        ("collective", str),
+        ("dtype", str),
+        ("size_bytes", int),
+        ("runs", list),
+    ):
+        if not isinstance(entry.get(field_name), kind):
+            raise UsageError(
+                f"{where}: {field_name} is {entry.get(field_name)!r}, expected"
+                f" {'text' if kind is str else 'a number' if kind is int else 'a list'}"
+            )
+    for field_name, known in (("collective", COLLECTIVES), ("dtype", DTYPES)):
+        if entry[field_name] not in known:
+            raise UsageError(
+                f"{where}: {field_name} is {entry[field_name]!r}; there are"
+                f" {', '.join(known)}"
+            )
+    runs = entry["runs"]
+    if not runs or not all(isinstance(r, (int, float)) and r > 0 for r in runs):
+        raise UsageError(f"{where}: runs is {runs!r}, expected speeds above 0")
+    key = Key(*(entry[n] for n in Key.__dataclass_fields__))
+    return key, tuple(map(float, runs))
+
+
+def render(baseline: Baseline) -> str:
+    """The text of the file, in an order that changes little from run to run."""
+    parts = [_HEAD, f'schema = "{SCHEMA}"\n']
+    for key in sorted(baseline.runs, key=lambda k: tuple(vars(k).values())):
+        runs = ", ".join(f"{run:.5g}" for run in baseline.runs[key])
+        parts.append(
+            "\n[[known]]\n"
+            f"hardware = {_quoted(key.hardware)}\n"
+            f"topology = {_quoted(key.topology)}\n"
+            f"collective = {_quoted(key.collective)}\n"
+            f"dtype = {_quoted(key.dtype)}\n"
+            f"size_bytes = {key.size_bytes}  # {size_in_words(key.size_bytes)}\n"
+            f"runs = [{runs}]\n"
+        )
+    return "".join(parts)
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML; a name from a driver may hold anything."""
+    safe = "".join(c if c.isprintable() else "?" for c in text)
+    return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def learned(baseline: Baseline, verdict: Mapping[str, Any], origin: str) -> Baseline:
+    """The baseline with one more run: a verdict of `jax-sif verify --json`.
+
+    Raises UsageError for a run that is no example: one that did not pass, or measured
+    nothing, or had wrong elements.
+    """
+    if verdict.get("verdict") != "PASS":
+        raise UsageError(
+            f"{origin}: the verdict is {verdict.get('verdict')!r}, expected 'PASS'; learn"
+            " from runs that are known to be good"
+        )
+    ranks: Sequence[Mapping[str, Any]] = verdict.get("ranks") or ()
+    records = {rank["rank"]: rank.get("measured") or [] for rank in ranks}
+    found = results.points(records)
+    if not found:
+        raise UsageError(
+            f"{origin}: no bandwidth was measured there; run jobs/bandwidth.slurm and"
+            " write its verdict with jax-sif verify --json FILE"
+        )
+    name = hardware.hardware_name(hardware.nodes(records))
+    label = str(verdict["topology"]["label"])
+    runs = dict(baseline.runs)
+    for point in found:
+        key = Key(name, label, point.collective, point.dtype, point.size_bytes)
+        # One device sends nothing over anything: there is no speed.
+        if point.bus_gb_per_s > 0:
+            runs[key] = (*runs.get(key, ()), point.bus_gb_per_s)[-_MOST_RUNS:]
+    return Baseline(baseline.name, runs)
+
+
+def table(baseline: Baseline) -> str:
+    """For people: a line for each value."""
+    rows = [
+        ("hardware", "topology", "collective", "type", "size", "busbw", "range", "runs")
+    ]
+    for key, runs in sorted(
+        baseline.runs.items(), key=lambda item: tuple(vars(item[0]).values())
+    ):
+        rows.append(
+            (
+                key.hardware,
+                key.topology,
+                key.collective,
+                key.dtype,
+                size_in_words(key.size_bytes),
+                f"{statistics.median(runs):.4g} GB/s",
+                f"{min(runs):.4g} to {max(runs):.4g}",
+                str(len(runs)),
+            )
+        )
+    return _aligned(rows)
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> str:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join(
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in rows
+    )

@@ -1,0 +1,218 @@
+"""How fast known hardware is, and what follows for hardware that nobody has measured; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import tomllib
+
+from jaxsif.core.records import Record
+from jaxsif.core.topology import Topology
+
+ETHERNET = "ethernet"
+
+# Collectives whose rings load every link of a node as an all-reduce does.
+_RINGS = ("all-reduce", "all-gather", "reduce-scatter")
+
+# A ring reaches this much of what NVLink can carry (8 A100: 232 of 300 GB/s; 8 H100: 370
+# of 450), and this much of what the network cards can (0.87 to 0.96 in hardware.toml).
+_OF_NVLINK = 0.8
+_OF_CARDS = 0.9
+
+# Sums of cards that are called the same: a rate in the table is a round number.
+_SAME = 0.05
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The busbw that should be seen, in GB/s, and where that is known from.
+
+    `least_gb_per_s` has been seen too when all was well, where several runs are known.
+    """
+
+    gb_per_s: float
+    source: str
+    least_gb_per_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class Card:
+    """One port of a network card."""
+
+    name: str
+    kind: str
+    gb_per_s: float
+    is_active: bool
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one node told of itself in its `fabric` record."""
+
+    name: str
+    gpu: str | None
+    gpus: int
+    nvlink_gb_per_s: float | None
+    cards: tuple[Card, ...]
+
+    @property
+    def compute_cards(self) -> tuple[Card, ...]:
+        """The cards that NCCL would take: of the fastest kind, no more than one a GPU.
+
+        Slower ones, and those beyond the number of GPUs, are for storage and for people.
+        """
+        fastest = max((card.gb_per_s for card in self.cards), default=0.0)
+        # A card that is down may tell a lower rate, or none.
+        kinds = {card.kind for card in self.cards if card.gb_per_s == fastest}
+        able = [
+            card
+            for card in self.cards
+            if card.kind in kinds
+            and (not card.is_active or card.gb_per_s >= fastest / 2)
+        ]
+        able.sort(key=lambda card: (-card.is_active, -card.gb_per_s))
+        return tuple(able[: max(self.gpus, 1)])
+
+    @property
+    def cards_gb_per_s(self) -> float:
+        """What the active ones carry together, in one direction."""
+        return sum(card.gb_per_s for card in self.compute_cards if card.is_active)
+
+
+def nodes(records: Mapping[int, Iterable[Record]]) -> list[Node]:
+    """Every node that told its fabric, by name; `records` are by rank."""
+    found = {
+        record["node"]: _node(record)
+        for told in records.values()
+        for record in told
+        if record.get("phase") == "fabric"
+    }
+    return [found[name] for name in sorted(found)]
+
+
+def _node(record: Record) -> Node:
+    cards = tuple(
+        Card(
+            str(nic.get("name")),
+            str(nic.get("kind")),
+            float(nic.get("gb_per_s") or 0.0),
+            bool(nic.get("is_active")),
+        )
+        for nic in record.get("nics") or ()
+        if isinstance(nic, dict)
+    )
+    gpu, nvlink = record.get("gpu"), record.get("nvlink_gb_per_s")
+    return Node(
+        record["node"],
+        str(gpu) if gpu else None,
+        int(record.get("gpus") or 0),
+        float(nvlink) if nvlink else None,
+        cards,
+    )
+
+
+def hardware_name(found: Sequence[Node]) -> str:
+    """What a baseline calls this hardware: GPU, and the kinds of its compute cards.
+
+    Not how many of them are active: a node that has lost one must not become hardware
+    of another name, of which nobody knows what to expect.
+    """
+    gpus = sorted({node.gpu for node in found if node.gpu})
+    kinds = sorted({card.kind for node in found for card in node.compute_cards})
+    return ", ".join([" and ".join(gpus) or "cpu", *kinds])
+
+
+def expected(
+    collective: str, size_bytes: int, topology: Topology, found: Sequence[Node]
+) -> Expectation | None:
+    """What the table knows of this hardware, or else what follows from its links.
+
+    None where neither says anything: no GPUs, GPUs of several models, a collective that
+    the rule does not hold for, or a size at which the speed is not reached yet.
+    """
+    models = {node.gpu for node in found}
+    if len(found) < topology.nodes or len(models) != 1 or None in models:
+        return None
+    # The best node: one that has lost a card must fall behind what it should be.
+    best = max(found, key=lambda node: node.cards_gb_per_s)
+    known = _known(collective, size_bytes, topology, best)
+    return known or _by_rule(collective, size_bytes, topology, found, best)
+
+
+def _known(
+    collective: str, size_bytes: int, topology: Topology, node: Node
+) -> Expectation | None:
+    entries = [
+        entry
+        for entry in _table()["known"]
+        if re.search(rf"\b{re.escape(entry['gpu'])}\b", node.gpu or "")
+        and entry["gpus_per_node"] == topology.devices_per_node
+        and _is_for(entry["nodes"], topology.nodes)
+        and collective in entry["collectives"]
+        and size_bytes >= entry["from_bytes"]
+        and _has_cards(entry, node)
+    ]
+    if not entries:
+        return None
+    entry = max(entries, key=lambda e: int(e["from_bytes"]))
+    return Expectation(
+        float(entry["bus_gb_per_s"]),
+        f"{entry['gpus_per_node']} x {entry['gpu']}, {entry['network']}:"
+        f" {entry['source']}",
+    )
+
+
+def _is_for(nodes_of_entry: str, number: int) -> bool:
+    return {"1": number == 1, "2": number == 2, "more": number > 2}[nodes_of_entry]
+
+
+def _has_cards(entry: Mapping[str, Any], node: Node) -> bool:
+    asked = entry.get("cards_gb_per_s")
+    if asked is None:
+        return True
+    return abs(node.cards_gb_per_s - float(asked)) <= _SAME * float(asked)
+
+
+def _by_rule(
+    collective: str,
+    size_bytes: int,
+    topology: Topology,
+    found: Sequence[Node],
+    best: Node,
+) -> Expectation | None:
+    """min(NVLink's ring, the active cards of a node), each by what rings reach of it."""
+    if collective not in _RINGS or size_bytes < _table()["rule_from_bytes"]:
+        return None
+    limits: list[tuple[float, str]] = []
+    speeds = [node.nvlink_gb_per_s for node in found]
+    if topology.devices_per_node > 1:
+        if None in speeds:
+            # PCIe: whose paths nobody can tell from here.
+            return None
+        nvlink = min(speed for speed in speeds if speed is not None)
+        limits.append((_OF_NVLINK * nvlink, f"{_OF_NVLINK:g} x NVLink {nvlink:g} GB/s"))
+    if topology.nodes > 1:
+        if not best.cards_gb_per_s:
+            return None
+        # A job with some of a node's GPUs gets the cards near them.
+        share = min(topology.devices_per_node / max(best.gpus, 1), 1.0)
+        cards = best.cards_gb_per_s * share
+        limits.append((_OF_CARDS * cards, f"{_OF_CARDS:g} x network {cards:g} GB/s"))
+    if not limits:
+        return None
+    value, words = min(limits)
+    return Expectation(value, f"nobody has measured this hardware: {words}")
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(
+        files("jaxsif.bandwidth").joinpath("hardware.toml").read_text()
+    )

@@ -1,0 +1,199 @@
+"""Measures collectives, size by size, and checks every element that they bring; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jaxsif.bandwidth import nccl_table
+from jaxsif.bandwidth.collectives import (
+    Buffers,
+    across_ranks,
+    buffers,
+    interquartile,
+    size_in_words,
+)
+from jaxsif.bandwidth.plan import Plan, Series
+from jaxsif.bandwidth.programs import Group, NotImplementedHere, is_unimplemented
+from jaxsif.bandwidth.sampler import Sample, Sampler
+from jaxsif.bandwidth.time_budget import Pace
+from jaxsif.rank import memory
+from jaxsif.rank.reporter import Narrator
+
+# The first series, the one that the verdict speaks of, may take so much of all the time.
+_FIRST_SHARE = 0.5
+
+
+def measure(tell: Narrator, plan: Plan) -> None:
+    """Runs the plan's tests in order and tells each result; rank 0 prints the table."""
+    group = Group()
+    usable = memory.usable_bytes(tell.identity.local_processes)
+    # Of the device that has least.
+    limit_bytes = float(np.min(group.told([usable])))
+    began_s = time.monotonic()
+    budget_s = plan.time_budget_s(jax.default_backend())
+    _print(nccl_table.opening(plan.trials, budget_s, group.size, jax.process_count()))
+    for number, series in enumerate(plan.series):
+        left_s = budget_s - (time.monotonic() - began_s)
+        share = 1 / (len(plan.series) - number)
+        if number == 0 and len(plan.series) > 1:
+            share = _FIRST_SHARE
+        _Run(tell, group, plan, series, limit_bytes, left_s * share).run()
+
+
+class _Run:
+    """One series: a collective and a type, over its sizes."""
+
+    def __init__(
+        self,
+        tell: Narrator,
+        group: Group,
+        plan: Plan,
+        series: Series,
+        limit_bytes: float,
+        limit_s: float,
+    ) -> None:
+        self._tell = tell
+        self._group = group
+        self._plan = plan
+        self._series = series
+        self._limit_bytes = limit_bytes
+        self._limit_s = limit_s
+        self._began_s = time.monotonic()
+        # By the ranks together, of the size before: microseconds of one collective.
+        self._last_us: float | None = None
+        self._rows: list[nccl_table.Row] = []
+
+    def run(self) -> None:
+        """The sizes, up to the first that memory or time do not allow."""
+        try:
+            self._sizes(self._shapes())
+        except (NotImplementedHere, jax.errors.JaxRuntimeError) as error:
+            if not is_unimplemented(error):
+                raise
+            # Said by the compiler of every rank alike, before any of them sends.
+            name = f"{self._series.collective} {self._series.dtype}"
+            platform = jax.default_backend()
+            _print(f"# {name}: JAX does not implement it on {platform} devices")
+        _print(nccl_table.footer(self._rows, self._series.collective))
+
+    def _sizes(self, shapes: list[Buffers]) -> None:
+        while shapes:
+            began_s = time.monotonic()
+            self._point(shapes[0])
+            cost_s = time.monotonic() - began_s
+            shapes = self._following(shapes, cost_s)
+
+    def _shapes(self) -> list[Buffers]:
+        """Each size once, the smallest first, as far as there is memory for it."""
+        series = self._series
+        found = {
+            shape.size_bytes: shape
+            for size_bytes in series.sizes
+            for shape in [
+                buffers(series.collective, series.dtype, size_bytes, self._group.size)
+            ]
+        }
+        for shape in found.values():
+            needed = shape.needed_bytes
+            if needed > self._limit_bytes:
+                self._leave_out(
+                    shape,
+                    f"they need {needed / 1e9:.1f} GB a device, and of what is free one"
+                    f" may take {self._limit_bytes / 1e9:.1f} GB",
+                )
+                break
+        return [s for s in found.values() if s.needed_bytes <= self._limit_bytes]
+
+    def _following(self, shapes: list[Buffers], cost_s: float) -> list[Buffers]:
+        """What is left to measure after the first; rank 0's clock decides for all."""
+        first, *rest = shapes
+        if not rest:
+            return []
+        spent_s = time.monotonic() - self._began_s
+        pace = Pace(
+            self._limit_s,
+            spent_s,
+            self._plan.trials,
+            first.size_bytes,
+            cost_s,
+            self._last_us or 0.0,
+        )
+        chosen = pace.next_of([shape.size_bytes for shape in rest])
+        place = int(self._group.told([-1 if chosen is None else chosen])[0, 0])
+        if place >= 0:
+            return rest[place:]
+        expected_s = pace.expected_s(rest[0].size_bytes)
+        self._leave_out(
+            rest[0],
+            f"they would take {expected_s:.0f} s more, and {max(pace.left_s, 0):.0f} s of"
+            f" {self._limit_s:.0f} are left; --time-budget gives more",
+        )
+        return []
+
+    def _leave_out(self, shape: Buffers, reason: str) -> None:
+        _print(f"# {self._words(shape)} and more: not measured, {reason}")
+
+    def _words(self, shape: Buffers) -> str:
+        size = size_in_words(shape.size_bytes)
+        return f"{self._series.collective} {self._series.dtype} {size}"
+
+    def _point(self, shape: Buffers) -> None:
+        """Measures one size, tells it, and prints its row."""
+        series = self._series
+        sampler = Sampler(
+            self._group,
+            series,
+            self._plan.trials,
+            # The place is the same for all trials: only a sign of life to the watchdog.
+            lambda: self._tell.enters(self._words(shape)),
+        )
+        sample = sampler.take(shape, self._last_us)
+        self._last_us = sample.common_us
+        self._tell.saw_wrong_numbers |= sample.wrong > 0
+        self._tell.say(
+            "bandwidth",
+            collective=series.collective,
+            dtype=series.dtype,
+            size_bytes=shape.size_bytes,
+            count=shape.count,
+            chained=sample.chained,
+            times_us=[round(t, 3) for t in sample.times_us],
+            local_us=[round(t, 1) for t in sample.local_us],
+            compile_s=round(sample.compile_s, 3),
+            wrong=sample.wrong,
+            devices=self._group.size,
+        )
+        self._show(shape, sample)
+
+    def _show(self, shape: Buffers, sample: Sample) -> None:
+        """The row that all ranks' times make."""
+        told = self._group.told([float(sample.wrong), *sample.times_us])
+        times_us = across_ranks(told[:, 1:].tolist())
+        median_us = statistics.median(times_us)
+        row = nccl_table.Row(
+            self._series.collective,
+            self._series.dtype,
+            shape.size_bytes,
+            shape.count,
+            median_us,
+            int(told[:, 0].sum()),
+            self._group.size,
+            interquartile(times_us) / median_us,
+        )
+        if not self._rows:
+            _print(nccl_table.header(self._series.collective, self._series.dtype))
+        self._rows.append(row)
+        _print(row.text())
+
+
+def _print(lines: str | Sequence[str]) -> None:
+    """The table is rank 0's to print, a row as soon as it is known."""
+    if jax.process_index() == 0:
+        text = lines if isinstance(lines, str) else "\n".join(lines)
+        print(text, flush=True)

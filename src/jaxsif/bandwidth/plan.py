@@ -1,0 +1,151 @@
+"""What a bandwidth run measures, from its command line; read in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES, parse_size
+from jaxsif.core.errors import UsageError
+from jaxsif.rank.exit_hooks import end_at_once
+
+_FEWEST_TRIALS = 5
+# GPUs need seconds for all sizes, but XLA and NCCL take their time to start.
+_BUDGET_S = {"cpu": 30.0}
+_BUDGET_ELSEWHERE_S = 120.0
+# Bytes of bf16 that 32 bits can count.
+_LARGEST = 2**32
+
+# What is measured at a few sizes only, where nobody chooses: after all-reduce of f32,
+# the other types of it and the other collectives.
+_OTHERS = (
+    ("all-reduce", "bf16"),
+    ("all-reduce", "i32"),
+    *((name, "f32") for name in COLLECTIVES if name != "all-reduce"),
+)
+_FEW_FROM, _FEW_FACTOR = 2**20, 16
+
+
+@dataclass(frozen=True)
+class Series:
+    """A collective and a type, over sizes in bytes, the smallest first."""
+
+    collective: str
+    dtype: str
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The series in order, how often each size is measured, and how long all may take."""
+
+    series: tuple[Series, ...]
+    trials: int
+    # None: nobody has said, and it depends on the devices.
+    time_budget_asked_s: float | None = None
+
+    def time_budget_s(self, platform: str) -> float:
+        """In all, on devices of a platform (`gpu`, `cpu`)."""
+        if self.time_budget_asked_s is not None:
+            return self.time_budget_asked_s
+        return _BUDGET_S.get(platform, _BUDGET_ELSEWHERE_S)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError in the place of ending the process, so that the verdict says it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; --help tells more")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """After --help; a rank does not wait for the others then."""
+        sys.stdout.flush()
+        end_at_once(status)
+
+
+def parse_plan(arguments: Sequence[str]) -> Plan:
+    """Reads the command line. Raises UsageError."""
+    chosen = _parser().parse_args(arguments)
+    smallest, largest = parse_size(chosen.min_size), parse_size(chosen.max_size)
+    if not smallest <= largest <= _LARGEST:
+        raise UsageError(
+            f"sizes from {chosen.min_size} to {chosen.max_size}: the first must not be"
+            " the larger, and 4G is the most"
+        )
+    if chosen.factor < 2:
+        raise UsageError(f"--factor is {chosen.factor}, expected 2 or more")
+    if chosen.trials < _FEWEST_TRIALS:
+        raise UsageError(
+            f"--trials is {chosen.trials}, expected {_FEWEST_TRIALS} or more: a median"
+            " of fewer says little"
+        )
+    sizes = sizes_between(smallest, largest, chosen.factor)
+    return Plan(_series(chosen, sizes), chosen.trials, chosen.time_budget)
+
+
+def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
+    """From the largest down by the factor, and the smallest: the largest is what the
+    verdict speaks of."""
+    sizes = {smallest}
+    size = largest
+    while size > smallest:
+        sizes.add(size)
+        size //= factor
+    return tuple(sorted(sizes))
+
+
+def _series(chosen: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Series, ...]:
+    if chosen.collectives or chosen.dtypes:
+        names = _names(chosen.collectives or "all-reduce", COLLECTIVES, "collective")
+        dtypes = _names(chosen.dtypes or "f32", DTYPES, "type")
+        return tuple(Series(name, dtype, sizes) for name in names for dtype in dtypes)
+    few = [size for size in sizes if size >= _FEW_FROM] or [sizes[-1]]
+    kept = few[:1]
+    for size in few:
+        if size >= kept[-1] * _FEW_FACTOR:
+            kept.append(size)
+    others = (Series(name, dtype, tuple(kept)) for name, dtype in _OTHERS)
+    return (Series("all-reduce", "f32", sizes), *others)
+
+
+def _names(text: str, known: Mapping[str, object], what: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no {what} {name!r}; there are {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="bandwidth.py",
+        description="Measures how fast all devices of the job exchange data, and checks"
+        " every element. Without --collectives and --dtypes: all-reduce of f32 over all"
+        " sizes, then its other types and the other collectives at a few.",
+    )
+    parser.add_argument(
+        "--collectives", metavar="NAMES", help=f"of {', '.join(COLLECTIVES)}"
+    )
+    parser.add_argument("--dtypes", metavar="NAMES", help=f"of {', '.join(DTYPES)}")
+    parser.add_argument("--min-size", default="8", metavar="SIZE", help="8 by default")
+    parser.add_argument(
+        "--max-size", default="1G", metavar="SIZE", help="1G by default"
+    )
+    parser.add_argument(
+        "--factor", type=int, default=4, help="from size to size; 4 by default"
+    )
+    parser.add_argument(
+        "--trials", type=int, default=5, help="of each size; 5 by default, the fewest"
+    )
+    parser.add_argument(
+        "--time-budget",
+        type=float,
+        metavar="SECONDS",
+        help="larger sizes are left out when they would take longer in all; 120 by"
+        " default, 30 on CPU devices",
+    )
+    return parser

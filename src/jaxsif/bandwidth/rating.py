@@ -1,0 +1,208 @@
+"""How a measured speed stands to the one that was expected, and what its shape looks like; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jaxsif.bandwidth import hardware, results
+from jaxsif.bandwidth.baseline import Baseline, Key
+from jaxsif.bandwidth.collectives import size_in_words
+from jaxsif.bandwidth.hardware import Expectation, Node
+from jaxsif.bandwidth.results import Point
+from jaxsif.core.history import Stories
+from jaxsif.core.records import Record
+from jaxsif.core.topology import Topology
+
+# Parts of the expected speed: from the first on it is a pass, below the second a failure.
+GOOD, POOR = 0.85, 0.70
+
+# NCCL over TCP reaches no more than this, on any network (GB/s).
+_TCP_GB_PER_S = 6.0
+# Without GPUDirect RDMA, or with the card behind the CPU: 16 of 25 GB/s.
+_NO_GPUDIRECT = (0.55, 0.75)
+_NEAR = 0.06
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A point, and what was expected of it, if anybody knows."""
+
+    point: Point
+    expectation: Expectation | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured by expected."""
+        if self.expectation is None:
+            return None
+        return self.point.bus_gb_per_s / self.expectation.gb_per_s
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is to be said of it; so when nobody knows what to expect."""
+        if self.expectation is None or self.ratio is None:
+            return True
+        least = self.expectation.least_gb_per_s
+        return self.ratio >= GOOD or self.point.bus_gb_per_s >= least
+
+    @property
+    def words(self) -> str:
+        """`all-reduce 12.3 GB/s busbw at 64 MiB, 0.93 of the expected 13.2`"""
+        point = self.point
+        dtype = "" if point.dtype == "f32" else f" {point.dtype}"
+        text = (
+            f"{point.collective}{dtype} {point.bus_gb_per_s:.3g} GB/s busbw at"
+            f" {size_in_words(point.size_bytes)}"
+        )
+        if self.expectation is None:
+            return text
+        return (
+            f"{text}, {self.ratio:.2f} of the expected {self.expectation.gb_per_s:.3g}"
+        )
+
+
+def records_of(stories: Stories) -> dict[int, list[Record]]:
+    return {rank: story.measured for rank, story in stories.items()}
+
+
+def judged(
+    stories: Stories, topology: Topology, baseline: Baseline | None
+) -> list[Measured]:
+    """Of each test the largest size for which a speed is expected, or the largest."""
+    records = records_of(stories)
+    found = results.points(records)
+    nodes = hardware.nodes(records)
+    chosen = []
+    for top in results.largest(found):
+        of_test = [point for point in found if point.test == top.test]
+        of_test.sort(key=lambda point: -point.size_bytes)
+        expected = (
+            Measured(point, _expected(point, topology, nodes, baseline))
+            for point in of_test
+        )
+        # A baseline may have been learned when a run was cut at a smaller size.
+        known = next((m for m in expected if m.expectation), None)
+        chosen.append(known or Measured(top, None))
+    return chosen
+
+
+def headline(stories: Stories, topology: Topology, baseline: Baseline | None) -> str:
+    """The speed for the verdict's line; empty where none was measured."""
+    every = judged(stories, topology, baseline)
+    first = results.headline(m.point for m in every)
+    if first is None or topology.devices == 1:
+        return ""
+    measured = next(m for m in every if m.point == first)
+    if measured.expectation:
+        return measured.words
+    name = hardware.hardware_name(hardware.nodes(records_of(stories)))
+    return (
+        f"{measured.words} (no expected value for {name}; learn one: jax-sif baseline"
+        " add)"
+    )
+
+
+def _expected(
+    point: Point,
+    topology: Topology,
+    nodes: Sequence[Node],
+    baseline: Baseline | None,
+) -> Expectation | None:
+    """What was seen here before comes before what others have seen elsewhere."""
+    if baseline is not None:
+        name = hardware.hardware_name(nodes)
+        key = Key(name, topology.label, point.collective, point.dtype, point.size_bytes)
+        value = baseline.expected_gb_per_s(key)
+        if value is not None:
+            runs = baseline.runs[key]
+            plural = "s" if len(runs) > 1 else ""
+            source = f"{baseline.name}, {len(runs)} run{plural}"
+            return Expectation(value, source, min(runs))
+    return hardware.expected(point.collective, point.size_bytes, topology, nodes)
+
+
+def cause(
+    measured: Measured, topology: Topology, records: Mapping[int, Sequence[Record]]
+) -> tuple[str, str]:
+    """What a low speed looks like, and what to do; what was seen before what fits.
+
+    Returns words for the finding, which may be empty, and the remedy.
+    """
+    nodes = hardware.nodes(records)
+    down = [
+        f"{card.name} on {node.name}"
+        for node in nodes
+        for card in node.compute_cards
+        if not card.is_active
+    ]
+    transports = [r for told in records.values() for r in told if _is_transport(r)]
+    if topology.nodes > 1 and down:
+        return (
+            f"not active: {', '.join(down[:8])}",
+            "look at cable, switch port and subnet manager there: jax-sif doctor on"
+            " that node tells more",
+        )
+    fast = any(
+        card.kind != hardware.ETHERNET and card.is_active
+        for node in nodes
+        for card in node.compute_cards
+    )
+    if any(r.get("kind") == "sockets" and r.get("by") == "nccl" for r in transports):
+        if fast:
+            return ("NCCL uses TCP instead of InfiniBand", _USE_RDMA)
+        return ("NCCL uses TCP", "no RDMA card is seen on these nodes; is one due?")
+    if any(r.get("gpudirect") is False for r in transports):
+        return ("NCCL works without GPUDirect RDMA", _USE_GPUDIRECT)
+    return _by_shape(measured, topology, nodes)
+
+
+_USE_RDMA = (
+    "does the container see /dev/infiniband, is NCCL_IB_DISABLE unset, does"
+    " NCCL_SOCKET_IFNAME or NCCL_IB_HCA name what there is? NCCL_DEBUG=INFO tells"
+)
+_USE_GPUDIRECT = (
+    "is the module nvidia_peermem loaded on the nodes, and does each card hang off the"
+    " same PCIe switch as its GPU? nvidia-smi topo -m shows it"
+)
+_LOOK = (
+    "compare with a run on other nodes; NCCL_DEBUG=INFO shows rings and networks, and"
+    " jax-sif doctor on each node its links"
+)
+_LOOK_AT_LOAD = (
+    "is something else running on these nodes? Compare with a run on others, and learn"
+    " the baseline from several runs"
+)
+
+
+def _is_transport(record: Record) -> bool:
+    return record.get("phase") == "transport"
+
+
+def _by_shape(
+    measured: Measured, topology: Topology, nodes: Sequence[Node]
+) -> tuple[str, str]:
+    """What the figure itself looks like; a guess, and said as one."""
+    ratio = measured.ratio
+    is_gpu = any(node.gpu for node in nodes)
+    if not is_gpu:
+        return "", _LOOK_AT_LOAD
+    if ratio is None or topology.nodes == 1:
+        return "", _LOOK
+    if measured.point.bus_gb_per_s <= _TCP_GB_PER_S:
+        return "it looks like TCP instead of InfiniBand", _USE_RDMA
+    cards = min((len(node.compute_cards) for node in nodes), default=0)
+    if cards > 2 and abs(ratio - 1 / cards) <= _NEAR / 2:
+        return f"it looks like one network card of {cards}", _USE_ALL
+    if abs(ratio - 0.5) <= _NEAR / 2:
+        return "it looks like half of the network cards", _USE_ALL
+    if _NO_GPUDIRECT[0] <= ratio <= _NO_GPUDIRECT[1]:
+        return "it looks like no GPUDirect RDMA", _USE_GPUDIRECT
+    return "", _LOOK
+
+
+_USE_ALL = (
+    "does NCCL_IB_HCA name all cards, and does the container see them all? NCCL_DEBUG=INFO"
+    " lists those in use"
+)

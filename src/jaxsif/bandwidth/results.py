@@ -1,0 +1,131 @@
+"""What the ranks measured of the network, put together size by size; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxsif.bandwidth.collectives import (
+    COLLECTIVES,
+    DTYPES,
+    across_ranks,
+    bus_gb_per_s,
+    interquartile,
+    size_in_words,
+)
+from jaxsif.core.records import Record
+
+# The test that the verdict's line speaks of, where there are several.
+_HEADLINE = ("all-reduce", "f32")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One collective of one type at one size, by all ranks that told it.
+
+    `times_us` and `local_us` are, by rank, of one collective in each trial, and of what
+    the rank did for itself in each; `wrong` counts the elements that were not right.
+    """
+
+    collective: str
+    dtype: str
+    size_bytes: int
+    devices: int
+    times_us: Mapping[int, tuple[float, ...]]
+    local_us: Mapping[int, tuple[float, ...]]
+    wrong: Mapping[int, int]
+
+    @property
+    def test(self) -> tuple[str, str]:
+        return self.collective, self.dtype
+
+    @property
+    def by_trial_us(self) -> list[float]:
+        """The mean of the ranks, trial by trial."""
+        return across_ranks(list(self.times_us.values()))
+
+    @property
+    def time_us(self) -> float:
+        """The median of the trials."""
+        return statistics.median(self.by_trial_us)
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range of the trials, as a part of their median."""
+        return interquartile(self.by_trial_us) / self.time_us
+
+    @property
+    def bus_gb_per_s(self) -> float:
+        return bus_gb_per_s(
+            self.collective, self.size_bytes, self.time_us, self.devices
+        )
+
+    @property
+    def words(self) -> str:
+        """`all-reduce bf16 at 64 MiB`; f32 is not named."""
+        dtype = "" if self.dtype == "f32" else f" {self.dtype}"
+        return f"{self.collective}{dtype} at {size_in_words(self.size_bytes)}"
+
+
+def points(records: Mapping[int, Iterable[Record]]) -> list[Point]:
+    """Every point, in the order in which they were measured; `records` are by rank."""
+    found: dict[tuple[str, str, int], dict[int, Record]] = defaultdict(dict)
+    for rank, told in records.items():
+        for record in told:
+            if record.get("phase") == "bandwidth" and _is_whole(record):
+                key = record["collective"], record["dtype"], record["size_bytes"]
+                found[key][rank] = record
+    return [_point(*key, by_rank) for key, by_rank in found.items()]
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record has what a point is made of: any program may tell records."""
+    times = record.get("times_us")
+    return (
+        record.get("collective") in COLLECTIVES
+        and record.get("dtype") in DTYPES
+        and all(_is_count(record.get(n)) for n in ("size_bytes", "devices"))
+        and isinstance(times, list)
+        and bool(times)
+        and all(isinstance(t, (int, float)) and t > 0 for t in times)
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _point(
+    collective: str, dtype: str, size_bytes: int, by_rank: Mapping[int, Record]
+) -> Point:
+    first = next(iter(by_rank.values()))
+    return Point(
+        collective,
+        dtype,
+        size_bytes,
+        first["devices"],
+        {rank: tuple(r["times_us"]) for rank, r in by_rank.items()},
+        {rank: tuple(r.get("local_us") or ()) for rank, r in by_rank.items()},
+        {rank: int(r.get("wrong") or 0) for rank, r in by_rank.items()},
+    )
+
+
+def largest(found: Iterable[Point]) -> list[Point]:
+    """Of each test the point of its largest size, which is what a speed is judged by."""
+    by_test: dict[tuple[str, str], Point] = {}
+    for point in found:
+        known = by_test.get(point.test)
+        if known is None or point.size_bytes > known.size_bytes:
+            by_test[point.test] = point
+    return list(by_test.values())
+
+
+def headline(found: Iterable[Point]) -> Point | None:
+    """All-reduce of f32 at its largest size, or the first test's where there is none."""
+    candidates = largest(found)
+    named = [point for point in candidates if point.test == _HEADLINE]
+    return next(iter([*named, *candidates]), None)

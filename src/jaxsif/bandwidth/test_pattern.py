@@ -1,0 +1,99 @@
+"""Integers that say which device, element and trial they are of, exact in every type; made and checked on the devices of each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxsif.bandwidth.collectives import Buffers
+
+TYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16, "i32": jnp.int32}
+
+# The integers up to this are exact, and so is every sum of them that stays below.
+_EXACT = {"f32": 2**24, "bf16": 2**8, "i32": 2**31 - 1}
+
+# Primes, so that values repeat in step with neither elements nor devices.
+_ELEMENTS, _DEVICES, _TRIALS = 97, 61, 17
+
+
+@dataclass(frozen=True)
+class Data:
+    """Integers that the type holds exactly, and that differ by element, device and trial.
+
+    By trial, so that a buffer which nobody has written since is not taken for right. A
+    sum is exact when it, and so each of its parts, stays below what the type counts to.
+    Where it would not (bf16, above all), each element comes from one device and the
+    others give zeros, the next element from the next device.
+    """
+
+    collective: str
+    dtype: str
+    shape: Buffers
+    devices: int
+
+    @property
+    def _is_sum(self) -> bool:
+        return self.collective in ("all-reduce", "reduce-scatter")
+
+    @property
+    def _is_sparse(self) -> bool:
+        most = _ELEMENTS + _DEVICES
+        return self._is_sum and most * self.devices > _EXACT[self.dtype]
+
+    def sent(self, device: jax.Array, trial: jax.Array) -> jax.Array:
+        """What a device sends in a trial."""
+        element = jnp.arange(self.shape.sent, dtype=jnp.uint32)
+        device = device.astype(jnp.uint32)
+        if self._is_sparse:
+            values = jnp.where(
+                (element + trial) % self.devices == device,
+                _by_element(element, trial),
+                0,
+            )
+        else:
+            values = _by_element(element, trial) + _by_device(device)
+        return values.astype(TYPES[self.dtype])
+
+    def wrong(self, received: jax.Array, device: jax.Array, trial: jax.Array) -> Any:
+        """How many elements of what a device received are not right: one number."""
+        device = device.astype(jnp.uint32)
+        index = jnp.arange(self.shape.received, dtype=jnp.uint32)
+        right = self._received(index, device, trial).astype(TYPES[self.dtype])
+        return jnp.sum(received != right, dtype=jnp.uint32)[None]
+
+    def _received(
+        self, index: jax.Array, device: jax.Array, trial: jax.Array
+    ) -> jax.Array:
+        if self._is_sum:
+            is_scattered = self.collective == "reduce-scatter"
+            element = index + device * self.shape.count if is_scattered else index
+            if self._is_sparse:
+                return _by_element(element, trial)
+            by_all = sum(7 * d % _DEVICES for d in range(self.devices))
+            return _by_element(element, trial) * self.devices + by_all
+        source, element = self._source(index, device)
+        return _by_element(element, trial) + _by_device(source)
+
+    def _source(self, index: jax.Array, device: jax.Array) -> tuple[Any, jax.Array]:
+        """From which device an element comes, and where it was there."""
+        part = self.shape.count
+        if self.collective == "all-gather":
+            return index // part, index % part
+        if self.collective == "all-to-all":
+            return index // part, index % part + device * part
+        if self.collective == "broadcast":
+            return jnp.uint32(0), index
+        return (device + self.devices - 1) % self.devices, index
+
+
+def _by_element(element: jax.Array, trial: jax.Array) -> jax.Array:
+    # One at least: a sum of zeros proves nothing.
+    return (element + trial * _TRIALS) % _ELEMENTS + 1
+
+
+def _by_device(device: jax.Array) -> jax.Array:
+    return 7 * device % _DEVICES

@@ -1,0 +1,315 @@
+"""What each rank has said so far; runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+import signal
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxsif.core.hostlist import MOST_NAMES, expand
+from jaxsif.core.records import FAILED, MEASURED, PHASES, STUCK, Record
+from jaxsif.core.silence import Silence
+from jaxsif.core.text import printable
+
+# So many results of one rank are kept; more than any program of diag/ tells.
+_MOST_MEASURED = 4096
+
+
+@dataclass
+class Story:
+    """One rank: the last record of each phase it told, and all that it measured."""
+
+    rank: int
+    node: str
+    told: dict[str, Record] = field(default_factory=dict)
+    # When each phase was heard, counted in records: clocks of two nodes may disagree.
+    heard: dict[str, int] = field(default_factory=dict)
+    # More than one: two programs spoke as this rank, and what the first told is gone.
+    starts: int = 0
+    measured: list[Record] = field(default_factory=list)
+
+    def fact(self, phase: str, name: str) -> Any:
+        """A fact of a phase; None when the rank never told it."""
+        return self.told.get(phase, {}).get(name)
+
+    @property
+    def phase(self) -> str:
+        """The last phase that was reached."""
+        return next((p for p in reversed(PHASES) if p in self.told), "unknown")
+
+    @property
+    def local_device_count(self) -> int | None:
+        """None when the rank never told it; its list may not show all of them."""
+        local = self.fact("devices", "local")
+        if local is None:
+            return None
+        count = self.fact("devices", "local_count")
+        return count if isinstance(count, int) else len(local)
+
+    @property
+    def is_done(self) -> bool:
+        return "done" in self.told
+
+    @property
+    def may_begin_anew(self) -> bool:
+        """Whether a group of a user's own has ended well, and hides nothing if forgotten.
+
+        Another program may follow in the same step: an evaluation after its training.
+        """
+        has_measured = bool(self.measured) or "allreduce" in self.told
+        has_group = self.fact("started", "processes") not in (None, 1)
+        return self.is_done and has_group and not has_measured
+
+
+Stories = dict[int, Story]
+
+_EXIT_CODE = re.compile(r"Exited with exit code (\d{1,3})")
+_SIGNAL_NAMES = {signal.strsignal(number): number for number in signal.valid_signals()}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What srun, or `jax-sif launch`, said of ranks of one node that ended badly."""
+
+    node: str
+    ranks: tuple[int, ...]
+    reason: str
+    speaker: str = "srun"
+
+    @property
+    def exit_status(self) -> int | None:
+        """The status that the reason names, as a shell counts it; None if it names none."""
+        code = _EXIT_CODE.match(self.reason)
+        if code is not None:
+            return int(code[1])
+        number = _SIGNAL_NAMES.get(self.reason.removesuffix(" (core dumped)"))
+        return None if number is None else 128 + number
+
+
+_ENDING = re.compile(r"(srun|jax-sif launch): error: (\S+): tasks? ([\d,-]+): (.+)")
+# Its first line: `jax-sif launch: G4N2p4 as node1 to node2 on this machine`.
+_LAUNCH = re.compile(r"jax-sif launch: (\S+) as node1")
+# `slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-02T03:04:05 ***`, and from
+# Slurm 26.05 on with the time, and `DUE to SIGNAL Terminated`, where the name stood.
+_CANCEL = re.compile(
+    r"\S+ error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+"
+    r"(?: DUE (?:TO|to) (.+?))? \*\*\*"
+)
+# What srun itself prints when its step is ended from outside.
+_ABORT = re.compile(r"srun: (?:Job step aborted|forcing job termination|interrupt)")
+
+
+# Its node daemon does not answer: Slurm ends the job for it.
+_NODE_FAILURE = re.compile(r"srun: error: Node failure on (\S{1,255})$")
+
+
+class Board:
+    """All ranks of all steps in a stream. Memory grows with ranks, and with
+    what they measured, not with records."""
+
+    def __init__(
+        self, processes: int | None = None, nodes: Collection[str] = ()
+    ) -> None:
+        """`processes`, `nodes`: of this step, as far as known; srun's lines on any other
+        task are the text of a program."""
+        self._processes = processes
+        self._nodes = frozenset(nodes)
+        # Whether the launcher's own lines are marked, so that no other line is believed.
+        self.is_marked = False
+        # Ends by rank, the first to end first: by marked lines, and by any.
+        self._ended_by_launcher: dict[int, Ending] = {}
+        self._ended_by_text: dict[int, Ending] = {}
+        # Whether srun says that its step was ended from outside, before any rank ended.
+        self._is_aborted = False
+        # Why Slurm ended the step, by a line that any program could print.
+        self._cancel_reason: str | None = None
+        # The nodes that Slurm has given up, unless the step was ended before.
+        self._failed_by_launcher: dict[str, None] = {}
+        self._failed_by_text: dict[str, None] = {}
+        # Why the verdict was asked for before the output had ended.
+        self.interrupted: str | None = None
+        # How many ranks have told each phase, over all steps.
+        self.count: Counter[str] = Counter()
+        # The topology that `jax-sif launch` said it starts.
+        self.launched: str | None = None
+        # Whether a rank is known to have ended badly: by a record of its own, or by a
+        # marked line of the launcher's. Only this gives the right to end the launcher.
+        self.has_failed_rank = False
+        # The same of a program without the kit, which may be busy at its exit still.
+        self.has_raised_rank = False
+        self._records = 0
+        # How many more ranks lines of Slurm's may name, each line's counted anew.
+        self._nameable = 2 * MOST_NAMES
+        self._runs: dict[str, tuple[int, Stories]] = {}
+        # By step: which ranks stopped reporting before the group was formed.
+        self._silences: dict[str, Silence] = {}
+        # Whether we ended the launcher, so that it could not say how its tasks ended;
+        # and whether that was although all ranks were done.
+        self.has_ended_launcher = self.has_launcher_hung = False
+
+    def add(self, record: Record) -> None:
+        """Notes one record; a later restart of a step replaces the earlier one."""
+        stories = self._stories(record["step"])
+        if stories is None:
+            return
+        rank, phase = record["rank"], record["phase"]
+        if rank not in stories:
+            stories[rank] = Story(rank, record["node"])
+        self._records += 1
+        if not self.is_ended_from_outside:
+            self._silences[record["step"].rpartition(".")[0]].add(record)
+        if phase == "started" and stories[rank].may_begin_anew:
+            self.count.subtract(list(stories[rank].told))
+            stories[rank] = Story(rank, record["node"])
+        if phase in MEASURED:
+            if len(stories[rank].measured) < _MOST_MEASURED:
+                stories[rank].measured.append(record)
+            return
+        stories[rank].starts += phase == "started"
+        told = stories[rank].told
+        self.count[phase] += phase not in told
+        told[phase] = record
+        if phase in (FAILED, STUCK) and not self.is_ended_from_outside:
+            # The kit ends its ranks at once.
+            has_kit = "started" in told
+            self.has_failed_rank |= has_kit
+            self.has_raised_rank |= not has_kit
+        stories[rank].heard[phase] = self._records
+
+    @property
+    def ended(self) -> dict[int, Ending]:
+        """By rank, the first to end first; later words on the same rank add nothing."""
+        return self._ended_by_launcher if self.is_marked else self._ended_by_text
+
+    @property
+    def cancelled(self) -> str | None:
+        """Why somebody ended the step; None if nobody did, or a rank had ended before."""
+        if self.is_marked and not self._is_aborted:
+            return None
+        reason = self._cancel_reason
+        if reason is None and self._is_aborted:
+            reason = "somebody's order"
+        return reason and f"Slurm ended the step: {reason}"
+
+    def hear(self, line: str, is_launchers: bool = False) -> None:
+        """Notes a line that Slurm printed about an end, of ranks or of the step.
+
+        `is_launchers`: it is known to be the launcher's own, because it is marked.
+        """
+        line = printable(line.rstrip())
+        self.is_marked |= is_launchers
+        self._hear_cancel(line)
+        self._hear_node_failure(line, is_launchers)
+        has_reason = self._ended_by_launcher or self.failed_nodes
+        if is_launchers and _ABORT.match(line) and not has_reason:
+            self._is_aborted = True
+        launch = _LAUNCH.match(line)
+        if launch is not None:
+            self.launched = launch[1]
+        if self.is_marked and not is_launchers:
+            return
+        ending = self._ending(line)
+        if ending is None:
+            return
+        for rank in ending.ranks:
+            self._ended_by_text.setdefault(rank, ending)
+            if is_launchers:
+                self._ended_by_launcher.setdefault(rank, ending)
+        # `jax-sif launch` always ends by itself.
+        self.has_failed_rank |= is_launchers and ending.speaker == "srun"
+
+    def _hear_cancel(self, line: str) -> None:
+        found = _CANCEL.match(line)
+        has_reason = self._cancel_reason is not None or self.ended or self.failed_nodes
+        if found is None or has_reason:
+            return
+        reason = (found[1] or "somebody's order").lower()
+        # Slurm says the same when it ends the step for a rank's sake, or for a node that
+        # is lost: there is something wrong, which other lines name.
+        if reason != "task failure" and not reason.startswith("node fail"):
+            self._cancel_reason = reason
+
+    def _hear_node_failure(self, line: str, is_launchers: bool) -> None:
+        found = _NODE_FAILURE.match(line)
+        # An interruption may be noted first: Slurm sends SIGTERM for the node's sake.
+        if found is None or self.cancelled:
+            return
+        try:
+            nodes = expand(found[1])
+        except ValueError:
+            return
+        nodes = [n for n in nodes if n in self._nodes or not self._nodes]
+        self._failed_by_text.update(dict.fromkeys(nodes))
+        if is_launchers:
+            self._failed_by_launcher.update(dict.fromkeys(nodes))
+            self.has_failed_rank |= bool(nodes)
+
+    @property
+    def failed_nodes(self) -> tuple[str, ...]:
+        """Nodes that Slurm has given up, and ended the job for."""
+        by_launcher = self._failed_by_launcher
+        return tuple(by_launcher if self.is_marked else self._failed_by_text)
+
+    def _ending(self, line: str) -> Ending | None:
+        """What the line says of ranks of this step that ended badly."""
+        match = _ENDING.match(line)
+        if match is None or self.is_ended_from_outside:
+            return None
+        speaker, node, numbers, reason = match.groups()
+        # The nodes of `jax-sif launch` are none of Slurm's.
+        if self._nodes and speaker == "srun" and node not in self._nodes:
+            return None
+        try:
+            ranks = tuple(map(int, expand(f"[{numbers}]", self._nameable)))
+        except ValueError:
+            return None
+        self._nameable -= len(ranks)
+        if self._processes is not None:
+            ranks = tuple(rank for rank in ranks if rank < self._processes)
+        return Ending(node, ranks, reason.strip(), speaker) if ranks else None
+
+    def interrupt(self, reason: str) -> None:
+        """Notes a signal to the reader, unless ranks have failed by then."""
+        has_failed = self.has_failed_rank or self.ended
+        if not has_failed and self.interrupted is None:
+            self.interrupted = f"the job was interrupted: {reason}"
+
+    @property
+    def is_ended_from_outside(self) -> bool:
+        """Whether what ends now ends for that reason: it is nobody's fault."""
+        return not self.failed_nodes and bool(self.cancelled or self.interrupted)
+
+    def _stories(self, run: str) -> Stories | None:
+        """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""
+        step, _, text = run.rpartition(".")
+        # No job is restarted so often that it takes more digits.
+        restart = int(text) if text.isdecimal() and len(text) < 19 else 0
+        latest, stories = self._runs.get(step, (-1, {}))
+        if restart > latest:
+            for story in stories.values():
+                self.count.subtract(story.told.keys())
+            stories = {}
+            self._runs[step] = (restart, stories)
+            self._silences[step] = Silence()
+        return stories if restart >= latest else None
+
+    def silent(self, step: str) -> frozenset[int]:
+        """The ranks of a step that stopped reporting while all others went on."""
+        silence = self._silences.get(step)
+        return silence.ranks if silence else frozenset()
+
+    @property
+    def has_silent_rank(self) -> bool:
+        return any(silence.ranks for silence in self._silences.values())
+
+    @property
+    def steps(self) -> dict[str, Stories]:
+        """The ranks of each step, `cluster.job.step`, in order of rank."""
+        return {
+            step: dict(sorted(stories.items()))
+            for step, (_, stories) in self._runs.items()
+        }

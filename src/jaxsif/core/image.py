@@ -1,0 +1,50 @@
+"""What the running image holds, as its build wrote it down; runs in the container."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from jaxsif.core.errors import CouldNotTell
+from jaxsif.core.packages import PACKAGES_FOLDER
+
+DESCRIPTION = Path("/opt/jax-sif/image.json")
+BILL_OF_MATERIALS = Path("/opt/jax-sif/sbom.cdx.json")
+# Of the user's own packages, where some are mounted.
+PACKAGES_DESCRIPTION = Path(PACKAGES_FOLDER, "env.json")
+
+
+def fingerprint(description: Path = DESCRIPTION) -> str | None:
+    """A short name that two different builds do not share; None where there is none."""
+    try:
+        return f"{zlib.crc32(description.read_bytes()):08x}"
+    except OSError:
+        return None
+
+
+def describe(description: Path = DESCRIPTION) -> dict[str, Any]:
+    """Versions, build date, git revision and lock hash. Raises CouldNotTell."""
+    try:
+        facts: dict[str, Any] = json.loads(description.read_text())
+    except (OSError, ValueError) as error:
+        raise _unreadable(description, error) from error
+    return facts
+
+
+def bill_of_materials(path: Path = BILL_OF_MATERIALS) -> str:
+    """Every package of the image, as CycloneDX in JSON. Raises CouldNotTell."""
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CouldNotTell:
+    return CouldNotTell(
+        f"cannot read what this image holds from {str(path)!r}: {error};"
+        " run `jax-sif info` through the image: singularity exec $JAX_IMAGE"
+        " jax-sif info"
+    )

@@ -1,0 +1,99 @@
+"""HTML that cannot be broken by what stands in it: all text is escaped unless it was made here; pure."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+from jaxsif.core import strict_json
+
+# Control characters, and those that turn the direction of a line: node names and error
+# texts come from outside, and a person must see what stands there.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
+
+_NUMBER = re.compile(r"-|-?[0-9.,]+%?")
+
+_VOID = {"meta", "br", "link", "hr"}
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def visible(text: object) -> str:
+    """The text with a visible word in the place of each invisible character."""
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
+
+
+def tag(element: str, /, *children: object, **attributes: object) -> Markup:
+    """`<element attribute="value">children</element>`; what is no Markup is escaped.
+
+    An attribute that is None or False is left out, True stands alone; a trailing
+    underscore keeps a name apart from Python's words, `_` stands for `-`.
+    """
+    opened = "".join(_attribute(key, value) for key, value in attributes.items())
+    if element in _VOID:
+        return Markup(f"<{element}{opened}>")
+    return Markup(f"<{element}{opened}>{join(*children)}</{element}>")
+
+
+def join(*children: object, between: str = "") -> Markup:
+    """All children in a row; None is nothing."""
+    return Markup(between.join(_escaped(c) for c in children if c is not None))
+
+
+def table(
+    head: tuple[str, ...], rows: list[tuple[object, ...]], *, label: str
+) -> Markup:
+    """A table; numbers stand to the right. `label` is for those who hear the page."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(head)
+    sides = ["number" if all(map(_is_number, c)) else None for c in columns]
+    words = zip(head, sides, strict=True)
+    header = join(*(tag("th", w, scope="col", class_=side) for w, side in words))
+    body = join(*(tag("tr", *map(_cell, row, sides)) for row in rows))
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag("thead", tag("tr", header)),
+            tag("tbody", body),
+        ),
+        class_="table",
+        tabindex="0",
+        role="region",
+        aria_label=label,
+    )
+
+
+def as_script_data(value: Any) -> Markup:
+    """JSON that may stand in a <script>: nothing in it can end the element."""
+    text = strict_json.encode(value, indent=None, separators=(",", ":")).rstrip()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def _is_number(value: object) -> bool:
+    return _NUMBER.fullmatch(str(value)) is not None
+
+
+def _cell(value: object, side: str | None) -> Markup:
+    text = f"{value:,}" if isinstance(value, int) else value
+    return tag("td", text, class_=side)
+
+
+def _escaped(child: object) -> str:
+    return child if isinstance(child, Markup) else html.escape(visible(child))
+
+
+def _attribute(key: str, value: object) -> str:
+    name = key.rstrip("_").replace("_", "-")
+    if value is None or value is False:
+        return ""
+    return f" {name}" if value is True else f' {name}="{html.escape(visible(value))}"'

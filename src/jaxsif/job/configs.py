@@ -1,0 +1,201 @@
+"""Finds profiles, sites and networks by name, the user's own first, and reads them; runs on a login node, in the container."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from jaxsif.core.errors import UsageError
+from jaxsif.job.schema import WORDS, Network, Profile, Site
+
+# A name of a site, or the path of its file: the site of whoever names none.
+SITE_VARIABLE = "JAX_SIF_SITE"
+DEFAULT_SITE = "generic"
+
+_SHIPPED = Path(__file__).parent
+_FOLDERS: dict[type, str] = {Profile: "profiles", Site: "sites", Network: "networks"}
+_SUFFIX = ".yaml"
+# The longest that comes with the kit has 3 KiB.
+_MOST_BYTES = 1 << 16
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the library, by its name."""
+
+    name: str
+    path: Path
+
+    @property
+    def origin(self) -> str:
+        """Who wrote it, for people."""
+        return "jax-sif" if _SHIPPED in self.path.parents else str(self.path)
+
+
+def own_folder(environment: Mapping[str, str]) -> Path:
+    """Where a user's own profiles/ and sites/ lie."""
+    home = environment.get("XDG_CONFIG_HOME") or os.path.join(
+        environment.get("HOME", "/"), ".config"
+    )
+    return Path(home) / "jax-sif"
+
+
+def entries(kind: type[T], environment: Mapping[str, str]) -> list[Entry]:
+    """All that there are of a kind, by name; the user's own in the place of others."""
+    found: dict[str, Entry] = {}
+    for shelf in (_SHIPPED, own_folder(environment)):
+        for path in sorted((shelf / _FOLDERS[kind]).glob(f"*{_SUFFIX}")):
+            found[path.stem] = Entry(path.stem, path)
+    return [found[name] for name in sorted(found)]
+
+
+def find(kind: type[T], name: str, environment: Mapping[str, str]) -> T:
+    """Reads the entry of that name, or the file of that path.
+
+    Raises UsageError with the nearest names, or with the file, line and field that is
+    wrong.
+    """
+    if "/" in name or name.endswith(_SUFFIX):
+        return read(kind, Path(name).expanduser())
+    known = {entry.name: entry for entry in entries(kind, environment)}
+    if name not in known:
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        folder = own_folder(environment) / _FOLDERS[kind]
+        raise UsageError(
+            f"no {kind.__name__.lower()} {name!r}; there are {', '.join(known)}{hint}"
+            f" (your own belong into {folder}/)"
+        )
+    return read(kind, known[name].path)
+
+
+def has(kind: type[T], name: str, environment: Mapping[str, str]) -> bool:
+    return any(name == entry.name for entry in entries(kind, environment))
+
+
+def read(kind: type[T], path: Path) -> T:
+    """Reads one file. Raises UsageError with its line and field when it is wrong."""
+    try:
+        with path.open("rb") as source:
+            raw = source.read(_MOST_BYTES + 1)
+        text = raw.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the {kind.__name__.lower()} {str(path)!r}: {reason}; give a"
+            " name (jax-sif profiles, jax-sif sites) or the path of a YAML file that the"
+            " container can see"
+        ) from error
+    if len(raw) > _MOST_BYTES:
+        raise UsageError(
+            f"{path} has more than {_MOST_BYTES >> 10} KiB; is it the right file?"
+        )
+    # Every value is text and the field decides what it means: YAML by itself takes
+    # 00:10:00 for a number and `no` for false.
+    loader = None
+    try:
+        loader = _Loader(text)
+        document = loader.get_single_node()
+        content = None if document is None else loader.construct_document(document)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is not YAML: {' '.join(str(error).split())}"
+        ) from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+    try:
+        return msgspec.convert(content, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(_explained(kind, path, document, str(error))) from error
+
+
+class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+    """Refuses a field that stands twice: which of them is meant, nobody can tell."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in names:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the field {name[:80]!r} stands twice", key.start_mark
+                )
+            names.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _explained(kind: type[T], path: Path, document: Any, error: str) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.gpus.type`" with line and choices."""
+    what, _, place = error.partition(" - at ")
+    fields = re.findall(r"[A-Za-z0-9_]+", place.partition("$")[2])
+    unknown = re.search(r"unknown field `([^`]*)`", what)
+    if unknown:
+        fields.append(unknown[1])
+        what = f"unknown field {unknown[1]!r}; {_choices(kind, fields)}"
+    else:
+        missing = re.search(r"missing required field `([^`]*)`", what)
+        field = ".".join(fields)
+        if missing:
+            what = f"the field {missing[1]!r} is missing" + (
+                f" in {field}" * bool(field)
+            )
+        else:
+            what = f"{field}: {in_words(what)}" if field else in_words(what)
+    line = _line_of(document, fields)
+    return f"{path}:{line}: {what}"
+
+
+def in_words(what: str) -> str:
+    """msgspec's complaint with a pattern's meaning in the place of the pattern."""
+    match = re.fullmatch(r"Expected `str` matching regex '(.*)'", what)
+    words = WORDS.get(match[1].replace("\\\\", "\\")) if match else None
+    if words:
+        return f"expected {words}"
+    return f"{what[0].lower()}{what[1:]}".replace("`object`", "fields")
+
+
+def _choices(kind: type[Any], fields: list[str]) -> str:
+    """The fields that there are where an unknown one stands, and the nearest."""
+    owner: Any = kind
+    for field in fields[:-1]:
+        types = {f.name: f.type for f in msgspec.structs.fields(owner)}
+        owner = _struct_of(types.get(field)) or owner
+    names = [field.name for field in msgspec.structs.fields(owner)]
+    near = get_close_matches(fields[-1], names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"there are {', '.join(names)}{hint}"
+
+
+def _struct_of(annotation: Any) -> Any:
+    """The struct in a field's type, if there is one: in `Line | Shape`, in a dict."""
+    inner = [annotation, *getattr(annotation, "__args__", ())]
+    return next((t for t in inner if hasattr(t, "__struct_fields__")), None)
+
+
+def _line_of(node: Any, fields: list[str]) -> int:
+    """Where a field stands in the text, as far as there is one."""
+    line = 1
+    for field in fields:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(k, v) for k, v in node.value if k.value == field]
+        elif isinstance(node, yaml.SequenceNode) and field.isdecimal():
+            pairs = [(v, v) for v in node.value[int(field) : int(field) + 1]]
+        else:
+            pairs = []
+        if not pairs:
+            return line
+        key, node = pairs[0]
+        line = key.start_mark.line + 1
+    return line

@@ -1,0 +1,258 @@
+"""The catalogue of causes: what a line of a job's output means; reads its own data file and nothing else, beside a job or after it."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from string import Formatter
+from typing import Any
+
+import tomllib
+
+CONFIDENCES = ("certain", "likely", "possible")
+# The first cause is one of the first kind that there is, whatever comes earlier.
+STANDINGS = ("cause", "symptom", "note", "follows")
+
+# Whoever finds none of these in a piece of a log need not look for the causes. Each
+# signature contains one of them, or else is looked for by itself.
+_TRIGGERS = (
+    "FATAL: ",
+    "NCCL WARN",
+    "jax-sif",
+    "unexpectedly tried",
+    "oordination",
+    "rror: ",
+    "ailed",
+    "srun: ",
+    "CUDA_ERROR_",
+    "cuda_d",
+    "NVRM: Xid (PCI:",
+    "rendezvous.cc",
+    "parse_flags_from_env",
+    "' not found (required by ",
+    "No space left on device",
+    "Disk quota exceeded",
+    "Name or service not known",
+    "Barrier timed out. Id: ",
+)
+# With fewer plain characters a signature is not distinctive, and searching is slow.
+FEWEST_PLAIN = 8
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A regular expression for one line, and the plain text that such a line contains."""
+
+    pattern: str
+    texts: tuple[str, ...]
+
+    @property
+    def longest(self) -> str:
+        return max(self.texts, key=len)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One row of the catalogue; the fields are explained at its top."""
+
+    id: str
+    signature: tuple[Signature, ...]
+    cause: str
+    remedy: str
+    source: str
+    confidence: str
+    examples: tuple[str, ...]
+    standing: str = "cause"
+    then: tuple[str, ...] = ()
+    within: int = 3
+    only_then: bool = False
+    ranks: tuple[int, ...] = ()
+    ending: bool = False
+
+    @property
+    def names_ranks(self) -> bool:
+        """Whether it says itself which ranks are concerned, in this or a later line."""
+        patterns = [*(signature.pattern for signature in self.signature), *self.then]
+        return bool(self.ranks) or any("(?P<rank" in pattern for pattern in patterns)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A line that has a cause, and the facts that it names."""
+
+    cause: Cause
+    facts: Mapping[str, str]
+
+
+class Catalogue:
+    """All causes, arranged so that a line which has none costs little."""
+
+    def __init__(self, causes: tuple[Cause, ...]) -> None:
+        self.causes = causes
+        # trigger -> what to look for in a line that contains it
+        self._rows: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
+        for order, cause in enumerate(causes):
+            for signature in cause.signature:
+                row = (order, signature.longest, signature.pattern)
+                self._rows[_trigger(signature)].append(row)
+
+    @property
+    def triggers(self) -> tuple[bytes, ...]:
+        """A line without any of these has no cause."""
+        return tuple(trigger.encode() for trigger in self._rows)
+
+    def match(self, line: str) -> Match | None:
+        """The first cause, in the order of the catalogue, that fits the line."""
+        candidates = [
+            (order, pattern)
+            for trigger, rows in self._rows.items()
+            if len(line) >= FEWEST_PLAIN and trigger in line
+            for order, text, pattern in rows
+            if text in line
+        ]
+        for order, pattern in sorted(candidates):
+            found = compiled(pattern).search(line)
+            if found:
+                return Match(self.causes[order], facts_of(found))
+        return None
+
+
+# What one element of a pattern may take; of a fact, no more is shown.
+_LONGEST = 200
+
+
+# Compiling all of them would take longer than reading most logs.
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The pattern in a form that takes time in proportion to the line."""
+    return re.compile(linear(pattern))
+
+
+def linear(pattern: str) -> str:
+    """The same with bounded repeats, and each part between two `.*` looked for once.
+
+    A part that was found is not looked for again further on when the next is missing:
+    it would be missing there as well. A pattern that begins with ^ has one beginning.
+    """
+    if pattern.startswith("^"):
+        return pattern
+    parts, depth = [""], 0
+    for token in _ELEMENT.finditer(pattern):
+        element, repeat = token[1], token[2] or ""
+        depth += (element == "(") - (element == ")")
+        if token[0] == ".*" and depth == 0:
+            parts.append("")
+            continue
+        bound = {"*": f"{{0,{_LONGEST}}}", "+": f"{{1,{_LONGEST}}}"}.get(repeat, repeat)
+        parts[-1] += element + bound + token[0][len(element + repeat) :]
+    if len(parts) == 1:
+        return parts[0]
+    return r"\A" + "".join(f"(?>.*?{part})" for part in parts)
+
+
+def facts_of(found: re.Match[str]) -> dict[str, str]:
+    """The named groups that took part."""
+    return {k: v.strip() for k, v in found.groupdict().items() if v is not None}
+
+
+@cache
+def load() -> Catalogue:
+    """The catalogue that comes with the kit."""
+    text = resources.files("jaxsif.logs").joinpath("catalogue.toml").read_text("utf-8")
+    return parse(text)
+
+
+def parse(text: str) -> Catalogue:
+    """Reads a catalogue. Raises ValueError that names the row and what is wrong with it."""
+    causes = tuple(_cause(row) for row in tomllib.loads(text)["cause"])
+    seen: set[str] = set()
+    for cause in causes:
+        if cause.id in seen:
+            raise ValueError(f"two causes have the id {cause.id!r}; rename one")
+        seen.add(cause.id)
+    return Catalogue(causes)
+
+
+def _cause(row: dict[str, Any]) -> Cause:
+    try:
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in row.items()
+        }
+        fields["signature"] = tuple(map(_signature, row["signature"]))
+        cause = Cause(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"cause {row.get('id')!r}: {error}") from error
+    for complaint in _complaints(cause):
+        raise ValueError(f"cause {cause.id!r}: {complaint}")
+    return cause
+
+
+def _complaints(cause: Cause) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", cause.id):
+        yield "its id is not written like-this"
+    if cause.confidence not in CONFIDENCES:
+        yield f"confidence is {cause.confidence!r}, not one of {CONFIDENCES}"
+    if cause.standing not in STANDINGS:
+        yield f"standing is {cause.standing!r}, not one of {STANDINGS}"
+    if not cause.examples:
+        yield "it has no example"
+    later = _groups("".join(cause.then)) if cause.only_then else set()
+    for signature in cause.signature:
+        known = _groups(signature.pattern) | later | {"who"}
+        for _, name, _, _ in Formatter().parse(cause.cause):
+            if name is not None and name not in known:
+                yield f"{{{name}}} is no group of {signature.pattern!r}"
+
+
+def _groups(pattern: str) -> set[str]:
+    return set(re.findall(r"\(\?P<(\w+)>", pattern))
+
+
+def _signature(pattern: str) -> Signature:
+    texts = plain_texts(pattern)
+    if max(map(len, texts), default=0) < FEWEST_PLAIN:
+        raise ValueError(f"{pattern!r} has no {FEWEST_PLAIN} plain characters in a row")
+    return Signature(pattern, texts)
+
+
+def _trigger(signature: Signature) -> str:
+    shared = [t for t in _TRIGGERS if any(t in text for text in signature.texts)]
+    return (shared or [signature.longest])[0]
+
+
+# One element of a regular expression: a class, an escape or a character; and how often.
+_ELEMENT = re.compile(r"(\[(?:\\.|[^\]\\])*\]|\\.|.)([*+?]|\{[^}]*\})?\??", re.DOTALL)
+
+
+def plain_texts(pattern: str) -> tuple[str, ...]:
+    """The texts that every match of `pattern` contains, as far as they are easily seen.
+
+    What stands in groups is not looked at. Raises ValueError for alternatives outside
+    of groups, which would make none of it certain.
+    """
+    texts, run, depth = [], "", 0
+    for element, repeat in _ELEMENT.findall(pattern):
+        if element == "|" and depth == 0:
+            raise ValueError(
+                f"{pattern!r}: write two signatures, or put the | in a group"
+            )
+        depth += (element == "(") - (element == ")")
+        character = _character(element) if depth == 0 else None
+        if character is not None and repeat in ("", "+"):
+            run += character
+        if character is None or repeat:
+            texts.append(run)
+            run = ""
+    return tuple(text for text in [*texts, run] if text)
+
+
+def _character(element: str) -> str | None:
+    """The one character that an element stands for; None when it may be several."""
+    if element.startswith("\\"):
+        return None if element[1].isalnum() else element[1]
+    return None if len(element) > 1 or element in ".^$()[]|" else element

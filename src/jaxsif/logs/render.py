@@ -1,0 +1,142 @@
+"""Shows what a log names to people, as text, and to programs, as JSON; pure, runs beside a job or after it."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxsif.logs.catalogue import Catalogue
+from jaxsif.logs.diagnosis import Diagnosis, Line, Recognised
+
+SCHEMA = "jax-sif/explanation/1"
+
+_MOST_SHOWN = 12
+_LONGEST_QUOTE = 200
+
+_NEXT = (
+    "look at the job's other logs (scontrol show job tells StdOut and StdErr), or run it"
+    " again with srun --label --unbuffered, TF_CPP_MIN_LOG_LEVEL=0 and NCCL_DEBUG=WARN,"
+    " and explain that output"
+)
+
+
+def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) -> str:
+    """The first cause on top; or, honestly, that none is known.
+
+    Args:
+      logs: their names; told with each line when there are several.
+      binary: those among them that are not text.
+    """
+    several = len(logs) > 1
+    lines = []
+    for number, found in enumerate(diagnosis.causes[:_MOST_SHOWN], 1):
+        lines += _cause(number, found, several)
+    if len(diagnosis.causes) > _MOST_SHOWN:
+        lines.append(f"... and {len(diagnosis.causes) - _MOST_SHOWN} more")
+    if not diagnosis.causes:
+        lines += _not_recognised(diagnosis, logs, binary)
+    if diagnosis.consequences:
+        lines.append("only follows from another failure:")
+    for found in diagnosis.consequences[:_MOST_SHOWN]:
+        times = "once" if found.count == 1 else f"{found.count} times"
+        where = _where(found.line, several)
+        lines.append(f"   {found.cause.id}, {times} from {where}: {found.text}")
+    return "\n".join([*lines, *_records(diagnosis, logs)]) + "\n"
+
+
+def _cause(number: int, found: Recognised, several: bool) -> list[str]:
+    cause = found.cause
+    times = "" if found.count == 1 else f", {found.count} times"
+    return [
+        f"{number}. {found.text}",
+        f"   {_quote(found.line, several)}",
+        f"   -> {cause.remedy}",
+        f"   {cause.confidence} {found.standing} {cause.id}{times}; source: {cause.source}",
+    ]
+
+
+def _quote(line: Line, several: bool) -> str:
+    is_long = len(line.text) > _LONGEST_QUOTE
+    shown = line.text[:_LONGEST_QUOTE] + "..." if is_long else line.text
+    return f"{_where(line, several)}: {shown}"
+
+
+def _where(line: Line, several: bool) -> str:
+    return f"{line.log} line {line.number}" if several else f"line {line.number}"
+
+
+def _not_recognised(
+    diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str]
+) -> list[str]:
+    names = ", ".join(logs)
+    if binary:
+        return [
+            f"not recognised: {', '.join(binary)} is not text",
+            "   -> give the output of a job: the file that sbatch --output or srun"
+            " --output names",
+        ]
+    lines = [
+        f"not recognised: {diagnosis.lines:,} lines of {names} name no cause that is known"
+    ]
+    if diagnosis.suspicious:
+        lines.append("   the last lines that look like errors:")
+    for line in diagnosis.suspicious:
+        lines.append(f"   {_quote(line, len(logs) > 1)}")
+    return [*lines, f"   -> {_NEXT}"]
+
+
+def _records(diagnosis: Diagnosis, logs: Sequence[str]) -> list[str]:
+    lines = []
+    if diagnosis.records:
+        lines.append(
+            f"{diagnosis.records} of the kit's records in it: jax-sif verify {logs[0]}"
+            " gives the verdict, rank by rank"
+        )
+    if diagnosis.newer_records:
+        lines.append(
+            f"{diagnosis.newer_records} records of a newer kit in it: only its own jax-sif"
+            " can judge them"
+        )
+    return lines
+
+
+def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
+    """The same values for programs."""
+    return {
+        "schema": SCHEMA,
+        "logs": list(logs),
+        "lines": diagnosis.lines,
+        "records": diagnosis.records,
+        "newer_records": diagnosis.newer_records,
+        "recognised": bool(diagnosis.causes),
+        "findings": [
+            {
+                "id": found.cause.id,
+                "text": found.text,
+                "remedy": found.cause.remedy,
+                "source": found.cause.source,
+                "confidence": found.cause.confidence,
+                "standing": found.standing,
+                "ranks": list(found.ranks),
+                "nodes": list(found.nodes),
+                "count": found.count,
+                **_line_as_json(found.line),
+            }
+            for found in diagnosis.recognised
+        ],
+        "suspicious": [_line_as_json(line) for line in diagnosis.suspicious],
+    }
+
+
+def _line_as_json(line: Line) -> dict[str, Any]:
+    return {"log": line.log, "line_number": line.number, "line": line.text}
+
+
+def table(catalogue: Catalogue) -> str:
+    """The catalogue for docs/explain.md: what each kind of message is known by."""
+    kinds: dict[str, list[str]] = {}
+    for cause in catalogue.causes:
+        kinds.setdefault(cause.id.partition("-")[0], []).append(f"`{cause.id}`")
+    rows = [f"| {kind} | {' '.join(ids)} |" for kind, ids in kinds.items()]
+    return "\n".join(["| | Causes |", "|---|---|", *rows]) + "\n"

@@ -1,0 +1,246 @@
+"""Listens to a job's output for the causes that it names; pure, runs beside a job or after it."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from jaxsif.core.records import MARKER
+from jaxsif.core.text import printable
+from jaxsif.logs import catalogue as causes
+from jaxsif.logs import log_line
+from jaxsif.logs.catalogue import Catalogue, Cause, Match
+from jaxsif.logs.diagnosis import Diagnosis, Line, Tally, conclude
+from jaxsif.logs.line_filter import Sieve
+
+# However long the log, this much is kept of it.
+_MOST_RANKS = log_line.MOST_RANKS
+# And this much is read in it: what lines name is spelled out, line by line.
+_MOST_NAMED = 4 * _MOST_RANKS
+_MOST_NODES = 1024
+_MOST_PENDING = 256
+_MOST_SUSPICIOUS = 8
+_MOST_SHOWN = 300
+# A rank that began a message and fell silent is waited for this long, or twice.
+_PATIENCE_LINES = 4096
+
+# No cause is known by it, but what looks like an error is shown where none is known.
+_SHOUT = b"ERROR"
+_OWN = MARKER.rstrip("0123456789 ")
+_RECORD = re.compile(rf"{_OWN}(\d{{1,4}}) ")
+_VERSION = int(MARKER.removeprefix(_OWN))
+_RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})"')
+
+
+@dataclass
+class _Pending:
+    """A cause of which facts stand in later lines of the same rank."""
+
+    cause: Cause
+    left: int
+    until: int
+    step: int = 0
+    repeats: bool = False
+
+    def is_over(self, is_found: bool) -> bool:
+        """Counts one more line; the last kind of line that is waited for may repeat."""
+        last = len(self.cause.then) - 1
+        if not is_found:
+            self.left -= 1
+            return self.repeats or self.left <= 0
+        self.left = self.cause.within
+        self.repeats = self.step == last
+        self.step = min(self.step + 1, last)
+        return self.repeats and self.cause.only_then
+
+
+def recognise(lines: Iterable[str | bytes]) -> Diagnosis:
+    """What the lines name. For files and for live output, a Listener is faster."""
+    listener = Listener()
+    for line in lines:
+        listener.hear(line)
+    return listener.diagnosis()
+
+
+class Listener:
+    """Give it output with `feed` (pieces, fast) or `hear` (lines); ask for `diagnosis`.
+
+    Memory grows with causes and ranks, not with output.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue | None = None, *, believes_records: bool = True
+    ) -> None:
+        """`believes_records=False`: the job's own are read elsewhere, others are text."""
+        self._believes_records = believes_records
+        self._catalogue = catalogue or causes.load()
+        self._tallies: dict[str, Tally] = {}
+        self._node_of: dict[int, str] = {}
+        self._records = self._newer_records = 0
+        self._suspicious: deque[tuple[int, str, str]] = deque(maxlen=_MOST_SUSPICIOUS)
+        # label -> cause -> what is still to come
+        self._pending: dict[str, dict[str, _Pending]] = defaultdict(dict)
+        self._taken = self._lines_before = 0
+        self._nameable = _MOST_NAMED
+        self._start("")
+
+    def _start(self, log: str) -> None:
+        self._log = log
+        triggers = (*self._catalogue.triggers, _OWN.encode(), _SHOUT)
+        self._sieve = Sieve(triggers, self._take)
+
+    def begin(self, log: str) -> None:
+        """What follows is another log, whose lines count from 1."""
+        self._sieve.close()
+        self._lines_before += self._sieve.lines
+        self._pending.clear()
+        self._start(log)
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece of output, however it was cut."""
+        self._sieve.feed(piece)
+
+    def hear(self, line: str | bytes) -> None:
+        """The next line of output."""
+        if isinstance(line, str):
+            line = line.encode(errors="replace")
+        self._sieve.hear(line)
+
+    def diagnosis(self) -> Diagnosis:
+        """What the output named up to now. More may be heard afterwards."""
+        self._sieve.close()
+        return Diagnosis(
+            conclude(self._tallies.values(), self._node_of),
+            self._lines_before + self._sieve.lines,
+            self._records,
+            self._newer_records,
+            tuple(_line(*where) for where in self._suspicious),
+        )
+
+    def _take(self, raw: bytes, number: int) -> bool:
+        """Looks at one line; says whether the next is wanted, whatever it holds."""
+        self._taken += 1
+        if len(raw) < causes.FEWEST_PLAIN and not self._pending:
+            return False
+        text = self._without_record(raw.decode(errors="replace"))
+        who, body = log_line.without_label(text)
+        match = self._catalogue.match(body)
+        resolved = self._resolve(who, body) if self._pending else None
+        if match and match.cause.then:
+            self._await(match, who)
+        named = resolved if match is None or match.cause.only_then else match
+        if named:
+            self._count(named, who, _line(number, self._log, body))
+        elif not self._pending and log_line.looks_bad(body):
+            self._suspicious.append((number, self._log, body))
+        return bool(self._pending)
+
+    def _without_record(self, text: str) -> str:
+        """What stands before one of the kit's records, which tells where a rank is."""
+        found = _RECORD.search(text) if _OWN in text else None
+        if found is None:
+            return text
+        version = int(found[1])
+        if version != _VERSION or not self._believes_records:
+            self._newer_records += version > _VERSION
+            return text[: found.start()]
+        self._records += 1
+        place = _RANK_AND_NODE.search(text, found.end())
+        if place:
+            self.place((int(place[1]),), place[2])
+        return text[: found.start()]
+
+    def _await(self, match: Match, who: str) -> None:
+        """From now on, the lines of this rank are looked at for the missing facts."""
+        if len(self._pending) < _MOST_PENDING:
+            until = self._taken + _PATIENCE_LINES
+            pending = _Pending(match.cause, match.cause.within, until)
+            self._pending[who][match.cause.id] = pending
+
+    def _resolve(self, who: str, body: str) -> Match | None:
+        """Takes facts out of a later line; returns a cause that had to wait for them."""
+        complete = None
+        for pending in list(self._pending.get(who, {}).values()) if body else ():
+            cause = pending.cause
+            found = causes.compiled(cause.then[pending.step]).search(body)
+            if found and cause.only_then:
+                complete = Match(cause, causes.facts_of(found))
+            elif found:
+                self._concern(cause, causes.facts_of(found), "")
+            if pending.is_over(found is not None):
+                self._forget(who, cause)
+        if self._taken % _PATIENCE_LINES == 0:
+            self._forget_the_silent()
+        return complete
+
+    def _forget(self, who: str, cause: Cause) -> None:
+        del self._pending[who][cause.id]
+        if not self._pending[who]:
+            del self._pending[who]
+
+    def _forget_the_silent(self) -> None:
+        for who, pendings in list(self._pending.items()):
+            for pending in list(pendings.values()):
+                if pending.until <= self._taken:
+                    self._forget(who, pending.cause)
+
+    def _count(self, match: Match, who: str, line: Line) -> None:
+        cause = match.cause
+        speaker = "" if log_line.is_slurms(line.text) else who
+        tally = self._tallies.get(cause.id)
+        if tally is not None:
+            tally.count += 1
+            if cause.ending:
+                self.place(self._ranks(match.facts), match.facts.get("node", ""))
+                return
+        else:
+            facts = {k: printable(v) for k, v in match.facts.items()}
+            self._tallies[cause.id] = Tally(cause, line, self._taken, facts)
+        self._concern(cause, match.facts, speaker)
+        host = log_line.host(line.text)
+        if host:
+            self._name_node(cause, host)
+
+    def _concern(self, cause: Cause, facts: Mapping[str, str], who: str) -> None:
+        """Adds who is concerned: named in the line, by the cause, or by srun's label."""
+        tally = self._tallies[cause.id]
+        ranks = self._ranks(facts) or cause.ranks
+        if not ranks and who and not cause.names_ranks:
+            ranks = (int(who),)
+        if len(tally.ranks) < _MOST_RANKS:
+            tally.ranks.update(ranks)
+        for name, value in facts.items():
+            if name.startswith("node"):
+                self._name_node(cause, value)
+                self.place(ranks, value)
+
+    def _ranks(self, facts: Mapping[str, str]) -> tuple[int, ...]:
+        named = [value for name, value in facts.items() if name.startswith("rank")]
+        most = min(self._nameable, _MOST_RANKS)
+        ranks = tuple(log_line.numbers(" ".join(named), most))
+        self._nameable -= len(ranks)
+        return ranks
+
+    def _name_node(self, cause: Cause, node: str) -> None:
+        nodes = self._tallies[cause.id].nodes
+        if len(nodes) < _MOST_NODES:
+            nodes[printable(node)] = None
+
+    def place(
+        self, ranks: Iterable[int], node: str, *, is_certain: bool = False
+    ) -> None:
+        """Says where ranks are, for what names their numbers alone.
+
+        `is_certain`: by the ranks' own records, whatever lines said before.
+        """
+        for rank in ranks:
+            is_wanted = is_certain or rank not in self._node_of
+            if node and is_wanted and len(self._node_of) < _MOST_RANKS:
+                self._node_of[rank] = printable(node)
+
+
+def _line(number: int, log: str, body: str) -> Line:
+    return Line(log, number, printable(body.strip()[:_MOST_SHOWN]))

@@ -1,0 +1,179 @@
+"""What only shows when it is tried: writing, the clock, JAX and each GPU, tried in children; used by the doctor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxsif.core.problem import Trouble
+from jaxsif.node.host_info import MIB
+
+_PATTERN = bytes(range(256)) * (MIB // 256)
+
+# The kernel's word for "nobody keeps this clock right" (adjtimex(2)).
+_TIME_ERROR = 5
+
+_IMPORT = "import jax; print(jax.__version__)"
+# Small whole numbers: exact in any precision that a GPU may choose for it.
+_COMPUTE = """
+import jax
+x = jax.numpy.arange(256.0).reshape(16, 16)
+print(jax.default_backend(), float((x @ x.T).trace()))
+"""
+_COMPUTED = "gpu 5559680.0"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended; `status` None: not within its time."""
+
+    status: int | None
+    output: str
+    elapsed_s: float
+
+    @property
+    def last_line(self) -> str:
+        lines = [line for line in self.output.splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+
+
+def write_trouble(folder: Path) -> Iterator[Trouble]:
+    """Writes a MiB, and reads it again."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(_PATTERN)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            got = file.read()
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        yield Trouble(
+            "disk-full" if is_full else "not-writable",
+            f"{folder} cannot be written: {error.strerror}",
+            "clean it up"
+            if is_full
+            else "look at its mount, its mode and the kernel log",
+        )
+        return
+    if got != _PATTERN:
+        yield Trouble(
+            "not-writable",
+            f"{folder} gives back other bytes than were written",
+            "drain the node and look at its disk",
+        )
+
+
+def is_clock_kept() -> bool:
+    """Whether the kernel says that something keeps its clock right. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    # struct timex, all zero: asks, and changes nothing.
+    state = libc.adjtimex(ctypes.byref((ctypes.c_long * 64)()))
+    if state < 0:
+        raise OSError(ctypes.get_errno(), "adjtimex")
+    return bool(state != _TIME_ERROR)
+
+
+def import_jax(environment: Mapping[str, str], limit_s: float) -> Ran:
+    """`import jax` as a program would do it, in a process of its own."""
+    (ran,) = run([[sys.executable, "-c", _IMPORT]], [environment], limit_s)
+    return ran
+
+
+def import_trouble(ran: Ran, limit_s: float) -> Iterator[Trouble]:
+    if ran.status != 0:
+        yield Trouble(
+            "jax-import",
+            f"`import jax` {_how(ran, limit_s)}",
+            "run it by hand: singularity exec $JAX_IMAGE python -c 'import jax'",
+        )
+
+
+def compute(
+    environment: Mapping[str, str], gpus: Sequence[str], limit_s: float
+) -> list[Ran]:
+    """One small product on each GPU, all at once, each in a process of its own."""
+    own = {
+        "JAX_PLATFORMS": "cuda",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
+    command = [sys.executable, "-c", _COMPUTE]
+    environments = [{**environment, **own, "CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]
+    return run([command] * len(gpus), environments, limit_s)
+
+
+def compute_troubles(
+    gpus: Sequence[str], runs: Sequence[Ran], limit_s: float
+) -> Iterator[Trouble]:
+    for gpu, ran in zip(gpus, runs, strict=True):
+        if ran.status == 0 and ran.last_line == _COMPUTED:
+            continue
+        text = _how(ran, limit_s)
+        if ran.status == 0:
+            text = f"gave {ran.last_line!r}, {_COMPUTED!r} expected"
+        yield Trouble(
+            "gpu-compute",
+            f"GPU {gpu}: a product of two small matrices {text}",
+            "drain the node and reset the GPU; look at the kernel log for Xid",
+        )
+
+
+def _how(ran: Ran, limit_s: float) -> str:
+    if ran.status is None:
+        return f"did not end within {limit_s:.0f} s"
+    return f"failed with status {ran.status}: {ran.last_line[:200]}"
+
+
+def run(
+    commands: Sequence[Sequence[str]],
+    environments: Sequence[Mapping[str, str]],
+    limit_s: float,
+) -> list[Ran]:
+    """Runs commands side by side. None of them can keep this process waiting."""
+    started_s = time.monotonic()
+    children = [
+        subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        for command, environment in zip(commands, environments, strict=True)
+    ]
+    try:
+        return [_await(child, started_s, limit_s) for child in children]
+    except BaseException:
+        for child in children:
+            _kill(child)
+        raise
+
+
+def _await(child: subprocess.Popen[str], started_s: float, limit_s: float) -> Ran:
+    left_s = max(started_s + limit_s - time.monotonic(), 0.001)
+    try:
+        output, _ = child.communicate(timeout=left_s)
+    except subprocess.TimeoutExpired:
+        _kill(child)
+        return Ran(None, "", time.monotonic() - started_s)
+    return Ran(child.returncode, output, time.monotonic() - started_s)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    """Not waited for: in a driver that hangs a process cannot even be killed."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)

@@ -1,0 +1,225 @@
+"""Slow nodes, slow links, and pairs of nodes whose data was wrong or did not come; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from jaxsif.core.evidence import Case, Finding
+from jaxsif.core.naming import numbers_of, where
+from jaxsif.pairs.model import BANDWIDTH, LINK, NODE, SWITCH, Blame, Pair, Sight
+from jaxsif.pairs.results import Pairs, pairs_of
+
+_MOST_NAMED = 4
+
+
+def exchanges_wrong(case: Case) -> Iterator[Finding]:
+    """Data that arrived other than it was sent."""
+    for story in case.stories.values():
+        wrong = [r for r in story.measured if r["phase"] == "pair" and r.get("wrong")]
+        if wrong:
+            partners = sorted({str(record["partner_node"]) for record in wrong})
+            yield Finding(
+                "wrong-exchange",
+                f"{where([story])}: {sum(r['wrong'] for r in wrong)} elements from"
+                f" {_some(partners)} are not what was sent",
+                "do not trust results of this allocation; leave the node out with which"
+                f" this happens: --exclude={story.node}",
+                numbers_of([story]),
+            )
+
+
+def pairs_silent(case: Case) -> Iterator[Finding]:
+    """Two nodes that did not answer each other: not slow, but gone or cut off."""
+    pairs = _pairs(case)
+    silent = pairs.silent() if pairs else ()
+    if pairs is None or not silent:
+        return
+    common = set(silent[0]).intersection(*silent) if len(silent) > 1 else set()
+    nodes = sorted(common or {node for pair in silent for node in pair})
+    names = _some([_names(pairs, pair) for pair in silent])
+    yield Finding(
+        "pair-silent",
+        f"{names} did not answer each other in time; this says nothing about speed",
+        "see whether the node is up, what srun says of it, and whether its network is;"
+        f" without it: --exclude={','.join(pairs.nodes[node] for node in nodes)}",
+        pairs.ranks_of(nodes),
+    )
+
+
+def pairs_slow(case: Case) -> Iterator[Finding]:
+    """Nodes and links that are slower than the rest, or all of them than the network is."""
+    pairs = _pairs(case)
+    if pairs is None:
+        return
+    if not pairs.outcomes:
+        yield _only_node(pairs)
+        return
+    sight = pairs.bandwidth()
+    if sight.median_us is None:
+        return
+    everybody = list(_everybody_slow(case, pairs, sight))
+    yield from everybody
+    if everybody:
+        return
+    if len(pairs.nodes) == 2 and _expected_gb_per_s(case) is None:
+        yield _two_nodes(pairs, sight.median_us)
+    for blame in sight.blames:
+        yield _slow(pairs, blame, _of_bandwidth(pairs, sight.median_us, blame))
+    of_small = pairs.latency()
+    for blame in of_small.blames:
+        if of_small.median_us and not _is_told(blame, sight):
+            yield _slow(pairs, blame, _of_latency(of_small.median_us, blame))
+    if sight.undecided:
+        yield _undecided(pairs, sight.undecided)
+
+
+def _is_told(blame: Blame, sight: Sight) -> bool:
+    """Whether it is named by its bandwidth, or is the link of a node that is."""
+    is_link_of_named = blame.kind == LINK and not sight.accused.isdisjoint(blame.who)
+    return is_link_of_named or blame.who in {known.who for known in sight.blames}
+
+
+def _pairs(case: Case) -> Pairs | None:
+    return pairs_of(case.stories, case.topology.devices_per_node)
+
+
+def _only_node(pairs: Pairs) -> Finding:
+    return Finding(
+        "pair-alone",
+        f"{_some(pairs.nodes)} is the only node: no pair of nodes was measured",
+        "ask for three nodes or more: jax-sif job pairs --topology G12N3p12",
+        is_failure=False,
+    )
+
+
+def _two_nodes(pairs: Pairs, median_us: float) -> Finding:
+    return Finding(
+        "pair-alone",
+        f"{' and '.join(pairs.nodes)} exchange {pairs.gb_per_s(median_us):.3g} GB/s each"
+        " way, and there is no third node to compare them with",
+        "ask for three nodes or more, or compare with what the network should give",
+        is_warning=True,
+    )
+
+
+def _everybody_slow(case: Case, pairs: Pairs, sight: Sight) -> Iterator[Finding]:
+    remedy = (
+        "not a matter of single nodes: look at what all have in common, as NCCL's"
+        " transport (NCCL_DEBUG=INFO shows it), NCCL_SOCKET_IFNAME, NCCL_IB_HCA"
+    )
+    got = pairs.gb_per_s(sight.median_us or 1.0)
+    expected = _expected_gb_per_s(case)
+    if sight.is_widespread:
+        yield Finding(
+            "pairs-all-slow",
+            f"more than half of the {len(pairs.nodes)} nodes run below"
+            f" {BANDWIDTH.fails:.2f} of the {got:.3g} GB/s that some pairs have",
+            remedy,
+        )
+    elif expected and got < BANDWIDTH.passes * expected:
+        is_warning = got >= BANDWIDTH.fails * expected
+        yield Finding(
+            "pairs-all-slow",
+            f"the median pair exchanges {got:.3g} GB/s each way, {got / expected:.2f} of"
+            f" the {expected:.3g} GB/s of a node's active network cards",
+            remedy,
+            is_warning=is_warning,
+        )
+
+
+def _expected_gb_per_s(case: Case) -> float | None:
+    """What the active network cards of a node carry, where the ranks have told it.
+
+    CPU devices do not come near it, and are not meant to.
+    """
+    cards = [
+        sum(nic["gb_per_s"] for nic in record["nics"] if nic["is_active"])
+        for story in case.stories.values()
+        if story.fact("devices", "backend") == "gpu"
+        for record in story.measured
+        if record["phase"] == "fabric"
+    ]
+    return min(cards, default=0.0) or None
+
+
+def _slow(pairs: Pairs, blame: Blame, how: str) -> Finding:
+    if blame.kind == NODE:
+        return _slow_node(pairs, blame, how)
+    is_link = blame.kind == LINK
+    what = _names(pairs, blame.who) if is_link else _way(pairs, blame)
+    if is_link:
+        last = pairs.nodes[blame.who[-1]]
+        remedy = (
+            "both are well with others: look at the way between them (route, switch"
+            f" port, cable); without it: --exclude={last}"
+        )
+    else:
+        remedy = (
+            "the nodes are well below their own switch: look at its uplinks; until then"
+            " keep jobs below one switch: --switches=1"
+        )
+    return Finding(
+        "link-slow",
+        f"{what}: {how}",
+        remedy,
+        pairs.ranks_of(blame.who),
+        is_warning=not blame.is_failure,
+    )
+
+
+def _slow_node(pairs: Pairs, blame: Blame, how: str) -> Finding:
+    node = pairs.nodes[blame.who[0]]
+    partners = [pairs.nodes[partner] for partner in blame.partners]
+    reason = f"jax-sif: {how.partition(' (')[0]} ({len(partners)} partners)"
+    return Finding(
+        "node-slow",
+        f"{node}: {how}, with {_some(partners)}",
+        f"leave it out: --exclude={node}\n"
+        f'   -> its operators: scontrol update nodename={node} state=drain reason="{reason}"',
+        pairs.ranks_of(blame.who),
+        is_warning=not blame.is_failure,
+    )
+
+
+def _of_bandwidth(pairs: Pairs, median_us: float, blame: Blame) -> str:
+    usual = pairs.gb_per_s(median_us)
+    return (
+        f"{blame.speed:.2f} of the median pair bandwidth"
+        f" ({blame.speed * usual:.3g} of {usual:.3g} GB/s)"
+    )
+
+
+def _of_latency(median_us: float, blame: Blame) -> str:
+    return (
+        f"{1 / blame.speed:.1f} times the median pair latency"
+        f" ({median_us / blame.speed:.0f} instead of {median_us:.0f} us)"
+    )
+
+
+def _way(pairs: Pairs, blame: Blame) -> str:
+    count = f"{len(blame.who)} nodes"
+    if blame.kind == SWITCH:
+        return f"the uplink of {blame.places[0]}, by {count}"
+    return f"the way between {' and '.join(blame.places)}, by {count}"
+
+
+def _undecided(pairs: Pairs, undecided: Sequence[Pair]) -> Finding:
+    nodes = sorted({node for pair in undecided for node in pair})
+    return Finding(
+        "slow-pair",
+        f"{_some([_names(pairs, pair) for pair in undecided])} are slow, and it does not"
+        " show whose fault it is",
+        "measure again, with more nodes or more --trials",
+        pairs.ranks_of(nodes),
+        is_warning=True,
+    )
+
+
+def _names(pairs: Pairs, nodes: Iterable[int]) -> str:
+    return " and ".join(pairs.nodes[node] for node in nodes)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,143 @@
+"""How the ranks agree, round by round, which nodes exchange data next; through JAX's key-value store, in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxsif.core.slurm_env import Identity
+from jaxsif.pairs.model import BANDWIDTH, LATENCY, Pair, times_of_pair
+from jaxsif.pairs.rounds import Round
+
+# Each rank writes and reads a few words a round; rank 0 reads and writes one for each
+# pair and node. So the traffic grows with the ranks and no faster.
+_FOLDER = "jaxsif/pairs"
+# As many words are read at once, so that an answer fits a message of gRPC's.
+_BLOCK = 1000
+# The watchdog ends a rank sooner, and says why.
+_LIMIT_MS = 24 * 3600 * 1000
+# What the loads are for, in their order.
+_LOADS = (LATENCY, BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A node of the group: its name, the switch that it is below, and its ranks."""
+
+    node: str
+    place: str
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a node does in a round. Without a partner it waits for the next round."""
+
+    number: int
+    kind: str
+    pair: int = 0
+    partner: str = ""
+    # The ranks of the pair's two nodes, those of this node first.
+    ours: tuple[int, ...] = ()
+    theirs: tuple[int, ...] = ()
+
+    @property
+    def is_speaker(self) -> bool:
+        """Whether this node sums up for the pair."""
+        return self.ours < self.theirs
+
+
+class Assembly:
+    """The words of one rank to the others."""
+
+    def __init__(self, client: Any, identity: Identity) -> None:
+        """`client`: JAX's client of the coordinator, as in peers.py."""
+        self._client = client
+        self._rank, self._processes = identity.rank, identity.processes
+        self._node = identity.node
+        self._folder = f"{_FOLDER}/{identity.step}"
+
+    def sit_down(self, place: str) -> None:
+        """Says on which node this rank is, and below which switch."""
+        self._set_numbered("seat", self._rank, [self._node, place])
+
+    def seats(self) -> list[Seat]:
+        """All nodes, in the order of their first ranks; for rank 0."""
+        ranks: dict[tuple[str, str], list[int]] = {}
+        for rank, (node, place) in self._all_numbered("seat", self._processes):
+            ranks.setdefault((node, place), []).append(rank)
+        return [Seat(node, place, tuple(own)) for (node, place), own in ranks.items()]
+
+    def assign(self, seats: Sequence[Seat], planned: Round | None, number: int) -> None:
+        """Tells every node what it does in a round, or that there is none; for rank 0."""
+        words: dict[str, Any] = {seat.node: None for seat in seats}
+        if planned is not None:
+            words = {seat.node: [planned.kind] for seat in seats}
+            for index, pair in enumerate(planned.pairs):
+                first, second = (seats[node] for node in pair)
+                for own, other in ((first, second), (second, first)):
+                    ranks = [own.ranks, other.ranks]
+                    words[own.node] = [planned.kind, index, other.node, *ranks]
+        for node, word in words.items():
+            self._set(f"task/{number}/{node}", word)
+
+    def task(self, number: int) -> Task | None:
+        """Waits for this node's task; None: there are no more rounds."""
+        key = f"{self._folder}/task/{number}/{self._node}"
+        word = json.loads(self._client.blocking_key_value_get(key, _LIMIT_MS))
+        if word is None or len(word) == 1:
+            return word and Task(number, word[0])
+        kind, pair, partner, ours, theirs = word
+        return Task(number, kind, pair, partner, tuple(ours), tuple(theirs))
+
+    def tell(
+        self, task: Task, partner: int, times_us: Sequence[Sequence[float]]
+    ) -> None:
+        """Says how long it took, for each load; one rank of the pair sums up what all
+        its ranks say."""
+        folder = f"told/{task.number}/{task.pair}"
+        self._set(f"{folder}/{self._rank}", [partner, times_us])
+        if task.is_speaker and self._rank == task.ours[0]:
+            told = self._all(folder, len(task.ours) + len(task.theirs))
+            result = [
+                times_of_pair(
+                    ((rank, other, times[i]) for rank, (other, times) in told), bounds
+                )
+                for i, bounds in enumerate(_LOADS[: len(times_us)])
+            ]
+            self._set_numbered(f"result/{task.number}", task.pair, result)
+
+    def results(self, planned: Round) -> dict[Pair, list[list[float]]]:
+        """The times of each pair, for each load; for rank 0."""
+        found = self._all_numbered(f"result/{planned.number}", len(planned.pairs))
+        return {planned.pairs[index]: times for index, times in found}
+
+    def _set(self, key: str, word: Any) -> None:
+        text = json.dumps(word, separators=(",", ":"))
+        self._client.key_value_set(f"{self._folder}/{key}", text, True)
+
+    def _set_numbered(self, folder: str, number: int, word: Any) -> None:
+        self._set(f"{folder}/{number // _BLOCK}/{number}", word)
+
+    def _all_numbered(self, folder: str, count: int) -> Iterator[tuple[int, Any]]:
+        """The words 0 to count - 1, in order."""
+        for start in range(0, count, _BLOCK):
+            block = self._all(f"{folder}/{start // _BLOCK}", min(_BLOCK, count - start))
+            yield from block
+
+    def _all(self, folder: str, count: int) -> list[tuple[int, Any]]:
+        """Waits until so many have written into a folder, each under a number."""
+        pause_s = 0.002
+        while True:
+            found = self._client.key_value_dir_get(f"{self._folder}/{folder}/")
+            if len(found) >= count:
+                return sorted(
+                    (int(key.rpartition("/")[2]), json.loads(text))
+                    for key, text in found
+                )
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.2)

@@ -1,0 +1,161 @@
+"""Exchanges data between the devices of two nodes, checks every element, and takes the time; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxsif.core.errors import KitError
+
+_ROWS = P("device")
+# The data of two devices begin so far apart.
+_APART = 8191
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is exchanged: bytes per device and direction, how often in one program, and
+    how many such programs are timed. The result shows the partner's data when the number
+    of exchanges is odd, as it has to be."""
+
+    size_bytes: int
+    chained: int
+    trials: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A load's programs and data on this rank's devices."""
+
+    load: Load
+    sent: jax.Array
+    due: jax.Array
+    exchange: Any
+    check: Any
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The time of one exchange in each trial, as this rank saw it, and wrong elements."""
+
+    times_us: list[float]
+    wrong: int
+
+    def __add__(self, later: Taken) -> Taken:
+        return Taken(self.times_us + later.times_us, self.wrong + later.wrong)
+
+
+class Exchange:
+    """The devices of two nodes: the first of one with the first of the other, and so on.
+
+    The program spans these devices only, so no rank waits for another pair: neither for
+    its data nor to connect (a program over all devices would connect all with all).
+    """
+
+    def __init__(self, ours: Sequence[Any], theirs: Sequence[Any]) -> None:
+        """Both sides pass the devices of their own node first. Raises KitError."""
+        if len(ours) != len(theirs):
+            raise KitError(
+                f"{len(ours)} devices on this node, {len(theirs)} on its partner: pairs"
+                " need as many on each; ask for the same --gpus-per-node on all nodes"
+            )
+        self._partner_of = {
+            **dict(zip(ours, theirs, strict=True)),
+            **dict(zip(theirs, ours, strict=True)),
+        }
+        # The same order on both sides.
+        first, second = sorted((ours, theirs), key=lambda devices: devices[0].id)
+        self._devices = [*first, *second]
+        self._mesh = Mesh(np.array(self._devices), ("device",))
+        half = len(first)
+        self._ways = [(i, (i + half) % (2 * half)) for i in range(2 * half)]
+
+    @property
+    def partner_rank(self) -> int:
+        """The rank that holds the partner of this rank's first device."""
+        return int(self._partner_of[self._own()[0]].process_index)
+
+    def run(self, load: Load) -> Taken:
+        """Sends and takes, `load.chained` times in a program, and checks every element."""
+        ready = self.prepare(load)
+        return self.connect(ready) + self.take(ready, load.trials)
+
+    def prepare(self, load: Load) -> Ready:
+        """Compiles what a load needs; nothing is sent yet."""
+        count = max(load.size_bytes // 4, 1)
+        own = self._own()
+        sent = self._rows([_data(device.id, count) for device in own])
+        due = self._rows([[self._partner_of[device].id] for device in own])
+        exchange = self._program(lambda x: self._chain(x, load.chained))
+        check = self._program(lambda x, token: _wrong(x, token, count, load.chained), 2)
+        return Ready(load, sent, due, exchange.lower(sent).compile(), check)
+
+    @staticmethod
+    def connect(ready: Ready) -> Taken:
+        """Sends once without taking the time: connects the two, and lets both begin the
+        first trial at the same time."""
+        wrong = _sum(ready.check(ready.exchange(ready.sent), ready.due))
+        return Taken([], wrong)
+
+    @staticmethod
+    def take(
+        ready: Ready, trials: int, has_answered: Callable[[], None] = lambda: None
+    ) -> Taken:
+        """The time of so many trials; `has_answered` is called after each."""
+        times_us, wrong = [], 0
+        for _ in range(trials):
+            began_s = time.perf_counter()
+            got = ready.exchange(ready.sent).block_until_ready()
+            elapsed_s = time.perf_counter() - began_s
+            times_us.append(round(elapsed_s * 1e6 / ready.load.chained, 1))
+            wrong += _sum(ready.check(got, ready.due))
+            has_answered()
+        return Taken(times_us, wrong)
+
+    def _own(self) -> list[Any]:
+        return [d for d in self._devices if d.process_index == jax.process_index()]
+
+    def _rows(self, values: Sequence[Any]) -> jax.Array:
+        """Integers for each local device."""
+        return jax.make_array_from_process_local_data(
+            NamedSharding(self._mesh, _ROWS), np.concatenate(values, dtype=np.int32)
+        )
+
+    def _program(self, body: Any, inputs: int = 1) -> Any:
+        return jax.jit(
+            jax.shard_map(
+                body, mesh=self._mesh, in_specs=(_ROWS,) * inputs, out_specs=_ROWS
+            )
+        )
+
+    def _chain(self, x: jax.Array, chained: int) -> jax.Array:
+        for _ in range(chained):
+            # Each needs the one before, and no compiler can take two for none.
+            x = jax.lax.ppermute(x, "device", self._ways) + 1
+        return x
+
+
+def _data(number: int, count: int) -> np.ndarray:
+    """What only the device of this number sends; integers, so that it is exact."""
+    first = number * _APART % (1 << 30)
+    return np.arange(first, first + count, dtype=np.int32)
+
+
+def _wrong(x: jax.Array, number: jax.Array, count: int, chained: int) -> jax.Array:
+    """How many elements are not what the device of a number sends."""
+    first = number[0] * _APART % (1 << 30)
+    due = first + jnp.arange(count, dtype=jnp.int32)
+    return jnp.sum(x != due + chained, dtype=jnp.int32).reshape(1)
+
+
+def _sum(counts: jax.Array) -> int:
+    return sum(int(shard.data[0]) for shard in counts.addressable_shards)

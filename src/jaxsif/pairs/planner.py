@@ -1,0 +1,50 @@
+"""What rank 0 knows of the pairs of nodes, and which it has measured next; runs in rank 0."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jaxsif.pairs.coordinator import Seat
+from jaxsif.pairs.model import LATENCY, Outcome, Pair, outcome_of
+from jaxsif.pairs.rounds import Round, next_round
+
+# The times of each pair: of the small message, then of the large one.
+Results = Mapping[Pair, Sequence[Sequence[float]]]
+
+
+@dataclass
+class Planner:
+    """The nodes, the rounds so far, and what they gave."""
+
+    seats: list[Seat]
+    is_full: bool
+    done: list[Round] = field(default_factory=list)
+    small: list[Outcome] = field(default_factory=list)
+    large: list[Outcome] = field(default_factory=list)
+
+    def next(self) -> Round | None:
+        """The next round, by the same rules as in the simulation."""
+        places = [seat.place for seat in self.seats]
+        return next_round(
+            self.large, places, self.done, of_small=self.small, is_full=self.is_full
+        )
+
+    def note(self, planned: Round, results: Results) -> str:
+        """Adds what a round's pairs measured. Returns it in a line for people."""
+        self.done.append(planned)
+        last = []
+        for pair, (small, large) in results.items():
+            self.small.append(outcome_of(pair, small, LATENCY))
+            last.append(outcome_of(pair, large))
+        self.large += last
+        slowest = max(last, key=lambda outcome: outcome.time_us or 0.0)
+        names = " and ".join(self.seats[node].node for node in slowest.pair)
+        median_us = statistics.median(outcome.time_us or 0.0 for outcome in last)
+        return (
+            f"Round {planned.number} ({planned.kind}): {len(planned.pairs)}"
+            f" {'pair' if len(planned.pairs) == 1 else 'pairs'}, median"
+            f" {median_us / 1e3:.3f} ms, slowest {names} {(slowest.time_us or 0) / 1e3:.3f} ms"
+        )

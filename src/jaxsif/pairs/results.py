@@ -1,0 +1,142 @@
+"""What pairs of nodes measured, gathered from the ranks' records; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from jaxsif.core.history import Stories
+from jaxsif.core.records import Record
+from jaxsif.pairs.locate import look
+from jaxsif.pairs.model import (
+    BANDWIDTH,
+    LATENCY,
+    Outcome,
+    Pair,
+    Sight,
+    Telling,
+    as_pair,
+    outcome_of,
+    times_of_pair,
+)
+
+_FACTS = {"round", "partner", "partner_node", "size_bytes", "times_us", "timed_out"}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of a step. Nodes are numbered in the order of their first ranks."""
+
+    nodes: Sequence[str]
+    # The switch of each node, "" where it is unknown.
+    places: Sequence[str]
+    ranks: Sequence[Sequence[int]]
+    # By the bytes that a device sends in one exchange.
+    outcomes: Mapping[int, Sequence[Outcome]]
+    rounds: int
+    devices_per_node: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """The smallest first."""
+        return sorted(self.outcomes)
+
+    @property
+    def largest(self) -> Sequence[Outcome]:
+        """The outcomes that show the bandwidth."""
+        return self.outcomes[self.sizes[-1]]
+
+    def bandwidth(self) -> Sight:
+        """What the largest messages show."""
+        return look(self.largest, self.places, BANDWIDTH)
+
+    def latency(self) -> Sight:
+        """What the smallest show; nothing where there is one size only."""
+        if len(self.sizes) < 2:
+            return Sight()
+        return look(self.outcomes[self.sizes[0]], self.places, LATENCY)
+
+    def silent(self) -> tuple[Pair, ...]:
+        """Pairs that did not answer in time, whatever they were exchanging."""
+        told = (outcome for of_size in self.outcomes.values() for outcome in of_size)
+        return tuple(
+            sorted({outcome.pair for outcome in told if outcome.time_us is None})
+        )
+
+    def gb_per_s(self, time_us: float) -> float:
+        """From one node to the other, and as much back at the same time."""
+        return self.sizes[-1] * self.devices_per_node / time_us / 1e3
+
+    def ranks_of(self, nodes: Iterator[int] | Sequence[int]) -> tuple[int, ...]:
+        """The ranks on some nodes."""
+        return tuple(sorted(rank for node in nodes for rank in self.ranks[node]))
+
+    def line(self) -> str:
+        """The measurement in one line, for the report."""
+        sight = self.bandwidth()
+        if sight.median_us is None:
+            return "no pair of nodes came to an end"
+        times: dict[Pair, list[float]] = defaultdict(list)
+        for outcome in self.largest:
+            if outcome.time_us:
+                times[outcome.pair].append(outcome.time_us)
+        slowest = max(times, key=lambda pair: statistics.median(times[pair]))
+        speed = sight.median_us / statistics.median(times[slowest])
+        names = " and ".join(self.nodes[node] for node in slowest)
+        return (
+            f"{len(times)} {'pair' if len(times) == 1 else 'pairs'} of"
+            f" {len(self.nodes)} nodes in {self.rounds} rounds:"
+            f" median {self.gb_per_s(sight.median_us):.3g} GB/s each way, spread"
+            f" {100 * sight.scatter:.0f} %, slowest {names} at {speed:.2f} of it"
+        )
+
+
+def pairs_of(stories: Stories, devices_per_node: int) -> Pairs | None:
+    """None where the ranks measured no pairs; no outcomes where there was none to measure."""
+    told = list(_told(stories))
+    if not told:
+        return None
+    ranks: dict[str, list[int]] = defaultdict(list)
+    for rank in sorted(stories):
+        ranks[stories[rank].node].append(rank)
+    numbers = {node: number for number, node in enumerate(ranks)}
+    places = {record["node"]: str(record.get("place") or "") for record in told}
+    return Pairs(
+        nodes=tuple(ranks),
+        places=[places.get(node, "") for node in ranks],
+        ranks=tuple(ranks.values()),
+        outcomes=_outcomes(told, numbers),
+        rounds=max(record["round"] for record in told),
+        devices_per_node=devices_per_node,
+    )
+
+
+def _told(stories: Stories) -> Iterator[Record]:
+    for story in stories.values():
+        for record in story.measured:
+            if record["phase"] == "pair" and record.keys() >= _FACTS:
+                yield record
+
+
+def _outcomes(
+    told: Sequence[Record], numbers: Mapping[str, int]
+) -> dict[int, list[Outcome]]:
+    """Each pair of each round, as rank 0 put them together for its plan."""
+    tellings: dict[tuple[int, int, Pair], list[Telling]] = defaultdict(list)
+    for record in told:
+        ends = (numbers.get(record["node"]), numbers.get(record["partner_node"]))
+        if ends[0] is None or ends[1] is None or ends[0] == ends[1]:
+            continue
+        key = (record["size_bytes"], record["round"], as_pair(ends[0], ends[1]))
+        times = [] if record["timed_out"] else record["times_us"]
+        tellings[key].append((record["rank"], record["partner"], times))
+    sizes = {size for size, _, _ in tellings}
+    of_latency = min(sizes) if len(sizes) > 1 else None
+    outcomes: dict[int, list[Outcome]] = defaultdict(list)
+    for (size, _, pair), said in sorted(tellings.items(), key=lambda item: item[0]):
+        bounds = LATENCY if size == of_latency else BANDWIDTH
+        outcomes[size].append(outcome_of(pair, times_of_pair(said, bounds), bounds))
+    return dict(outcomes)

@@ -1,0 +1,183 @@
+"""Which nodes exchange data with which, round by round, to find the slow one; pure, runs anywhere."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jaxsif.pairs.locate import look
+from jaxsif.pairs.model import BANDWIDTH, LATENCY, Bounds, Outcome, Pair, as_pair
+
+# Why a round has the pairs that it has.
+DISJOINT, SHIFTED, SUSPECT, FULL = "disjoint", "shifted", "suspect", "full"
+
+# Three rounds find a single fault; where times scatter more are needed to be sure. With
+# so few nodes every pair is measured twice.
+MOST_ROUNDS = 8
+_FEW_NODES = 6
+# One node is accused by so many measurements, where there are so many partners.
+_ENOUGH = 3
+_LONGEST_SEARCH = 256
+
+
+@dataclass(frozen=True)
+class Round:
+    """Pairs of nodes that exchange at the same time; no node is in two of them."""
+
+    number: int
+    kind: str
+    pairs: tuple[Pair, ...]
+
+    def partner(self, node: int) -> int | None:
+        """Who exchanges with a node; None: it sits out."""
+        for first, second in self.pairs:
+            if node in (first, second):
+                return second if node == first else first
+        return None
+
+
+def next_round(
+    outcomes: Sequence[Outcome],
+    places: Sequence[str],
+    done: Sequence[Round],
+    *,
+    of_small: Sequence[Outcome] = (),
+    is_full: bool = False,
+) -> Round | None:
+    """What to measure next; None: everything is known, or the rounds are used up.
+
+    Args:
+      outcomes: of all rounds so far.
+      places: the switch of each node, by the node's index; "" where it is unknown.
+      done: the rounds so far.
+      of_small: the outcomes of small messages, where they were measured too.
+      is_full: whether every node meets every other, for a map of all pairs.
+    """
+    count, number = len(places), len(done) + 1
+    if count < 2:
+        return None
+    robin = number_of_full_rounds(count)
+    if is_full:
+        return full_round(places, number) if number <= robin else None
+    if count <= _FEW_NODES:
+        # Every pair twice; how far the two times differ tells the noise.
+        if number <= 2 * robin:
+            return full_round(places, number)
+    elif number == 1:
+        return disjoint_round(places)
+    elif number == 2:
+        return shifted_round(places, done[0])
+    if number > MOST_ROUNDS + (robin if count <= _FEW_NODES else 0):
+        return None
+    for measured, bounds in ((outcomes, BANDWIDTH), (of_small, LATENCY)):
+        if pairs := sorted(_Retests(measured, places, bounds).pairs()):
+            return Round(number, SUSPECT, tuple(pairs))
+    return None
+
+
+def disjoint_round(places: Sequence[str]) -> Round:
+    """Neighbours, below one switch as far as it goes; of an odd number one sits out."""
+    pairs, alone = [], []
+    for nodes in _by_place(places):
+        pairs += list(zip(nodes[::2], nodes[1::2], strict=False))
+        alone += nodes[len(nodes) // 2 * 2 :]
+    pairs += list(zip(alone[::2], alone[1::2], strict=False))
+    return Round(1, DISJOINT, tuple(as_pair(*pair) for pair in sorted(pairs)))
+
+
+def shifted_round(places: Sequence[str], first: Round) -> Round:
+    """Another partner for each, half the cluster away: below another switch.
+
+    Of an odd number a node sits out that did not in the first round.
+    """
+    order = [node for nodes in _by_place(places) for node in nodes]
+    if len(order) % 2:
+        order.remove(next(n for n in order if first.partner(n) is not None))
+    half, known = len(order) // 2, set(first.pairs)
+    near, far = order[:half], order[half:]
+    choices = (
+        [as_pair(a, b) for a, b in zip(near, far[i:] + far[:i], strict=True)]
+        for i in range(min(half, 4))
+    )
+    pairs = min(choices, key=lambda choice: len(known.intersection(choice)))
+    return Round(2, SHIFTED, tuple(sorted(pairs)))
+
+
+def number_of_full_rounds(count: int) -> int:
+    """In how many rounds every node meets every other."""
+    return count - 1 if count % 2 == 0 else count
+
+
+def full_round(places: Sequence[str], number: int) -> Round:
+    """One round of a full round robin, by the circle method, counted from 1."""
+    order: list[int | None] = [node for nodes in _by_place(places) for node in nodes]
+    if len(order) % 2:
+        order.append(None)
+    fixed, circle = order[0], deque(order[1:])
+    circle.rotate(number - 1)
+    ring = [fixed, *circle]
+    half = len(ring) // 2
+    pairs = [
+        as_pair(a, b)
+        for a, b in zip(ring[:half], reversed(ring[half:]), strict=True)
+        if a is not None and b is not None
+    ]
+    return Round(number, FULL, tuple(sorted(pairs)))
+
+
+def _by_place(places: Sequence[str]) -> list[list[int]]:
+    """The nodes of each switch; switches in the order of their first nodes."""
+    groups: dict[str, list[int]] = {}
+    for node, place in enumerate(places):
+        groups.setdefault(place, []).append(node)
+    return list(groups.values())
+
+
+class _Retests:
+    """Whom to measure again with whom: nobody twice at a time."""
+
+    def __init__(
+        self, outcomes: Sequence[Outcome], places: Sequence[str], bounds: Bounds
+    ) -> None:
+        self._sight = look(outcomes, places, bounds)
+        self._places = places
+        self._enough = min(_ENOUGH, len(places) - 1)
+        self._met: dict[int, set[int]] = defaultdict(set)
+        for first, second in (outcome.pair for outcome in outcomes):
+            self._met[first].add(second)
+            self._met[second].add(first)
+        self._busy: set[int] = set()
+        self._good: deque[int] = deque()
+
+    def pairs(self) -> Iterator[Pair]:
+        """Doubtful pairs once more, then each suspect with a node that is well."""
+        sight = self._sight
+        for pair in sight.doubtful_links:
+            if self._busy.isdisjoint(pair):
+                self._busy.update(pair)
+                yield pair
+        self._good.extend(n for n in sight.good if n not in self._busy)
+        # Not always the first ones: no switch is to be the partner of everybody.
+        count = len(sight.probes) + len(sight.suspects)
+        stride = max(len(self._good) // (count + 1), 1)
+        for node in dict.fromkeys((*sight.probes, *sight.suspects)):
+            partner = self._partner(node, node in sight.probes)
+            if partner is not None:
+                self._good.rotate(-stride)
+                yield as_pair(node, partner)
+
+    def _partner(self, node: int, is_probe: bool) -> int | None:
+        """Preferably one that was not met; for a probe, below a switch not met."""
+        met = self._met[node]
+        is_known = node in self._sight.accused and len(met) >= self._enough
+        if node in self._busy or (is_known and not is_probe):
+            return None
+        known_places = {self._places[n] for n in (*met, node)} if is_probe else set()
+        for _ in range(min(len(self._good), _LONGEST_SEARCH)):
+            first = self._good[0]
+            if first not in met and self._places[first] not in known_places:
+                break
+            self._good.rotate(-1)
+        return self._good.popleft() if self._good else None

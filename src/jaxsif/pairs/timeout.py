@@ -1,0 +1,78 @@
+"""Ends a rank whose partner does not answer, for the program itself would wait for ever; a thread beside it, in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxsif.core.errors import UsageError
+from jaxsif.rank.reporter import Narrator
+
+# The partner, and other pairs that are silent, find out within this time, and tell it.
+_LINGER_S = 1.0
+_LONGEST_S = 3600
+
+
+def patience_for(seconds: float) -> float:
+    """How long one node of a pair waits for the other. Raises UsageError."""
+    if not 1 <= seconds <= _LONGEST_S:
+        raise UsageError(
+            f"--answer-within is {seconds:g}, expected a number of seconds from 1 to"
+            f" {_LONGEST_S}"
+        )
+    return seconds
+
+
+class Patience:
+    """Waits as long as a `with` block lasts, and at most `limit_s` for each answer."""
+
+    def __init__(
+        self,
+        tell: Narrator,
+        limit_s: float,
+        facts: Mapping[str, Any],
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        """`facts` of the `pair` record that says who did not answer what."""
+        self._tell = tell
+        self._limit_s = limit_s
+        self._facts = facts
+        self._end = end
+        self._heard_s = 0.0
+        self._is_over = threading.Event()
+
+    def heard(self) -> None:
+        """The partner has answered; only a number changes, as times are being taken."""
+        self._heard_s = time.monotonic()
+
+    def __enter__(self) -> Patience:
+        self.heard()
+        threading.Thread(target=self._wait, daemon=True).start()
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self._is_over.set()
+
+    def _wait(self) -> None:
+        while (left_s := self._heard_s + self._limit_s - time.monotonic()) > 0:
+            if self._is_over.wait(left_s):
+                return
+        self._give_up()
+
+    def _give_up(self) -> None:
+        silence = {"times_us": [], "wrong": 0, "timed_out": True}
+        self._tell.write("pair", is_flushed=False, **self._facts, **silence)
+        who = self._tell.identity
+        print(
+            f"jax-sif: rank {who.rank} on {who.node}: {self._facts['partner_node']} did"
+            f" not answer for {self._limit_s:g} s",
+            file=sys.__stderr__,
+            flush=True,
+        )
+        self._is_over.wait(_LINGER_S)
+        self._end(1)

@@ -1,0 +1,83 @@
+"""Which launcher started this process, where the variables of several are there; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxsif.core.slurm_env import (
+    JOB_ID,
+    PROCESSES,
+    RANK,
+    STEP_ID,
+    STEP_NODE_LIST,
+    STEP_NODES,
+    STEP_PROCESSES,
+)
+
+# The variable by which each is recognised, in this order. The innermost launcher comes
+# first: mpirun and mpiexec start a daemon on each node with srun, and their ranks inherit
+# the variables of the daemon's step, or of the batch script. Open MPI also sets PMIx's
+# variable.
+SIGNS = {
+    "open_mpi": "OMPI_COMM_WORLD_RANK",
+    "pmix": "PMIX_RANK",
+    "pmi": "PMI_RANK",
+    "slurm": STEP_NODE_LIST,
+    "kubernetes": "JOB_COMPLETION_INDEX",
+}
+NOBODY = "alone"
+
+_OF_MPI = ("open_mpi", "pmix", "pmi")
+# The variables in which PMI names the step that it belongs to, when srun itself speaks it
+# (--mpi=pmix, --mpi=pmi2, --mpi=cray_shasta), and how they name it.
+_STEP_NAMES = {
+    "PMIX_NAMESPACE": "slurm.pmix.{job}.{step}",
+    "PMI_JOBID": "{job}.{step}",
+    "PALS_APID": "{job}.{step}",
+}
+# The shell that salloc opens on a node (LaunchParameters=use_interactive_step), as Slurm
+# 26.05 and as older ones write it. It is a step, but no rank of anything.
+_INTERACTIVE_STEPS = ("-6", "4294967290")
+
+
+def recognise(environment: Mapping[str, str]) -> str:
+    """The name of the launcher's file in this folder."""
+    for name, sign in SIGNS.items():
+        if not environment.get(sign):
+            continue
+        if name in _OF_MPI and is_started_by_srun(environment):
+            return "slurm"
+        if name == "slurm" and environment.get(STEP_ID) in _INTERACTIVE_STEPS:
+            continue
+        return name
+    return NOBODY
+
+
+def is_started_by_srun(environment: Mapping[str, str]) -> bool:
+    """Whether a process with MPI's variables is a task of srun's all the same.
+
+    Either srun speaks PMI, and PMI names srun's step and rank; or MPI's variables are
+    older than the step, as when a rank of mpirun's calls srun: the step has more tasks
+    than nodes, and a step of daemons has one on each.
+    """
+    if STEP_NODE_LIST not in environment:
+        return False
+    if _has_more_tasks_than_nodes(environment):
+        return True
+    job, step = environment.get(JOB_ID), environment.get(STEP_ID)
+    is_named = any(
+        environment.get(variable) == name.format(job=job, step=step)
+        for variable, name in _STEP_NAMES.items()
+    )
+    return is_named and environment.get(RANK) == _rank_by_pmi(environment)
+
+
+def _has_more_tasks_than_nodes(environment: Mapping[str, str]) -> bool:
+    tasks = environment.get(STEP_PROCESSES) or environment.get(PROCESSES, "")
+    nodes = environment.get(STEP_NODES, "")
+    return tasks.isdecimal() and nodes.isdecimal() and int(tasks) > int(nodes)
+
+
+def _rank_by_pmi(environment: Mapping[str, str]) -> str | None:
+    return environment.get(SIGNS["pmix"]) or environment.get(SIGNS["pmi"])

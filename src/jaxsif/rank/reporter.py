@@ -1,0 +1,253 @@
+"""Tells, phase by phase, what this rank has seen, as records in its standard output; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jaxsif.core import image, records
+from jaxsif.core.problem import Trouble
+from jaxsif.core.slurm_env import Identity
+from jaxsif.core.topology import TOPOLOGY_VARIABLE
+from jaxsif.node.guard import harmless, say_on_stderr
+from jaxsif.rank import clock, peers
+from jaxsif.rank.output import flush_stdout, standard_output
+
+if TYPE_CHECKING:
+    from jaxsif.transport.detect import Ear
+
+# What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
+PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
+# The network that the cluster has, by its name in job/networks; unset where nobody knows.
+NETWORK_VARIABLE = "JAX_SIF_NETWORK"
+
+# Of an exception's text; a record shows less of it.
+_LONGEST_TEXT = 10_000
+
+
+class Narrator:
+    """The voice of one rank. Each method says one phase with the facts that prove it."""
+
+    def __init__(self, identity: Identity, *, is_heard: bool = True) -> None:
+        """`is_heard`: whether anybody reads records; without them nothing is written."""
+        self.identity = identity
+        self.saw_wrong_numbers = False
+        self._is_heard = is_heard
+        self._key = records.rank_key(os.environ)
+        self._process = os.getpid()
+        self._output = standard_output()
+        self._has_complained = False
+        # Where NCCL's report stands, in a program that wants to know of it.
+        self._ear: Ear | None = None
+        # When the checks before it were over, and when JAX was loaded.
+        self._import_s: tuple[float | None, float | None] = None, None
+        # Told of each phase that is reached, with the next, and of each collective.
+        self.on_reached: Callable[[str, str], None] = lambda phase, following: None
+        self.on_entered: Callable[[str], None] = lambda collective: None
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Not in a forked child, which is a process of its own and no rank."""
+        return os.getpid() == self._process
+
+    def say(self, phase: str, **facts: Any) -> None:
+        """Writes one record in one piece, after everything printed so far."""
+        self.write(phase, **facts)
+        if phase in records.PHASES and self.is_of_this_process:
+            following = records.PHASES.index(phase) + 1
+            self.on_reached(phase, (*records.PHASES, "end")[following])
+
+    def write(self, phase: str, *, is_flushed: bool = True, **facts: Any) -> None:
+        """The record alone. `is_flushed=False`: from a thread that must not wait.
+
+        Never raises: a record that cannot be written is no reason to end a program. A
+        forked child writes nothing.
+        """
+        if not self._is_heard or not self.is_of_this_process:
+            return
+        try:
+            line = records.encode(self._addressed(phase, facts), self._key)
+            if is_flushed:
+                flush_stdout()
+            self._output.write(line.encode())
+        except Exception as error:
+            self._complain(phase, error)
+
+    def _addressed(self, phase: str, facts: Mapping[str, Any]) -> records.Record:
+        return {
+            "phase": phase,
+            "rank": self.identity.rank,
+            "step": self.identity.step,
+            "node": self.identity.node,
+            "time": round(time.time(), 3),
+            **facts,
+        }
+
+    def _complain(self, phase: str, error: Exception) -> None:
+        """Once: whoever reads the verdict wonders why it misses this rank's word."""
+        if not self._has_complained:
+            self._has_complained = True
+            who = f"rank {self.identity.rank} on {self.identity.node}"
+            text = f"jax-sif: {who}: the record {phase!r} cannot be written: {error!r}"
+            say_on_stderr(text)
+
+    def leave_to_parent(self) -> None:
+        """For a forked child: its parent's records are not its own."""
+        self._output.release()
+
+    def started(self, may_miss: Sequence[int] | None = None) -> None:
+        """Says who this rank is and what was asked for.
+
+        `may_miss`: see `Limits.may_miss`; for the judge, who compares the ranks.
+        """
+        began_s = clock.began_s()
+        self.say(
+            "started",
+            began=began_s,
+            entered=clock.entered_s(os.environ, began_s),
+            processes=self.identity.processes,
+            local_rank=self.identity.local_rank,
+            nodes=self.identity.node_list,
+            topology=os.environ.get(TOPOLOGY_VARIABLE),
+            platform=os.environ.get(PLATFORM_VARIABLE, "gpu"),
+            network=os.environ.get(NETWORK_VARIABLE),
+            may_miss=may_miss,
+            image=image.fingerprint(),
+            packages=image.fingerprint(image.PACKAGES_DESCRIPTION),
+            program=peers.program_fingerprint(),
+        )
+
+    def imports_jax(self) -> None:
+        """Notes how long JAX loads, for the next phase: it takes longer than the rest."""
+        began_s = round(time.time(), 3)
+        self.write(records.IMPORTING)
+        import jax  # noqa: F401
+
+        self.write(records.IMPORTING, is_over=True)
+        self._import_s = began_s, round(time.time(), 3)
+
+    def connected(self, *, has_proof: bool = False) -> None:
+        """Says, after `jax.distributed.initialize()`, which group this rank is in.
+
+        `has_proof`: whether the ranks have shown each other which step they are of.
+        """
+        import jax
+        import jaxlib
+
+        # Not jax.process_index(), which starts the back end: the program may still choose
+        # its devices. There is no public way to it (JAX 0.12).
+        from jax._src.distributed import global_state
+
+        self.say(
+            "connected",
+            checked=self._import_s[0],
+            imported=self._import_s[1],
+            process_index=global_state.process_id,
+            process_count=global_state.num_processes,
+            jax=jax.__version__,
+            jaxlib=jaxlib.version.__version__,
+            has_met=has_proof,
+        )
+
+    def devices(self) -> None:
+        """Says which devices this rank has, and how many the group has."""
+        self.on_entered("devices")
+        import jax
+
+        from jaxsif.rank import devices
+
+        self.say(
+            "devices",
+            backend=jax.default_backend(),
+            # A long list does not fit a record.
+            local_count=jax.local_device_count(),
+            local=[
+                {"id": device.id, "kind": device.device_kind, "uuid": uuid}
+                for device, uuid in devices.with_uuids(self.identity.node, os.environ)
+            ],
+            total=jax.device_count(),
+            nccl=devices.nccl_version(),
+        )
+
+    def enters(self, collective: str) -> None:
+        """Says to the watchdog, not to people, that this rank will wait for the others."""
+        self.on_entered(collective)
+
+    def all_reduced(self, result: Any) -> None:
+        """Says the sum of ones that this rank got: one element per local device."""
+        import jax
+        import numpy as np
+
+        values = np.concatenate(
+            [np.ravel(shard.data) for shard in result.addressable_shards]
+        )
+        wrong = values != jax.device_count()
+        self.saw_wrong_numbers |= bool(wrong.any())
+        self.say(
+            "allreduce",
+            expected=jax.device_count(),
+            got=float(values[wrong.argmax()]),
+            wrong=int(wrong.sum()),
+        )
+
+    def prove_identity(self) -> None:
+        """All-reduces what only this run's ranks can produce, and says who was foreign."""
+        from jaxsif.rank import identity_check
+
+        self.enters("identity")
+        foreign = identity_check.foreign_slots(self.identity)
+        self.saw_wrong_numbers |= bool(foreign)
+        self.say("identity", foreign=len(foreign), slots=foreign[:8])
+
+    def listen(self) -> None:
+        """Asks NCCL to tell which ways it takes; before anything else of JAX."""
+        from jaxsif.transport import detect as transport
+
+        if transport.wants_gpus(os.environ, PLATFORM_VARIABLE):
+            self._ear = transport.listen(os.environ, self.identity.node, os.getpid())
+
+    def transport(self) -> None:
+        """Says over which network the ranks have talked, after a collective of all.
+
+        The first rank of each node speaks for its node, so that like is compared with
+        like: only some ranks have a channel to another node.
+        """
+        if self.identity.local_rank:
+            return
+        from jaxsif.transport import detect as transport
+
+        found = transport.find(self.identity, self._ear)
+        if found is not None:
+            self.say("transport", **transport.as_facts(found))
+
+    def troubled(self, troubles: Sequence[Trouble]) -> None:
+        """Says what is not as it should be, though the program goes on."""
+        self.say(records.TROUBLED, troubles=_as_facts(troubles))
+
+    def failed(self, error: BaseException) -> None:
+        """Says that the program ended in an exception, and which.
+
+        Prints what NCCL has warned of, which its report keeps from the output.
+        """
+        # The first line says what; JAX adds notes that say nothing of this error.
+        with harmless("NCCL's report"):
+            for warning in self._ear.warnings() if self._ear else ():
+                print(warning, file=sys.stderr)
+        text = "".join(traceback.format_exception_only(error)).strip().partition("\n")
+        self.say(records.FAILED, error=text[0][:_LONGEST_TEXT])
+
+    def failed_to_start(self, troubles: Sequence[Trouble]) -> None:
+        """Says why the program cannot run here."""
+        self.say(records.FAILED, troubles=_as_facts(troubles))
+
+
+def _as_facts(troubles: Sequence[Trouble]) -> list[dict[str, Any]]:
+    return [
+        {"kind": t.kind, "text": t.text, "remedy": t.remedy, "ranks": t.ranks}
+        for t in troubles
+    ]

@@ -1,0 +1,128 @@
+"""Through which interfaces a process talks to other nodes, by the kernel's table of its sockets; runs in each rank."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from jaxsif.node.host_info import Surroundings
+
+_TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
+_ADDRESSES_6 = "/proc/self/net/if_inet6"
+_DESCRIPTORS = "/proc/self/fd"
+_ESTABLISHED = "01"
+LOOPBACK = "lo"
+
+# linux/sockios.h: all IPv4 addresses of all interfaces, each a `struct ifreq` of 40
+# bytes: 16 of name, 2 of family, 2 of port, 4 of address.
+_SIOCGIFCONF = 0x8912
+_IFREQ_BYTES = 40
+_MOST_ADDRESSES = 1024
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One established TCP connection; addresses as people write them."""
+
+    local: str
+    local_port: int
+    remote: str
+    remote_port: int
+    inode: str
+
+
+def read_table(text: str) -> Iterator[Connection]:
+    """The established connections in a table as /proc/net/tcp and tcp6 have it."""
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if len(words) > 9 and words[3] == _ESTABLISHED:
+            local, local_port = _endpoint(words[1])
+            remote, remote_port = _endpoint(words[2])
+            yield Connection(local, local_port, remote, remote_port, words[9])
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    """`0100007F:1F90` is 127.0.0.1 port 8080: words of 32 bits in the host's order."""
+    address, _, port = text.partition(":")
+    words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
+    return _address(struct.pack(f"={len(words)}I", *words)), int(port, 16)
+
+
+def _address(raw: bytes) -> str:
+    if len(raw) == 4:
+        return socket.inet_ntop(socket.AF_INET, raw)
+    # ::ffff:10.0.0.1 is IPv4 by a socket of IPv6.
+    if raw.startswith(b"\0" * 10 + b"\xff\xff"):
+        return socket.inet_ntop(socket.AF_INET, raw[12:])
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def own_connections(surroundings: Surroundings) -> list[Connection]:
+    """Those of this process; the tables hold all of its network name space."""
+    own = set()
+    for name in surroundings.names(_DESCRIPTORS):
+        with contextlib.suppress(OSError):
+            target = os.readlink(surroundings.path(f"{_DESCRIPTORS}/{name}"))
+            own |= set(re.findall(r"^socket:\[(\d+)\]$", target))
+    tables = (surroundings.read(table) or "" for table in _TABLES)
+    found = (connection for table in tables for connection in read_table(table))
+    return [connection for connection in found if connection.inode in own]
+
+
+def own_addresses(surroundings: Surroundings) -> dict[str, str]:
+    """The name of the interface of each address of this node."""
+    found = dict(_ipv4_addresses())
+    for line in (surroundings.read(_ADDRESSES_6) or "").splitlines():
+        words = line.split()
+        if len(words) == 6:
+            found[_address(bytes.fromhex(words[0]))] = words[5]
+    return found
+
+
+def _ipv4_addresses() -> Iterator[tuple[str, str]]:
+    # Not needed where nobody asks, and not on every system.
+    import array
+    import fcntl
+
+    answer = array.array("B", bytes(_IFREQ_BYTES * _MOST_ADDRESSES))
+    place, _ = answer.buffer_info()
+    request = struct.pack("iP", len(answer), place)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        length, _ = struct.unpack("iP", fcntl.ioctl(probe, _SIOCGIFCONF, request))
+    for start in range(0, length, _IFREQ_BYTES):
+        entry = answer[start : start + _IFREQ_BYTES].tobytes()
+        name = entry[:16].partition(b"\0")[0].decode(errors="replace")
+        # A second address may be labelled `eth0:1`.
+        yield _address(entry[20:24]), name.partition(":")[0]
+
+
+def interfaces_used(
+    connections: Iterable[Connection],
+    addresses: Mapping[str, str],
+    ignored_port: int | None = None,
+) -> tuple[str, ...]:
+    """The interfaces of the connections to other nodes, or `lo` where all stay here.
+
+    What goes to an address of this node passes `lo`, whichever interface has it.
+
+    Args:
+      ignored_port: of connections that carry no data, as the coordinator's.
+    """
+    counted = [
+        c for c in connections if ignored_port not in (c.local_port, c.remote_port)
+    ]
+    away = [c for c in counted if not _is_here(c.remote, addresses)]
+    if away:
+        names = {addresses.get(c.local, c.local) for c in away}
+        return tuple(sorted(names))
+    return (LOOPBACK,) if counted else ()
+
+
+def _is_here(address: str, addresses: Mapping[str, str]) -> bool:
+    return address in addresses or address == "::1" or address.startswith("127.")

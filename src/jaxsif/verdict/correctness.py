@@ -1,0 +1,105 @@
+"""Wrong sums, and peers that are not this run's; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from jaxsif.core.evidence import Case, Finding
+from jaxsif.core.history import Story
+from jaxsif.core.naming import numbers_of, where
+from jaxsif.core.records import PHASES
+
+
+def identity_foreign(case: Case) -> Iterator[Finding]:
+    """A peer contributed what no rank of this run can have contributed."""
+    witnesses = [s for s in case.stories.values() if s.fact("identity", "foreign")]
+    if not witnesses:
+        return
+    accusers = Counter(
+        rank
+        for story in witnesses
+        for rank in {slot[0] for slot in story.fact("identity", "slots")}
+    )
+    # A rank that computes wrongly also accuses the others, alone against many.
+    accused = {rank for rank, n in accusers.items() if n == max(accusers.values())}
+    peers = [case.stories.get(r, Story(r, "unknown")) for r in sorted(accused)]
+    yield Finding(
+        "foreign-identity",
+        f"{where(witnesses)}: the all-reduce holds a contribution that is not this"
+        f" run's in the place of {where(peers)}",
+        "another step or job answers in that rank's place (do two steps share"
+        " JAX_COORDINATOR_PORT?), or its device computes wrongly; do not trust results",
+        tuple(sorted(accused)),
+    )
+
+
+def sums_wrong(case: Case) -> Iterator[Finding]:
+    """The all-reduce of ones gave another number than there are devices."""
+    by_sum: dict[float, list[Story]] = defaultdict(list)
+    for story in case.stories.values():
+        got = story.fact("allreduce", "got")
+        if got is not None and (
+            got != case.topology.devices or story.fact("allreduce", "wrong")
+        ):
+            by_sum[got].append(story)
+    for got, group in by_sum.items():
+        yield Finding(
+            "wrong-sum",
+            f"{where(group)}: the all-reduce of ones gave {got:g},"
+            f" {case.topology.devices} expected",
+            "do not trust results of this allocation; see which ranks are foreign or"
+            " missing",
+            numbers_of(group),
+        )
+
+
+def identity_unproven(case: Case) -> Iterator[Finding]:
+    """A rank finished without the one measurement that proves who its peers were."""
+    silent = [
+        s
+        for s in case.stories.values()
+        if s.is_done and "identity" not in s.told and not s.fact("connected", "has_met")
+    ]
+    if silent:
+        yield Finding(
+            "identity-unproven",
+            f"{where(silent)} finished without proving its peers",
+            "let the program call prove_identity() as diag/allreduce.py does",
+            numbers_of(silent),
+            is_failure=False,
+        )
+
+
+def records_lost(case: Case) -> Iterator[Finding]:
+    """A rank finished, and a record that the other ranks have written did not arrive."""
+    finished = [story for story in case.stories.values() if story.is_done]
+    results = {story.rank: _results(story) for story in finished}
+    written = set().union(*results.values())
+    silent = [story for story in finished if results[story.rank] != written]
+    if silent:
+        lost = sorted(set().union(*(written - results[s.rank] for s in silent)))
+        yield Finding(
+            "record-lost",
+            f"{where(silent)}: no record of {', '.join(lost[:4])}, which other ranks"
+            " have written",
+            "see whether a line of the output above is damaged; run the job again",
+            numbers_of(silent),
+            is_failure=False,
+        )
+
+
+def _results(story: Story) -> set[str]:
+    """The phases, and the measurements, that every rank of a group reports."""
+    # A finding of its own speaks of the devices.
+    phases = {p for p in PHASES if p in story.told and p != "devices"}
+    measured = {
+        f"{r['collective']} {r['dtype']} at {r['size_bytes']} bytes"
+        for r in story.measured
+        if r["phase"] == "bandwidth" and r.keys() >= _POINT
+    }
+    return phases | measured
+
+
+_POINT = {"collective", "dtype", "size_bytes"}

@@ -1,0 +1,202 @@
+"""Ranks that failed, are missing, or form another group than was asked for; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from jaxsif.core.evidence import Case, Finding
+from jaxsif.core.history import Story
+from jaxsif.core.naming import by_differing, numbers_of, where
+from jaxsif.core.records import IMPORTING
+from jaxsif.verdict.exits import has_told_why
+
+# Of a user's program: its exit status says how it ended.
+LEFT_QUIETLY = "left-quietly"
+
+
+def ranks_alone(case: Case) -> Iterator[Finding]:
+    """Every process is a group of its own: nobody initialised the distributed system."""
+    if case.topology.processes == 1:
+        return
+    stories = case.stories.values()
+    unaware = [s for s in stories if s.fact("started", "processes") == 1]
+    alone = [s for s in stories if s.fact("connected", "process_count") == 1]
+    if unaware:
+        yield Finding(
+            "independent-runs",
+            f"{where(unaware)} started {sum(s.starts for s in unaware)} times, each time"
+            f" as the only process, where {case.topology.processes} belong together",
+            "start with srun, and let its variables through to the program (no"
+            " --cleanenv, no env -i)",
+            numbers_of(unaware),
+        )
+    elif alone:
+        yield Finding(
+            "independent-runs",
+            f"{where(alone)}: a group of one process, where {case.topology.processes} belong"
+            " together; these are independent runs of the same program",
+            "call jax.distributed.initialize() before anything else of JAX, and start"
+            " with srun",
+            numbers_of(alone),
+        )
+
+
+def ranks_twice(case: Case) -> Iterator[Finding]:
+    """Two programs spoke as one rank, so that the second may hide the first's fault."""
+    twice = [
+        s
+        for s in case.stories.values()
+        if s.starts > 1 and s.fact("started", "processes") != 1
+    ]
+    if twice:
+        yield Finding(
+            "rank-twice",
+            f"{where(twice)} started more than once in one step",
+            "give each program a step of its own (one srun, one verdict); if there was"
+            " one program only, start it with srun so that every process has its number",
+            numbers_of(twice),
+        )
+
+
+def processes_differ(case: Case) -> Iterator[Finding]:
+    """The launcher started another number of processes than the topology has."""
+    started = {s.fact("started", "processes") for s in case.stories.values()} - {None}
+    for number in sorted(started - {case.topology.processes}):
+        yield Finding(
+            "process-count",
+            f"the step has {number} processes, {case.topology} asks for"
+            f" {case.topology.processes}",
+            f"submit with --nodes={case.topology.nodes}"
+            f" --ntasks-per-node={case.topology.processes_per_node}, or correct"
+            " JAX_SIF_TOPOLOGY",
+        )
+
+
+def ranks_silent(case: Case) -> Iterator[Finding]:
+    """Ranks that stopped reporting before they had connected, while all others went on."""
+    by_place: dict[str, list[Story]] = defaultdict(list)
+    for rank in sorted(case.silent & case.stories.keys()):
+        story = case.stories[rank]
+        began = story.fact(IMPORTING, "is_over") is None and IMPORTING in story.told
+        by_place["it began to import JAX" if began else "`started`"].append(story)
+    waiting = len(case.stories) - len(case.silent)
+    for place, silent in by_place.items():
+        verb = "has" if len(silent) == 1 else "have"
+        yield Finding(
+            "rank-silent",
+            f"{where(silent)} {verb} not reported since {place}; the other {waiting}"
+            f" wait{_lost_nodes(case, silent)}",
+            "the process is stopped, or its node is lost, cut off or out of memory: look"
+            " at the node (sinfo, jax-sif doctor); JAX_SIF_HEARTBEAT_S gives more time",
+            numbers_of(silent),
+        )
+
+
+def _lost_nodes(case: Case, silent: list[Story]) -> str:
+    """Which nodes have no other rank."""
+    alive = {s.node for s in case.stories.values() if s.rank not in case.silent}
+    lost = dict.fromkeys(story.node for story in silent if story.node not in alive)
+    return f"; no rank of {', '.join(list(lost)[:8])} reports" if lost else ""
+
+
+def launcher_hangs(case: Case) -> Iterator[Finding]:
+    """Every rank is done, and the launcher had to be ended."""
+    if case.has_launcher_hung:
+        yield Finding(
+            "launcher-hangs",
+            "every rank is done, but srun did not end and was ended; Slurm did not get"
+            " word of a task's end from every node",
+            "large packets may be lost between the nodes: compare their MTUs (ip link),"
+            " try ping -M do -s 8000; see slurmd's log on the nodes",
+        )
+
+
+def ranks_missing(case: Case) -> Iterator[Finding]:
+    """Ranks that were asked for and never reported."""
+    if case.end_from_outside:
+        return
+    nodes = case.all_nodes
+    silent = [
+        Story(rank, nodes[case.topology.node_index(rank)])
+        for rank in range(case.topology.processes)
+        if rank not in case.stories
+    ]
+    if silent:
+        yield Finding(
+            "rank-missing",
+            f"{len(silent)} of {case.topology.processes} ranks never reported:"
+            f" {where(silent)}",
+            "look above for what srun says of them; is the node up, is the image there?",
+            numbers_of(silent),
+        )
+
+
+def nodes_differ(case: Case) -> Iterator[Finding]:
+    """The ranks are spread over the nodes in another way than was asked."""
+    per_node = Counter(story.node for story in case.stories.values())
+    full = len(case.stories) == case.topology.processes
+    if full and set(per_node.values()) != {case.topology.processes_per_node}:
+        spread = ", ".join(f"{n} on {node}" for node, n in sorted(per_node.items()))
+        yield Finding(
+            "node-count",
+            f"the ranks are spread as {spread}; {case.topology} asks for"
+            f" {case.topology.processes_per_node} on each of {case.topology.nodes} nodes",
+            f"submit with --nodes={case.topology.nodes}"
+            f" --ntasks-per-node={case.topology.processes_per_node}",
+        )
+
+
+def groups_differ(case: Case) -> Iterator[Finding]:
+    """A rank is in a group of another size, or is not the process it should be."""
+    for count, group in by_differing(
+        case.stories, "connected", "process_count", {1, case.topology.processes}
+    ):
+        yield Finding(
+            "group-size",
+            f"{where(group)}: in a group of {count} processes,"
+            f" {case.topology.processes} were asked for",
+            "two steps may share a coordinator: let the image set JAX_COORDINATOR_PORT",
+            numbers_of(group),
+        )
+    swapped = [
+        s
+        for s in case.stories.values()
+        if s.fact("connected", "process_index") not in (None, s.rank)
+        and s.fact("connected", "process_count") != 1
+    ]
+    if swapped:
+        yield Finding(
+            "rank-swapped",
+            f"{where(swapped)}: JAX numbers the process differently than Slurm does",
+            "do not pass process_id to jax.distributed.initialize()",
+            numbers_of(swapped),
+        )
+
+
+def ranks_unfinished(case: Case) -> Iterator[Finding]:
+    """Ranks that stopped between two phases without a word."""
+    if case.end_from_outside:
+        return
+    if case.has_left_quietly:
+        yield Finding(
+            LEFT_QUIETLY,
+            "the ranks left the group without a word, as by os._exit(0)",
+            "let the program come to its end, and the verdict proves it",
+            is_failure=False,
+        )
+        return
+    by_phase: dict[str, list[Story]] = defaultdict(list)
+    for story in case.stories.values():
+        is_named = story.rank in case.silent
+        if not story.is_done and not is_named and not has_told_why(story):
+            by_phase[story.phase].append(story)
+    for phase, group in by_phase.items():
+        yield Finding(
+            "unfinished",
+            f"{where(group)} did not finish; the last phase told was {phase!r}",
+            "if another finding names a rank, this follows from it; otherwise look"
+            " above for what srun says",
+            numbers_of(group),
+        )

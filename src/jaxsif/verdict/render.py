@@ -1,0 +1,164 @@
+"""Shows a verdict to people, as text, and to programs, as JSON; pure, runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from jaxsif.core.errors import PASS
+from jaxsif.core.history import Stories, Story
+from jaxsif.core.records import WISH
+from jaxsif.pairs.results import pairs_of
+from jaxsif.transport.results import summary as transport_summary
+from jaxsif.verdict.verdict import WORDS, Verdict
+
+SCHEMA = "jax-sif/verdict/1"
+
+# A table of more ranks than this shows only those that need a look.
+_MOST_ROWS = 64
+_MOST_FINDINGS = 12
+
+
+def text(verdict: Verdict) -> str:
+    """The table of ranks, the findings, and the verdict as the last line."""
+    lines = _table(verdict.stories, _accused(verdict))
+    pairs = pairs_of(verdict.stories, verdict.topology.devices_per_node)
+    lines += [pairs.line()] if pairs and pairs.outcomes else []
+    for number, finding in enumerate(verdict.findings[:_MOST_FINDINGS], 1):
+        sign = "warning: " if finding.is_warning else ""
+        lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]
+    if len(verdict.findings) > _MOST_FINDINGS:
+        lines.append(f"... and {len(verdict.findings) - _MOST_FINDINGS} more findings")
+    transport = transport_summary(verdict.stories)
+    lines += [transport] if transport else []
+    lines.append(f"{WORDS[verdict.status]}  {summary(verdict)}")
+    return "\n".join(lines) + "\n"
+
+
+def summary(verdict: Verdict) -> str:
+    """What the verdict rests on, in one line."""
+    if verdict.status != PASS:
+        return f"{verdict.topology.label}: {verdict.findings[0].text}"
+    topology = verdict.topology
+    nodes = list(dict.fromkeys(story.node for story in verdict.stories.values()))
+    first = next(iter(verdict.stories.values()))
+    platform = first.fact("devices", "backend")
+    stand_in = "" if platform == "gpu" else ", no GPU"
+    devices = f" {_plural(topology.devices, f'{platform} device')}{stand_in},"
+    return (
+        f"{topology.label}:{_warnings(verdict)}"
+        f" {_plural(topology.processes, 'process', 'es')} on"
+        f" {_plural(len(nodes), 'node')}"
+        f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
+        f"{f' {verdict.headline},' if verdict.headline else ''}"
+        f" {_seconds(verdict.stories):.1f} s{_wish(verdict.stories)}"
+    )
+
+
+def _wish(stories: Stories) -> str:
+    """Where a program asks that its job be started again."""
+    return ", to go on" if any(WISH in story.told for story in stories.values()) else ""
+
+
+def _warnings(verdict: Verdict) -> str:
+    count = len(verdict.findings)
+    return f" {_plural(count, 'warning')} above," if count else ""
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """The same values for programs."""
+    return {
+        "step": verdict.step,
+        "topology": {
+            "label": verdict.topology.label,
+            "nodes": verdict.topology.nodes,
+            "processes": verdict.topology.processes,
+            "devices": verdict.topology.devices,
+        },
+        "status": verdict.status,
+        "verdict": WORDS[verdict.status],
+        "summary": summary(verdict),
+        "findings": [
+            {
+                "kind": f.kind,
+                "text": f.text,
+                "remedy": f.remedy,
+                "ranks": list(f.ranks),
+                "is_warning": f.is_warning,
+                "is_failure": f.is_failure,
+            }
+            for f in verdict.findings
+        ],
+        "expected": [
+            {
+                "collective": measured.point.collective,
+                "dtype": measured.point.dtype,
+                "size_bytes": measured.point.size_bytes,
+                "bus_gb_per_s": measured.expectation.gb_per_s,
+                "source": measured.expectation.source,
+            }
+            for measured in verdict.speeds
+            if measured.expectation is not None
+        ],
+        "ranks": [
+            {
+                # True is a number to Python, and none to a reader.
+                "rank": int(s.rank),
+                "node": s.node,
+                "phase": s.phase,
+                "told": s.told,
+                "measured": s.measured,
+            }
+            for s in verdict.stories.values()
+        ],
+    }
+
+
+def _table(stories: Stories, accused: set[int]) -> list[str]:
+    if not stories:
+        return []
+    shown = list(stories.values())
+    if len(shown) > _MOST_ROWS:
+        shown = [s for s in shown if s.rank in accused or not s.is_done][:_MOST_ROWS]
+    rows = [("rank", "node", "local devices", "phase reached")]
+    rows += [(str(s.rank), s.node, _devices(s), s.phase) for s in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    if len(shown) < len(stories):
+        lines.append(f"... and {len(stories) - len(shown)} more ranks")
+    return lines
+
+
+def _devices(story: Story) -> str:
+    local = story.fact("devices", "local")
+    if local is None:
+        return "-"
+    names = [device.get("uuid") or f"id {device.get('id')}" for device in local]
+    count = story.local_device_count or len(local)
+    more = f" and {count - len(local)} more" if count > len(local) else ""
+    return f"{count}: {', '.join(names)}{more}"
+
+
+def _accused(verdict: Verdict) -> set[int]:
+    return {rank for finding in verdict.findings for rank in finding.ranks}
+
+
+def _plural(count: int, noun: str, ending: str = "s") -> str:
+    return f"{count} {noun}{'' if count == 1 else ending}"
+
+
+def _some(nodes: list[str], most: int = 4) -> str:
+    more = f", and {len(nodes) - most} more" if len(nodes) > most else ""
+    return ", ".join(nodes[:most]) + more
+
+
+def _seconds(stories: Stories) -> float:
+    """From the first word to the last, by the clock of one node: two may disagree."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for story in stories.values():
+        times[story.node] += [record["time"] for record in story.told.values()]
+    return max(max(of_node) - min(of_node) for of_node in times.values())

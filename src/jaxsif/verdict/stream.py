@@ -1,0 +1,187 @@
+"""Splits a job's output into what people read and the records behind it; runs beside the job."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from jaxsif.core.record_types import checked
+from jaxsif.core.records import (
+    KEY_LENGTH,
+    LAUNCHER_WORD,
+    MARKER_BYTES,
+    MOST_BYTES,
+    DamagedRecord,
+    Record,
+    decode,
+)
+
+# By `srun --label`, or by `jax-sif launch --label`.
+_LABEL = re.compile(rb"\s*\d+(?:: ?| [\w.-]+\| )")
+# What Slurm's own lines begin with; Slurm 26.05 puts the time before some.
+_PROGRAMS = (b"srun: error: ", b"slurmstepd: error: ", b"jax-sif launch: ")
+_TIME = re.compile(rb"\[[\d:T.-]*(?:\] error: |\Z)")
+# Most output is neither a record nor Slurm's nor cut in the middle of a line.
+_CALLS_FOR_A_LOOK = re.compile(rb"@| error: |jax-sif launch: |[^\n]\Z")
+
+
+_OWN = MARKER_BYTES.rstrip(b"0123456789 ")
+_VERSION = int(MARKER_BYTES[len(_OWN) :])
+# Any version: of another kit, or of the text of any program.
+_KEYED = re.compile(rb"%s(\d{1,4}) ([0-9a-f]{%d}) " % (_OWN, KEY_LENGTH))
+_LAUNCHER = LAUNCHER_WORD.encode()
+# No log has records of more jobs; what a program prints may have any number.
+_MOST_KEYS = 64
+
+
+class Stream:
+    """Takes the output piece by piece, however it was cut.
+
+    `feed` returns the bytes to show, unchanged but for this job's records, the labels
+    that `srun --label` puts before them, and the marks of `jax-sif mark`. Memory: one
+    line, at most MOST_BYTES of it.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[Record], None],
+        hear: Callable[[str, bool], None],
+        keys: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+          take: is given the records of this job.
+          hear: is given what Slurm says of ranks and steps, and whether it is known to be
+            the launcher's own line: anything else may be the text of a program.
+          keys: this job's. Without, the key of the first whole record counts.
+        """
+        # Of this job's records: how many did not arrive whole, how many are of a newer
+        # kit. `foreign`: how many lines carry another key.
+        self.damaged = self.newer = self.foreign = 0
+        self._keys = {key.encode() for key in keys}
+        self._damaged_by_key: Counter[bytes] = Counter()
+        self._take = take
+        self._hear = hear
+        self._tail = b""
+        self._is_mid_line = False
+
+    def feed(self, piece: bytes) -> bytes:
+        """Text to show out of `piece`, as soon as it cannot belong to a record."""
+        if not piece:
+            return b""
+        text = self._tail + piece
+        if not _CALLS_FOR_A_LOOK.search(text):
+            self._tail, self._is_mid_line = b"", False
+            return text
+        lines = text.split(b"\n")
+        self._tail = lines.pop()
+        shown = b"".join([self._line(line + b"\n") for line in lines])
+        return shown + self._release_tail()
+
+    def close(self) -> bytes:
+        """What is left when the output has ended, perhaps in the middle of a line."""
+        tail, self._tail = self._tail, b""
+        shown = self._line(tail) if tail else b""
+        if not self._keys:
+            self.damaged = self._damaged_by_key.total()
+        return shown
+
+    def _line(self, line: bytes) -> bytes:
+        is_whole, self._is_mid_line = not self._is_mid_line, False
+        position = line.find(MARKER_BYTES)
+        # Most records stand at the front of their line, and have this job's key.
+        key_at = position + len(MARKER_BYTES)
+        if position < 0 or line[key_at : key_at + KEY_LENGTH] not in self._keys:
+            position = self._find(line) if _OWN in line else -1
+        if position < 0:
+            if is_whole and (line.startswith(_PROGRAMS) or _TIME.match(line)):
+                self._hear(line.decode(errors="replace"), False)
+            return line
+        before = line[:position]
+        if _is_launchers(line, position):
+            start = position + len(MARKER_BYTES) + KEY_LENGTH + len(_LAUNCHER) + 2
+            text = line[start:]
+            self._hear(text.decode(errors="replace"), True)
+            return before + text
+        try:
+            self._take(checked(decode(line, position, _parsed)))
+        except DamagedRecord:
+            self.damaged += 1
+        return b"" if _LABEL.fullmatch(before) else before
+
+    def _find(self, line: bytes) -> int:
+        """Where this job's record stands in a line that is not the usual one; or -1."""
+        has_foreign = False
+        for found in _KEYED.finditer(line):
+            version, key = int(found[1]), found[2]
+            is_readable = version == _VERSION
+            if not self._keys and is_readable:
+                self._learn(line, found.start(), key)
+            if key in self._keys and is_readable:
+                return found.start()
+            self.newer += version > _VERSION and (not self._keys or key in self._keys)
+            has_foreign |= bool(self._keys) and key not in self._keys
+        self.foreign += has_foreign
+        return -1
+
+    def _learn(self, line: bytes, position: int, key: bytes) -> None:
+        """Takes the key of the first whole record for the job's."""
+        try:
+            if not _is_launchers(line, position):
+                # A longer rest is no record, and reading it again and again takes time.
+                decode(line[: position + 2 * MOST_BYTES], position)
+        except DamagedRecord:
+            if len(self._damaged_by_key) < _MOST_KEYS:
+                self._damaged_by_key[key] += 1
+            return
+        self._keys = {key}
+        self.damaged = self._damaged_by_key[key]
+
+    def _release_tail(self) -> bytes:
+        """The unfinished line, or what of it cannot become a record any more."""
+        tail = self._tail
+        position = tail.find(MARKER_BYTES)
+        if position >= 0 and len(tail) - position <= 2 * MOST_BYTES:
+            return b""
+        if position < 0 and _may_be_ours(tail):
+            return b""
+        if position >= 0:
+            key_at = position + len(MARKER_BYTES)
+            self.damaged += tail[key_at : key_at + KEY_LENGTH] in self._keys
+        self._is_mid_line = self._is_mid_line or bool(tail)
+        self._tail = b""
+        return tail
+
+
+def _parsed(text: bytes) -> Any:
+    """What json.loads gives, in most cases in a third of its time."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        # It refuses NaN, which a wrong sum may be.
+        return json.loads(text.decode())
+
+
+def _is_launchers(line: bytes, position: int) -> bool:
+    """Whether the marker at `position` marks a line of the launcher's."""
+    at = position + len(MARKER_BYTES) + KEY_LENGTH + 1
+    return line[at : at + len(_LAUNCHER)] == _LAUNCHER
+
+
+def _may_be_ours(tail: bytes) -> bool:
+    """Whether it may become a record, or a line of Slurm's, when more has come."""
+    if len(tail) <= 16 and _LABEL.fullmatch(tail):
+        return True
+    if len(tail) <= MOST_BYTES and (
+        any(name.startswith(tail[: len(name)]) for name in _PROGRAMS)
+        or _TIME.match(tail)
+    ):
+        return True
+    at = tail.rfind(b"@")
+    return at >= 0 and MARKER_BYTES.startswith(tail[at:])
