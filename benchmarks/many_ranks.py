@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from stories import healthy, output, tell  # noqa: E402  (needs the path above)
+from sample_records import healthy, make_record, output  # noqa: E402  (needs the path above)
 
 from jaxsif.core.slurm_env import Identity  # noqa: E402
 from jaxsif.core.topology import parse_topology  # noqa: E402
@@ -74,7 +74,9 @@ def write(path: str) -> None:
     job = healthy(parse_topology(LABEL))
     for phase in ("devices", "allreduce", "identity", "done"):
         del job[4321][phase]
-    job[4321]["failed"] = tell(4321, "failed", "node541", error="RuntimeError: boom")
+    job[4321]["failed"] = make_record(
+        4321, "failed", "node541", error="RuntimeError: boom"
+    )
     Path(path).write_text(output(job))
 
 
@@ -121,7 +123,7 @@ def exchange(processes: int) -> dict[str, float]:
     assert peers.meet(store, who[0]) == []
     rank_0_s = time.monotonic() - began_s
     for identity in who[1:]:
-        peers._word_of_rank_0(store, identity, 1)
+        peers._wait_for_reply(store, identity, 1)
     return {
         "rank_0_s": round(rank_0_s, 3),
         "calls_per_rank": round(sum(store.calls.values()) / processes, 2),

@@ -23,10 +23,10 @@ from jaxsif.pairs.model import (  # noqa: E402  (needs the path above)
     LINK,
     NODE,
     SWITCH,
-    Outcome,
     Pair,
-    Sight,
-    outcome_of,
+    PairTiming,
+    SearchResult,
+    pair_timing,
 )
 from jaxsif.pairs.rounds import Round, disjoint_round, next_round, shifted_round  # noqa: E402  (needs the path above)
 
@@ -64,7 +64,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckOutput:
     """How one search went."""
 
     rounds: int
@@ -152,19 +152,19 @@ def one(count: int, fault: str, seed: int, *, is_busy: bool = False) -> Cluster:
 
 def measure(
     pair: Pair, speed: float, dice: random.Random, *, is_harsh: bool
-) -> Outcome:
+) -> PairTiming:
     """One pair's round: five trials, each of which scatters by 10 %."""
     usual_us = HEALTHY_US / speed
     if is_harsh:
-        return Outcome(pair, usual_us * math.exp(dice.gauss(0, NOISE)))
-    return outcome_of(
+        return PairTiming(pair, usual_us * math.exp(dice.gauss(0, NOISE)))
+    return pair_timing(
         pair, [usual_us * math.exp(dice.gauss(0, NOISE)) for _ in range(TRIALS)]
     )
 
 
 def measure_small(
     pair: Pair, speed: float, dice: random.Random, busy: Sequence[float]
-) -> Outcome:
+) -> PairTiming:
     """Small messages; whoever of the two has a busy core keeps both waiting."""
     times_us = []
     for _ in range(SMALL_TRIALS):
@@ -173,14 +173,14 @@ def measure_small(
             if dice.random() < busy[node]:
                 time_us += dice.uniform(*SLICE_US)
         times_us.append(time_us)
-    return outcome_of(pair, times_us, LATENCY)
+    return pair_timing(pair, times_us, LATENCY)
 
 
-def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> Found:
+def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> CheckOutput:
     """Round by round, as the ranks of a job do."""
     dice = random.Random(seed)
-    outcomes: list[Outcome] = []
-    small: list[Outcome] = []
+    outcomes: list[PairTiming] = []
+    small: list[PairTiming] = []
     done: list[Round] = []
     planning_s, blaming_s, named_by = 0.0, 0.0, 0
     true = _true(cluster)
@@ -208,7 +208,7 @@ def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> Found:
             named_by = 0
         elif not named_by:
             named_by = len(done)
-    return Found(
+    return CheckOutput(
         rounds=len(done),
         named_by=named_by,
         pairs=sum(len(r.pairs) for r in done),
@@ -219,7 +219,7 @@ def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> Found:
     )
 
 
-def _named(sight: Sight) -> set[tuple[str, tuple[object, ...]]]:
+def _named(sight: SearchResult) -> set[tuple[str, tuple[object, ...]]]:
     return {(b.kind, b.places or b.who) for b in sight.blames}
 
 
@@ -231,7 +231,7 @@ def _true(cluster: Cluster) -> set[tuple[str, tuple[object, ...]]]:
     }
 
 
-def summary(count: int, fault: str, found: Sequence[Found]) -> dict[str, object]:
+def summary(count: int, fault: str, found: Sequence[CheckOutput]) -> dict[str, object]:
     right, wrong = sum(f.right for f in found), sum(f.wrong for f in found)
     missed = sum(f.missed for f in found)
     return {

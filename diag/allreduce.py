@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif import initialize_distributed
-from jaxsif.rank import narrate
+from jaxsif.rank import phase_reporter
 
-with narrate() as tell:
+with phase_reporter() as reporter:
     initialize_distributed()
     # Not before: what would keep JAX from its import is told by the line above.
     import jax
@@ -16,7 +16,7 @@ with narrate() as tell:
         f"Total devices: {jax.device_count()}  |  "
         f"Devices per task: {jax.local_device_count()}"
     )
-    tell.devices()
+    reporter.devices()
 
     # One array over all devices of all processes, a one on each.
     mesh = Mesh(np.array(jax.devices()), ("i",))
@@ -28,11 +28,11 @@ with narrate() as tell:
             lambda x: jax.lax.psum(x, "i"), mesh=mesh, in_specs=P("i"), out_specs=P("i")
         )
     )
-    tell.enters("allreduce")
+    reporter.enters("allreduce")
     y = all_reduce(x)
 
     local = np.concatenate([shard.data for shard in y.addressable_shards])
     print(f"Process {jax.process_index()} has y={local}")
-    tell.all_reduced(y)
-    tell.prove_identity()
-    tell.transport()
+    reporter.report_allreduce(y)
+    reporter.prove_identity()
+    reporter.transport()

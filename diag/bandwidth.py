@@ -5,23 +5,23 @@ import sys
 
 from jaxsif import initialize_distributed
 from jaxsif.bandwidth.plan import parse_plan
-from jaxsif.rank import narrate
+from jaxsif.rank import phase_reporter
 
-with narrate() as tell:
+with phase_reporter() as reporter:
     plan = parse_plan(sys.argv[1:])
     initialize_distributed()
     # Not before: what would keep JAX from its import is told by the line above.
     from jaxsif.bandwidth.measure import measure
-    from jaxsif.rank.fabric import tell_fabric
+    from jaxsif.rank.fabric import report_hardware
     from jaxsif.rank.identity_check import sum_of_ones
 
-    tell.devices()
-    tell_fabric(tell)
+    reporter.devices()
+    report_hardware(reporter)
 
     # Right, then fast: first who the peers are, then how fast they are.
-    tell.enters("allreduce")
-    tell.all_reduced(sum_of_ones())
-    tell.prove_identity()
-    tell.transport()
+    reporter.enters("allreduce")
+    reporter.report_allreduce(sum_of_ones())
+    reporter.prove_identity()
+    reporter.transport()
 
-    measure(tell, plan)
+    measure(reporter, plan)

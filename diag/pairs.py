@@ -4,7 +4,7 @@
 import argparse
 
 from jaxsif import initialize_distributed
-from jaxsif.rank import narrate
+from jaxsif.rank import phase_reporter
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--full", action="store_true", help="every node with every other")
@@ -15,23 +15,23 @@ parser.add_argument(
 )
 chosen = parser.parse_args()
 
-with narrate() as tell:
+with phase_reporter() as reporter:
     initialize_distributed()
     # Not before: what would keep JAX from its import is told by the line above.
     import jax
 
     from jaxsif.pairs import measure
-    from jaxsif.pairs.timeout import patience_for
+    from jaxsif.pairs.timeout import partner_timeout
     from jaxsif.rank.identity_check import sum_of_ones
 
-    tell.devices()
+    reporter.devices()
 
     # First right, then fast: a sum over all devices, and whose ones they were.
-    tell.enters("allreduce")
-    tell.all_reduced(sum_of_ones())
-    tell.prove_identity()
-    tell.transport()
+    reporter.enters("allreduce")
+    reporter.report_allreduce(sum_of_ones())
+    reporter.prove_identity()
+    reporter.transport()
 
     loads = measure.loads_for(jax.default_backend(), chosen.size_bytes, chosen.trials)
-    answers_s = patience_for(chosen.answer_within)
-    measure.search(tell, loads, is_full=chosen.full, answers_s=answers_s)
+    timeout_s = partner_timeout(chosen.answer_within)
+    measure.search(reporter, loads, is_full=chosen.full, timeout_s=timeout_s)

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif import initialize_distributed
-from jaxsif.rank import narrate
+from jaxsif.rank import phase_reporter
 
-with narrate() as tell:
+with phase_reporter() as reporter:
     initialize_distributed()
     # Not before: what would keep JAX from its import is told by the line above.
     import jax
 
     print(f"# Local devices: [ {jax.local_device_count()} ], {jax.local_devices()}")
     print(f"# Global devices:[ {jax.device_count()} ], {jax.devices()}")
-    tell.devices()
-    tell.prove_identity()
+    reporter.devices()
+    reporter.prove_identity()

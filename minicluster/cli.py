@@ -180,10 +180,10 @@ class Command:
     def up(self) -> int:
         state = self._state()
         options = self.options
-        shape = slurm.Shape(
+        shape = slurm.ResourceRequest(
             options.nodes, options.gpus_per_node, options.reversed_switches
         )
-        wish = cluster.Wish(shape, self.checkout, tuple(self._binds()))
+        wish = cluster.JobRequest(shape, self.checkout, tuple(self._binds()))
         started = cluster.up(state, wish, self.cache)
         print(f"minicluster: {'' if started else 'already '}up, {shape}")
         return 0

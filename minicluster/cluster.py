@@ -22,7 +22,7 @@ from errors import ClusterError, UsageError
 from host import check_free_space, check_machine
 from identity import JOB_USER
 from machine import Bind, Machine
-from slurm import LOGIN, Shape
+from slurm import LOGIN, ResourceRequest
 from state import Running, State, start_ticks
 from use import states
 
@@ -32,10 +32,10 @@ _STATE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
-class Wish:
+class JobRequest:
     """What `up` is asked for: the shape, and what of the host the nodes see."""
 
-    shape: Shape
+    shape: ResourceRequest
     checkout: Bind
     binds: tuple[Bind, ...]
 
@@ -63,7 +63,7 @@ def _make_folders(state: State, tree: Path) -> None:
         folder.chmod(0o755)
 
 
-def _write_configuration(state: State, shape: Shape) -> None:
+def _write_configuration(state: State, shape: ResourceRequest) -> None:
     files = {
         "slurm.conf": slurm.slurm_conf(shape),
         "gres.conf": slurm.gres_conf(shape),
@@ -77,7 +77,7 @@ def _write_configuration(state: State, shape: Shape) -> None:
     key.write_bytes(os.urandom(1024))
 
 
-def _bodies(state: State, wish: Wish, tree: Path) -> list[Machine]:
+def _bodies(state: State, wish: JobRequest, tree: Path) -> list[Machine]:
     checkout = wish.checkout
     binds = (
         Bind(state.home, Path("/home")),
@@ -147,7 +147,7 @@ def _understand(report: str) -> tuple[dict[str, int], list[str]]:
     return processes, errors
 
 
-def _start(state: State, wish: Wish, tree: Path) -> Running:
+def _start(state: State, wish: JobRequest, tree: Path) -> Running:
     deadline = time.monotonic() + _START_TIMEOUT_S
     first, reader = nodes.start(state, wish.shape, _bodies(state, wish, tree))
     running = Running(
@@ -177,13 +177,13 @@ def _start(state: State, wish: Wish, tree: Path) -> Running:
 def _wait_until_idle(state: State, running: Running) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     found: dict[str, str] = {}
-    trouble = ""
+    problem = ""
     while time.monotonic() < deadline:
         try:
             found = states(running)
         except ClusterError as error:
             # The controller takes a moment before it answers.
-            trouble = f" ({error})"
+            problem = f" ({error})"
         if found and set(found.values()) == {"idle"}:
             return
         time.sleep(0.1)
@@ -191,11 +191,11 @@ def _wait_until_idle(state: State, running: Running) -> None:
     words = ", ".join(f"{name} {word}" for name, word in found.items())
     raise ClusterError(
         f"not every node was idle after {_START_TIMEOUT_S:.0f} s:"
-        f" {words or 'slurmctld does not answer'}{trouble}\n{tail(state, late[0])}"
+        f" {words or 'slurmctld does not answer'}{problem}\n{tail(state, late[0])}"
     )
 
 
-def _is_up_already(state: State, wish: Wish) -> bool:
+def _is_up_already(state: State, wish: JobRequest) -> bool:
     running = state.alive()
     if running is None:
         return False
@@ -218,7 +218,7 @@ def _is_up_already(state: State, wish: Wish) -> bool:
     return True
 
 
-def up(state: State, wish: Wish, cache: Path) -> bool:
+def up(state: State, wish: JobRequest, cache: Path) -> bool:
     """Brings the cluster up; False when it already was."""
     with _one_at_a_time(state):
         if _is_up_already(state, wish):

@@ -20,7 +20,7 @@ import kernel
 import machine
 from errors import ClusterError
 from host import SYSTEM_PATH, refused_by_kernel
-from slurm import LOGIN, Shape
+from slurm import LOGIN, ResourceRequest
 from state import State
 
 _BRIDGE = "br0"
@@ -97,7 +97,9 @@ def _serve(name: str, key: bytes) -> None:
         _start_daemon(["slurmd", "-N", name])
 
 
-def _live(name: str, shape: Shape, body: machine.Machine, report: int) -> NoReturn:
+def _live(
+    name: str, shape: ResourceRequest, body: machine.Machine, report: int
+) -> NoReturn:
     """The first process of a node: builds it, starts its daemons, reaps for ever."""
     kernel.set_process_name(name)
     try:
@@ -114,7 +116,11 @@ def _live(name: str, shape: Shape, body: machine.Machine, report: int) -> NoRetu
 
 
 def _make_node(
-    state: State, shape: Shape, body: machine.Machine, report: int, line: socket.socket
+    state: State,
+    shape: ResourceRequest,
+    body: machine.Machine,
+    report: int,
+    line: socket.socket,
 ) -> None:
     """Makes the node's namespaces, and its first process once the network is wired."""
     name = body.folder.name
@@ -129,7 +135,9 @@ def _make_node(
     line.send(str(first).encode())
 
 
-def _start_node(state: State, shape: Shape, body: machine.Machine, report: int) -> int:
+def _start_node(
+    state: State, shape: ResourceRequest, body: machine.Machine, report: int
+) -> int:
     """Starts a node in namespaces of its own; returns its first process."""
     name = body.folder.name
     ours, theirs = socket.socketpair()
@@ -165,7 +173,7 @@ def _close_all_but(kept: int) -> None:
 
 
 def _keep(
-    state: State, shape: Shape, bodies: list[machine.Machine], report: int
+    state: State, shape: ResourceRequest, bodies: list[machine.Machine], report: int
 ) -> NoReturn:
     """The cluster's first process: wires the network, starts the nodes, reaps."""
     kernel.set_process_name("minicluster")
@@ -199,7 +207,7 @@ def _detach_from_caller(log: Path) -> None:
 
 
 def _launch(
-    state: State, shape: Shape, bodies: list[machine.Machine], report: int
+    state: State, shape: ResourceRequest, bodies: list[machine.Machine], report: int
 ) -> bytes:
     """Leaves the caller, enters the namespaces and returns their first process."""
     _detach_from_caller(state.log / "cluster.log")
@@ -216,7 +224,9 @@ def _launch(
     return str(first).encode()
 
 
-def start(state: State, shape: Shape, bodies: list[machine.Machine]) -> tuple[int, int]:
+def start(
+    state: State, shape: ResourceRequest, bodies: list[machine.Machine]
+) -> tuple[int, int]:
     """Starts everything; returns the first process and the pipe that it reports to.
 
     A line of JSON names the nodes' first processes, any other line is an error; the

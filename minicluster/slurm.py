@@ -24,7 +24,7 @@ _TEMPLATE = Path(__file__).with_name("slurm.conf.template")
 
 
 @dataclass(frozen=True)
-class Shape:
+class ResourceRequest:
     """How large a cluster is."""
 
     nodes: int
@@ -57,11 +57,11 @@ def _range(prefix: str, first: int, last: int) -> str:
     return f"{prefix}{first}" if first == last else f"{prefix}[{first}-{last}]"
 
 
-def node_range(shape: Shape) -> str:
+def node_range(shape: ResourceRequest) -> str:
     return _range("node", 1, shape.nodes)
 
 
-def slurm_conf(shape: Shape) -> str:
+def slurm_conf(shape: ResourceRequest) -> str:
     node_line = (
         f"NodeName={node_range(shape)} CPUs={CPUS_PER_NODE}"
         f" RealMemory={MEMORY_MB_PER_NODE} Gres=gpu:{GPU_TYPE}:{shape.gpus_per_node}"
@@ -75,7 +75,7 @@ def slurm_conf(shape: Shape) -> str:
     )
 
 
-def topology_conf(shape: Shape) -> str:
+def topology_conf(shape: ResourceRequest) -> str:
     """A tree of switches, by which Slurm orders the tasks; read by topology/tree alone."""
     leaves = [
         f"SwitchName=leaf{number} Nodes={name}"
@@ -86,7 +86,7 @@ def topology_conf(shape: Shape) -> str:
     )
 
 
-def gres_conf(shape: Shape) -> str:
+def gres_conf(shape: ResourceRequest) -> str:
     return (
         "AutoDetect=off\n"
         f"NodeName={node_range(shape)} Name=gpu Type={GPU_TYPE}"
@@ -94,7 +94,7 @@ def gres_conf(shape: Shape) -> str:
     )
 
 
-def hosts_file(shape: Shape) -> str:
+def hosts_file(shape: ResourceRequest) -> str:
     lines = [f"{address} {name}" for name, address in shape.addresses.items()]
     return "\n".join(["127.0.0.1 localhost", "::1 localhost", *lines, ""])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import child
 import kernel
 from errors import ClusterError, UsageError
-from slurm import Shape
+from slurm import ResourceRequest
 
 # Names another cluster than the default one for every command of a shell.
 STATE_KNOB = "JAX_SIF_MINICLUSTER"
@@ -29,7 +29,7 @@ class Running:
 
     process_id: int
     start_ticks: int
-    shape: Shape
+    shape: ResourceRequest
     binds: tuple[str, ...]
     checkout: str
     node_processes: dict[str, int]
@@ -69,7 +69,7 @@ class State:
         """The cluster that was started here, whether or not it still lives."""
         try:
             record = json.loads(self._record.read_text())
-            record["shape"] = Shape(**record["shape"])
+            record["shape"] = ResourceRequest(**record["shape"])
             record["binds"] = tuple(record["binds"])
             return Running(**record)
         except FileNotFoundError:

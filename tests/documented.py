@@ -57,7 +57,7 @@ def complaints(page: str) -> list[str]:
 
 # The word behind the profile, or the topology, begins a program with options of its own.
 _WITH_PROGRAM = ("job", "launch", "scale", "scale plan")
-_DEEDS = {
+_DESCRIPTIONS = {
     "env": ("create", "list", "info", "freeze", "check"),
     "baseline": ("add", "show"),
     "scale": ("plan", "show"),
@@ -104,7 +104,7 @@ def _tool(segment: str) -> Iterator[str]:
         if name not in COMMANDS:
             yield f"jax-sif {name}"
             continue
-        if words and words[0] in _DEEDS.get(name, ()):
+        if words and words[0] in _DESCRIPTIONS.get(name, ()):
             name = f"{name} {words.pop(0)}"
         elif name in _WITH_DEED and words and re.fullmatch("[a-z]+", words[0]):
             yield f"jax-sif {name} {words[0]}"
@@ -183,7 +183,7 @@ def _paths(segment: str) -> Iterator[str]:
 
 _PROGRAM = re.compile(r"((?:diag|examples|benchmarks|tools)/\w+(?:\.py)?)(?= )")
 # Where options of a program stand besides itself.
-_OPTIONS_IN = {"diag": "src/jaxsif/rank/*.py", "tools": "tools/*.py"}
+_OPTIONS_IN = {"diag": "src/jaxsif/*/*.py", "tools": "tools/*.py"}
 
 
 def _programs(segment: str) -> Iterator[str]:

@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node import Room, Surroundings
+from jaxsif.core.problem import Problem
+from jaxsif.node import HostInfo, Room
 from jaxsif.node.host_info import GIB
 
 PACKAGES = "/opt/jax/lib/python3.13/site-packages"
@@ -70,8 +70,8 @@ def gpus(root: Path, count: int = 4, driver: str = "550.54.15") -> None:
 
 def well(
     root: Path, environment: dict[str, str] | None = None, **changes: Any
-) -> Surroundings:
-    """Surroundings in which no check finds anything, but for the changes."""
+) -> HostInfo:
+    """HostInfo in which no check finds anything, but for the changes."""
     facts: dict[str, Any] = {
         "environment": {**STEP} if environment is None else environment,
         "root": root,
@@ -84,15 +84,15 @@ def well(
         "resolve": lambda name: ("10.0.0.2",),
         "room": lambda folder: PLENTY,
     }
-    return Surroundings(**{**facts, **changes})
+    return HostInfo(**{**facts, **changes})
 
 
-def kinds(troubles: Any) -> list[tuple[str, bool]]:
+def kinds(problems: Any) -> list[tuple[str, bool]]:
     """The kind of each trouble and whether it is fatal."""
-    return [(trouble.kind, trouble.is_fatal) for trouble in troubles]
+    return [(problem.kind, problem.is_fatal) for problem in problems]
 
 
-def only(troubles: Any) -> Trouble:
+def only(problems: Any) -> Problem:
     """The one trouble that there is."""
-    (trouble,) = troubles
-    return trouble  # type: ignore[no-any-return]
+    (problem,) = problems
+    return problem  # type: ignore[no-any-return]

@@ -8,9 +8,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from stories import healthy, records, tell
+from sample_records import healthy, make_record, records
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.topology import Topology, parse_topology
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
@@ -65,7 +65,7 @@ def missing(topology: Topology = G8N2P8) -> dict[str, Any]:
 
 def silent() -> dict[str, Any]:
     """Nobody told anything."""
-    return document(render.as_json(judge(Board(), G8N2P8)[0]))
+    return document(render.as_json(judge(JobState(), G8N2P8)[0]))
 
 
 def document(*verdicts: dict[str, Any]) -> dict[str, Any]:
@@ -94,10 +94,10 @@ def _job(topology: Topology) -> dict[int, dict[str, dict[str, Any]]]:
 
 
 def _judged(job: dict[int, Any], topology: Topology) -> dict[str, Any]:
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
-    return render.as_json(judge(board, topology)[0])
+        job_state.add(record)
+    return render.as_json(judge(job_state, topology)[0])
 
 
 def _verdict(
@@ -128,7 +128,7 @@ def _node_records(rank: dict[str, Any], topology: Topology) -> Iterator[dict[str
     if rank["rank"] % topology.processes_per_node:
         return
     nic = {"kind": "infiniband", "gb_per_s": 25.0, "is_active": True}
-    yield tell(
+    yield make_record(
         rank["rank"],
         "fabric",
         rank["node"],
@@ -138,7 +138,7 @@ def _node_records(rank: dict[str, Any], topology: Topology) -> Iterator[dict[str
         nics=[{"name": f"mlx5_{i}", **nic} for i in range(2)],
     )
     is_odd = rank["rank"] >= topology.processes_per_node
-    yield tell(
+    yield make_record(
         rank["rank"],
         "transport",
         rank["node"],
@@ -168,7 +168,7 @@ def _bandwidths(
         for size_bytes in of_plan:
             slow = 1.7 if rank["node"] == slow_node else 1.0
             time_us = 18 + slow * factor * size_bytes / (12.9e3 * (1 - 0.13 * number))
-            yield tell(
+            yield make_record(
                 rank["rank"],
                 "bandwidth",
                 rank["node"],
@@ -204,7 +204,7 @@ def _pairs(
             bool(slow_node) and len(nodes) > 2 and {own, other} == {0, len(nodes) - 1}
         )
         time_us = 4 * MIB / (3.3e3 if is_slow else 10.6e3)
-        yield tell(
+        yield make_record(
             rank["rank"],
             "pair",
             rank["node"],

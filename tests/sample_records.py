@@ -11,7 +11,7 @@ from jaxsif.core.topology import Topology, parse_topology
 G8N2P8 = parse_topology("G8N2p8")
 
 
-def tell(rank: int, phase: str, node: str = "node1", **facts: Any) -> Record:
+def make_record(rank: int, phase: str, node: str = "node1", **facts: Any) -> Record:
     """One record as a rank would make it."""
     return {
         "phase": phase,
@@ -65,7 +65,7 @@ def _rank(rank: int, topology: Topology) -> dict[str, Record]:
         "identity": {"foreign": 0, "slots": []},
         "done": {},
     }
-    return {phase: tell(rank, phase, node, **f) for phase, f in facts.items()}
+    return {phase: make_record(rank, phase, node, **f) for phase, f in facts.items()}
 
 
 def records(job: dict[int, dict[str, Record]]) -> list[Record]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from stories import G8N2P8, healthy, records, tell
+from sample_records import G8N2P8, healthy, make_record, records
 
 from jaxsif.bandwidth.baseline import Baseline
 from jaxsif.bandwidth.collectives import bus_factor
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.records import Record
 from jaxsif.core.topology import Topology
 from jaxsif.verdict.verdict import Verdict, judge
@@ -37,7 +37,7 @@ def measured(
     times slower for themselves; `trials` as parts of the median."""
     time = time_us(collective, size_bytes, busbw, topology.devices)
     return [
-        tell(
+        make_record(
             rank,
             "bandwidth",
             _node(rank, topology),
@@ -81,7 +81,7 @@ def fabrics(
     """What each node tells of its links; `node2=[...]` gives one other cards."""
     usual = [card(n) for n in range(4)] if cards is None else cards
     return [
-        tell(
+        make_record(
             index * topology.processes_per_node,
             "fabric",
             f"node{index + 1}",
@@ -105,11 +105,11 @@ def verdict_on(
     job = healthy(topology)
     if without:
         del job[without[0]][without[1]]
-    board = Board()
+    job_state = JobState()
     *usual, last = records(job)
     for record in [*usual, *(r for records_ in told for r in records_), last]:
-        board.add(record)
-    (verdict,) = judge(board, topology, baseline=baseline, is_strict=is_strict)
+        job_state.add(record)
+    (verdict,) = judge(job_state, topology, baseline=baseline, is_strict=is_strict)
     return verdict
 
 

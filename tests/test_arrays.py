@@ -11,7 +11,7 @@ import pytest
 from jaxsif import arrays
 
 SRC = Path(__file__).parent.parent / "src"
-ROOM = SRC / "jaxsif/rank/arrays"
+ROOM = SRC / "jaxsif/arrays"
 
 
 def functions(file: str) -> dict[str, ast.FunctionDef]:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import pytest
 
 from jaxsif.arrays.index_ranges import (
-    are_one_box,
     as_index,
-    box_of,
     extents,
     hull,
     in_words,
+    index_range,
+    is_contiguous,
     merged,
     owners,
     volume,
@@ -30,12 +30,12 @@ UPPER, LOWER = ((0, 2), (0, 4)), ((2, 4), (0, 4))
     ],
 )
 def test_a_shards_index_is_a_box(index, shape, box):
-    assert box == box_of(index, shape)
+    assert box == index_range(index, shape)
 
 
 def test_an_index_of_another_number_of_dimensions_is_refused():
     with pytest.raises(ValueError):
-        box_of((slice(None),), (8, 4))
+        index_range((slice(None),), (8, 4))
 
 
 def test_an_index_counts_from_an_origin():
@@ -61,7 +61,7 @@ def test_a_box_has_extents_and_volume_and_a_scalars_has_one():
     ],
 )
 def test_boxes_are_one_when_they_leave_no_hole(boxes, is_one):
-    assert is_one == are_one_box(boxes)
+    assert is_one == is_contiguous(boxes)
 
 
 def test_the_hull_is_around_all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.arrays.wording import differences, holdings, in_one_sentence, ranks
+from jaxsif.arrays.wording import differences, format_problems, holdings, ranks
 
 NODES = ["node1", "node1", "node2", "node2"]
 
@@ -24,7 +24,7 @@ def words(*values: str, name: str = "rate") -> list[dict[str, tuple[str, str]]]:
     ],
 )
 def test_the_first_problem_is_told_and_the_others_counted(problems, sentence):
-    assert sentence == in_one_sentence(problems)
+    assert sentence == format_problems(problems)
 
 
 def test_few_ranks_are_named_and_many_counted():

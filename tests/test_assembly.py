@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from jaxsif.core.slurm_env import Identity
-from jaxsif.pairs.coordinator import Assembly, Seat, Task
-from jaxsif.pairs.model import Outcome
+from jaxsif.pairs.coordinator import NodeInfo, PairCoordinator, Task
+from jaxsif.pairs.model import PairTiming
 from jaxsif.pairs.planner import Planner
 from jaxsif.pairs.rounds import Round
 
@@ -40,22 +40,22 @@ class Store:
         return self.content[key]
 
 
-def ranks(store: Store, nodes: int, per_node: int) -> list[Assembly]:
+def ranks(store: Store, nodes: int, per_node: int) -> list[PairCoordinator]:
     count = nodes * per_node
     made = []
     for r in range(count):
         node = f"node{r // per_node + 1}"
         who = Identity("box.7.0.0", r, count, r % per_node, node, "")
-        made.append(Assembly(store, who))
+        made.append(PairCoordinator(store, who))
     for rank in made:
-        rank.sit_down("leaf1")
+        rank.register("leaf1")
     return made
 
 
 def test_rank_0_learns_which_ranks_are_on_which_node():
     first, *_ = ranks(Store(), 2, 2)
 
-    expected = [Seat("node1", "leaf1", (0, 1)), Seat("node2", "leaf1", (2, 3))]
+    expected = [NodeInfo("node1", "leaf1", (0, 1)), NodeInfo("node2", "leaf1", (2, 3))]
     assert expected == first.seats()
 
 
@@ -81,7 +81,7 @@ def test_rank_0_hears_the_times_of_a_pair_from_one_of_its_ranks():
     planned = Round(1, "full", ((0, 1),))
     everybody[0].assign(everybody[0].seats(), planned, 1)
     threads = [
-        threading.Thread(target=rank.tell, args=(task, partner, [[1.0], [float(r)]]))
+        threading.Thread(target=rank.report, args=(task, partner, [[1.0], [float(r)]]))
         for r, (rank, partner) in enumerate(zip(everybody, (2, 3, 0, 1), strict=True))
         if (task := rank.task(1))
     ]
@@ -106,7 +106,7 @@ def test_a_round_costs_each_rank_three_calls(nodes):
     everybody[0].assign(seats, planned, 1)
     # Those that speak for their pair last, so that nobody waits.
     for rank, partner in [(b, a) for a, b in pairs] + list(pairs):
-        everybody[rank].tell(everybody[rank].task(1), partner, [[1.0]])
+        everybody[rank].report(everybody[rank].task(1), partner, [[1.0]])
     results = everybody[0].results(planned)
 
     assert nodes // 2 == len(results)
@@ -114,7 +114,7 @@ def test_a_round_costs_each_rank_three_calls(nodes):
 
 
 def test_the_planner_of_rank_0_ends_as_the_judge_does():
-    planner = Planner([Seat(f"node{i}", "", (i,)) for i in range(8)], False)
+    planner = Planner([NodeInfo(f"node{i}", "", (i,)) for i in range(8)], False)
     while planned := planner.next():
         results = {pair: [[1.0], [1000.0]] for pair in planned.pairs}
         line = planner.note(planned, results)
@@ -122,4 +122,4 @@ def test_the_planner_of_rank_0_ends_as_the_judge_does():
     expected = "Round 2 (shifted): 4 pairs, median 1.000 ms, slowest node0 and node4"
     assert line.startswith(expected)
     assert 2 == len(planner.done)
-    assert [Outcome((0, 1), 1000.0)] == planner.large[:1]
+    assert [PairTiming((0, 1), 1000.0)] == planner.large[:1]

@@ -152,7 +152,7 @@ def test_a_full_disk_is_not_taken_for_a_missing_home(
 
 
 def test_the_file_has_no_name_and_its_number_is_out_of_the_way():
-    number = authority.hold(b"content")
+    number = authority.reserve_port(b"content")
     try:
         assert number >= 300
         assert 0o600 == stat.S_IMODE(os.fstat(number).st_mode)
@@ -183,7 +183,7 @@ def test_without_memory_files_the_first_place_that_has_room_is_taken(
     monkeypatch.setattr(tempfile, "TemporaryFile", first_is_full)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
-    number = authority.hold(b"content")
+    number = authority.reserve_port(b"content")
 
     try:
         assert ["/dev/shm"] == full

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from jaxsif.bandwidth.time_budget import Pace
+from jaxsif.bandwidth.time_budget import TimeBudget
 
 MIB = 2**20
 
 
-def pace(**changes) -> Pace:
+def pace(**changes) -> TimeBudget:
     facts = {
         "limit_s": 20.0,
         "spent_s": 0.0,
@@ -19,7 +19,7 @@ def pace(**changes) -> Pace:
         "cost_s": 0.5,
         "time_us": 1000.0,
     }
-    return Pace(**{**facts, **changes})
+    return TimeBudget(**{**facts, **changes})
 
 
 def test_with_time_enough_every_size_is_measured():

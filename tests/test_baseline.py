@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from sample_records import encode
 from speeds import fabrics, measured, verdict_on
-from stories import encode
 
 from jaxsif import cli
 from jaxsif.bandwidth import baseline
@@ -166,7 +166,7 @@ def test_verify_compares_with_it(way, tmp_path, monkeypatch, capsys):
     path.write_text(baseline.render(Baseline("", {KEY: (1.0,)})))
     log = tmp_path / "job.out"
     told = [*CPU, *measured(0.4, size_bytes=2**26)]
-    from stories import healthy, records
+    from sample_records import healthy, records
 
     log.write_text("".join(map(encode, [*told, *records(healthy())])))
     words = ["verify", "--topology=G8N2p8", str(log)]

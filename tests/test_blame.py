@@ -9,7 +9,14 @@ from collections.abc import Callable
 import pytest
 
 from jaxsif.pairs.locate import look
-from jaxsif.pairs.model import LATENCY, Outcome, Pair, Sight, outcome_of, times_of_pair
+from jaxsif.pairs.model import (
+    LATENCY,
+    Pair,
+    PairTiming,
+    SearchResult,
+    pair_timing,
+    times_of_pair,
+)
 from jaxsif.pairs.rounds import Round, next_round
 
 HEALTHY_US = 100.0
@@ -17,14 +24,14 @@ HEALTHY_US = 100.0
 
 def seen(
     count: int, time_us: Callable[[Pair], float | None], places: list[str] | None = None
-) -> Sight:
+) -> SearchResult:
     """What a whole search shows."""
     where = places or [""] * count
-    outcomes: list[Outcome] = []
+    outcomes: list[PairTiming] = []
     done: list[Round] = []
     while (now := next_round(outcomes, where, done)) is not None:
         done.append(now)
-        outcomes += [Outcome(pair, time_us(pair)) for pair in now.pairs]
+        outcomes += [PairTiming(pair, time_us(pair)) for pair in now.pairs]
     return look(outcomes, where)
 
 
@@ -32,7 +39,7 @@ def slow_with(*nodes: int, factor: float = 3.0) -> Callable[[Pair], float]:
     return lambda pair: HEALTHY_US * (factor if set(nodes) & set(pair) else 1.0)
 
 
-def named(sight: Sight) -> list[tuple[str, tuple[int, ...]]]:
+def named(sight: SearchResult) -> list[tuple[str, tuple[int, ...]]]:
     return [(blame.kind, blame.who) for blame in sight.blames]
 
 
@@ -100,11 +107,11 @@ def test_a_node_that_does_not_answer_is_not_slow():
 
 
 def test_nothing_measured_shows_nothing():
-    assert Sight(silent=((0, 1),)) == look([Outcome((0, 1), None)], ["", ""])
+    assert SearchResult(silent=((0, 1),)) == look([PairTiming((0, 1), None)], ["", ""])
 
 
 def test_two_nodes_cannot_be_told_apart():
-    assert () == look([Outcome((0, 1), 100.0)], ["", ""]).blames
+    assert () == look([PairTiming((0, 1), 100.0)], ["", ""]).blames
 
 
 PLACES = [f"leaf{node // 8}" for node in range(64)]
@@ -146,14 +153,14 @@ def test_noise_accuses_nobody_in_two_hundred_healthy_clusters():
 
     def trials(pair: Pair) -> float:
         times = [dice.gauss(100.0, 10.0) for _ in range(5)]
-        return outcome_of(pair, times).time_us
+        return pair_timing(pair, times).time_us
 
     assert 0 == sum(bool(seen(16, trials).blames) for _ in range(200))
 
 
 def test_small_messages_that_take_half_as_long_again_are_no_finding():
     outcomes = [
-        Outcome(pair, 150.0 if 0 in pair else 100.0)
+        PairTiming(pair, 150.0 if 0 in pair else 100.0)
         for pair in ((0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
     ]
 
@@ -162,26 +169,26 @@ def test_small_messages_that_take_half_as_long_again_are_no_finding():
 
 
 def test_trials_are_summed_up_by_their_median_and_its_error():
-    outcome = outcome_of((0, 1), [100.0, 100.0, 110.0, 90.0, 500.0])
+    outcome = pair_timing((0, 1), [100.0, 100.0, 110.0, 90.0, 500.0])
 
     assert 100.0 == outcome.time_us
     assert 0.083 == pytest.approx(outcome.scatter, abs=0.001)
 
 
 def test_no_trials_are_no_answer():
-    assert Outcome((0, 1), None) == outcome_of((0, 1), [])
-    assert Outcome((0, 1), None) == outcome_of((0, 1), [], LATENCY)
+    assert PairTiming((0, 1), None) == pair_timing((0, 1), [])
+    assert PairTiming((0, 1), None) == pair_timing((0, 1), [], LATENCY)
 
 
 def test_the_best_of_many_small_messages_counts_and_how_near_the_next_one_is():
-    outcome = outcome_of((0, 1), [3000.0, 2000.0, 100.0, 5000.0, 110.0], LATENCY)
+    outcome = pair_timing((0, 1), [3000.0, 2000.0, 100.0, 5000.0, 110.0], LATENCY)
 
     assert 100.0 == outcome.time_us
     assert 0.1 == pytest.approx(outcome.scatter)
 
 
 def test_one_small_message_alone_is_its_own_best():
-    assert Outcome((0, 1), 7.0, 0.0) == outcome_of((0, 1), [7.0], LATENCY)
+    assert PairTiming((0, 1), 7.0, 0.0) == pair_timing((0, 1), [7.0], LATENCY)
 
 
 def test_a_small_message_that_is_there_before_its_receiver_is_not_taken_for_fast():
@@ -199,25 +206,25 @@ def test_a_rank_that_is_kept_waiting_once_does_not_spoil_the_trials_of_others():
 
 def small_messages(
     dice: random.Random, busy: float, late: Callable[[Pair], float] = lambda pair: 1.0
-) -> Callable[[Pair], Outcome]:
+) -> Callable[[Pair], PairTiming]:
     """A search's small messages, where a core keeps so many trials waiting for a slice."""
 
-    def measured(pair: Pair) -> Outcome:
+    def measured(pair: Pair) -> PairTiming:
         times = [100.0 * late(pair) * dice.lognormvariate(0.0, 0.1) for _ in range(40)]
         times = [t + dice.uniform(1e3, 1e4) * (dice.random() < busy) for t in times]
-        return outcome_of(pair, times, LATENCY)
+        return pair_timing(pair, times, LATENCY)
 
     return measured
 
 
-def seen_by_small(count: int, measured: Callable[[Pair], Outcome]) -> Sight:
-    large: list[Outcome] = []
-    small: list[Outcome] = []
+def seen_by_small(count: int, measured: Callable[[Pair], PairTiming]) -> SearchResult:
+    large: list[PairTiming] = []
+    small: list[PairTiming] = []
     done: list[Round] = []
     places = [""] * count
     while (now := next_round(large, places, done, of_small=small)) is not None:
         done.append(now)
-        large += [Outcome(pair, HEALTHY_US) for pair in now.pairs]
+        large += [PairTiming(pair, HEALTHY_US) for pair in now.pairs]
         small += [measured(pair) for pair in now.pairs]
     return look(small, places, LATENCY)
 
@@ -250,8 +257,8 @@ def test_a_machine_that_is_busy_with_other_things_accuses_nobody(count):
     def time_us(pair: Pair) -> float:
         return dice.lognormvariate(7.0, 0.6)
 
-    accused = sum(bool(seen(count, time_us).blames) for _ in range(200))
-    assert accused <= 8
+    slow_nodes = sum(bool(seen(count, time_us).blames) for _ in range(200))
+    assert slow_nodes <= 8
 
 
 def test_one_very_long_time_is_no_slow_link():

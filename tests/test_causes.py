@@ -184,7 +184,7 @@ def test_a_row_needs_no_more_than_this():
         (SIGNED + SIGNED, "two causes have the id 'a-cause'"),
         (SIGNED.replace('"a-cause"', '"A cause"'), "its id is not written like-this"),
         (SIGNED.replace("certain", "sure"), "confidence is 'sure'"),
-        (SIGNED + 'standing = "guess"\n', "standing is 'guess'"),
+        (SIGNED + 'role = "guess"\n', "role is 'guess'"),
         (SIGNED.replace('["A distinctive text"]', "[]"), "it has no example"),
         (SIGNED + 'colour = "red"\n', "colour"),
         (SIGNED.replace('remedy = "do something"', ""), "remedy"),

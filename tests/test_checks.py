@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from stories import G8N2P8, healthy, records, tell
+from sample_records import G8N2P8, healthy, make_record, records
 
 from jaxsif.bandwidth import checks as bandwidth_checks
-from jaxsif.core.evidence import Case
-from jaxsif.core.history import Board
+from jaxsif.core.evidence import StepEvidence
+from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.pairs import checks as pairs_checks
 from jaxsif.transport import checks as transport_checks
@@ -22,10 +22,10 @@ Job = dict[int, dict[str, dict]]
 
 
 def verdict_on(job: Job, topology=G8N2P8, damaged: int = 0) -> Verdict:
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
-    (verdict,) = judge(board, topology, damaged)
+        job_state.add(record)
+    (verdict,) = judge(job_state, topology, damaged)
     return verdict
 
 
@@ -50,7 +50,7 @@ def _rank_5_missing(job: Job) -> None:
 def _rank_5_raised(job: Job) -> None:
     for phase in ("devices", "allreduce", "identity", "done"):
         del job[5][phase]
-    job[5]["failed"] = tell(5, "failed", "node2", error="RuntimeError: boom")
+    job[5]["failed"] = make_record(5, "failed", "node2", error="RuntimeError: boom")
 
 
 def _six_processes(job: Job) -> None:
@@ -190,12 +190,12 @@ def test_each_fault_fails_and_names_rank_and_node(
 
 
 def _heard(job: Job, *lines: str, nodes=()) -> Verdict:
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
+        job_state.add(record)
     for line in lines:
-        board.hear(line)
-    (verdict,) = judge(board, G8N2P8, nodes=nodes)
+        job_state.hear(line)
+    (verdict,) = judge(job_state, G8N2P8, nodes=nodes)
     return verdict
 
 
@@ -249,10 +249,10 @@ def test_what_srun_did_not_say_is_not_heard(numbers):
 def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
     first, second = healthy(), healthy()
     _wrong_sum(first)
-    board = Board()
+    job_state = JobState()
     for record in records(first) + records(second):
-        board.add(record)
-    (verdict,) = judge(board, G8N2P8)
+        job_state.add(record)
+    (verdict,) = judge(job_state, G8N2P8)
 
     assert 1 == verdict.status
     assert ["rank-twice"] == [f.kind for f in verdict.findings]
@@ -266,34 +266,34 @@ SILENT_HERE = {
     processes.launcher_hangs,
     exits.nodes_failed,
     exits.ranks_left,
-    numbers.identity_unproven,
+    numbers.peers_not_verified,
     # In test_record_facts.py.
     numbers.records_lost,
-    processes.ranks_twice,
+    processes.duplicate_ranks,
     exits.starts_failed,
     exits.cancelled,
     exits.terminated,
-    exits.ranks_apart,
-    exits.causes_recognised,
+    exits.desynchronized_ranks,
+    exits.log_causes,
     exits.ranks_ended,
-    exits.symptoms_recognised,
-    exits.ranks_ended_for_others,
-    exits.ranks_stuck,
-    exits.errors_after,
+    exits.log_symptoms,
+    exits.ranks_terminated_by_launcher,
+    exits.deadlines_exceeded,
+    exits.secondary_errors,
     transport_checks.network_not_used,
     transport_checks.network_differs,
     transport_checks.nvlink_missing,
     transport_checks.gpudirect_missing,
     transport_checks.transports_differ,
-    transport_checks.network_untested,
+    transport_checks.network_not_exercised,
     transport_checks.transport_unknown,
-    pairs_checks.exchanges_wrong,
-    pairs_checks.pairs_silent,
+    pairs_checks.corrupt_exchanges,
+    pairs_checks.pair_timeouts,
     pairs_checks.pairs_slow,
-    bandwidth_checks.elements_wrong,
+    bandwidth_checks.wrong_elements,
     bandwidth_checks.bandwidth_low,
-    bandwidth_checks.ranks_lag,
-    bandwidth_checks.baseline_silent,
+    bandwidth_checks.stragglers,
+    bandwidth_checks.baseline_no_match,
 }
 
 
@@ -302,7 +302,7 @@ def test_every_check_is_provoked_by_some_test():
     for spoil in SPOILERS:
         job = healthy()
         spoil(job)
-        case = Case(G8N2P8, verdict_on(job).stories, {})
+        case = StepEvidence(G8N2P8, verdict_on(job).histories, {})
         silent -= {check for check in silent if any(check(case))}
 
     assert SILENT_HERE == silent
@@ -362,7 +362,7 @@ def test_wrong_numbers_fail_whatever_was_damaged():
 
 
 def test_no_record_at_all_is_not_a_pass():
-    (verdict,) = judge(Board(), G8N2P8)
+    (verdict,) = judge(JobState(), G8N2P8)
 
     assert verdict.status == 3
     assert "nothing was measured" in verdict.findings[0].text

@@ -19,18 +19,18 @@ from fake_nvml import FakeNvml
 from nodes import STEP, gpus, image, put, well
 
 from jaxsif import cli, doctor
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.doctor import carry_out, node_name
 from jaxsif.node import Room, gpu_checks, host_checks
-from jaxsif.node.checks import Check, Found, Patient, examine
+from jaxsif.node.checks import Check, CheckContext, CheckOutput, examine
 from jaxsif.node.gpu_checks import gpu_health, gpus_on_bus
-from jaxsif.node.isolate import NotChecked
+from jaxsif.node.isolate import CheckSkipped
 from jaxsif.node.probes import Ran
 from jaxsif.node.report import (
     NOT_CHECKED,
     OK,
     TROUBLE,
-    Examination,
+    NodeReport,
     Result,
     as_facts,
     closing,
@@ -51,9 +51,9 @@ def with_nvml(nvml, checks=QUICK):
     ]
 
 
-def diagnose(surroundings, checks=QUICK, **facts) -> Examination:
-    begun = Examination(node_name(surroundings), "image", True, (), **facts)
-    return carry_out(begun, Patient(surroundings), checks, 20.0, is_shown=True)
+def diagnose(host_info, checks=QUICK, **facts) -> NodeReport:
+    begun = NodeReport(node_name(host_info), "image", True, (), **facts)
+    return carry_out(begun, CheckContext(host_info), checks, 20.0, is_shown=True)
 
 
 @pytest.fixture
@@ -231,14 +231,14 @@ def test_slurms_name_of_the_node_comes_first(tmp_path):
     assert "gpu3" == node_name(well(tmp_path, {}, host_name="gpu3.site.org"))
 
 
-def result(*troubles: Trouble, **facts) -> Result:
-    return Result("check", TROUBLE if troubles else OK, "said", troubles, **facts)
+def result(*problems: Problem, **facts) -> Result:
+    return Result("check", TROUBLE if problems else OK, "said", problems, **facts)
 
 
 @pytest.mark.parametrize("count", [1, 30])
 def test_the_reason_is_one_short_line_that_scontrol_takes(count):
-    long = Trouble("gpu-lost", 'a "quoted"\nword ' * 20, "remedy")
-    ended = Examination("node2", "image", True, tuple([result(long)] * count))
+    long = Problem("gpu-lost", 'a "quoted"\nword ' * 20, "remedy")
+    ended = NodeReport("node2", "image", True, tuple([result(long)] * count))
 
     assert len(ended.reason) <= 200
     assert not set('"\n') & set(ended.reason)
@@ -257,21 +257,21 @@ def test_the_reason_is_one_short_line_that_scontrol_takes(count):
         (
             [
                 Result("a", NOT_CHECKED, "no answer", is_needed=True),
-                result(Trouble("own-name", "text", "remedy")),
+                result(Problem("own-name", "text", "remedy")),
             ],
             1,
         ),
-        ([result(Trouble("shm-small", "text", "remedy", is_fatal=False))], 0),
+        ([result(Problem("shm-small", "text", "remedy", is_fatal=False))], 0),
     ],
 )
 def test_the_exit_status_fails_closed(results, status):
-    assert status == Examination("node2", "image", True, tuple(results)).status
+    assert status == NodeReport("node2", "image", True, tuple(results)).status
 
 
 def test_what_is_fatal_is_told_first():
-    warning = Trouble("gpu-pcie", "slow", "reseat it", is_fatal=False)
-    fatal = Trouble("gpu-lost", "gone", "replace it")
-    ended = Examination("n", "image", True, (result(warning), result(fatal)))
+    warning = Problem("gpu-pcie", "slow", "reseat it", is_fatal=False)
+    fatal = Problem("gpu-lost", "gone", "replace it")
+    ended = NodeReport("n", "image", True, (result(warning), result(fatal)))
 
     assert closing(ended).splitlines()[:4] == [
         "1. gpu-lost: gone",
@@ -294,13 +294,13 @@ def test_json_says_the_same_as_the_table(gpu_node):
     )
     assert ended.reason == facts["reason"]
     (health,) = [c for c in facts["checks"] if c["check"] == "GPU health"]
-    assert ["gpu-ecc"] == [trouble["kind"] for trouble in health["troubles"]]
+    assert ["gpu-ecc"] == [problem["kind"] for problem in health["problems"]]
     assert [12, 0, 0, 0] == [gpu["uncorrected_errors"] for gpu in facts["gpus"]]
 
 
-def hang(patient: Patient, limit_s: float) -> Found:
+def hang(patient: CheckContext, limit_s: float) -> CheckOutput:
     signal.pause()
-    return Found("never")
+    return CheckOutput("never")
 
 
 def test_a_check_that_never_answers_is_itself_the_trouble(gpu_node):
@@ -318,7 +318,7 @@ def test_all_checks_together_take_no_longer_than_the_budget(gpu_node):
     checks = [Check(f"check {n}", hang, limit_s=0.2) for n in range(20)]
     started_s = time.monotonic()
 
-    results = [r for r, _ in examine(Patient(gpu_node), checks, budget_s=0.3)]
+    results = [r for r, _ in examine(CheckContext(gpu_node), checks, budget_s=0.3)]
 
     assert time.monotonic() - started_s < 3
     assert [TROUBLE, TROUBLE] == [r.outcome for r in results[:2]]
@@ -331,7 +331,7 @@ def test_the_budget_and_the_limits_fit_into_slurms_minute():
 
 
 def test_a_check_that_fails_in_an_unforeseen_way_is_not_a_pass(gpu_node):
-    def broken(patient: Patient, limit_s: float) -> Found:
+    def broken(patient: CheckContext, limit_s: float) -> CheckOutput:
         raise KeyError("surprise")
 
     ended = diagnose(gpu_node, [Check("odd", broken), *host_checks.QUICK])
@@ -341,8 +341,8 @@ def test_a_check_that_fails_in_an_unforeseen_way_is_not_a_pass(gpu_node):
 
 
 def test_why_something_is_not_checked_is_said(gpu_node, capsys):
-    def look(patient: Patient, limit_s: float) -> Found:
-        raise NotChecked("no such thing here")
+    def look(patient: CheckContext, limit_s: float) -> CheckOutput:
+        raise CheckSkipped("no such thing here")
 
     diagnose(gpu_node, [Check("odd", look), *host_checks.QUICK])
 
@@ -452,7 +452,7 @@ def test_every_kind_of_trouble_is_explained():
     kinds = {
         kind
         for source in (SRC / "jaxsif/node").glob("*.py")
-        for kind in re.findall(r'Trouble\(\s*"([^"]+)"', source.read_text())
+        for kind in re.findall(r'Problem\(\s*"([^"]+)"', source.read_text())
     }
     explained = set(re.findall(r"`([a-z-]+)`", (ROOT / "docs/doctor.md").read_text()))
 

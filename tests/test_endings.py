@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
-from stories import G8N2P8, healthy, records, tell
+from sample_records import G8N2P8, healthy, make_record, records
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.logs.scanner import recognise
 from jaxsif.verdict.verdict import Verdict, judge
 
@@ -24,13 +24,13 @@ def broken(*, after: str = "connected") -> dict[int, dict[str, dict]]:
 
 def verdict_on(job, *more: dict, said: str = "") -> Verdict:
     """`more` records come after the job's, then what others than ranks have said."""
-    board = Board()
+    job_state = JobState()
     for record in [*records(job), *more]:
-        board.add(record)
+        job_state.add(record)
     for line in said.splitlines():
-        board.hear(line)
+        job_state.hear(line)
     diagnosis = recognise(said.splitlines())
-    (verdict,) = judge(board, G8N2P8, diagnosis=diagnosis)
+    (verdict,) = judge(job_state, G8N2P8, diagnosis=diagnosis)
     return verdict
 
 
@@ -42,7 +42,10 @@ TROUBLE = {"kind": "proxy", "text": "a proxy", "remedy": "unset it", "ranks": []
 
 
 def test_what_ranks_found_before_the_start_is_one_finding_with_all_of_them():
-    said = [tell(r, "failed", f"node{r // 4 + 1}", troubles=[TROUBLE]) for r in (2, 5)]
+    said = [
+        make_record(r, "failed", f"node{r // 4 + 1}", problems=[TROUBLE])
+        for r in (2, 5)
+    ]
 
     verdict = verdict_on(broken(), *said)
 
@@ -52,18 +55,22 @@ def test_what_ranks_found_before_the_start_is_one_finding_with_all_of_them():
 
 
 def test_what_rank_0_says_of_another_names_the_other_alone():
-    trouble = {**TROUBLE, "text": "another image on rank 5 on node2", "ranks": [5]}
+    problem = {**TROUBLE, "text": "another image on rank 5 on node2", "ranks": [5]}
 
-    first = verdict_on(broken(), tell(0, "failed", troubles=[trouble])).findings[0]
+    first = verdict_on(broken(), make_record(0, "failed", problems=[problem])).findings[
+        0
+    ]
 
     assert ("another image on rank 5 on node2", (5,)) == (first.text, first.ranks)
 
 
 def test_the_exception_that_was_heard_first_is_the_cause_whatever_the_clocks_say():
-    late_clock = tell(5, "failed", "node2", error="OSError: disk") | {"time": 9e9}
+    late_clock = make_record(5, "failed", "node2", error="OSError: disk") | {
+        "time": 9e9
+    }
 
     verdict = verdict_on(
-        broken(), late_clock, tell(0, "failed", error="ValueError: shape")
+        broken(), late_clock, make_record(0, "failed", error="ValueError: shape")
     )
 
     assert ["program-failed", "errors-after"] == kinds(verdict)[:2]
@@ -81,7 +88,7 @@ GLOO = (
 def test_an_exception_that_only_follows_is_not_the_cause():
     verdict = verdict_on(
         broken(after="devices"),
-        tell(0, "failed", error=GLOO),
+        make_record(0, "failed", error=GLOO),
         said="srun: error: node1: task 0: Exited with exit code 1\n"
         "srun: error: node2: task 5: Killed\n",
     )
@@ -93,8 +100,10 @@ def test_an_exception_that_only_follows_is_not_the_cause():
 def test_ranks_at_another_place_are_named_with_their_line():
     verdict = verdict_on(
         broken(after="devices"),
-        tell(5, "waiting", "node2", where="after devices", line="train.py:7 in step"),
-        tell(
+        make_record(
+            5, "waiting", "node2", where="after devices", line="train.py:7 in step"
+        ),
+        make_record(
             0,
             "stuck",
             for_s=7.0,
@@ -103,7 +112,7 @@ def test_ranks_at_another_place_are_named_with_their_line():
                 {"place": "after devices", "count": 1, "ranks": [5]},
             ],
         ),
-        tell(1, "failed", error="RuntimeError: the coordinator is gone"),
+        make_record(1, "failed", error="RuntimeError: the coordinator is gone"),
     )
 
     assert ["out-of-step", "errors-after"] == kinds(verdict)[:2]
@@ -114,7 +123,9 @@ def test_ranks_at_another_place_are_named_with_their_line():
 
 
 def test_an_expired_deadline_names_the_phase_and_the_line():
-    stuck = tell(3, "stuck", missing="done", for_s=120.0, line="train.py:7 in step")
+    stuck = make_record(
+        3, "stuck", missing="done", for_s=120.0, line="train.py:7 in step"
+    )
 
     verdict = verdict_on(broken(after="identity"), stuck)
 
@@ -129,7 +140,7 @@ def test_a_rank_that_never_came_is_the_cause_of_the_others_deadline():
     del job[5]
     for told in job.values():
         del told["connected"]
-    stuck = tell(
+    stuck = make_record(
         0, "stuck", missing="connected", for_s=120.0, line="x.py:1 in <module>"
     )
 
@@ -154,7 +165,9 @@ CANCELLED = "slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03
 )
 def test_an_end_from_outside_blames_nobody_and_proves_nothing(line, reason):
     verdict = verdict_on(
-        broken(), tell(5, "terminated", "node2", where="after devices"), said=line
+        broken(),
+        make_record(5, "terminated", "node2", where="after devices"),
+        said=line,
     )
 
     assert (3, ["cancelled"]) == (verdict.status, kinds(verdict))
@@ -175,7 +188,7 @@ def test_slurms_cancel_for_a_ranks_sake_does_not_hide_the_rank():
 
 
 def test_a_sigterm_without_any_other_word_is_no_pass():
-    said = [tell(r, "terminated", f"node{r // 4 + 1}") for r in range(8)]
+    said = [make_record(r, "terminated", f"node{r // 4 + 1}") for r in range(8)]
 
     verdict = verdict_on(broken(), *said)
 
@@ -205,23 +218,23 @@ def test_a_rank_that_did_not_end_is_never_a_pass():
     job = healthy()
     del job[3]["done"]
     for told in job.values():
-        told["terminated"] = tell(told["started"]["rank"], "terminated")
+        told["terminated"] = make_record(told["started"]["rank"], "terminated")
     # As though somebody had mended away every reason.
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
+        job_state.add(record)
 
-    assert 0 != judge(board, G8N2P8)[0].status
+    assert 0 != judge(job_state, G8N2P8)[0].status
 
 
 def test_programs_that_srun_did_not_number_are_independent_runs():
-    board = Board()
+    job_state = JobState()
     for _ in range(8):
         for phase, record in healthy()[0].items():
             more = {"processes": 1} if phase == "started" else {}
-            board.add({**record, **more})
+            job_state.add({**record, **more})
 
-    (verdict,) = judge(board, G8N2P8)
+    (verdict,) = judge(job_state, G8N2P8)
 
     assert "independent-runs" == kinds(verdict)[0]
     assert "rank 0 on node1 started 8 times, each time as the only process" in (
@@ -232,7 +245,7 @@ def test_programs_that_srun_did_not_number_are_independent_runs():
 def test_a_stopped_rank_that_gets_the_sigterm_of_the_end_is_not_excused():
     verdict = verdict_on(
         broken(after="devices"),
-        tell(5, "terminated", "node2", where="in allreduce"),
+        make_record(5, "terminated", "node2", where="in allreduce"),
         said="F1121 04:53:05.0 1 client.h:86] Terminating process because the JAX"
         " distributed service detected fatal errors. absl::Status: UNAVAILABLE: The"
         " following tasks are unhealthy (stopped sending heartbeats):\n5\n"
@@ -284,17 +297,19 @@ NODE_FAILURE = (
 
 @pytest.mark.parametrize("is_interrupted", [False, True])
 def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
-    board = Board(nodes=["node1", "node2"])
+    job_state = JobState(nodes=["node1", "node2"])
     for rank in range(4):
-        board.add(healthy()[rank]["started"])
+        job_state.add(healthy()[rank]["started"])
     if is_interrupted:
-        board.interrupt("SIGTERM")
+        job_state.interrupt("SIGTERM")
     for line in NODE_FAILURE.splitlines():
-        board.hear(line)
+        job_state.hear(line)
     for rank in range(4):
-        board.add(tell(rank, "terminated", for_s=1.0))
+        job_state.add(make_record(rank, "terminated", for_s=1.0))
 
-    (verdict,) = judge(board, G8N2P8, diagnosis=recognise(NODE_FAILURE.splitlines()))
+    (verdict,) = judge(
+        job_state, G8N2P8, diagnosis=recognise(NODE_FAILURE.splitlines())
+    )
 
     assert (1, "slurm-node-failed") == (verdict.status, verdict.findings[0].kind)
     assert (4, 5, 6, 7) == verdict.findings[0].ranks
@@ -303,10 +318,10 @@ def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
 
 
 def test_a_node_of_another_job_has_not_failed():
-    board = Board(nodes=["node1", "node2"])
-    board.hear("srun: error: Node failure on node77")
+    job_state = JobState(nodes=["node1", "node2"])
+    job_state.hear("srun: error: Node failure on node77")
 
-    assert () == board.failed_nodes
+    assert () == job_state.failed_nodes
 
 
 LOST = (
@@ -329,7 +344,9 @@ def test_a_rank_that_left_with_status_0_is_the_first_cause():
 
 def test_exceptions_of_the_others_do_not_hide_who_left():
     failed = [
-        tell(r, "failed", f"node{r // 4 + 1}", error=GLOO) for r in range(8) if r != 2
+        make_record(r, "failed", f"node{r // 4 + 1}", error=GLOO)
+        for r in range(8)
+        if r != 2
     ]
     said = "srun: error: node1: tasks 0-1,3: Exited with exit code 1\n"
 
@@ -363,11 +380,11 @@ def test_what_follows_is_no_statement_on_rank_0():
 
 
 def test_a_launcher_that_does_not_end_after_all_are_done_is_a_failure():
-    board = Board()
+    job_state = JobState()
     for record in records(healthy()):
-        board.add(record)
-    board.has_ended_launcher = board.has_launcher_hung = True
+        job_state.add(record)
+    job_state.has_ended_launcher = job_state.has_launcher_hung = True
 
-    (verdict,) = judge(board, G8N2P8)
+    (verdict,) = judge(job_state, G8N2P8)
 
     assert (1, ["launcher-hangs"]) == (verdict.status, kinds(verdict))

@@ -175,7 +175,7 @@ def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
         manifest.Package("x", "1", "ab", False),
     )
 
-    lines = list(manifest.frozen(manifest.Made(image, packages, "")))
+    lines = list(manifest.frozen(manifest.Manifest(image, packages, "")))
 
     assert "# mine==0.1 was a folder; name it again beside this file" == lines[1]
     assert "x==1" == lines[2]
@@ -431,7 +431,9 @@ def test_an_image_with_the_same_packages_on_another_python_differs():
 
 def test_whoever_says_any_image_is_not_refused():
     image = manifest.parse_image("# 0000000000000000 a\nx==1\n")
-    found = manifest.Made(manifest.parse_image("# 1111111111111111 b\nx==2\n"), (), "")
+    found = manifest.Manifest(
+        manifest.parse_image("# 1111111111111111 b\nx==2\n"), (), ""
+    )
 
     assert [] == list(misfit(found, image, is_any_image=True))
     assert 1 == len(list(misfit(found, image, is_any_image=False)))

@@ -16,7 +16,7 @@ from jaxsif.core.slurm_env import Identity
 from jaxsif.node import host
 from jaxsif.rank import distributed, launchers
 from jaxsif.rank.launchers.machine import Machine
-from jaxsif.rank.launchers.slurm_view import in_slurms_words
+from jaxsif.rank.launchers.slurm_view import as_slurm_env
 
 # How they were made, and where their truth comes from, each file says of itself; most by
 # tests/cluster/record_environments.py.
@@ -57,7 +57,7 @@ def coordinator(rank: dict[str, Any]) -> tuple[str, int] | None:
 
 def local_device_ids(rank: dict[str, Any]) -> list[int] | None:
     identity, told = identify(rank), environment(rank)
-    words = in_slurms_words(told, identity)
+    words = as_slurm_env(told, identity)
     return distributed.local_device_ids(told, identity, words, {})
 
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_known_is_an_error_that_says_what_to_set(tmp_path, name):
 
     for rank in recording["ranks"]:
         if error == "not-under-srun":
-            words = in_slurms_words(environment(rank), identify(rank))
+            words = as_slurm_env(environment(rank), identify(rank))
             found = host.not_under_srun(well(tmp_path, words))
             assert [("not-under-srun", True)] == kinds(found)
         else:

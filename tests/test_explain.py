@@ -13,7 +13,7 @@ from pathlib import Path
 
 import causes_page
 import pytest
-from stories import tell
+from sample_records import make_record
 
 from jaxsif import cli
 from jaxsif.core.records import encode
@@ -121,7 +121,7 @@ def test_the_json_of_an_unknown_failure_says_so(explain):
 
 
 def test_where_the_kits_records_are_the_verdict_is_pointed_to(explain, tmp_path):
-    _, shown, _ = explain(encode(tell(5, "started", "node2")) + OUT_OF_MEMORY)
+    _, shown, _ = explain(encode(make_record(5, "started", "node2")) + OUT_OF_MEMORY)
 
     log = tmp_path / "job0.log"
     assert shown.startswith("1. rank 5 on node2: ")

@@ -11,8 +11,8 @@ from fake_nvml import LOST, FakeNvml, NVMLError
 from nodes import gpus, put, well
 
 from jaxsif.core.slurm_env import Identity
-from jaxsif.rank.fabric import fabric, tell_fabric
-from jaxsif.rank.reporter import Narrator
+from jaxsif.rank.fabric import fabric, report_hardware
+from jaxsif.rank.reporter import Reporter
 
 
 @pytest.fixture
@@ -84,6 +84,6 @@ def test_a_node_with_cpu_devices_does_not_ask_the_driver(monkeypatch, node):
 def test_the_first_rank_of_a_node_tells_for_all(capfd):
     for local_rank in (0, 1):
         who = Identity("s", local_rank, 2, local_rank, "node1", "node1", 2)
-        tell_fabric(Narrator(who))
+        report_hardware(Reporter(who))
 
     assert 1 == capfd.readouterr().out.count('"phase":"fabric"')

@@ -12,7 +12,7 @@ __all__ = ["run"]
 WATCHED = f"""{LEAVES}
 import multiprocessing, os, signal, sys, threading, time
 from jaxsif.rank import session
-session.current()._watchdog.leave_at_sigterm()
+session.current()._watchdog.exit_on_sigterm()
 def ended(child): return os.waitpid(child, 0)[1]
 """
 
@@ -61,8 +61,8 @@ if child: assert ended(child) == 0
 child = os.fork()
 if child == 0:
     jaxsif.report_speed(1, 1)
-    session.current().narrator.say("done")
-    session.current().narrator.failed(ValueError())
+    session.current().reporter.say("done")
+    session.current().reporter.failed(ValueError())
     os._exit(0)
 assert ended(child) == 0
 """,
@@ -97,8 +97,8 @@ def test_what_happens_to_a_child_is_not_the_ranks(run, child):
 
 def test_a_child_that_raises_in_a_narrated_program_is_not_the_rank(run):
     done = run(
-        f"{WATCHED}from jaxsif.rank import narrate\n"
-        "with narrate():\n"
+        f"{WATCHED}from jaxsif.rank import phase_reporter\n"
+        "with phase_reporter():\n"
         "    child = os.fork()\n"
         "    if child == 0: raise RuntimeError('the child fails')\n"
         "    assert os.waitpid(child, 0)[1] == 1 << 8\n"

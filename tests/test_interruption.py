@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stories import healthy, output, records
+from sample_records import healthy, output, records
 
 from jaxsif.core.records import encode
 

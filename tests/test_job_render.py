@@ -397,15 +397,15 @@ def test_mpi_is_asked_of_srun_and_of_jax(run):
 def test_pyxis_starts_the_entry_in_the_image(run, tmp_path):
     text = script("G8N2p8", "train.py", "a b", site_changes={"runtime": "pyxis"})
     entry = "/opt/jax-sif/lib/jaxsif/entry"
-    standing = tmp_path / "entry"
-    standing.write_text(TELL)
-    standing.chmod(0o755)
+    role = tmp_path / "entry"
+    role.write_text(TELL)
+    role.chmod(0o755)
 
-    told = run(text.replace(entry, str(standing)))
+    told = run(text.replace(entry, str(role)))
 
     assert "--container-image=/images/an image.sif" in told["srun"][0]
     assert f"--container-workdir={tmp_path}" in told["srun"][0]
-    assert [str(standing), "python", "train.py", "a b"] == told["srun"][0][-4:]
+    assert [str(role), "python", "train.py", "a b"] == told["srun"][0][-4:]
     assert "pyxis" == told["jax-sif"][1]["JAX_SIF_RUNTIME"]
 
 

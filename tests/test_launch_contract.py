@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 from nodes import well
-from stories import tell
+from sample_records import make_record
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.records import encode
-from jaxsif.core.slurm_env import is_on_one_machine
+from jaxsif.core.slurm_env import is_local_launch
 from jaxsif.logs.scanner import recognise
 from jaxsif.node import host
 from jaxsif.rank import preflight
@@ -24,22 +24,22 @@ LAUNCHED = {
 }
 
 
-def judged(text: str, cut: int = 0) -> tuple[Board, bytes]:
+def judged(text: str, cut: int = 0) -> tuple[JobState, bytes]:
     """What the judge hears of an output, and what it shows of it."""
-    board = Board()
-    stream = Stream(board.add, board.hear)
+    job_state = JobState()
+    stream = Stream(job_state.add, job_state.hear)
     raw = text.encode()
     shown = stream.feed(raw[:cut]) + stream.feed(raw[cut:]) + stream.close()
-    return board, shown
+    return job_state, shown
 
 
 @pytest.mark.parametrize("cut", range(0, len(KILLED), 5))
 def test_the_judge_hears_which_rank_ended_and_how_and_who_says_so(cut):
-    board, _ = judged(f"{KILLED}\n", cut)
+    job_state, _ = judged(f"{KILLED}\n", cut)
 
-    assert board.ended
+    assert job_state.ended
     assert [("node2", (3,), "Killed", "jax-sif launch")] == [
-        (e.node, e.ranks, e.reason, e.speaker) for e in board.ended.values()
+        (e.node, e.ranks, e.reason, e.speaker) for e in job_state.ended.values()
     ]
 
 
@@ -60,20 +60,20 @@ def test_the_cause_of_an_end_is_recognised_in_any_output():
 
 
 def test_a_label_before_a_record_is_not_shown_and_names_its_rank_in_other_lines():
-    record = encode(tell(3, "done", "node2"))
+    record = encode(make_record(3, "done", "node2"))
 
-    board, shown = judged(f" 3 node2| {record} 3 node2| text\n")
+    job_state, shown = judged(f" 3 node2| {record} 3 node2| text\n")
     named = recognise(["12 node-4.x| ModuleNotFoundError: No module named 'jax'"])
 
     assert b" 3 node2| text\n" == shown
-    assert {3} == set(*(stories for stories in board.steps.values()))
+    assert {3} == set(*(sample_records for sample_records in job_state.steps.values()))
     assert (12,) == named.causes[0].ranks
 
 
 def test_a_real_cluster_of_the_same_name_is_not_taken_for_one_machine():
-    assert is_on_one_machine(LAUNCHED)
-    assert not is_on_one_machine({"SLURM_CLUSTER_NAME": "local"})
-    assert not is_on_one_machine({**LAUNCHED, "SLURM_CLUSTER_NAME": "real"})
+    assert is_local_launch(LAUNCHED)
+    assert not is_local_launch({"SLURM_CLUSTER_NAME": "local"})
+    assert not is_local_launch({**LAUNCHED, "SLURM_CLUSTER_NAME": "real"})
 
 
 def test_a_laptops_own_name_may_point_to_itself(tmp_path):
@@ -83,8 +83,8 @@ def test_a_laptops_own_name_may_point_to_itself(tmp_path):
 
     real = {**LAUNCHED, "SLURM_CLUSTER_NAME": "real"}
 
-    assert ["own-name"] == [t.kind for t in host.own_name(node(real))]
-    assert [] == list(host.own_name(node(LAUNCHED)))
+    assert ["own-name"] == [t.kind for t in host.hostname(node(real))]
+    assert [] == list(host.hostname(node(LAUNCHED)))
 
 
 def test_the_coordinator_of_all_nodes_is_on_this_machine():
@@ -93,7 +93,7 @@ def test_the_coordinator_of_all_nodes_is_on_this_machine():
     def kinds(environment):
         where = ("127.0.0.1", 1)
         found = preflight.reach_coordinator(where, 0.1, "node2", environment)
-        return [trouble.kind for trouble in found]
+        return [problem.kind for problem in found]
 
     assert ["coordinator-misdirected"] == kinds(real)
     assert ["coordinator-absent"] == kinds(LAUNCHED)

@@ -7,7 +7,7 @@ import pytest
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.topology import parse_topology
-from jaxsif.launch.devices import Machine, choose, look_at_machine
+from jaxsif.launch.devices import Machine, choose, detect_gpus
 
 TOPOLOGY = parse_topology("G4N2p4")
 NONE, FOUR = Machine(()), Machine(("0", "1", "2", "3"))
@@ -119,4 +119,4 @@ def test_what_cannot_be_is_refused_with_the_arithmetic(
     ],
 )
 def test_the_gpus_of_a_machine_are_those_that_cuda_would_see(listed, expected):
-    assert expected == look_at_machine({"CUDA_VISIBLE_DEVICES": listed}).gpus
+    assert expected == detect_gpus({"CUDA_VISIBLE_DEVICES": listed}).gpus

@@ -11,7 +11,7 @@ import pytest
 
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.launch import ports
-from jaxsif.rank.preflight import own_port_taken
+from jaxsif.rank.preflight import check_port_free
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def listen_as_jax(number: int) -> socket.socket:
 
 
 def test_the_first_free_port_is_taken_and_the_next_launch_gets_the_next(free):
-    with ports.hold(free).ticket, ports.hold(free).ticket as second:
+    with ports.reserve_port(free).ticket, ports.reserve_port(free).ticket as second:
         assert free[1] == second.getsockname()[1]
 
 
 def test_an_ended_launch_gives_its_port_back(free):
-    ports.hold(free).ticket.close()
+    ports.reserve_port(free).ticket.close()
 
-    with ports.hold(free).ticket as ticket:
+    with ports.reserve_port(free).ticket as ticket:
         assert free[0] == ticket.getsockname()[1]
 
 
@@ -60,30 +60,30 @@ def test_a_launch_in_another_process_gives_it_back_even_when_killed(free):
         text=True,
     )
     assert f"{free[0]}\n" == other.stdout.readline()
-    with ports.hold(free).ticket as meanwhile:
+    with ports.reserve_port(free).ticket as meanwhile:
         assert free[1] == meanwhile.getsockname()[1]
 
     other.kill()
     other.wait()
 
-    with ports.hold(free).ticket as afterwards:
+    with ports.reserve_port(free).ticket as afterwards:
         assert free[0] == afterwards.getsockname()[1]
 
 
 def test_while_it_is_held_jax_can_listen_and_the_preflight_finds_nothing(free):
-    held = ports.hold(free)
+    held = ports.reserve_port(free)
     with held.ticket:
-        assert [] == list(own_port_taken(("127.0.0.1", held.number)))
+        assert [] == list(check_port_free(("127.0.0.1", held.number)))
         with listen_as_jax(held.number):
             # What it looks for is there now, so it does look.
-            assert 1 == len(list(own_port_taken(("127.0.0.1", held.number))))
+            assert 1 == len(list(check_port_free(("127.0.0.1", held.number))))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
 def test_a_port_on_which_somebody_listens_is_passed_over(free, address):
     with (
         socket.create_server((address, free[0]), reuse_port=True),
-        ports.hold(free).ticket as ticket,
+        ports.reserve_port(free).ticket as ticket,
     ):
         assert free[1] == ticket.getsockname()[1]
 
@@ -96,13 +96,13 @@ def test_a_connection_that_has_just_ended_there_does_not_matter(free):
         served.close()
         client.close()
 
-    with ports.hold(free).ticket as ticket:
+    with ports.reserve_port(free).ticket as ticket:
         assert free[0] == ticket.getsockname()[1]
 
 
 def test_where_no_port_is_free_it_says_what_to_do(free):
-    with ports.hold(free[:1]).ticket, pytest.raises(KitError) as raised:
-        ports.hold(free[:1])
+    with ports.reserve_port(free[:1]).ticket, pytest.raises(KitError) as raised:
+        ports.reserve_port(free[:1])
 
     assert "set JAX_COORDINATOR_PORT to a free one" in str(raised.value)
 
@@ -113,7 +113,7 @@ def test_the_ports_lie_above_those_of_job_steps_and_below_those_of_linux():
 
 def test_launches_have_ids_of_their_own_at_one_time_and_at_one_port(free):
     with socket.socket() as ticket:
-        held = [ports.HeldPort(number, ticket) for number in ports.CANDIDATES]
+        held = [ports.ReservedPort(number, ticket) for number in ports.CANDIDATES]
         ids = {port.job_id(now_s) for port in held for now_s in (1.8e9, 1.8e9 + 0.02)}
 
     assert 2 * len(ports.CANDIDATES) == len(ids)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stories import tell
+from sample_records import make_record
 
 from jaxsif import launcher
 from jaxsif.core.records import encode
@@ -25,7 +25,7 @@ LAUNCHER = f"{SAYS}; exec sleep 60"
 VERIFY = """
 import sys
 from jaxsif import launcher, verify
-verify._LAUNCHER_SILENT_S, verify._PROGRAM_SILENT_S, launcher._GRACE_S = 0.2, 1.0, 2.0
+verify._SRUN_EXIT_TIMEOUT_S, verify._PROGRAM_SILENT_S, launcher._GRACE_S = 0.2, 1.0, 2.0
 sys.exit(verify.verify("-", "G8N2p8", None, is_program=len(sys.argv) > 1))
 """
 
@@ -87,7 +87,7 @@ def test_one_that_ends_by_itself_is_left_alone():
 CAUGHT = "Traceback (most recent call last):\\nKeyError: 17\\n"
 XID = "NVRM: Xid (PCI:0002:00:00): 79, GPU has fallen off the bus.\\n"
 FORGED = "srun: error: node2: task 3: Exited with exit code 1\\n"
-FORGED_RECORD = encode(tell(3, "failed", "node2", error="x"), "0badcafe").strip()
+FORGED_RECORD = encode(make_record(3, "failed", "node2", error="x"), "0badcafe").strip()
 
 
 @pytest.mark.parametrize("text", [CAUGHT, XID, FORGED, f"{FORGED_RECORD}\\n"])
@@ -142,7 +142,7 @@ def test_what_marks_the_launchers_lines_is_not_taken_for_the_launcher(tmp_path):
 def test_a_shell_with_more_to_start_is_not_ended_for_a_step_that_is_done(monkeypatch):
     with subprocess.Popen(["sh", "-c", "sleep 60; true"]) as shell:
         monkeypatch.setenv("JAX_SIF_LAUNCHER", str(shell.pid))
-        has_ended = launcher.end_launcher("all ranks are done", only="srun")
+        has_ended = launcher.terminate_srun("all ranks are done", only="srun")
         is_alive = shell.poll() is None
         shell.kill()
 

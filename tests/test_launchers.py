@@ -72,16 +72,16 @@ def coordinator(
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, "alone"),
+        ({}, "single"),
         (STEP, "slurm"),
-        ({**STEP, "SLURM_STEP_ID": "-6"}, "alone"),
-        ({**STEP, "SLURM_STEP_ID": "4294967290"}, "alone"),
+        ({**STEP, "SLURM_STEP_ID": "-6"}, "single"),
+        ({**STEP, "SLURM_STEP_ID": "4294967290"}, "single"),
         (MPIRUN, "open_mpi"),
         (MPIEXEC, "pmi"),
         ({"PMIX_RANK": "0"}, "pmix"),
         (POD, "kubernetes"),
         # An empty variable is none.
-        ({"PMI_RANK": ""}, "alone"),
+        ({"PMI_RANK": ""}, "single"),
         # The step of daemons, one on each node, and the shell of an allocation.
         ({**STEP, **MPIRUN}, "open_mpi"),
         ({**STEP, **MPIEXEC}, "pmi"),

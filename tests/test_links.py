@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from stories import healthy, records, tell
+from sample_records import healthy, make_record, records
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.records import Record
 from jaxsif.core.topology import Topology, parse_topology
-from jaxsif.pairs.model import Outcome, Pair
+from jaxsif.pairs.model import Pair, PairTiming
 from jaxsif.pairs.results import Pairs, pairs_of
 from jaxsif.pairs.rounds import Round, next_round
 from jaxsif.verdict import render
@@ -29,19 +29,19 @@ def measured(
     per_node = topology.processes_per_node
     places = [""] * topology.nodes
     told: list[Record] = []
-    outcomes: list[Outcome] = []
-    small: list[Outcome] = []
+    outcomes: list[PairTiming] = []
+    small: list[PairTiming] = []
     done: list[Round] = []
     while now := next_round(outcomes, places, done, of_small=small):
         done.append(now)
-        outcomes += [Outcome(pair, large_us(pair)) for pair in now.pairs]
-        small += [Outcome(pair, small_us(pair)) for pair in now.pairs]
+        outcomes += [PairTiming(pair, large_us(pair)) for pair in now.pairs]
+        small += [PairTiming(pair, small_us(pair)) for pair in now.pairs]
         for pair in now.pairs:
             for own, other in (pair, pair[::-1]):
                 for local in range(per_node):
                     for size, time_us in ((8, small_us(pair)), (LARGE, large_us(pair))):
                         told.append(
-                            tell(
+                            make_record(
                                 own * per_node + local,
                                 "pair",
                                 f"node{own + 1}",
@@ -66,12 +66,12 @@ def verdict(
     more: list[Record] | None = None,
 ) -> Verdict:
     topology = parse_topology(label)
-    board = Board()
+    job_state = JobState()
     for record in records(healthy(topology)):
-        board.add(record)
+        job_state.add(record)
     for record in [*measured(topology, large_us, small_us), *(more or [])]:
-        board.add(record)
-    (judged,) = judge(board, topology)
+        job_state.add(record)
+    (judged,) = judge(job_state, topology)
     return judged
 
 
@@ -146,7 +146,7 @@ def test_most_nodes_slow_accuses_the_configuration():
 def fabric(rank: int, node: str, gb_per_s: float) -> Record:
     nics = [{"name": "mlx5_0", "kind": "infiniband", "gb_per_s": gb_per_s}]
     nics[0]["is_active"] = True
-    return tell(rank, "fabric", node, gpu="H100", gpus=1, nics=nics)
+    return make_record(rank, "fabric", node, gpu="H100", gpus=1, nics=nics)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_two_nodes_alone_are_a_warning():
 
 def test_one_node_measured_nothing_and_so_nothing_is_told():
     facts = {"round": 0, "kind": "disjoint", "partner": 0, "partner_node": "node1"}
-    alone = tell(
+    alone = make_record(
         0, "pair", **facts, size_bytes=0, times_us=[], wrong=0, timed_out=False
     )
     judged = verdict("G1N1p1", even, more=[alone])
@@ -191,7 +191,7 @@ def silence(first: int, second: int, size_bytes: int) -> list[Record]:
     """What two ranks tell that have begun the round after all others."""
     facts = {"round": 9, "kind": "suspect", "size_bytes": size_bytes}
     return [
-        tell(
+        make_record(
             own,
             "pair",
             f"node{own + 1}",
@@ -218,15 +218,15 @@ def test_a_pair_is_silent_whatever_it_was_about_to_exchange(size_bytes):
 def test_ranks_that_gave_up_are_not_blamed_for_their_end():
     topology = parse_topology("G4N4p4")
     job = healthy(topology)
-    for story in job.values():
-        del story["done"]
-    board = Board()
+    for history in job.values():
+        del history["done"]
+    job_state = JobState()
     for record in [*records(job), *silence(1, 3, 8)]:
-        board.add(record)
-    board.hear("srun: error: node2: task 1: Exited with exit code 1")
+        job_state.add(record)
+    job_state.hear("srun: error: node2: task 1: Exited with exit code 1")
     for rank in (0, 2):
-        board.add(tell(rank, "terminated", f"node{rank + 1}"))
-    (judged,) = judge(board, topology)
+        job_state.add(make_record(rank, "terminated", f"node{rank + 1}"))
+    (judged,) = judge(job_state, topology)
 
     assert (["pair-silent"], 1) == ([f.kind for f in judged.findings], judged.status)
 
@@ -248,33 +248,33 @@ def test_wrong_data_fails_whatever_its_speed():
 
 
 def test_a_job_without_pairs_says_nothing_of_them():
-    board = Board()
+    job_state = JobState()
     topology = parse_topology("G8N2p8")
     for record in records(healthy(topology)):
-        board.add(record)
-    (judged,) = judge(board, topology)
+        job_state.add(record)
+    (judged,) = judge(job_state, topology)
 
-    assert pairs_of(judged.stories, 4) is None
+    assert pairs_of(judged.histories, 4) is None
     assert " pairs of " not in render.text(judged)
 
 
 def test_two_nodes_are_as_fast_as_their_slowest_ranks():
     def told(rank: int, partner: int, times: list[float], node: str, other: str):
         facts = {"round": 1, "kind": "full", "partner": partner, "partner_node": other}
-        return tell(
+        return make_record(
             rank, "pair", node, **facts, size_bytes=8, times_us=times, timed_out=False
         )
 
-    board = Board()
+    job_state = JobState()
     for record in (
         told(0, 2, [10.0, 10.0], "node1", "node2"),
         told(1, 3, [70.0, 20.0], "node1", "node2"),
         told(2, 0, [10.0, 90.0], "node2", "node1"),
         told(3, 1, [30.0, 20.0], "node2", "node1"),
     ):
-        board.add(record)
-    (stories,) = board.steps.values()
-    pairs = pairs_of(stories, 2)
+        job_state.add(record)
+    (sample_records,) = job_state.steps.values()
+    pairs = pairs_of(sample_records, 2)
 
     assert isinstance(pairs, Pairs)
     assert 25.0 == pairs.largest[0].time_us

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stories import tell
+from sample_records import make_record
 
 from jaxsif.core.hostlist import expand
 from jaxsif.core.records import encode
-from jaxsif.logs.scanner import Listener, recognise
+from jaxsif.logs.scanner import LogScanner, recognise
 
 LOGS = Path(__file__).parent / "logs"
 FATAL = "Terminating process because the JAX distributed service detected fatal errors"
@@ -148,7 +148,7 @@ def test_the_node_of_a_rank_is_learned_from_srun_and_from_records():
             f"3: {OUT_OF_MEMORY}",
             f"5: {OUT_OF_MEMORY}",
             SEGFAULT,
-            encode(tell(3, "started", "node7")),
+            encode(make_record(3, "started", "node7")),
         ]
     ).causes[0]
 
@@ -161,7 +161,7 @@ def test_a_cause_comes_before_a_symptom_and_a_symptom_before_a_note():
 
     found = recognise([FATAL, note, SEGFAULT, OUT_OF_MEMORY]).recognised
 
-    assert [r.standing for r in found] == ["cause", "symptom", "note", "follows"]
+    assert [r.role for r in found] == ["cause", "symptom", "note", "follows"]
 
 
 def test_of_two_causes_the_earlier_is_the_first():
@@ -172,7 +172,7 @@ def test_of_two_causes_the_earlier_is_the_first():
 def test_of_the_ranks_that_ended_only_the_first_count():
     found = recognise([SEGFAULT, ABORTED, SEGFAULT.replace("task 5", "task 6")])
 
-    assert [(r.cause.id, r.standing, r.ranks) for r in found.recognised] == [
+    assert [(r.cause.id, r.role, r.ranks) for r in found.recognised] == [
         ("slurm-task-segfault", "symptom", (5,)),
         ("slurm-task-aborted", "follows", (0, 1, 2, 3)),
     ]
@@ -206,10 +206,10 @@ def test_a_traceback_that_is_cut_off_is_no_cause():
 
 
 def test_where_a_rank_is_by_its_own_record_outweighs_any_line():
-    listener = Listener(believes_records=False)
+    listener = LogScanner(believes_records=False)
     listener.hear("srun: error: node9: task 3: Killed")
     listener.hear(f"3: {OUT_OF_MEMORY}")
-    listener.hear(encode(tell(3, "started", "node8")))
+    listener.hear(encode(make_record(3, "started", "node8")))
 
     listener.place([3], "node2", is_certain=True)
 
@@ -218,7 +218,7 @@ def test_where_a_rank_is_by_its_own_record_outweighs_any_line():
 
 
 def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
-    record = encode(tell(3, "failed", error=OUT_OF_MEMORY))
+    record = encode(make_record(3, "failed", error=OUT_OF_MEMORY))
 
     found = recognise([record, f"3: {record}", "@jaxsif3 00000000 {}"])
 
@@ -226,7 +226,7 @@ def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
 
 
 def test_what_stands_before_a_record_is_heard():
-    found = recognise([OUT_OF_MEMORY + encode(tell(3, "done"))])
+    found = recognise([OUT_OF_MEMORY + encode(make_record(3, "done"))])
 
     assert [r.cause.id for r in found.recognised] == ["xla-out-of-memory"]
 
@@ -247,7 +247,7 @@ def test_a_terminal_is_not_made_to_obey_what_a_log_says():
 
 
 def test_several_logs_are_one_story_with_lines_of_their_own():
-    listener = Listener()
+    listener = LogScanner()
     listener.begin("job.out")
     listener.feed(b"one\ntwo\n" + SEGFAULT.encode())
     listener.begin("job.err")
@@ -263,7 +263,7 @@ def test_several_logs_are_one_story_with_lines_of_their_own():
 
 
 def test_more_may_be_heard_after_a_diagnosis():
-    listener = Listener()
+    listener = LogScanner()
     listener.hear(SEGFAULT)
     before = listener.diagnosis()
     listener.hear(OUT_OF_MEMORY)
@@ -294,7 +294,7 @@ WORDS = st.sampled_from(
 
 @given(st.lists(st.one_of(WORDS, st.binary(max_size=30)), max_size=30))
 def test_no_bytes_whatever_make_it_fail(pieces):
-    listener = Listener()
+    listener = LogScanner()
     for piece in pieces:
         listener.feed(piece)
 
@@ -312,7 +312,7 @@ def test_an_endless_log_takes_no_memory():
         " last):\n"
         for rank in range(500)
     )
-    listener = Listener()
+    listener = LogScanner()
     listener.feed(line.encode())
     tracemalloc.start()
     for _ in range(20):

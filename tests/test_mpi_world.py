@@ -28,30 +28,30 @@ def wrapper(tmp_path):
     return load
 
 
-def troubles(library: str, *, on_cpu: bool = True) -> list[tuple[str, bool, str]]:
+def problems(library: str, *, on_cpu: bool = True) -> list[tuple[str, bool, str]]:
     environment = {"MPITRAMPOLINE_LIB": library}
     found = mpi_world.world_troubles(environment, 8, computes_on_cpu=on_cpu)
     return [(t.kind, t.is_fatal, t.text) for t in found]
 
 
 def test_one_world_of_all_is_well(wrapper):
-    assert [] == troubles(wrapper(8))
+    assert [] == problems(wrapper(8))
 
 
 @pytest.mark.parametrize(("size", "words"), [(1, "1 process,"), (4, "4 processes,")])
 def test_several_worlds_end_the_rank_with_a_cause_of_its_own(wrapper, size, words):
-    ((kind, is_fatal, text),) = troubles(wrapper(size))
+    ((kind, is_fatal, text),) = problems(wrapper(size))
 
     assert ("mpi-world", True) == (kind, is_fatal)
     assert f"MPI's world has {words} 8 are in the group" in text
 
 
 def test_a_program_on_gpus_is_warned(wrapper):
-    assert [("mpi-world", False)] == [t[:2] for t in troubles(wrapper(1), on_cpu=False)]
+    assert [("mpi-world", False)] == [t[:2] for t in problems(wrapper(1), on_cpu=False)]
 
 
 def test_a_world_that_cannot_be_seen_is_said_and_ends_nothing(tmp_path):
-    assert [("mpi-world", False)] == [t[:2] for t in troubles(str(tmp_path / "no.so"))]
+    assert [("mpi-world", False)] == [t[:2] for t in problems(str(tmp_path / "no.so"))]
 
 
 @pytest.mark.parametrize(("chosen", "calls"), [("mpi", 1), ("gloo", 0)])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node.isolate import Died, NotChecked, TooLate, within
+from jaxsif.core.problem import Problem
+from jaxsif.node.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
 
 SRC = Path(__file__).parent.parent / "src"
 
@@ -23,10 +23,10 @@ def _raise(error: Exception) -> None:
 
 
 def test_the_answer_comes_back_from_another_process():
-    pid, trouble = within(5.0, lambda: (os.getpid(), Trouble("a", "b", "c")))
+    pid, problem = within(5.0, lambda: (os.getpid(), Problem("a", "b", "c")))
 
     assert pid != os.getpid()
-    assert Trouble("a", "b", "c") == trouble
+    assert Problem("a", "b", "c") == problem
 
 
 def test_a_long_answer_comes_back_whole():
@@ -36,7 +36,7 @@ def test_a_long_answer_comes_back_whole():
 def test_what_never_answers_is_left_behind():
     started_s = time.monotonic()
 
-    with pytest.raises(TooLate):
+    with pytest.raises(CheckTimeout):
         within(0.05, signal.pause)
 
     assert time.monotonic() - started_s < 2
@@ -48,7 +48,7 @@ def test_a_child_that_cannot_be_ended_keeps_nobody_waiting(monkeypatch):
     kill = os.kill
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
 
-    with pytest.raises(TooLate):
+    with pytest.raises(CheckTimeout):
         within(0.05, signal.pause)
 
     assert 1 == len(killed)
@@ -57,19 +57,19 @@ def test_a_child_that_cannot_be_ended_keeps_nobody_waiting(monkeypatch):
 
 
 def test_why_something_was_not_checked_comes_back():
-    with pytest.raises(NotChecked) as caught:
-        within(5.0, lambda: _raise(NotChecked("no driver", is_needed=True)))
+    with pytest.raises(CheckSkipped) as caught:
+        within(5.0, lambda: _raise(CheckSkipped("no driver", is_needed=True)))
 
     assert ("no driver", True) == (caught.value.reason, caught.value.is_needed)
 
 
 def test_an_unforeseen_exception_comes_back_as_text():
-    with pytest.raises(Died, match="KeyError: 'uuid'"):
+    with pytest.raises(CheckCrashed, match="KeyError: 'uuid'"):
         within(5.0, lambda: _raise(KeyError("uuid")))
 
 
 def test_a_child_that_is_killed_is_told_from_one_that_answers():
-    with pytest.raises(Died, match="wait status 9"):
+    with pytest.raises(CheckCrashed, match="wait status 9"):
         within(5.0, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 

@@ -62,13 +62,13 @@ def test_an_old_driver_is_named_with_what_the_image_needs(tmp_path):
     image(tmp_path, "cuda13")
     gpus(tmp_path, driver="550.54.15")
 
-    trouble = only(driver(well(tmp_path)))
+    problem = only(driver(well(tmp_path)))
 
-    assert trouble.text == (
+    assert problem.text == (
         "the node's driver is 550.54.15; this image's CUDA 12.9.79 needs 580.65.06 or"
         " newer"
     )
-    assert "use the cuda12 image" in trouble.remedy
+    assert "use the cuda12 image" in problem.remedy
 
 
 def test_with_nvidias_compatibility_libraries_an_old_driver_may_do(tmp_path):
@@ -84,10 +84,10 @@ def test_a_forgotten_nv_is_named(tmp_path):
     gpus(tmp_path)
     (tmp_path / ".singularity.d/libs/libcuda.so.1").unlink()
 
-    trouble = only(driver(well(tmp_path)))
+    problem = only(driver(well(tmp_path)))
 
-    assert "no libcuda.so.1" in trouble.text
-    assert "--nv" in trouble.remedy
+    assert "no libcuda.so.1" in problem.text
+    assert "--nv" in problem.remedy
 
 
 @pytest.mark.parametrize(

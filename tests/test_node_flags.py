@@ -50,28 +50,28 @@ def test_an_unknown_flag_is_named_with_the_nearest_known_one(tmp_path, flag, rem
     image(tmp_path)
     environment = {"XLA_FLAGS": f"--xla_dump_to=/x {flag}"}
 
-    trouble = only(xla_flags(well(tmp_path, environment)))
+    problem = only(xla_flags(well(tmp_path, environment)))
 
-    assert ("xla-flags", True) == (trouble.kind, trouble.is_fatal)
-    assert f"XLA_FLAGS holds {flag.partition('=')[0]!r}" in trouble.text
-    assert remedy in trouble.remedy
+    assert ("xla-flags", True) == (problem.kind, problem.is_fatal)
+    assert f"XLA_FLAGS holds {flag.partition('=')[0]!r}" in problem.text
+    assert remedy in problem.remedy
 
 
 def test_every_unknown_flag_is_named(tmp_path):
     image(tmp_path)
     node = well(tmp_path, {"XLA_FLAGS": "--xla_a --xla_dump_to=1 --xla_b"})
 
-    assert [True, True] == [trouble.is_fatal for trouble in xla_flags(node)]
+    assert [True, True] == [problem.is_fatal for problem in xla_flags(node)]
 
 
 def test_what_xla_does_not_read_is_a_warning(tmp_path):
     image(tmp_path)
     environment = {"XLA_FLAGS": "--xla_dump_to=/x xla_gpu_autotune_level=0"}
 
-    trouble = only(xla_flags(well(tmp_path, environment)))
+    problem = only(xla_flags(well(tmp_path, environment)))
 
-    assert not trouble.is_fatal
-    assert "reads nothing from 'xla_gpu_autotune_level=0' on" in trouble.text
+    assert not problem.is_fatal
+    assert "reads nothing from 'xla_gpu_autotune_level=0' on" in problem.text
 
 
 def test_without_a_list_of_flags_nothing_is_said(tmp_path):
@@ -89,7 +89,7 @@ def test_flags_may_stand_in_a_file(tmp_path):
 
 @pytest.mark.parametrize("value", ["/no/such/file", "xla_dump_to=/x", "  "])
 def test_a_file_that_is_not_there_is_named(tmp_path, value):
-    trouble = only(xla_flags(well(tmp_path, {"XLA_FLAGS": value})))
+    problem = only(xla_flags(well(tmp_path, {"XLA_FLAGS": value})))
 
-    assert trouble.is_fatal
-    assert f"XLA_FLAGS={value!r} does not begin with '-'" in trouble.text
+    assert problem.is_fatal
+    assert f"XLA_FLAGS={value!r} does not begin with '-'" in problem.text

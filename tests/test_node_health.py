@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from nodes import kinds, only
 
-from jaxsif.node.health import health_troubles, summary
+from jaxsif.node.health import health_problems, summary
 from jaxsif.node.nvml import Gpu, Reading
 
 UP = tuple((link, True) for link in range(18))
@@ -53,11 +53,11 @@ def gpu(index: int = 3, **facts) -> Gpu:
     ],
 )
 def test_what_is_normal_is_no_trouble(facts):
-    assert [] == list(health_troubles(reading(gpu(**facts)), expected=1))
+    assert [] == list(health_problems(reading(gpu(**facts)), expected=1))
 
 
 def test_a_gpu_that_tells_nothing_is_no_trouble():
-    assert [] == list(health_troubles(reading(Gpu(0))))
+    assert [] == list(health_problems(reading(Gpu(0))))
 
 
 @pytest.mark.parametrize(
@@ -108,27 +108,27 @@ def test_a_gpu_that_tells_nothing_is_no_trouble():
     ],
 )
 def test_each_fault_is_named_with_its_gpu(facts, kind, fatal, text):
-    trouble = only(health_troubles(reading(gpu(0), gpu(**facts))))
+    problem = only(health_problems(reading(gpu(0), gpu(**facts))))
 
-    assert (kind, fatal) == (trouble.kind, trouble.is_fatal)
-    assert trouble.text.startswith("GPU 3 (GPU-3): ")
-    assert text in trouble.text
+    assert (kind, fatal) == (problem.kind, problem.is_fatal)
+    assert problem.text.startswith("GPU 3 (GPU-3): ")
+    assert text in problem.text
 
 
 def test_links_that_are_all_down_are_a_fault_only_beside_gpus_that_have_them():
     down = gpu(1, links=tuple((link, False) for link in range(12)))
     alone = gpu(0, links=tuple((link, False) for link in range(12)))
 
-    assert [] == list(health_troubles(reading(alone, down)))
-    assert [("gpu-nvlink", False)] == kinds(health_troubles(reading(gpu(0), down)))
-    assert [] == list(health_troubles(reading(gpu(0, name="other"), down)))
+    assert [] == list(health_problems(reading(alone, down)))
+    assert [("gpu-nvlink", False)] == kinds(health_problems(reading(gpu(0), down)))
+    assert [] == list(health_problems(reading(gpu(0, name="other"), down)))
 
 
 def test_a_gpu_that_the_driver_does_not_show_is_missed():
-    trouble = only(health_troubles(reading(gpu(0)), expected=2))
+    problem = only(health_problems(reading(gpu(0)), expected=2))
 
-    assert "gpu-lost" == trouble.kind
-    assert "2 NVIDIA GPUs are on the PCI bus, the driver shows 1" == trouble.text
+    assert "gpu-lost" == problem.kind
+    assert "2 NVIDIA GPUs are on the PCI bus, the driver shows 1" == problem.text
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_gpu_that_the_driver_does_not_show_is_missed():
     ],
 )
 def test_who_uses_a_gpu_of_this_job_before_it_begins_is_told(ours, expected):
-    assert expected == kinds(health_troubles(reading(gpu()), ours=ours))
+    assert expected == kinds(health_problems(reading(gpu()), ours=ours))
 
 
 def test_the_summary_counts_and_names_them():

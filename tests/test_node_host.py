@@ -37,18 +37,18 @@ def test_a_program_with_a_launcher_or_alone_is_no_trouble(tmp_path, environment)
 def test_a_plain_python_in_an_allocation_of_several_is_told_to_use_srun(
     tmp_path, environment
 ):
-    trouble = only(host.not_under_srun(well(tmp_path, environment)))
+    problem = only(host.not_under_srun(well(tmp_path, environment)))
 
-    assert ("not-under-srun", True) == (trouble.kind, trouble.is_fatal)
-    assert "on 2 nodes, but this program was not started by srun" in trouble.text
-    assert "srun singularity run" in trouble.remedy
+    assert ("not-under-srun", True) == (problem.kind, problem.is_fatal)
+    assert "on 2 nodes, but this program was not started by srun" in problem.text
+    assert "srun singularity run" in problem.remedy
 
 
 def test_an_own_name_that_nobody_knows_is_fatal(tmp_path):
-    trouble = only(host.own_name(well(tmp_path, resolve=lambda name: ())))
+    problem = only(host.hostname(well(tmp_path, resolve=lambda name: ())))
 
-    assert ("own-name", True) == (trouble.kind, trouble.is_fatal)
-    assert "'node2' does not resolve" in trouble.text
+    assert ("own-name", True) == (problem.kind, problem.is_fatal)
+    assert "'node2' does not resolve" in problem.text
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_loopback_address_matters_to_a_step_on_several_nodes(
     image(tmp_path)
     node = well(tmp_path, environment, resolve=lambda name: (address, "10.0.0.2"))
 
-    assert expected == kinds(host.own_name(node))
+    assert expected == kinds(host.hostname(node))
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_who_can_raise_the_number_of_open_files_is_said(tmp_path, most, remedy):
     image(tmp_path)
     environment = {**STEP, "SLURM_NTASKS": "1000", "SLURM_PROCID": "0"}
 
-    trouble = only(
+    problem = only(
         host.open_files(well(tmp_path, environment, open_files_at_most=most))
     )
 
-    assert "may open 1024 files, and 1000 processes need about 1064" in trouble.text
-    assert remedy in trouble.remedy
+    assert "may open 1024 files, and 1000 processes need about 1064" in problem.text
+    assert remedy in problem.remedy
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_who_can_raise_the_number_of_open_files_is_said(tmp_path, most, remedy):
     ],
 )
 def test_too_little_shared_memory_is_a_warning_with_its_size(tmp_path, room, text):
-    trouble = only(host.shared_memory(well(tmp_path, room=lambda folder: room)))
+    problem = only(host.shared_memory(well(tmp_path, room=lambda folder: room)))
 
-    assert ("shm-small", False, text) == (trouble.kind, trouble.is_fatal, trouble.text)
+    assert ("shm-small", False, text) == (problem.kind, problem.is_fatal, problem.text)
 
 
 def test_one_gib_of_shared_memory_is_enough(tmp_path):
@@ -175,10 +175,10 @@ def test_a_full_folder_for_temporary_files_is_a_warning(tmp_path, room, text):
     rooms = {"/scratch": room}
     node = well(tmp_path, {"TMPDIR": "/scratch"}, room=rooms.__getitem__)
 
-    trouble = only(host.temporary_space(node))
+    problem = only(host.temporary_space(node))
 
-    assert ("disk-full", False) == (trouble.kind, trouble.is_fatal)
-    assert text in trouble.text
+    assert ("disk-full", False) == (problem.kind, problem.is_fatal)
+    assert text in problem.text
 
 
 def test_without_a_variable_temporary_files_go_to_tmp(tmp_path):

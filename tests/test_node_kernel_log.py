@@ -8,8 +8,8 @@ import os
 import pytest
 from nodes import put, well
 
-from jaxsif.node.isolate import NotChecked
-from jaxsif.node.kernel_log import Xid, read_xids, xid_troubles
+from jaxsif.node.isolate import CheckSkipped
+from jaxsif.node.kernel_log import Xid, read_xids, xid_problems
 
 LOG = """\
 6,339,5140900,-;NVRM: loading NVIDIA UNIX x86_64 Kernel Module  550.54.15
@@ -46,7 +46,7 @@ def test_a_log_that_nobody_writes_to_does_not_keep_us_waiting(tmp_path):
 def test_a_log_that_cannot_be_read_is_not_checked(tmp_path):
     put(tmp_path, "/proc/uptime", "10.0 1.0\n")
 
-    with pytest.raises(NotChecked, match=r"/dev/kmsg cannot be read \(No such file"):
+    with pytest.raises(CheckSkipped, match=r"/dev/kmsg cannot be read \(No such file"):
         read_xids(well(tmp_path))
 
 
@@ -66,10 +66,10 @@ MINUTE_S, HOUR_S = 60.0, 3600.0
     ],
 )
 def test_an_error_of_the_hardware_is_fatal_while_it_is_fresh(number, age_s, fatal):
-    (trouble,) = xid_troubles([Xid("0000:3b:00", number, age_s)])
+    (problem,) = xid_problems([Xid("0000:3b:00", number, age_s)])
 
-    assert ("gpu-xid", fatal) == (trouble.kind, trouble.is_fatal)
-    assert f"GPU at PCI 0000:3b:00: Xid {number}" in trouble.text
+    assert ("gpu-xid", fatal) == (problem.kind, problem.is_fatal)
+    assert f"GPU at PCI 0000:3b:00: Xid {number}" in problem.text
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_an_error_of_the_hardware_is_fatal_while_it_is_fresh(number, age_s, fata
     [(13, MINUTE_S), (31, MINUTE_S), (43, MINUTE_S), (45, MINUTE_S), (79, 25 * HOUR_S)],
 )
 def test_errors_of_programs_and_of_yesterday_are_no_trouble(number, age_s):
-    assert [] == list(xid_troubles([Xid("0000:3b:00", number, age_s)]))
+    assert [] == list(xid_problems([Xid("0000:3b:00", number, age_s)]))
 
 
 def test_many_errors_of_one_gpu_are_told_once():
     many = [Xid("0000:3b:00", 74, age_s) for age_s in (9000.0, 600.0, 1200.0)]
 
-    (trouble,) = xid_troubles(many)
+    (problem,) = xid_problems(many)
 
     assert "Xid 74, NVLink error, 3 times in the last day, the last 10 min ago" in (
-        trouble.text
+        problem.text
     )

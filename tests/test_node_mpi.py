@@ -7,7 +7,7 @@ import pytest
 from nodes import STEP, only, well
 from shared_library import shared_library
 
-from jaxsif.node import mpi, start_troubles
+from jaxsif.node import mpi, start_problems
 
 MPI = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "mpi", "JAX_PLATFORMS": "cpu"}
 # What `srun --mpi=pmix` adds to the step's variables.
@@ -43,9 +43,9 @@ def test_without_a_wrapper_every_place_that_was_searched_is_told(tmp_path):
         "HOME": "/home/ada",
     }
 
-    trouble = only(mpi.mpi_collectives(well(tmp_path, environment)))
+    problem = only(mpi.mpi_collectives(well(tmp_path, environment)))
 
-    assert ("mpi-collectives", True) == (trouble.kind, trouble.is_fatal)
+    assert ("mpi-collectives", True) == (problem.kind, problem.is_fatal)
     for place in (
         "/site/mpi/lib",
         "/eb/mpiwrapper/lib64",
@@ -53,8 +53,8 @@ def test_without_a_wrapper_every_place_that_was_searched_is_told(tmp_path):
         "/usr/local/lib",
         "/usr/lib/x86_64-linux-gnu",
     ):
-        assert place in trouble.text
-    assert "set MPITRAMPOLINE_LIB to a libmpiwrapper.so" in trouble.remedy
+        assert place in problem.text
+    assert "set MPITRAMPOLINE_LIB to a libmpiwrapper.so" in problem.remedy
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_the_users_own_choice_comes_first_and_stays(tmp_path, library):
     library("/usr/local/lib/libmpiwrapper.so", VERSION_9)
     node = well(tmp_path, {**RANK, "MPITRAMPOLINE_LIB": "/mine/w.so"})
 
-    trouble = only(mpi.mpi_collectives(node))
+    problem = only(mpi.mpi_collectives(node))
 
     assert {} == mpi.for_jaxlib(node)
-    assert "'/mine/w.so' does not exist" in trouble.text
+    assert "'/mine/w.so' does not exist" in problem.text
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_ranks_that_mpi_does_not_know_would_each_be_a_world(tmp_path, library):
     library("/w.so", VERSION_9)
     node = well(tmp_path, {**STEP, **MPI, "MPITRAMPOLINE_LIB": "/w.so"})
 
-    trouble = only(mpi.mpi_collectives(node))
+    problem = only(mpi.mpi_collectives(node))
 
-    assert "each of the 8 would be a world of its own" in trouble.text
-    assert "srun --mpi=pmix" in trouble.remedy
+    assert "each of the 8 would be a world of its own" in problem.text
+    assert "srun --mpi=pmix" in problem.remedy
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,6 @@ def test_a_single_rank_and_those_that_mpi_knows_are_well(
 
 
 def test_it_is_one_of_the_checks_before_the_start(tmp_path):
-    found = start_troubles(well(tmp_path, {**STEP, **MPI}), "node1")
+    found = start_problems(well(tmp_path, {**STEP, **MPI}), "node1")
 
-    assert ["mpi-collectives"] * 2 == [trouble.kind for trouble in found]
+    assert ["mpi-collectives"] * 2 == [problem.kind for problem in found]

@@ -59,17 +59,17 @@ def test_the_coordinator_is_reached_without_a_proxy(tmp_path, environment, host)
 def test_the_coordinator_would_be_asked_for_through_a_proxy(
     tmp_path, environment, host, said
 ):
-    trouble = only(proxy(well(tmp_path, environment), host))
+    problem = only(proxy(well(tmp_path, environment), host))
 
-    assert ("proxy", True) == (trouble.kind, trouble.is_fatal)
-    assert said in trouble.text
-    assert f"no_grpc_proxy={host}" in trouble.remedy
+    assert ("proxy", True) == (problem.kind, problem.is_fatal)
+    assert said in problem.text
+    assert f"no_grpc_proxy={host}" in problem.remedy
 
 
 def test_a_password_is_not_repeated(tmp_path):
     environment = {"http_proxy": "http://me:secret@proxy:3128/"}
 
-    trouble = only(proxy(well(tmp_path, environment), "node1"))
+    problem = only(proxy(well(tmp_path, environment), "node1"))
 
-    assert "to the proxy proxy:3128;" in trouble.text
-    assert "secret" not in str(trouble)
+    assert "to the proxy proxy:3128;" in problem.text
+    assert "secret" not in str(problem)

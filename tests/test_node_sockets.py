@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from nodes import put, well
 
-from jaxsif.node import look_around
+from jaxsif.node import inspect_host
 from jaxsif.transport import sockets
 from jaxsif.transport.sockets import Connection, interfaces_used, read_table
 
@@ -77,23 +77,21 @@ def test_the_interfaces_are_those_of_connections_to_other_nodes(connections, exp
 
 
 def test_a_real_connection_is_found_and_so_is_its_interface():
-    surroundings = look_around({})
-    before = len(sockets.own_connections(surroundings))
+    host_info = inspect_host({})
+    before = len(sockets.own_connections(host_info))
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         with socket.create_connection(address) as client, server.accept()[0]:
-            found = sockets.own_connections(surroundings)
+            found = sockets.own_connections(host_info)
             ports = {c.local_port for c in found}
 
             assert {address[1], client.getsockname()[1]} <= ports
             assert before + 2 == len(found)
-            assert ("lo",) == interfaces_used(
-                found, sockets.own_addresses(surroundings)
-            )
+            assert ("lo",) == interfaces_used(found, sockets.own_addresses(host_info))
 
 
 def test_the_addresses_of_this_machine_have_the_names_of_its_interfaces():
-    names = sockets.own_addresses(look_around({}))
+    names = sockets.own_addresses(inspect_host({}))
 
     assert "lo" == names["127.0.0.1"]
     assert set(names.values()) <= {

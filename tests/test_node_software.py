@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from nodes import PACKAGES, image, kinds, only, put, well
 
-from jaxsif.node.software import host_leak
+from jaxsif.node.software import host_packages
 
 LOCAL = "/home/me/.local/lib/python3.13/site-packages"
 
@@ -22,7 +22,7 @@ def test_the_images_own_packages_are_no_trouble(tree):
     put(tree, "/home/me/work/numpy/notes.txt")
     node = well(tree, {}, search_path=("/home/me/work", LOCAL, PACKAGES))
 
-    assert [] == list(host_leak(node))
+    assert [] == list(host_packages(node))
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_a_package_of_the_hosts_is_named_with_what_lets_it_in(
     put(tree, f"{place}/numpy/__init__.py")
     node = well(tree, environment, search_path=(place, PACKAGES), python="/usr")
 
-    trouble = only(host_leak(node))
+    problem = only(host_packages(node))
 
-    assert ("host-leak", False) == (trouble.kind, trouble.is_fatal)
-    assert trouble.text == (
+    assert ("host-leak", False) == (problem.kind, problem.is_fatal)
+    assert problem.text == (
         f"numpy would be imported from {place} instead of the image's {PACKAGES}: {cause}"
     )
 
@@ -58,7 +58,7 @@ def test_another_jax_is_fatal(tree, package):
     put(tree, f"{LOCAL}/{package}/__init__.py")
     node = well(tree, {}, search_path=(LOCAL, PACKAGES))
 
-    assert [("host-leak", True)] == kinds(host_leak(node))
+    assert [("host-leak", True)] == kinds(host_packages(node))
 
 
 def test_packages_from_one_folder_are_named_together(tree):
@@ -67,7 +67,7 @@ def test_packages_from_one_folder_are_named_together(tree):
     put(tree, "/home/me/work/scipy.py")
     node = well(tree, {}, search_path=("/home/me/work", LOCAL, PACKAGES))
 
-    texts = [trouble.text for trouble in host_leak(node)]
+    texts = [problem.text for problem in host_packages(node)]
 
     assert 2 == len(texts)
     assert f"jax, jaxlib, numpy would be imported from {LOCAL} instead" in texts[0]
@@ -79,14 +79,14 @@ def test_a_file_beside_the_program_shadows_a_package(tree):
 
     assert (
         "scipy would be imported from /home/me/work instead"
-        in only(host_leak(node)).text
+        in only(host_packages(node)).text
     )
 
 
 def test_outside_the_image_nothing_is_said(tmp_path):
     put(tmp_path, f"{LOCAL}/jax/__init__.py")
 
-    assert [] == list(host_leak(well(tmp_path, {}, search_path=(LOCAL,))))
+    assert [] == list(host_packages(well(tmp_path, {}, search_path=(LOCAL,))))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_outside_the_image_nothing_is_said(tmp_path):
 def test_another_python_that_is_first_on_path_is_named(tree, environment, expected):
     put(tree, "/home/me/conda/bin/python")
 
-    assert expected == kinds(host_leak(well(tree, environment)))
+    assert expected == kinds(host_packages(well(tree, environment)))
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ def test_libraries_of_another_cuda_are_named(tree, library):
         "LD_LIBRARY_PATH": ".:/.singularity.d/libs:/usr/local/cuda-12.4/lib64"
     }
 
-    trouble = only(host_leak(well(tree, environment)))
+    problem = only(host_packages(well(tree, environment)))
 
-    assert ("host-leak", False) == (trouble.kind, trouble.is_fatal)
-    assert f"/usr/local/cuda-12.4/lib64/{library} may be loaded" in trouble.text
+    assert ("host-leak", False) == (problem.kind, problem.is_fatal)
+    assert f"/usr/local/cuda-12.4/lib64/{library} may be loaded" in problem.text
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_libraries_of_the_driver_and_of_the_image_are_no_trouble(tree, folder):
     if folder != "/other":
         put(tree, f"{folder}/libnccl.so.2")
 
-    assert [] == list(host_leak(well(tree, {"LD_LIBRARY_PATH": folder})))
+    assert [] == list(host_packages(well(tree, {"LD_LIBRARY_PATH": folder})))
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_libraries_of_the_driver_and_of_the_image_are_no_trouble(tree, folder):
     ],
 )
 def test_a_preloaded_library_of_cuda_is_named(tree, preloaded, expected):
-    assert expected == kinds(host_leak(well(tree, {"LD_PRELOAD": preloaded})))
+    assert expected == kinds(host_packages(well(tree, {"LD_PRELOAD": preloaded})))
 
 
 def test_an_image_for_the_cpu_loads_no_cuda(tmp_path):
     image(tmp_path, "cpu")
     put(tmp_path, "/cuda/libnccl.so.2")
 
-    assert [] == list(host_leak(well(tmp_path, {"LD_LIBRARY_PATH": "/cuda"})))
+    assert [] == list(host_packages(well(tmp_path, {"LD_LIBRARY_PATH": "/cuda"})))

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from nodes import STEP, gpus, image, kinds, well
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node import Room, host, look_around, start_troubles
+from jaxsif.core.problem import Problem
+from jaxsif.node import Room, host, inspect_host, start_problems
 
 
 @pytest.mark.parametrize("accelerator", ["cuda12", "cpu"])
@@ -19,11 +19,11 @@ def test_a_good_node_has_no_troubles(tmp_path, accelerator):
     image(tmp_path, accelerator)
     gpus(tmp_path)
 
-    assert [] == start_troubles(well(tmp_path), "node1")
+    assert [] == start_problems(well(tmp_path), "node1")
 
 
 def test_a_program_outside_of_slurm_and_of_the_image_has_no_troubles(tmp_path):
-    assert [] == start_troubles(well(tmp_path, {}))
+    assert [] == start_problems(well(tmp_path, {}))
 
 
 def test_what_is_fatal_comes_first(tmp_path):
@@ -35,7 +35,7 @@ def test_what_is_fatal_comes_first(tmp_path):
         room=lambda folder: Room(1, 1, None, True),
     )
 
-    found = kinds(start_troubles(bad, "node1"))
+    found = kinds(start_problems(bad, "node1"))
 
     assert found == [
         ("xla-flags", True),
@@ -49,7 +49,7 @@ def test_a_program_on_the_cpu_needs_no_shared_memory(tmp_path):
     image(tmp_path, "cpu")
     small = well(tmp_path, {}, room=lambda folder: None if "shm" in folder else ROOMY)
 
-    assert [] == start_troubles(small)
+    assert [] == start_problems(small)
 
 
 ROOMY = Room(10**12, 10**12, None, True)
@@ -62,11 +62,11 @@ def test_where_cpu_devices_stand_in_for_gpus_shared_memory_counts(tmp_path):
         tmp_path, variables, room=lambda folder: Room(2**26, 2**26, 9**9, True)
     )
 
-    assert kinds(start_troubles(small, "node1")) == [("shm-small", False)]
+    assert kinds(start_problems(small, "node1")) == [("shm-small", False)]
 
 
 def test_this_machine_can_be_looked_at():
-    here = look_around({**os.environ, "JAX_SIF_TOPOLOGY": ""})
+    here = inspect_host({**os.environ, "JAX_SIF_TOPOLOGY": ""})
 
     assert here.host_name
     assert here.open_files > 0
@@ -78,8 +78,8 @@ def test_this_machine_can_be_looked_at():
 def test_the_files_are_those_below_the_root(tmp_path):
     image(tmp_path, "cuda13")
 
-    assert "cuda13" == look_around({}, tmp_path).accelerator
-    assert None is replace(look_around({}), root=tmp_path / "none").accelerator
+    assert "cuda13" == inspect_host({}, tmp_path).accelerator
+    assert None is replace(inspect_host({}), root=tmp_path / "none").accelerator
 
 
 def test_a_damaged_description_is_no_image(tmp_path):
@@ -92,12 +92,12 @@ def test_a_damaged_description_is_no_image(tmp_path):
 def test_the_checks_take_milliseconds(tmp_path):
     image(tmp_path)
     gpus(tmp_path, 8)
-    surroundings = well(tmp_path)
-    start_troubles(surroundings, "node1")
+    host_info = well(tmp_path)
+    start_problems(host_info, "node1")
     elapsed_s = []
     for _ in range(20):
         started_s = time.perf_counter()
-        start_troubles(surroundings, "node1")
+        start_problems(host_info, "node1")
         elapsed_s.append(time.perf_counter() - started_s)
 
     # The best of many, because other programs may use this machine.
@@ -108,14 +108,14 @@ def test_the_checks_take_milliseconds(tmp_path):
     "error", [OSError(97, "no family"), UnicodeError("label"), ValueError, MemoryError]
 )
 def test_a_check_that_fails_by_itself_is_left_out(tmp_path, monkeypatch, capfd, error):
-    def broken(surroundings):
-        yield Trouble("first", "text", "remedy")
+    def broken(host_info):
+        yield Problem("first", "text", "remedy")
         raise error
 
-    monkeypatch.setattr(host, "own_name", broken)
+    monkeypatch.setattr(host, "hostname", broken)
     monkeypatch.setenv("JAX_SIF_VERBOSE", "1")
 
-    found = start_troubles(well(tmp_path, {}, open_files=10))
+    found = start_problems(well(tmp_path, {}, open_files=10))
 
     assert [("first", True), ("open-files", True)] == kinds(found)
     assert "broken failed" in capfd.readouterr().err
@@ -128,4 +128,4 @@ def test_a_program_in_a_deleted_folder_can_be_looked_at(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend("")
     gone.rmdir()
 
-    assert "" in look_around({}).search_path
+    assert "" in inspect_host({}).search_path

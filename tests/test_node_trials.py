@@ -34,10 +34,10 @@ def test_a_folder_that_can_be_written_is_no_trouble_and_is_left_empty(tmp_path):
 
 
 def test_a_folder_that_is_not_there_cannot_be_written(tmp_path):
-    trouble = only(write_trouble(tmp_path / "none"))
+    problem = only(write_trouble(tmp_path / "none"))
 
-    assert ("not-writable", True) == (trouble.kind, trouble.is_fatal)
-    assert "none cannot be written: No such file or directory" in trouble.text
+    assert ("not-writable", True) == (problem.kind, problem.is_fatal)
+    assert "none cannot be written: No such file or directory" in problem.text
 
 
 def test_a_full_disk_is_told_from_other_faults(tmp_path, monkeypatch):
@@ -55,9 +55,9 @@ def test_a_disk_that_gives_back_other_bytes_is_found_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", spoil)
 
-    trouble = only(write_trouble(tmp_path))
-    assert "not-writable" == trouble.kind
-    assert "other bytes than were written" in trouble.text
+    problem = only(write_trouble(tmp_path))
+    assert "not-writable" == problem.kind
+    assert "other bytes than were written" in problem.text
 
 
 def test_the_kernel_can_be_asked_for_its_clock():
@@ -118,11 +118,11 @@ def test_each_gpu_is_tried_alone_and_never_on_the_cpu(monkeypatch):
     ],
 )
 def test_a_gpu_that_does_not_compute_well_is_named(ran, text):
-    trouble = only(compute_troubles(["GPU-1", "GPU-2"], [RIGHT, ran], 120.0))
+    problem = only(compute_troubles(["GPU-1", "GPU-2"], [RIGHT, ran], 120.0))
 
-    assert ("gpu-compute", True) == (trouble.kind, trouble.is_fatal)
-    assert trouble.text.startswith("GPU GPU-2: a product of two small matrices")
-    assert text in trouble.text
+    assert ("gpu-compute", True) == (problem.kind, problem.is_fatal)
+    assert problem.text.startswith("GPU GPU-2: a product of two small matrices")
+    assert text in problem.text
 
 
 def test_gpus_that_compute_well_are_no_trouble():
@@ -146,10 +146,10 @@ def test_the_product_is_what_the_program_says_it_is():
     ],
 )
 def test_a_jax_that_does_not_import_is_fatal(ran, text):
-    trouble = only(import_trouble(ran, 60.0))
+    problem = only(import_trouble(ran, 60.0))
 
-    assert ("jax-import", True) == (trouble.kind, trouble.is_fatal)
-    assert text in trouble.text
+    assert ("jax-import", True) == (problem.kind, problem.is_fatal)
+    assert text in problem.text
 
 
 def test_a_jax_that_imports_is_no_trouble():

@@ -89,10 +89,10 @@ def test_a_task_that_sees_what_it_needs_has_no_trouble(node, changes):
     ],
 )
 def test_each_way_to_see_the_wrong_gpus_is_named(node, changes, fatal, said):
-    trouble = only(visibility(node(**changes)))
+    problem = only(visibility(node(**changes)))
 
-    assert ("gpu-visibility", fatal) == (trouble.kind, trouble.is_fatal)
-    assert said in trouble.text
+    assert ("gpu-visibility", fatal) == (problem.kind, problem.is_fatal)
+    assert said in problem.text
 
 
 def test_jax_alone_takes_the_local_rank_for_an_ordinal(tmp_path):
@@ -100,10 +100,10 @@ def test_jax_alone_takes_the_local_rank_for_an_ordinal(tmp_path):
     gpus(tmp_path)
     bound = {"CUDA_VISIBLE_DEVICES": "1", "JAX_LOCAL_DEVICE_IDS": None}
 
-    trouble = only(visibility(well(tmp_path, changed({}, bound))))
+    problem = only(visibility(well(tmp_path, changed({}, bound))))
 
-    assert "there is no GPU number 1; JAX takes this task's local rank" in trouble.text
-    assert "singularity run" in trouble.remedy
+    assert "there is no GPU number 1; JAX takes this task's local rank" in problem.text
+    assert "singularity run" in problem.remedy
 
 
 def test_without_the_variable_the_nodes_gpus_are_counted(tmp_path):
@@ -111,9 +111,9 @@ def test_without_the_variable_the_nodes_gpus_are_counted(tmp_path):
     gpus(tmp_path, count=2)
     asked = {"CUDA_VISIBLE_DEVICES": None, "JAX_SIF_TOPOLOGY": "G8N2p2"}
 
-    trouble = only(visibility(well(tmp_path, changed({}, asked))))
+    problem = only(visibility(well(tmp_path, changed({}, asked))))
 
-    assert "sees 2 GPUs (CUDA_VISIBLE_DEVICES is not set)" in trouble.text
+    assert "sees 2 GPUs (CUDA_VISIBLE_DEVICES is not set)" in problem.text
 
 
 def test_without_the_variable_and_without_a_driver_the_driver_is_to_blame(tmp_path):

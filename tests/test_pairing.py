@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsif.pairs.model import Outcome
+from jaxsif.pairs.model import PairTiming
 from jaxsif.pairs.rounds import (
     Round,
     disjoint_round,
@@ -82,11 +82,11 @@ def test_one_node_has_nobody_to_meet():
 
 def search(count: int, time_us, **options) -> list[Round]:
     """All rounds of a search, with the times that a function gives for a pair."""
-    outcomes: list[Outcome] = []
+    outcomes: list[PairTiming] = []
     done: list[Round] = []
     while (now := next_round(outcomes, [""] * count, done, **options)) is not None:
         done.append(now)
-        outcomes += [Outcome(pair, time_us(pair)) for pair in now.pairs]
+        outcomes += [PairTiming(pair, time_us(pair)) for pair in now.pairs]
     return done
 
 

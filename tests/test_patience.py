@@ -1,4 +1,4 @@
-"""Patience with a partner: it lasts as long as there are answers, and its end is told before the rank's."""
+"""PartnerTimeout with a partner: it lasts as long as there are answers, and its end is told before the rank's."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import pytest
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
 from jaxsif.pairs import timeout
-from jaxsif.pairs.timeout import Patience, patience_for
+from jaxsif.pairs.timeout import PartnerTimeout, partner_timeout
 
 FACTS = {"round": 2, "partner": 3, "partner_node": "node4", "size_bytes": 8}
 
 
 class Voice:
-    """The part of a narrator that is used."""
+    """The part of a reporter that is used."""
 
     identity = Identity("box.7.0.0", 1, 4, 0, "node2", "")
 
@@ -32,7 +32,7 @@ class Voice:
 
 @pytest.fixture(autouse=True)
 def _no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeout, "_LINGER_S", 0.0)
+    monkeypatch.setattr(timeout, "_FLUSH_DELAY_S", 0.0)
 
 
 def test_a_partner_that_does_not_answer_is_told_before_the_rank_ends(capfd):
@@ -43,7 +43,7 @@ def test_a_partner_that_does_not_answer_is_told_before_the_rank_ends(capfd):
         statuses.append(status)
         ended.set()
 
-    with Patience(voice, 0.05, FACTS, end):
+    with PartnerTimeout(voice, 0.05, FACTS, end):
         assert ended.wait(10)
 
     silence = {"times_us": [], "wrong": 0, "timed_out": True}
@@ -54,7 +54,7 @@ def test_a_partner_that_does_not_answer_is_told_before_the_rank_ends(capfd):
 def test_as_long_as_answers_come_nobody_gives_up():
     voice = Voice()
     statuses: list[int] = []
-    with Patience(voice, 1.0, FACTS, statuses.append) as waiting:
+    with PartnerTimeout(voice, 1.0, FACTS, statuses.append) as waiting:
         for _ in range(12):
             time.sleep(0.1)
             waiting.heard()
@@ -65,7 +65,7 @@ def test_as_long_as_answers_come_nobody_gives_up():
 def test_after_the_last_answer_nobody_waits_any_more():
     voice = Voice()
     statuses: list[int] = []
-    with Patience(voice, 0.1, FACTS, statuses.append):
+    with PartnerTimeout(voice, 0.1, FACTS, statuses.append):
         pass
     time.sleep(0.3)
 
@@ -75,8 +75,8 @@ def test_after_the_last_answer_nobody_waits_any_more():
 @pytest.mark.parametrize("seconds", [0.0, -3.0, 3601.0, float("nan"), float("inf")])
 def test_no_time_to_answer_and_no_end_of_it_are_refused(seconds):
     with pytest.raises(UsageError, match=r"--answer-within is .* from 1 to 3600"):
-        patience_for(seconds)
+        partner_timeout(seconds)
 
 
 def test_a_second_and_an_hour_are_taken():
-    assert [1.0, 3600.0] == [patience_for(1.0), patience_for(3600.0)]
+    assert [1.0, 3600.0] == [partner_timeout(1.0), partner_timeout(3600.0)]

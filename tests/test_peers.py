@@ -58,7 +58,7 @@ def cards_without_jax(monkeypatch):
         }
 
     monkeypatch.setattr(peers, "card", card)
-    monkeypatch.setattr(peers, "_LATEST_CARD_S", 0.0)
+    monkeypatch.setattr(peers, "_PEER_INFO_TIMEOUT_S", 0.0)
 
 
 def cards(**changes: dict[int, Any]) -> dict[int, dict[str, Any]]:
@@ -72,7 +72,7 @@ def cards(**changes: dict[int, Any]) -> dict[int, dict[str, Any]]:
 
 def complaints(made: dict[int, dict[str, Any]]) -> list[tuple[str, str]]:
     mine = peers.card(identity(0))
-    return [(t.kind, t.text) for t in peers.compare_cards(made, mine, 4)]
+    return [(t.kind, t.text) for t in peers.compare_peer_info(made, mine, 4)]
 
 
 def test_ranks_that_are_alike_have_no_trouble():
@@ -112,10 +112,10 @@ def test_a_rank_in_a_foreign_group_says_whose_it_is():
         {"step": "box.7.1.0", "node": "node9", "is_well": True}
     )
 
-    (trouble,) = peers.meet(store, identity(3))
+    (problem,) = peers.meet(store, identity(3))
 
-    assert "foreign-group" == trouble.kind
-    assert "that of step box.7.1.0 on node9, this is step box.7.0.0" in trouble.text
+    assert "foreign-group" == problem.kind
+    assert "that of step box.7.1.0 on node9, this is step box.7.0.0" in problem.text
 
 
 @pytest.mark.parametrize("processes", [10, 1000])
@@ -138,12 +138,12 @@ def test_each_rank_writes_one_card_and_reads_one_word(processes):
 def test_ranks_at_one_place_are_in_step_and_others_are_listed():
     store = Store()
     for rank in range(3):
-        peers.post_place(store, rank, "in allreduce")
-    assert peers.compare_places(store, "in allreduce") is None
+        peers.publish_position(store, rank, "in allreduce")
+    assert peers.compare_positions(store, "in allreduce") is None
 
-    peers.post_place(store, 3, "after devices")
+    peers.publish_position(store, 3, "after devices")
 
     assert [
         {"place": "in allreduce", "count": 3, "ranks": [0, 1, 2]},
         {"place": "after devices", "count": 1, "ranks": [3]},
-    ] == peers.compare_places(store, "in allreduce")
+    ] == peers.compare_positions(store, "in allreduce")

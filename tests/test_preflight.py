@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from jaxsif import authority
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import preflight, probes
 
@@ -41,8 +41,8 @@ def listener(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, i
 
 
 def kinds(where, limit_s=0.3, node="node1", **environment) -> list[tuple[str, str]]:
-    troubles = preflight.reach_coordinator(where, limit_s, node, environment)
-    return [(t.kind, t.text) for t in troubles]
+    problems = preflight.reach_coordinator(where, limit_s, node, environment)
+    return [(t.kind, t.text) for t in problems]
 
 
 @pytest.fixture(autouse=True)
@@ -171,11 +171,11 @@ def test_the_name_of_a_pod_that_has_still_to_start_is_waited_for(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", later)
     monkeypatch.setattr(socket, "create_connection", refuse)
 
-    (trouble,) = preflight.reach_coordinator(
+    (problem,) = preflight.reach_coordinator(
         ("train-0.train", 9), 1.0, "train-1", {}, has_late_names=True
     )
 
-    assert ("coordinator-absent", 3) == (trouble.kind, len(asked))
+    assert ("coordinator-absent", 3) == (problem.kind, len(asked))
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ def test_where_all_ranks_are_on_one_node_they_may_meet_at_its_loopback(
 ):
     monkeypatch.undo()
 
-    (trouble,) = preflight.reach_coordinator(
+    (problem,) = preflight.reach_coordinator(
         (host, 9), 0.3, "node2", {}, has_one_node=True
     )
 
     # Nobody listens on that port, which is another trouble.
-    assert "coordinator-absent" == trouble.kind
+    assert "coordinator-absent" == problem.kind
 
 
 @pytest.mark.parametrize(
@@ -245,26 +245,26 @@ def rank_0(node: str) -> Identity:
     return Identity("r", 0, 4, 0, node, node, launcher="Open MPI")
 
 
-def elsewhere(host: str, is_chosen: bool = False) -> list[Trouble]:
+def elsewhere(host: str, is_chosen: bool = False) -> list[Problem]:
     where = (host, 5555)
-    return list(preflight.not_rank_0s_address(where, rank_0("node2"), is_chosen))
+    return list(preflight.check_coordinator_address(where, rank_0("node2"), is_chosen))
 
 
 def test_rank_0_says_so_where_the_others_look_for_it_elsewhere():
-    (trouble,) = elsewhere("localhost")
+    (problem,) = elsewhere("localhost")
 
-    assert ("coordinator-elsewhere", True) == (trouble.kind, trouble.is_fatal)
+    assert ("coordinator-elsewhere", True) == (problem.kind, problem.is_fatal)
     assert "rank 0 runs on node2, but by Open MPI the others look for it on" in (
-        trouble.text
+        problem.text
     )
-    assert "JAX_COORDINATOR_ADDRESS=node2:5555 for every rank" in trouble.remedy
+    assert "JAX_COORDINATOR_ADDRESS=node2:5555 for every rank" in problem.remedy
 
 
 def test_an_address_that_the_user_chose_may_be_a_services():
-    (trouble,) = elsewhere("localhost", is_chosen=True)
+    (problem,) = elsewhere("localhost", is_chosen=True)
 
-    assert not trouble.is_fatal
-    assert "by the address that was set the others look for it" in trouble.text
+    assert not problem.is_fatal
+    assert "by the address that was set the others look for it" in problem.text
 
 
 @pytest.mark.parametrize("host", ["node2.example.org", "no-such-node.invalid"])
@@ -283,20 +283,20 @@ def test_rank_0_is_content_with_an_address_of_its_node(monkeypatch):
 def test_a_port_in_use_is_found_before_jax_shares_it():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        ((trouble),) = preflight.own_port_taken(("node1", port))
-    assert "port-taken" == trouble.kind
-    assert str(port) in trouble.text
+        ((problem),) = preflight.check_port_free(("node1", port))
+    assert "port-taken" == problem.kind
+    assert str(port) in problem.text
 
-    assert [] == list(preflight.own_port_taken(("node1", port)))
+    assert [] == list(preflight.check_port_free(("node1", port)))
 
 
 WITHOUT_IPV6 = """
 import socket
-from jaxsif.rank import answers, preflight
-free = list(preflight.own_port_taken(("node1", 0)))
+from jaxsif.rank import probes, preflight
+free = list(preflight.check_port_free(("node1", 0)))
 with socket.create_server(("", 0)) as server:
     port = server.getsockname()[1]
-    (taken,) = preflight.own_port_taken(("node1", port))
+    (taken,) = preflight.check_port_free(("node1", port))
 print(free, taken.kind, preflight.is_own_address("::1"), preflight.is_own_address("::2"))
 """
 

@@ -15,8 +15,8 @@ SRC = Path(__file__).parent.parent / "src"
 NARRATOR = """
 import os, signal, sys, threading, time
 from jaxsif.core.slurm_env import Identity
-from jaxsif.rank.reporter import Narrator
-tell = Narrator(Identity("box.7.0.0", 3, 8, 0, "node1", "node[1-2]"))
+from jaxsif.rank.reporter import Reporter
+tell = Reporter(Identity("box.7.0.0", 3, 8, 0, "node1", "node[1-2]"))
 """
 
 
@@ -154,7 +154,7 @@ def test_where_no_descriptor_is_left_records_go_out_all_the_same():
     done = run(
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
-        "Narrator(tell.identity).say('done'); os._exit(0)"
+        "Reporter(tell.identity).say('done'); os._exit(0)"
     )
 
     assert 1 == done.stdout.count('"phase":"done"'), done.stderr

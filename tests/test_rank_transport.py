@@ -13,9 +13,9 @@ import pytest
 
 from jaxsif.core.records import encode
 from jaxsif.core.slurm_env import Identity
-from jaxsif.rank.reporter import Narrator
+from jaxsif.rank.reporter import Reporter
 from jaxsif.transport import detect
-from jaxsif.transport.detect import Ear
+from jaxsif.transport.detect import NcclLog
 
 REPORT = Path(__file__).parent / "nccl" / "infiniband-8-h100-2.27.log"
 
@@ -61,7 +61,7 @@ def write_as_nccl(environment: dict[str, str], text: str) -> None:
         file.write(text)
 
 
-def listen(environment: dict[str, str]) -> Ear:
+def listen(environment: dict[str, str]) -> NcclLog:
     return detect.listen(environment, "node1.cluster.example", os.getpid())
 
 
@@ -137,17 +137,17 @@ def test_where_memory_cannot_be_a_file_nccl_is_left_alone(monkeypatch):
     ],
 )
 def test_nccl_is_asked_where_there_will_be_gpus(environment, expected):
-    assert expected == detect.wants_gpus(environment, "JAX_SIF_PLATFORM")
+    assert expected == detect.expects_gpus(environment, "JAX_SIF_PLATFORM")
 
 
 @pytest.mark.parametrize(
     ("devices", "ear", "words"),
     [
-        (16, Ear(REPORT), "NVLink, InfiniBand x8, GPUDirect"),
-        (16, Ear(Path("/nowhere")), "not known: NCCL wrote no report"),
+        (16, NcclLog(REPORT), "NVLink, InfiniBand x8, GPUDirect"),
+        (16, NcclLog(Path("/nowhere")), "not known: NCCL wrote no report"),
         (
             16,
-            Ear(why_not="NCCL_DEBUG=WARN is set"),
+            NcclLog(why_not="NCCL_DEBUG=WARN is set"),
             "not known: NCCL_DEBUG=WARN is set",
         ),
         (16, None, "not known: NCCL was not asked for a report"),
@@ -190,12 +190,12 @@ def test_the_first_rank_of_each_node_tells_and_the_record_fits(
 ):
     jax("cpu", jax_cpu_collectives_implementation="mpi")
     told = []
-    narrator = Narrator(rank(number))
+    reporter = Reporter(rank(number))
     monkeypatch.setattr(
-        narrator, "write", lambda phase, **facts: told.append((phase, facts))
+        reporter, "write", lambda phase, **facts: told.append((phase, facts))
     )
 
-    narrator.transport()
+    reporter.transport()
 
     assert ["transport"] * count == [phase for phase, _ in told]
 
@@ -203,10 +203,10 @@ def test_the_first_rank_of_each_node_tells_and_the_record_fits(
 def test_a_rank_says_which_network_was_promised(monkeypatch):
     told = {}
     monkeypatch.setenv("JAX_SIF_NETWORK", "slingshot")
-    narrator = Narrator(rank())
-    monkeypatch.setattr(narrator, "write", lambda phase, **facts: told.update(facts))
+    reporter = Reporter(rank())
+    monkeypatch.setattr(reporter, "write", lambda phase, **facts: told.update(facts))
 
-    narrator.started()
+    reporter.started()
 
     assert "slingshot" == told["network"]
 
@@ -223,13 +223,13 @@ def test_a_record_with_very_many_cards_fits():
 
 def test_what_nccl_warned_of_is_printed_when_the_program_fails(monkeypatch, capsys):
     monkeypatch.setattr(os, "environ", {})
-    narrator = Narrator(rank(), is_heard=False)
-    narrator.listen()
+    reporter = Reporter(rank(), is_enabled=False)
+    reporter.listen()
     write_as_nccl(
         os.environ, "node1:1:2 [0] misc/socket.cc:4 NCCL WARN socket gone\nnothing\n"
     )
 
-    narrator.failed(RuntimeError("boom"))
+    reporter.failed(RuntimeError("boom"))
 
     assert "node1:1:2 [0] misc/socket.cc:4 NCCL WARN socket gone\n" == (
         capsys.readouterr().err

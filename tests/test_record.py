@@ -4,9 +4,15 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from stories import tell
+from sample_records import make_record
 
-from jaxsif.core.records import MARKER_BYTES, MOST_BYTES, DamagedRecord, decode, encode
+from jaxsif.core.records import (
+    MARKER_BYTES,
+    MAX_RECORD_BYTES,
+    CorruptRecord,
+    decode,
+    encode,
+)
 
 
 def _decode(line: str | bytes) -> dict:
@@ -16,7 +22,7 @@ def _decode(line: str | bytes) -> dict:
 
 @given(st.text(max_size=200))
 def test_any_text_travels_in_one_line_and_arrives_printable(text):
-    line = encode(tell(3, "failed", error=text, deep=[{text: text}]))
+    line = encode(make_record(3, "failed", error=text, deep=[{text: text}]))
 
     record = _decode(line)
     assert line.count("\n") == 1
@@ -28,41 +34,41 @@ def test_any_text_travels_in_one_line_and_arrives_printable(text):
 
 
 def test_a_record_behind_other_text_is_found():
-    line = "5: half a line " + encode(tell(5, "done"))
+    line = "5: half a line " + encode(make_record(5, "done"))
 
     assert _decode(line)["rank"] == 5
 
 
 @given(st.integers(min_value=9, max_value=90), st.binary(min_size=1, max_size=1))
 def test_one_changed_byte_is_damage(position, byte):
-    line = encode(tell(3, "started", nodes="node[1-2]")).encode()
+    line = encode(make_record(3, "started", nodes="node[1-2]")).encode()
     changed = line[:position] + byte + line[position + 1 :]
     assume(changed != line)
 
-    with pytest.raises(DamagedRecord):
+    with pytest.raises(CorruptRecord):
         _decode(changed)
 
 
 @given(st.integers(min_value=1, max_value=80))
 def test_a_cut_record_is_damage(cut):
-    line = encode(tell(3, "started", nodes="node[1-2]"))
+    line = encode(make_record(3, "started", nodes="node[1-2]"))
 
-    with pytest.raises(DamagedRecord):
+    with pytest.raises(CorruptRecord):
         _decode(line[: len(line) - 1 - cut])
 
 
 @pytest.mark.parametrize("name", ["rank", "step", "phase", "node", "time"])
 def test_a_record_that_does_not_say_who_speaks_is_damage(name):
-    record = tell(3, "done")
+    record = make_record(3, "done")
     del record[name]
 
-    with pytest.raises(DamagedRecord, match="no rank"):
+    with pytest.raises(CorruptRecord, match="no rank"):
         _decode(encode(record))
 
 
 TEXTS = st.text(max_size=3000) | st.text("\u00fc\U0001f4a5", max_size=3000)
 FACTS = st.dictionaries(
-    st.sampled_from(["error", "nodes", "local", "troubles", "apart"]),
+    st.sampled_from(["error", "nodes", "local", "problems", "apart"]),
     TEXTS
     | st.lists(st.integers() | st.none(), max_size=2000)
     | st.lists(
@@ -74,17 +80,17 @@ FACTS = st.dictionaries(
 
 @given(FACTS)
 def test_a_record_of_any_size_goes_out_in_one_piece_of_a_pipe(facts):
-    line = encode(tell(3, "failed", **facts))
+    line = encode(make_record(3, "failed", **facts))
 
-    assert len(line.encode()) <= MOST_BYTES
-    assert line == encode(tell(3, "failed", **facts))
+    assert len(line.encode()) <= MAX_RECORD_BYTES
+    assert line == encode(make_record(3, "failed", **facts))
     record = _decode(line)
     assert (3, "failed", "node1") == tuple(record[n] for n in ("rank", "phase", "node"))
 
 
 @pytest.mark.parametrize("error", ["x" * 5000, "\u00fc" * 700, "\U0001f4a5" * 700])
 def test_a_long_text_keeps_its_beginning_and_says_that_it_was_cut(error):
-    got = _decode(encode(tell(0, "failed", error=error)))["error"]
+    got = _decode(encode(make_record(0, "failed", error=error)))["error"]
 
     assert got.endswith(" [...]")
     assert error.startswith(got.removesuffix(" [...]"))
@@ -94,7 +100,7 @@ def test_a_long_text_keeps_its_beginning_and_says_that_it_was_cut(error):
 def test_of_a_long_list_the_first_are_shown_and_the_rest_are_counted():
     devices = [{"id": i, "kind": "cpu", "uuid": None} for i in range(128)]
 
-    record = _decode(encode(tell(0, "devices", local=devices, local_count=128)))
+    record = _decode(encode(make_record(0, "devices", local=devices, local_count=128)))
 
     shown = record["local"]
     assert devices[: len(shown)] == shown
@@ -105,19 +111,19 @@ def test_of_a_long_list_the_first_are_shown_and_the_rest_are_counted():
 def test_a_list_of_nodes_is_whole_or_left_out():
     nodes = "nid[" + ",".join(f"{n:06d}" for n in range(0, 1800, 3)) + "]"
 
-    record = _decode(encode(tell(0, "started", nodes=nodes, processes=600)))
+    record = _decode(encode(make_record(0, "started", nodes=nodes, processes=600)))
 
     assert (None, 600) == (record["nodes"], record["processes"])
 
 
 def test_troubles_of_full_length_all_arrive():
-    trouble = {"kind": "k", "text": "t" * 333, "remedy": "r" * 333, "ranks": [9] * 20}
+    problem = {"kind": "k", "text": "t" * 333, "remedy": "r" * 333, "ranks": [9] * 20}
 
-    record = _decode(encode(tell(0, "failed", troubles=[trouble] * 5)))
+    record = _decode(encode(make_record(0, "failed", problems=[problem] * 5)))
 
-    assert ["k"] * 5 == [t["kind"] for t in record["troubles"]]
+    assert ["k"] * 5 == [t["kind"] for t in record["problems"]]
 
 
 def test_a_step_whose_name_alone_is_too_long_is_refused():
     with pytest.raises(ValueError, match="at most 4096 fit"):
-        encode(tell(0, "done") | {"step": "x" * 5000})
+        encode(make_record(0, "done") | {"step": "x" * 5000})

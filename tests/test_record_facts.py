@@ -10,14 +10,14 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stories import G8N2P8, healthy, records, tell
+from sample_records import G8N2P8, healthy, make_record, records
 
 from jaxsif.core import strict_json
-from jaxsif.core.history import Board
-from jaxsif.core.hostlist import MOST_NAMES
+from jaxsif.core.history import JobState
+from jaxsif.core.hostlist import MAX_NAMES
 from jaxsif.core.record_types import checked
-from jaxsif.core.records import MARKER, DamagedRecord, Record, decode, encode
-from jaxsif.core.topology import MOST_PROCESSES
+from jaxsif.core.records import MARKER, CorruptRecord, Record, decode, encode
+from jaxsif.core.topology import MAX_PROCESSES
 from jaxsif.verdict import render
 from jaxsif.verdict.stream import Stream
 from jaxsif.verdict.verdict import judge
@@ -42,7 +42,7 @@ def test_the_records_of_a_healthy_job_are_whole(record):
         ("allreduce", "got", "8"),
         ("allreduce", "got", 10**400),
         ("started", "processes", "8"),
-        ("started", "rank", MOST_PROCESSES),
+        ("started", "rank", MAX_PROCESSES),
         ("started", "rank", -1),
         ("started", "rank", True),
         ("started", "time", float("nan")),
@@ -51,7 +51,7 @@ def test_the_records_of_a_healthy_job_are_whole(record):
     ],
 )
 def test_a_fact_of_another_type_makes_a_damaged_record(phase, name, value):
-    with pytest.raises(DamagedRecord):
+    with pytest.raises(CorruptRecord):
         decoded({**healthy()[3][phase], name: value})
 
 
@@ -68,7 +68,7 @@ def test_a_fact_of_another_type_makes_a_damaged_record(phase, name, value):
 def test_a_record_that_lacks_what_is_judged_is_damaged(phase, name):
     record = healthy()[3][phase]
     del record[name]
-    with pytest.raises(DamagedRecord):
+    with pytest.raises(CorruptRecord):
         decoded(record)
 
 
@@ -79,18 +79,18 @@ def test_what_is_no_number_is_a_result_like_any_other():
 
 
 def test_a_phase_of_another_version_may_hold_anything():
-    assert decoded(tell(0, "slept", well={"very": [None]}))["phase"] == "slept"
+    assert decoded(make_record(0, "slept", well={"very": [None]}))["phase"] == "slept"
 
 
 @pytest.mark.parametrize("text", [b"[" * 4000, b'{"rank":' + b"9" * 4000 + b"}"])
 def test_what_no_rank_writes_is_damaged(text):
     line = MARKER.encode() + b"%08x " % zlib.crc32(text) + text
-    with pytest.raises(DamagedRecord):
+    with pytest.raises(CorruptRecord):
         decode(line, 0)
 
 
 def test_half_a_character_is_replaced():
-    record = decoded(tell(0, "failed", error="no file 'a\udce4'"))
+    record = decoded(make_record(0, "failed", error="no file 'a\udce4'"))
 
     assert record["error"].encode()
 
@@ -99,25 +99,25 @@ def test_half_a_character_is_replaced():
     "ranks", ["0-999999," * 200 + "5", "0-262143", "8", "9" * 5000, "0-" + "9" * 30]
 )
 def test_an_end_of_ranks_that_the_job_cannot_have_is_not_believed(ranks):
-    board = Board()
+    job_state = JobState()
     for record in records(healthy()):
-        board.add(record)
+        job_state.add(record)
     for _ in range(3):
-        board.hear(f"srun: error: node1: tasks {ranks}: Killed")
+        job_state.hear(f"srun: error: node1: tasks {ranks}: Killed")
 
-    (verdict,) = judge(board, G8N2P8)
+    (verdict,) = judge(job_state, G8N2P8)
 
-    assert len(board.ended) <= MOST_NAMES
+    assert len(job_state.ended) <= MAX_NAMES
     assert verdict.status == 0
 
 
 def test_ends_of_many_ranks_in_many_lines_have_a_bound_in_all():
-    board = Board()
+    job_state = JobState()
     for first in range(100):
-        board.hear(f"srun: error: node1: tasks {first}-200000: Killed")
+        job_state.hear(f"srun: error: node1: tasks {first}-200000: Killed")
 
-    endings = {id(e): e for e in board.ended.values()}
-    assert sum(len(e.ranks) for e in endings.values()) <= 2 * MOST_NAMES
+    endings = {id(e): e for e in job_state.ended.values()}
+    assert sum(len(e.ranks) for e in endings.values()) <= 2 * MAX_NAMES
 
 
 class Counted(tuple):
@@ -131,12 +131,12 @@ class Counted(tuple):
 
 
 def test_the_verdict_on_an_end_does_not_look_at_all_ranks_for_each_of_them():
-    board = Board()
-    board.hear("srun: error: node1: tasks 0-7: Killed")
-    (ending,) = set(board.ended.values())
+    job_state = JobState()
+    job_state.hear("srun: error: node1: tasks 0-7: Killed")
+    (ending,) = set(job_state.ended.values())
     object.__setattr__(ending, "ranks", Counted(ending.ranks))
 
-    (verdict,) = judge(board, G8N2P8)
+    (verdict,) = judge(job_state, G8N2P8)
 
     assert verdict.findings[0].ranks == tuple(range(8))
     assert Counted.looks < 8
@@ -159,32 +159,36 @@ ODD = st.one_of(
 
 def _measured() -> Record:
     facts = {"size_bytes": 4, "devices": 8, "times_us": [1.0], "wrong": 0}
-    return tell(3, "bandwidth", collective="all-reduce", dtype="f32", **facts)
+    return make_record(3, "bandwidth", collective="all-reduce", dtype="f32", **facts)
 
 
 EXTRA = [
     _measured(),
-    tell(
-        3, "failed", troubles=[{"kind": "a", "text": "b", "remedy": "c", "ranks": [1]}]
+    make_record(
+        3, "failed", problems=[{"kind": "a", "text": "b", "remedy": "c", "ranks": [1]}]
     ),
-    tell(3, "failed", error="ValueError: x"),
-    tell(3, "stuck", for_s=1.0, apart=[{"count": 7, "place": "x", "ranks": [1]}] * 2),
-    tell(3, "stuck", for_s=1.0, missing="done", where="x", line="y:1"),
-    tell(3, "transport", kind="sockets", words="sockets", by="nccl", why=["x"]),
-    tell(3, "fabric", gpu="A100", gpus=4, nics=[{"gb_per_s": 25.0, "is_active": True}]),
-    tell(
+    make_record(3, "failed", error="ValueError: x"),
+    make_record(
+        3, "stuck", for_s=1.0, apart=[{"count": 7, "place": "x", "ranks": [1]}] * 2
+    ),
+    make_record(3, "stuck", for_s=1.0, missing="done", where="x", line="y:1"),
+    make_record(3, "transport", kind="sockets", words="sockets", by="nccl", why=["x"]),
+    make_record(
+        3, "fabric", gpu="A100", gpus=4, nics=[{"gb_per_s": 25.0, "is_active": True}]
+    ),
+    make_record(
         *(3, "pair"),
         **{"round": 0, "partner": 7, "partner_node": "node2", "size_bytes": 4},
         **{"times_us": [1.0], "timed_out": False, "wrong": 0},
     ),
-    tell(3, "speed", items=1.0, seconds=1.0, unit="steps"),
+    make_record(3, "speed", items=1.0, seconds=1.0, unit="steps"),
 ]
 
 
 def status_of(told: list[Record]) -> int:
     """The status of the verdict, which is also shown in every form."""
-    board = Board()
-    stream = Stream(board.add, board.hear)
+    job_state = JobState()
+    stream = Stream(job_state.add, job_state.hear)
     for record in told:
         try:
             stream.feed(encode(record).encode())
@@ -192,7 +196,7 @@ def status_of(told: list[Record]) -> int:
             # Too long for a record, or for a number: no rank can write it.
             stream.feed(b"@jaxsif1 00000000 \n")
     stream.close()
-    (verdict, *_) = judge(board, G8N2P8, stream.damaged)
+    (verdict, *_) = judge(job_state, G8N2P8, stream.damaged)
     assert render.text(verdict)
     strict_json.encode(render.as_json(verdict))
     return verdict.status

@@ -4,19 +4,19 @@
 import json
 
 import reported
-from stories import G8N2P8, healthy, records
+from sample_records import G8N2P8, healthy, records
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
 
 
 def _verdict(job, topology=G8N2P8):
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
-    return judge(board, topology)[0]
+        job_state.add(record)
+    return judge(job_state, topology)[0]
 
 
 def test_a_pass_ends_with_one_line_that_says_what_it_rests_on():
@@ -67,14 +67,14 @@ def test_text_and_json_say_the_same():
 
 
 def test_programs_learn_what_was_expected_and_whose_word_that_is():
-    board = Board()
+    job_state = JobState()
     for record in records(healthy()):
-        board.add(record)
+        job_state.add(record)
     for rank in reported.passed()["verdicts"][0]["ranks"]:
         for record in rank["measured"]:
-            board.add({**record, "step": "box.7.0.0"})
+            job_state.add({**record, "step": "box.7.0.0"})
 
-    (values,) = [render.as_json(verdict) for verdict in judge(board, G8N2P8)]
+    (values,) = [render.as_json(verdict) for verdict in judge(job_state, G8N2P8)]
 
     expected = {(e["collective"], e["dtype"]): e for e in values["expected"]}
     assert expected["all-reduce", "f32"]["bus_gb_per_s"] > 0

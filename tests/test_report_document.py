@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import reported
 from jsonschema import Draft202012Validator
-from stories import healthy, records
+from sample_records import healthy, records
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.report import document
 from jaxsif.report.measured import Bandwidth, told
@@ -70,10 +70,10 @@ def test_there_are_verdicts_of_real_jobs():
 def _judged(spoil) -> dict[str, Any]:
     job = healthy()
     spoil(job)
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
-    return reported.document(*map(render.as_json, judge(board, reported.G8N2P8)))
+        job_state.add(record)
+    return reported.document(*map(render.as_json, judge(job_state, reported.G8N2P8)))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ SRC = Path(__file__).parent.parent / "src"
         ),
         ("import time; time.time = None; 1 // 0", "ZeroDivisionError: integer"),
         (
-            "from jaxsif.rank import session\nsession._session.narrator.failed = None\n1//0",
+            "from jaxsif.rank import session\nsession._session.reporter.failed = None\n1//0",
             "ZeroDivisionError: integer",
         ),
     ],
@@ -129,7 +129,7 @@ def test_a_step_with_any_list_of_nodes_starts(nodes):
     done = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "from jaxsif.rank import narrate\nwith narrate(): print('the program runs')",
+            "from jaxsif.rank import phase_reporter\nwith phase_reporter(): print('the program runs')",
         ],
         env={"PYTHONPATH": str(SRC), "HOME": "/", **variables},
         capture_output=True,
@@ -143,7 +143,7 @@ def test_a_step_with_any_list_of_nodes_starts(nodes):
 
 
 def test_a_program_read_from_a_pipe_keeps_its_input():
-    program = "import sys\nfrom jaxsif.rank import narrate\nwith narrate(): print(sys.stdin.read())"
+    program = "import sys\nfrom jaxsif.rank import phase_reporter\nwith phase_reporter(): print(sys.stdin.read())"
     done = subprocess.run(
         ["/bin/sh", "-c", f"{sys.executable} /dev/fd/9 9<<'E'\n{program}\nE"],
         env={"PYTHONPATH": str(SRC), "HOME": "/"},
@@ -170,9 +170,9 @@ def test_without_preflight_nothing_is_checked(run):
 @pytest.mark.parametrize(("wrong", "status"), [("False", 0), ("True", 1)])
 def test_a_narrated_program_that_exits_well_ends_as_its_numbers_are(wrong, status):
     program = (
-        "import sys\nfrom jaxsif.rank import narrate, session\n"
-        "session._meet_the_others = lambda: None\n"
-        f"with narrate() as tell: tell.saw_wrong_numbers = {wrong}; sys.exit(0)"
+        "import sys\nfrom jaxsif.rank import phase_reporter, session\n"
+        "session._verify_all_finished = lambda: None\n"
+        f"with phase_reporter() as tell: tell.has_wrong_results = {wrong}; sys.exit(0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

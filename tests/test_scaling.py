@@ -10,11 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stories import healthy, records, tell
+from sample_records import healthy, make_record, records
 
 from jaxsif import cli
 from jaxsif.core.errors import UsageError
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.scaling import charts, conclusion, files, page, plan, results, table
 from jaxsif.scaling.plan import Study
@@ -30,14 +30,14 @@ def verdict(label: str, **speed) -> dict:
     """A healthy job's, as `jax-sif verify --json` writes it."""
     job = healthy(parse_topology(label))
     if speed:
-        job[0]["speed"] = tell(0, "speed", **speed)
+        job[0]["speed"] = make_record(0, "speed", **speed)
     for told in job.values():
         told["connected"]["time"] = 100.0
         told["done"]["time"] = 110.0
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
-    return render.as_json(judge(board, parse_topology(label))[0])
+        job_state.add(record)
+    return render.as_json(judge(job_state, parse_topology(label))[0])
 
 
 def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:
@@ -229,7 +229,7 @@ def test_beyond_the_marks_nobody_says_what_is_good():
 
     found = conclusion.conclude(study, results.compare(study, pair))
 
-    assert ("MEASURED", 0) == (found.word, found.status)
+    assert ("MEASUREMENT_KINDS", 0) == (found.word, found.status)
     assert "50% of ideal on 128 nodes; nobody says what is good beyond 32" in found.text
 
 

@@ -8,7 +8,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsif.logs.line_filter import MOST_BYTES, Sieve
+from jaxsif.logs.line_filter import MAX_RECORD_BYTES, LineFilter
 
 TRIGGERS = (b"error", b"fatal")
 PIECE = b"step 17 | loss 2.7 | 1184 tokens/s\n" * 1000
@@ -16,7 +16,9 @@ PIECE = b"step 17 | loss 2.7 | 1184 tokens/s\n" * 1000
 
 def _taken(pieces: list[bytes]) -> tuple[list[tuple[bytes, int]], int]:
     taken: list[tuple[bytes, int]] = []
-    sieve = Sieve(TRIGGERS, lambda line, number: taken.append((line, number)) or False)
+    sieve = LineFilter(
+        TRIGGERS, lambda line, number: taken.append((line, number)) or False
+    )
     for piece in pieces:
         sieve.feed(piece)
     sieve.close()
@@ -54,7 +56,9 @@ def test_it_does_not_matter_where_the_output_is_cut(lines, cuts):
 @given(st.lists(LINES))
 def test_lines_and_pieces_are_heard_alike(lines):
     taken: list[tuple[bytes, int]] = []
-    sieve = Sieve(TRIGGERS, lambda line, number: taken.append((line, number)) or False)
+    sieve = LineFilter(
+        TRIGGERS, lambda line, number: taken.append((line, number)) or False
+    )
     for line in lines:
         sieve.hear(line)
 
@@ -68,7 +72,7 @@ def test_the_next_line_is_taken_too_when_it_is_wanted():
         taken.append(line)
         return line.startswith(b"error")
 
-    sieve = Sieve(TRIGGERS, take)
+    sieve = LineFilter(TRIGGERS, take)
     sieve.feed(b"a\nerror\nb\nc\nerror")
     sieve.feed(b"\n")
     sieve.hear(b"d\n")
@@ -82,11 +86,11 @@ def test_of_a_long_line_the_front_is_looked_at():
     long = b"error " + b"x" * 100_000
     taken, _ = _taken([long + b"\nanother error\n"])
 
-    assert [(long[:MOST_BYTES], 1), (b"another error", 2)] == taken
+    assert [(long[:MAX_RECORD_BYTES], 1), (b"another error", 2)] == taken
 
 
 def test_a_line_of_many_megabytes_takes_no_memory():
-    sieve = Sieve(TRIGGERS, lambda line, number: False)
+    sieve = LineFilter(TRIGGERS, lambda line, number: False)
     tracemalloc.start()
     for _ in range(400):
         sieve.feed(b"x" * 50_000)
@@ -100,7 +104,7 @@ def test_a_line_of_many_megabytes_takes_no_memory():
 
 def test_fifty_megabytes_take_no_memory():
     taken: list[int] = []
-    sieve = Sieve(TRIGGERS, lambda line, number: taken.append(number) or False)
+    sieve = LineFilter(TRIGGERS, lambda line, number: taken.append(number) or False)
     tracemalloc.start()
     for _ in range(1500):
         sieve.feed(PIECE)

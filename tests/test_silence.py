@@ -6,9 +6,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from stories import G8N2P8, healthy, tell
+from sample_records import G8N2P8, healthy, make_record
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.rank.limits import diagnostic_limits, program_limits
 from jaxsif.verdict.verdict import Verdict, judge
 
@@ -25,162 +25,164 @@ def started(rank: int, may_miss: list[int] | None = None) -> dict:
 
 
 def report(rank: int) -> dict:
-    return tell(rank, "waiting", node(rank), where="after started", for_s=1.0)
+    return make_record(rank, "waiting", node(rank), where="after started", for_s=1.0)
 
 
-def rounds(board: Board, count: int, silent=(), ranks=range(8), order=None) -> None:
+def rounds(
+    job_state: JobState, count: int, silent=(), ranks=range(8), order=None
+) -> None:
     """Every rank reports once a round, but for the silent ones."""
     for _ in range(count):
         alive = [rank for rank in ranks if rank not in silent]
         if order:
             order.shuffle(alive)
         for rank in alive:
-            board.add(report(rank))
+            job_state.add(report(rank))
 
 
 @pytest.fixture
-def board() -> Board:
-    board = Board()
+def job_state() -> JobState:
+    job_state = JobState()
     for rank in range(8):
-        board.add(started(rank))
-    return board
+        job_state.add(started(rank))
+    return job_state
 
 
-def found(board: Board) -> frozenset[int]:
-    return board.silent("box.7.0")
+def found(job_state: JobState) -> frozenset[int]:
+    return job_state.silent("box.7.0")
 
 
-def verdict_on(board: Board) -> Verdict:
-    (verdict,) = judge(board, G8N2P8)
+def verdict_on(job_state: JobState) -> Verdict:
+    (verdict,) = judge(job_state, G8N2P8)
     return verdict
 
 
 @pytest.mark.parametrize("silent", [{5}, {0}, {7}, {4, 5, 6, 7}, {1, 6}])
-def test_who_says_nothing_while_all_others_go_on_is_named_first(board, silent):
-    rounds(board, MAY_MISS + 1, silent)
+def test_who_says_nothing_while_all_others_go_on_is_named_first(job_state, silent):
+    rounds(job_state, MAY_MISS + 1, silent)
 
-    first = verdict_on(board).findings[0]
+    first = verdict_on(job_state).findings[0]
 
-    assert (silent, "rank-silent") == (found(board), first.kind)
+    assert (silent, "rank-silent") == (found(job_state), first.kind)
     assert tuple(sorted(silent)) == first.ranks
-    assert board.has_silent_rank
+    assert job_state.has_silent_rank
 
 
-def test_a_node_of_which_no_rank_reports_is_named(board):
-    rounds(board, MAY_MISS + 1, {4, 5, 6, 7})
+def test_a_node_of_which_no_rank_reports_is_named(job_state):
+    rounds(job_state, MAY_MISS + 1, {4, 5, 6, 7})
 
-    assert "no rank of node2 reports" in verdict_on(board).findings[0].text
+    assert "no rank of node2 reports" in verdict_on(job_state).findings[0].text
 
 
-def test_what_ends_because_the_step_was_ended_is_not_the_first_cause(board):
-    rounds(board, MAY_MISS + 1, {5})
+def test_what_ends_because_the_step_was_ended_is_not_the_first_cause(job_state):
+    rounds(job_state, MAY_MISS + 1, {5})
     for rank in range(4):
-        board.add(tell(rank, "terminated", for_s=9.0, where="after started"))
-    board.hear("srun: error: node2: task 5: Terminated")
-    board.hear("srun: error: node1: tasks 0-3: Exited with exit code 143")
+        job_state.add(make_record(rank, "terminated", for_s=9.0, where="after started"))
+    job_state.hear("srun: error: node2: task 5: Terminated")
+    job_state.hear("srun: error: node1: tasks 0-3: Exited with exit code 143")
 
-    verdict = verdict_on(board)
+    verdict = verdict_on(job_state)
 
     assert (1, "rank-silent") == (verdict.status, verdict.findings[0].kind)
     named = {r for f in verdict.findings if f.kind == "rank-ended" for r in f.ranks}
     assert set() == named
 
 
-def test_fewer_reports_than_allowed_name_nobody(board):
-    rounds(board, MAY_MISS - 1, {5})
+def test_fewer_reports_than_allowed_name_nobody(job_state):
+    rounds(job_state, MAY_MISS - 1, {5})
 
-    assert frozenset() == found(board)
+    assert frozenset() == found(job_state)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_ranks_that_all_report_are_never_named_in_whatever_order(board, seed):
+def test_ranks_that_all_report_are_never_named_in_whatever_order(job_state, seed):
     order = random.Random(seed)
-    rounds(board, 60, order=order)
+    rounds(job_state, 60, order=order)
 
-    assert frozenset() == found(board)
+    assert frozenset() == found(job_state)
 
 
-def test_a_job_that_was_suspended_goes_on(board):
+def test_a_job_that_was_suspended_goes_on(job_state):
     """However long: nothing was read meanwhile, and each rank reports when it wakes."""
     for rank in (0, 1, 2, 3, 4, 6, 7, 5):
-        board.add(report(rank))
-    rounds(board, 10, order=random.Random(1))
+        job_state.add(report(rank))
+    rounds(job_state, 10, order=random.Random(1))
 
-    assert frozenset() == found(board)
+    assert frozenset() == found(job_state)
 
 
 def test_while_a_rank_has_not_started_nobody_is_named():
-    board = Board()
+    job_state = JobState()
     for rank in range(7):
-        board.add(started(rank))
-    rounds(board, 50, {5}, range(7))
+        job_state.add(started(rank))
+    rounds(job_state, 50, {5}, range(7))
 
-    assert frozenset() == found(board)
-
-
-def test_an_import_of_jax_has_a_limit_of_its_own(board):
-    board.add(tell(5, "importing", "node2"))
-    rounds(board, MAY_MISS_IMPORTING - 1, {5})
-    assert frozenset() == found(board)
-
-    rounds(board, 2, {5})
-
-    assert {5} == found(board)
-    assert "import JAX" in verdict_on(board).findings[0].text
+    assert frozenset() == found(job_state)
 
 
-def test_after_the_import_the_usual_limit_holds(board):
-    board.add(tell(5, "importing", "node2"))
-    board.add(tell(5, "importing", "node2", is_over=True))
-    rounds(board, MAY_MISS + 1, {5})
+def test_an_import_of_jax_has_a_limit_of_its_own(job_state):
+    job_state.add(make_record(5, "importing", "node2"))
+    rounds(job_state, MAY_MISS_IMPORTING - 1, {5})
+    assert frozenset() == found(job_state)
 
-    assert {5} == found(board)
+    rounds(job_state, 2, {5})
+
+    assert {5} == found(job_state)
+    assert "import JAX" in verdict_on(job_state).findings[0].text
+
+
+def test_after_the_import_the_usual_limit_holds(job_state):
+    job_state.add(make_record(5, "importing", "node2"))
+    job_state.add(make_record(5, "importing", "node2", is_over=True))
+    rounds(job_state, MAY_MISS + 1, {5})
+
+    assert {5} == found(job_state)
 
 
 @pytest.mark.parametrize(
     "record",
     [
         healthy()[0]["connected"],
-        tell(0, "failed", error="OSError: disk"),
-        tell(0, "terminated", for_s=1.0),
-        tell(0, "stuck", for_s=120.0, missing="connected"),
+        make_record(0, "failed", error="OSError: disk"),
+        make_record(0, "terminated", for_s=1.0),
+        make_record(0, "stuck", for_s=120.0, missing="connected"),
     ],
     ids=lambda record: record["phase"],
 )
-def test_a_group_that_is_formed_or_ends_is_left_to_others(board, record):
-    board.add(record)
-    rounds(board, 50, {5})
+def test_a_group_that_is_formed_or_ends_is_left_to_others(job_state, record):
+    job_state.add(record)
+    rounds(job_state, 50, {5})
 
-    assert frozenset() == found(board)
+    assert frozenset() == found(job_state)
 
 
-def test_a_job_that_somebody_ends_has_no_silent_rank(board):
-    board.interrupt("SIGTERM")
-    rounds(board, 50, {5})
+def test_a_job_that_somebody_ends_has_no_silent_rank(job_state):
+    job_state.interrupt("SIGTERM")
+    rounds(job_state, 50, {5})
 
-    assert frozenset() == found(board)
+    assert frozenset() == found(job_state)
 
 
 def test_without_a_watchdog_there_are_no_reports_and_no_suspicion():
-    board = Board()
+    job_state = JobState()
     for rank in range(8):
         facts = started(rank)
         del facts["may_miss"]
-        board.add(facts)
-    rounds(board, 50, {5})
+        job_state.add(facts)
+    rounds(job_state, 50, {5})
 
-    assert frozenset() == found(board)
+    assert frozenset() == found(job_state)
 
 
-def test_a_restart_begins_anew(board):
-    rounds(board, MAY_MISS - 1, {5})
+def test_a_restart_begins_anew(job_state):
+    rounds(job_state, MAY_MISS - 1, {5})
     for rank in range(8):
-        board.add({**started(rank), "step": "box.7.0.1"})
+        job_state.add({**started(rank), "step": "box.7.0.1"})
     for _ in range(MAY_MISS - 1):
         for rank in (0, 1, 2, 3, 4, 6, 7):
-            board.add({**report(rank), "step": "box.7.0.1"})
+            job_state.add({**report(rank), "step": "box.7.0.1"})
 
-    assert frozenset() == found(board)
+    assert frozenset() == found(job_state)
 
 
 @pytest.mark.parametrize("limits", [diagnostic_limits, program_limits])
@@ -211,12 +213,12 @@ def test_no_watchdog_no_limit():
 def test_looking_takes_time_with_the_ranks_and_not_with_their_square():
     counts = []
     for ranks in (500, 1000):
-        board = Board()
+        job_state = JobState()
         for rank in range(ranks):
             facts = {**started(0), "rank": rank, "processes": ranks}
-            board.add(facts)
+            job_state.add(facts)
         looks = 0
-        silence = board._silences["box.7.0"]
+        silence = job_state._silences["box.7.0"]
         look = silence._look
 
         def counted(look=look):
@@ -225,7 +227,7 @@ def test_looking_takes_time_with_the_ranks_and_not_with_their_square():
             look()
 
         silence._look = counted
-        rounds(board, 10, ranks=range(ranks))
+        rounds(job_state, 10, ranks=range(ranks))
         counts.append(looks)
 
     assert max(counts) <= 22

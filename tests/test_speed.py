@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import pytest
+from sample_records import G8N2P8, healthy, make_record, records
 from speeds import GIB, card, fabrics, measured, verdict_on
-from stories import G8N2P8, healthy, records, tell
 
 from jaxsif.bandwidth import results
 from jaxsif.bandwidth.baseline import Baseline, Key
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
@@ -188,7 +188,7 @@ def test_a_card_that_is_down_is_named_with_its_node():
     ],
 )
 def test_what_the_transport_told_comes_before_the_shape(facts, words):
-    transport = [tell(0, "transport", "node1", **facts)]
+    transport = [make_record(0, "transport", "node1", **facts)]
 
     findings = verdict_on(fabrics(), transport, measured(0.5 * DUE)).findings
     (text,) = [f.text for f in findings if f.kind == "bandwidth-low"]
@@ -232,13 +232,13 @@ def test_the_result_nearest_to_the_fault_names_who_sent_it():
 
 
 def test_a_rank_that_ends_for_its_wrong_elements_needs_no_other_cause():
-    board = Board()
+    job_state = JobState()
     told = [*records(healthy()), *measured(1.0, wrong={5: 1})]
     for record in told:
-        board.add(record)
-    board.hear("srun: error: node2: task 5: Exited with exit code 1")
+        job_state.add(record)
+    job_state.hear("srun: error: node2: task 5: Exited with exit code 1")
 
-    (verdict,) = judge(board, G8N2P8)
+    (verdict,) = judge(job_state, G8N2P8)
 
     assert ["wrong-elements"] == kinds(verdict)
 

@@ -15,7 +15,7 @@ from jaxsif import start
 PROGRAM = """
 import sys; sys.path.insert(0, {src!r})
 from jaxsif import start
-print(start.use_bundle({bundle!r}))
+print(start.install_bundle({bundle!r}))
 try:
     import bundled
     print(bundled.WHERE, bundled.__file__)
@@ -54,7 +54,7 @@ def test_a_bundle_of_another_checkout_is_not_used(imports):
 
 
 def test_without_a_bundle_modules_come_as_usual(tmp_path):
-    assert not start.use_bundle(str(tmp_path / "none"))
+    assert not start.install_bundle(str(tmp_path / "none"))
 
 
 def test_it_starts_the_tool_from_anywhere(tmp_path):

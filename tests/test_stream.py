@@ -3,12 +3,12 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from stories import tell
+from sample_records import make_record
 
 from jaxsif.core.records import NO_KEY, encode
 from jaxsif.verdict.stream import Stream
 
-RECORD = encode(tell(1, "done")).encode()
+RECORD = encode(make_record(1, "done")).encode()
 
 
 def _feed(pieces: list[bytes]) -> tuple[bytes, list[dict], int]:
@@ -75,12 +75,12 @@ def test_an_endless_line_does_not_fill_the_memory():
 def test_what_srun_says_is_heard_and_shown_wherever_it_was_cut(cuts):
     text = b"a\nsrun: error: node2: task 7: Killed\nnot srun: error: x\n"
     edges = [0, *sorted(cuts), len(text)]
-    heard: list[str] = []
-    stream = Stream(lambda record: None, lambda line, _: heard.append(line))
+    arrival: list[str] = []
+    stream = Stream(lambda record: None, lambda line, _: arrival.append(line))
 
     shown = b"".join(
         stream.feed(text[a:b]) for a, b in zip(edges, edges[1:], strict=False)
     )
 
     assert text == shown + stream.close()
-    assert ["srun: error: node2: task 7: Killed\n"] == heard
+    assert ["srun: error: node2: task 7: Killed\n"] == arrival

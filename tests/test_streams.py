@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stories import healthy, output
+from sample_records import healthy, output
 
 SRC = Path(__file__).parent.parent / "src"
 PASSES = "verify --topology G8N2p8"

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-import stories
+import sample_records
 
 from jaxsif.cli import main
 from jaxsif.core.strict_json import encode
@@ -55,14 +55,14 @@ def test_what_is_nested_without_bottom_ends(depth):
 def judged(tmp_path: Path, job: Any) -> Path | None:
     """The JSON of `jax-sif verify`; None where that wrote none."""
     log, file = tmp_path / "log", tmp_path / "verdict.json"
-    log.write_text(stories.output(job), errors="replace")
+    log.write_text(sample_records.output(job), errors="replace")
     main(["verify", "--topology", "G8N2p8", "--json", str(file), str(log)])
     return file if file.exists() else None
 
 
 @pytest.mark.parametrize("got", [NAN, INF])
 def test_a_device_that_computes_no_number_is_reported(tmp_path, capsys, got):
-    job = stories.healthy()
+    job = sample_records.healthy()
     job[3]["allreduce"].update(got=got, wrong=1)
     file = judged(tmp_path, job)
 
@@ -74,7 +74,7 @@ def test_a_device_that_computes_no_number_is_reported(tmp_path, capsys, got):
 @pytest.mark.parametrize("seed", range(40))
 def test_a_verdict_on_any_records_is_read_again(tmp_path, seed):
     chance = random.Random(seed)
-    job = stories.healthy()
+    job = sample_records.healthy()
     for _ in range(chance.randint(1, 3)):
         record = chance.choice(list(chance.choice(list(job.values())).values()))
         name = chance.choice([*record, "of another jax-sif"])
@@ -88,7 +88,7 @@ def test_a_verdict_on_any_records_is_read_again(tmp_path, seed):
 @pytest.mark.parametrize("field", ["rank", "node", "time", "step", "phase"])
 @pytest.mark.parametrize("value", [v for v in ODD if isinstance(v, str | int | float)])
 def test_a_verdict_on_any_address_is_read_again(tmp_path, field, value):
-    job = stories.healthy()
+    job = sample_records.healthy()
     job[3]["devices"][field] = value
     file = judged(tmp_path, job)
     if file is not None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stories import healthy, records, tell
+from sample_records import healthy, make_record, records
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.transport import checks as transport
 from jaxsif.verdict import render
@@ -64,12 +64,14 @@ def verdict_on(told: list[dict[str, Any]], network: str | None = None) -> Verdic
     job = healthy(G16N4P16)
     for rank in job:
         job[rank]["started"]["network"] = network
-    board = Board()
+    job_state = JobState()
     for record in records(job):
-        board.add(record)
+        job_state.add(record)
     for number, facts in enumerate(told):
-        board.add(tell(4 * number, "transport", f"node{number + 1}", **facts))
-    (verdict,) = judge(board, G16N4P16)
+        job_state.add(
+            make_record(4 * number, "transport", f"node{number + 1}", **facts)
+        )
+    (verdict,) = judge(job_state, G16N4P16)
     return verdict
 
 
@@ -212,13 +214,13 @@ def test_a_job_that_told_no_way_is_judged_as_before():
 
 def test_many_nodes_are_not_all_named():
     topology = parse_topology("G8N8p8")
-    board = Board()
+    job_state = JobState()
     for record in records(healthy(topology)):
-        board.add({**record, "network": "infiniband"})
+        job_state.add({**record, "network": "infiniband"})
     for number in range(8):
-        board.add(tell(number, "transport", f"node{number + 1}", **SOCKETS))
+        job_state.add(make_record(number, "transport", f"node{number + 1}", **SOCKETS))
 
-    (verdict,) = judge(board, topology)
+    (verdict,) = judge(job_state, topology)
 
     text = verdict.findings[0].text
     assert text.startswith("node1, node2, node3, node4 and 4 more nodes use NVLink")

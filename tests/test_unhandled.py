@@ -146,7 +146,9 @@ def test_where_the_record_cannot_be_made_the_program_ends_as_it_would(run):
 
 
 def test_a_program_that_uses_the_kit_is_recorded_once(run):
-    done = run("from jaxsif.rank.session import narrate\nwith narrate():\n    1 / 0\n")
+    done = run(
+        "from jaxsif.rank.session import phase_reporter\nwith phase_reporter():\n    1 / 0\n"
+    )
 
     assert ["failed"] == [r["phase"] for r in recorded(done) if r["phase"] == "failed"]
 

@@ -16,9 +16,9 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stories import G8N2P8, healthy, records, tell
+from sample_records import G8N2P8, healthy, make_record, records
 
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.records import KEY_VARIABLE, encode, job_keys, launcher_line
 from jaxsif.verdict.stream import Stream
 from jaxsif.verdict.verdict import judge
@@ -54,9 +54,9 @@ FRIGHTENING = (
     f"@jaxsif9 {OTHER} x\n",
     "@jaxsif2 ",
     "@jaxsif2 launcher srun: error: node2: task 3: Killed\n",
-    encode(tell(3, "failed", "node2", error="boom"), OTHER),
-    encode(tell(3, "requeue", "node2"), OTHER),
-    encode(tell(3, "done", "node2"), OTHER)[:40] + "\n",
+    encode(make_record(3, "failed", "node2", error="boom"), OTHER),
+    encode(make_record(3, "requeue", "node2"), OTHER),
+    encode(make_record(3, "done", "node2"), OTHER)[:40] + "\n",
     'pjrt_c_api_client: NCCL WARN unhandled system error, "RESOURCE_EXHAUSTED: Out of'
     ' memory while trying to allocate 1 bytes"\n',
 )
@@ -113,12 +113,12 @@ def judged(raw: bytes, *, is_program: bool = False, job=JOB) -> tuple[int, str]:
 
 
 def may_end_launcher(raw: bytes, size: int = 1000) -> bool:
-    board = Board(G8N2P8.processes, ["node1", "node2"])
-    stream = Stream(board.add, board.hear, [KEY])
+    job_state = JobState(G8N2P8.processes, ["node1", "node2"])
+    stream = Stream(job_state.add, job_state.hear, [KEY])
     for start in range(0, len(raw), size):
         stream.feed(raw[start : start + size])
     stream.close()
-    return board.has_failed_rank or board.has_raised_rank
+    return job_state.has_failed_rank or job_state.has_raised_rank
 
 
 HEALTHY = judged(b"".join(told(healthy())))
@@ -150,7 +150,9 @@ def test_no_printed_text_changes_what_becomes_of_a_program_without_the_kit(texts
 def test_no_printed_text_saves_a_job_that_fails_or_accuses_another_rank(texts):
     job = healthy()
     del job[5]["done"]
-    job[5]["failed"] = tell(5, "failed", "node2", error="ValueError: no such data")
+    job[5]["failed"] = make_record(
+        5, "failed", "node2", error="ValueError: no such data"
+    )
     raw = with_texts(told(job, KILLED), texts)
 
     status, last = judged(raw)
@@ -179,17 +181,17 @@ def test_each_text_alone_does_nothing_also_in_a_script_written_by_hand(text, key
 
 
 def test_srun_is_believed_about_the_tasks_of_this_step_alone():
-    board = Board(8, ["node1", "node2"])
+    job_state = JobState(8, ["node1", "node2"])
     for line in (
         "srun: error: node9: task 3: Killed",
         "srun: error: node2: task 8: Killed",
     ):
-        board.hear(line, True)
-    assert not (board.ended or board.has_failed_rank)
+        job_state.hear(line, True)
+    assert not (job_state.ended or job_state.has_failed_rank)
 
-    board.hear("srun: error: node2: tasks 7-9: Killed", True)
+    job_state.hear("srun: error: node2: tasks 7-9: Killed", True)
 
-    assert ([7], True) == (list(board.ended), board.has_failed_rank)
+    assert ([7], True) == (list(job_state.ended), job_state.has_failed_rank)
 
 
 @pytest.mark.parametrize("phase", ["failed", "stuck"])
@@ -200,7 +202,7 @@ def test_a_record_of_this_job_may_end_the_launcher(phase):
         "where": "after connected",
         "line": "a:1",
     }
-    record = tell(3, phase, "node2", **facts)
+    record = make_record(3, phase, "node2", **facts)
 
     assert may_end_launcher(encode(record, KEY).encode())
     assert not may_end_launcher(encode(record, OTHER).encode())
@@ -258,15 +260,17 @@ def test_a_program_without_the_kit_that_fails_keeps_its_status(line, status, wor
 
 
 def test_its_exception_is_named_and_nobody_misses_the_others():
-    failed = encode(tell(2, "failed", "node1", error="ValueError: no such data"), KEY)
+    failed = encode(
+        make_record(2, "failed", "node1", error="ValueError: no such data"), KEY
+    )
     ended = launcher_line("srun: error: node1: task 2: Exited with exit code 1\n", KEY)
     raw = (MARKED + failed + ended).encode()
-    board = Board(8, ["node1", "node2"])
-    stream = Stream(board.add, board.hear, [KEY])
+    job_state = JobState(8, ["node1", "node2"])
+    stream = Stream(job_state.add, job_state.hear, [KEY])
     stream.feed(raw)
 
     status, last = judged(raw, is_program=True)
-    (verdict,) = judge(board, G8N2P8, is_program=True)
+    (verdict,) = judge(job_state, G8N2P8, is_program=True)
 
     assert 1 == status
     assert "rank 2 on node1 ended in an exception: ValueError: no such data" in last
@@ -274,18 +278,20 @@ def test_its_exception_is_named_and_nobody_misses_the_others():
 
 
 def test_an_exception_alone_is_no_end_and_gives_it_more_time():
-    failed = encode(tell(2, "failed", "node1", error="ValueError: no such data"), KEY)
-    board = Board(8, ["node1", "node2"])
-    stream = Stream(board.add, board.hear, [KEY])
+    failed = encode(
+        make_record(2, "failed", "node1", error="ValueError: no such data"), KEY
+    )
+    job_state = JobState(8, ["node1", "node2"])
+    stream = Stream(job_state.add, job_state.hear, [KEY])
 
     stream.feed(failed.encode())
 
-    assert (False, True) == (board.has_failed_rank, board.has_raised_rank)
+    assert (False, True) == (job_state.has_failed_rank, job_state.has_raised_rank)
 
 
 def test_a_saved_log_is_judged_by_its_first_record_wherever_that_is(tmp_path):
     log = tmp_path / "job.log"
-    foreign = encode(tell(3, "failed", "node2", error="boom"), OTHER)
+    foreign = encode(make_record(3, "failed", "node2", error="boom"), OTHER)
     log.write_text("".join(encode(r, KEY) for r in records(healthy())) + foreign)
 
     done = subprocess.run(
@@ -303,7 +309,9 @@ def test_a_name_that_is_shown_is_one_printable_line():
     node = "node1\nPASS  G8N2p8: 8 processes\x1b[2J"
     for record in job[3].values():
         record["node"] = node
-    job[3]["failed"] = tell(3, "failed", node, error="\x1b]0;x\x07\nPASS  G8N2p8")
+    job[3]["failed"] = make_record(
+        3, "failed", node, error="\x1b]0;x\x07\nPASS  G8N2p8"
+    )
     job[3]["devices"]["local"][0]["uuid"] = "GPU\r\nPASS  G8N2p8: \u202e"
 
     shown = io.TextIOWrapper(io.BytesIO(), write_through=True)

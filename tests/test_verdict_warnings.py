@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from stories import G8N2P8, healthy, records
+from sample_records import G8N2P8, healthy, records
 
 from jaxsif.core.evidence import Finding
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.verdict import checks, render
 from jaxsif.verdict.verdict import judge
 
@@ -19,10 +19,10 @@ FAILURE = Finding("wrong", "the sum is wrong", "do not trust it")
 def verdict(monkeypatch):
     def verdict(*findings: Finding, job=None, is_strict: bool = False):
         monkeypatch.setattr(checks, "CHECKS", (lambda case: iter(findings),))
-        board = Board()
+        job_state = JobState()
         for record in records(job or healthy()):
-            board.add(record)
-        (judged,) = judge(board, G8N2P8, is_strict=is_strict)
+            job_state.add(record)
+        (judged,) = judge(job_state, G8N2P8, is_strict=is_strict)
         return judged
 
     return verdict

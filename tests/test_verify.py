@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stories import healthy, output, tell
+from sample_records import healthy, make_record, output
 
 from jaxsif.core.records import encode
 
@@ -64,7 +64,7 @@ def test_a_failing_job_ends_with_status_1():
 
 def test_a_program_that_wants_to_go_on_ends_with_status_75():
     job = healthy()
-    job[0]["requeue"] = tell(0, "requeue")
+    job[0]["requeue"] = make_record(0, "requeue")
 
     done = verify(output(job))
 
@@ -75,7 +75,7 @@ def test_a_program_that_wants_to_go_on_ends_with_status_75():
 
 def test_a_failing_job_does_not_go_on():
     job = healthy()
-    job[0]["requeue"] = tell(0, "requeue")
+    job[0]["requeue"] = make_record(0, "requeue")
     del job[5]
 
     assert 1 == verify(output(job)).returncode
@@ -118,7 +118,7 @@ def test_an_unknown_topology_is_wrong_usage(topology):
 
 
 def test_nobody_naming_a_topology_is_wrong_usage():
-    done = verify(encode(tell(0, "started")), topology=None)
+    done = verify(encode(make_record(0, "started")), topology=None)
 
     assert done.returncode == 2
     assert b"jax-sif verify --topology" in done.stderr

@@ -17,7 +17,7 @@ PREAMBLE = """
 import os, signal, sys, threading, time
 from jaxsif.rank import watchdog
 from jaxsif.rank.limits import Limits
-watchdog.WAITING_S, watchdog.COMPARING_S, watchdog._LINGER_S = 0.1, 0.2, 0.0
+watchdog.WAITING_S, watchdog.COMPARING_S, watchdog._FLUSH_DELAY_S = 0.1, 0.2, 0.0
 
 def said(phase, **facts):
     os.write(1, f"{phase} {facts}\\n".encode())
@@ -87,7 +87,7 @@ def test_sigterm_ends_a_process_that_waits_in_a_collective():
     done = run(
         """
 dog = start()
-dog.leave_at_sigterm()
+dog.exit_on_sigterm()
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
 stuck_in_a_collective()
 """
@@ -101,7 +101,7 @@ stuck_in_a_collective()
 def test_a_handler_of_the_programs_own_gets_the_sigterm():
     done = run(
         """
-start().leave_at_sigterm()
+start().exit_on_sigterm()
 signal.signal(signal.SIGTERM, lambda *_: print("checkpoint", flush=True))
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(0.3)
@@ -114,7 +114,7 @@ time.sleep(0.3)
 def test_other_signals_are_none_of_its_business():
     done = run(
         """
-start().leave_at_sigterm()
+start().exit_on_sigterm()
 signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
 os.kill(os.getpid(), signal.SIGUSR1)
 time.sleep(0.2)
@@ -178,7 +178,7 @@ os._exit(0)
 def test_last_words_that_nobody_takes_do_not_keep_the_process():
     done = run(
         """
-watchdog._LAST_WORDS_S = 0.2
+watchdog._FINAL_WRITE_TIMEOUT_S = 0.2
 said = lambda *words, **facts: stuck_in_a_collective()
 start(deadline_s=0.2)
 stuck_in_a_collective()
@@ -192,7 +192,7 @@ def test_it_can_be_switched_off():
     done = run(
         """
 dog = start(deadline_s=0.1, is_watched=False)
-dog.leave_at_sigterm()
+dog.exit_on_sigterm()
 time.sleep(0.3)
 os.kill(os.getpid(), signal.SIGTERM)
 # Any thread may be the one that gets it, and later than this one goes on.

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stories import healthy, output
+from sample_records import healthy, output
 
-from jaxsif.core.atomic_write import write_file, write_whole
+from jaxsif.core.atomic_write import atomic_write, write_file
 from jaxsif.core.errors import KitError
 
 BEFORE, AFTER = "before\n" * 9, "after\n"
@@ -40,7 +40,7 @@ def mode(path: Path) -> int:
 
 
 def write(path: Path, text: str = AFTER) -> None:
-    write_whole(path, text, "the rest stands")
+    atomic_write(path, text, "the rest stands")
 
 
 def refuse(number: int) -> Callable[..., None]:

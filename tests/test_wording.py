@@ -21,7 +21,7 @@ from jaxsif.logs import log_line
     ],
 )
 def test_the_label_and_the_colours_are_taken_off(line, rank, text):
-    assert (rank, text) == log_line.without_label(line)
+    assert (rank, text) == log_line.strip_srun_label(line)
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_no_line_makes_more_ranks_than_anyone_has():
     ],
 )
 def test_what_sounds_like_an_error_is_told_from_metrics(text, is_bad):
-    assert is_bad == log_line.looks_bad(text)
+    assert is_bad == log_line.looks_like_error(text)

@@ -19,10 +19,10 @@ def renew(checkout: Path = versions.CHECKOUT) -> None:
     """Writes the digest of today into image.env and the recipe, or says why not."""
     image = versions.pins(checkout)["BASE_IMAGE"]
     command = ["skopeo", "inspect", "--raw", f"docker://{image}"]
-    manifest, trouble = fetch(command)
+    manifest, problem = fetch(command)
     if manifest is None:
         print(
-            f"base: not renewed, {trouble}; where the registry can be reached:"
+            f"base: not renewed, {problem}; where the registry can be reached:"
             f" {' '.join(command)} | sha256sum, then make it BASE_DIGEST in image.env and"
             " the digest in Singularity.def"
         )

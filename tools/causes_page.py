@@ -23,9 +23,9 @@ def renewed(page: str) -> str:
 
 def _sample(found: re.Match[str]) -> str:
     from jaxsif.logs import render
-    from jaxsif.logs.scanner import Listener
+    from jaxsif.logs.scanner import LogScanner
 
-    listener = Listener()
+    listener = LogScanner()
     listener.begin(found[1])
     listener.feed((ROOT / found[1]).read_bytes())
     shown = render.text(listener.diagnosis(), [found[1]])

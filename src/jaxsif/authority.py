@@ -202,7 +202,7 @@ def _certificate(
     )
 
 
-def hold(content: bytes) -> int:
+def reserve_port(content: bytes) -> int:
     """A number that only this process and its children have, for a file without a name.
 
     Raises OSError when there is neither memory nor a disk for it.
@@ -296,7 +296,7 @@ def main(step: str, coordinator: str, who: str, without: str, *program: str) -> 
     """
     try:
         secret = user_secret(secret_path(os.environ))
-        added = variables(step, hold(credentials(secret, step, coordinator)))
+        added = variables(step, reserve_port(credentials(secret, step, coordinator)))
     except NoSecretError as error:
         if without == "stop":
             return _stop(who, error)

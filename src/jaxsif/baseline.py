@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxsif.bandwidth import baseline as baselines
 from jaxsif.bandwidth.baseline import Baseline
-from jaxsif.core.atomic_write import write_whole
+from jaxsif.core.atomic_write import atomic_write
 from jaxsif.core.errors import UsageError
 from jaxsif.verdict import render
 
@@ -52,7 +52,7 @@ def add(verdicts: Sequence[str], path: Path) -> int:
                 f"{name}: a field is missing or of another type ({error}); give a file"
                 " that jax-sif verify --json has written"
             ) from error
-    write_whole(path, baselines.render(baseline), "it is as it was before")
+    atomic_write(path, baselines.render(baseline), "it is as it was before")
     sys.stdout.write(
         f"{path}: {len(baseline.runs)} speeds, learned from {len(verdicts)}"
         f" run{'s' if len(verdicts) > 1 else ''} more\n"

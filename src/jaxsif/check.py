@@ -12,7 +12,7 @@ from jaxsif.baseline import BASELINE_VARIABLE, chosen_baseline
 from jaxsif.core.errors import FAIL, PASS, KitError, UsageError
 from jaxsif.core.evidence import Finding
 from jaxsif.core.packages import ANY_IMAGE_VARIABLE
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import JOB_ID
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, parse_topology
 from jaxsif.job.allocation import differences
@@ -43,22 +43,22 @@ def check(
             f" {TOPOLOGY_VARIABLE}=G8N2p4"
         )
     topology = parse_topology(label)
-    troubles = [
+    problems = [
         *differences(environment, topology),
         *_unfit(packages, environment),
         *_unseen(program),
         *_unreadable_baseline(environment),
     ]
-    if not troubles:
+    if not problems:
         return PASS
-    findings = tuple(Finding(t.kind, t.text, t.remedy) for t in troubles)
+    findings = tuple(Finding(t.kind, t.text, t.remedy) for t in problems)
     sys.stdout.write(render.text(Verdict("", topology, {}, findings, FAIL)))
     return FAIL
 
 
-def _unseen(program: str | None) -> Iterator[Trouble]:
+def _unseen(program: str | None) -> Iterator[Problem]:
     if program is not None and not Path(program).is_file():
-        yield Trouble(
+        yield Problem(
             "program-missing",
             f"there is no {program!r} as the container sees {os.getcwd()!r}",
             "submit from the folder of the program, or let the container see its folder"
@@ -66,17 +66,17 @@ def _unseen(program: str | None) -> Iterator[Trouble]:
         )
 
 
-def _unreadable_baseline(environment: Mapping[str, str]) -> Iterator[Trouble]:
+def _unreadable_baseline(environment: Mapping[str, str]) -> Iterator[Problem]:
     """The verdict would say it too, but only when the ranks have done their work."""
     try:
         chosen_baseline(None, environment)
     except KitError as error:
-        yield Trouble(
+        yield Problem(
             "baseline-unreadable", str(error), f"or unset {BASELINE_VARIABLE}"
         )
 
 
-def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Trouble]:
+def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Problem]:
     if packages is None:
         return
     from jaxsif.overlay.create import read_image
@@ -86,7 +86,7 @@ def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Tro
     try:
         found = read(Path(packages))
     except KitError as error:
-        yield Trouble(
+        yield Problem(
             "packages-unfit", str(error), f"give the job another file: {_NAMED_BY}"
         )
         return

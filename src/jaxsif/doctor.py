@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from jaxsif.core import strict_json
 from jaxsif.core.slurm_env import NODE_NAME
-from jaxsif.node import Surroundings, gpu_checks, host_checks, look_around, report
-from jaxsif.node.checks import Check, Patient, examine
-from jaxsif.node.report import Examination
+from jaxsif.node import HostInfo, gpu_checks, host_checks, inspect_host, report
+from jaxsif.node.checks import Check, CheckContext, examine
+from jaxsif.node.report import NodeReport
 
 # Slurm ends its HealthCheckProgram after 60 s, and asks all nodes at once.
 QUICK_BUDGET_S = 28.0
@@ -26,27 +26,27 @@ def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
     if not is_quick:
         checks += [*host_checks.SLOW, *gpu_checks.SLOW]
     budget_s = QUICK_BUDGET_S if is_quick else FULL_BUDGET_S
-    surroundings = look_around(os.environ)
-    begun = Examination(
-        node=node_name(surroundings),
-        image=image_name(surroundings),
+    host_info = inspect_host(os.environ)
+    begun = NodeReport(
+        node=node_name(host_info),
+        image=image_name(host_info),
         is_quick=is_quick,
         results=(),
         is_strict=is_strict,
     )
-    ended = carry_out(begun, Patient(surroundings), checks, budget_s, not is_json)
+    ended = carry_out(begun, CheckContext(host_info), checks, budget_s, not is_json)
     if is_json:
         print(strict_json.encode(report.as_facts(ended)), end="")
     return ended.status
 
 
 def carry_out(
-    begun: Examination,
-    patient: Patient,
+    begun: NodeReport,
+    patient: CheckContext,
     checks: Sequence[Check],
     budget_s: float,
     is_shown: bool,
-) -> Examination:
+) -> NodeReport:
     """Runs the checks; shows each as it ends, since some take their time."""
     started_s = time.monotonic()
     width = max(len(check.name) for check in checks)
@@ -73,14 +73,14 @@ def _show(is_shown: bool, text: str) -> None:
         sys.stdout.flush()
 
 
-def node_name(surroundings: Surroundings) -> str:
+def node_name(host_info: HostInfo) -> str:
     """As Slurm knows the node, as far as can be told from within."""
-    known = surroundings.variable(NODE_NAME)
-    return known or surroundings.host_name.partition(".")[0]
+    known = host_info.variable(NODE_NAME)
+    return known or host_info.host_name.partition(".")[0]
 
 
-def image_name(surroundings: Surroundings) -> str:
-    facts = surroundings.image_facts
+def image_name(host_info: HostInfo) -> str:
+    facts = host_info.image_facts
     versions = facts.get("versions")
     if not isinstance(versions, dict) or "jax" not in versions:
         return "outside the image"

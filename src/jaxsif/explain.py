@@ -11,7 +11,7 @@ from typing import BinaryIO
 from jaxsif.core import strict_json
 from jaxsif.core.errors import COULD_NOT_TELL, PASS, UsageError
 from jaxsif.logs import render
-from jaxsif.logs.scanner import Listener
+from jaxsif.logs.scanner import LogScanner
 
 _PIECE_BYTES = 1 << 20
 # Of what begins like this, nothing can be read as it is.
@@ -29,7 +29,7 @@ _BINARY_SHARE = 0.02
 
 def explain(logs: Sequence[str], is_json: bool) -> int:
     """Names the causes in the logs, in the order given, and returns the exit status."""
-    listener = Listener()
+    listener = LogScanner()
     binary = [log for log in logs if not _listen(listener, log)]
     diagnosis = listener.diagnosis()
     if is_json:
@@ -40,7 +40,7 @@ def explain(logs: Sequence[str], is_json: bool) -> int:
     return PASS if diagnosis.causes else COULD_NOT_TELL
 
 
-def _listen(listener: Listener, log: str) -> bool:
+def _listen(listener: LogScanner, log: str) -> bool:
     """Reads one log, and says whether it is text."""
     listener.begin(log)
     first = b""

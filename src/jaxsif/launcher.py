@@ -17,7 +17,7 @@ LAUNCHER_VARIABLE = "JAX_SIF_LAUNCHER"
 _GRACE_S = 1.0
 
 
-def end_launcher(why: str, *, only: str | None = None) -> bool:
+def terminate_srun(why: str, *, only: str | None = None) -> bool:
     """Ends the launcher and whoever else writes; returns whether there was anybody.
 
     `only`: not where any of them runs another program, as a shell with more to start.

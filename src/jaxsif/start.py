@@ -57,7 +57,7 @@ def stamp() -> int:
     return int(os.stat(os.path.dirname(os.path.abspath(__file__))).st_mtime)
 
 
-def use_bundle(path: str = BUNDLE) -> bool:
+def install_bundle(path: str = BUNDLE) -> bool:
     """Whether modules come from the bundle from now on."""
     try:
         with open(path, "rb") as file:
@@ -71,7 +71,7 @@ def use_bundle(path: str = BUNDLE) -> bool:
 
 
 if __name__ == "__main__":
-    use_bundle()
+    install_bundle()
     # The folder of this file is no place for modules.
     if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
         sys.path.pop(0)

@@ -50,7 +50,7 @@ def _record(error: Exception) -> None:
     from jaxsif.core.topology import TOPOLOGY_VARIABLE
     from jaxsif.rank.launchers import identify
     from jaxsif.rank.launchers.machine import this_machine
-    from jaxsif.rank.reporter import Narrator
+    from jaxsif.rank.reporter import Reporter
 
     if os.environ.get(TOPOLOGY_VARIABLE):
-        Narrator(identify(os.environ, this_machine())).failed(error)
+        Reporter(identify(os.environ, this_machine())).failed(error)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from jaxsif import launcher
 from jaxsif.baseline import chosen_baseline
 from jaxsif.core import strict_json
-from jaxsif.core.atomic_write import write_whole
+from jaxsif.core.atomic_write import atomic_write
 from jaxsif.core.errors import (
     COULD_NOT_TELL,
     PASS,
@@ -25,25 +25,25 @@ from jaxsif.core.errors import (
     KitError,
     UsageError,
 )
-from jaxsif.core.history import Board
+from jaxsif.core.history import JobState
 from jaxsif.core.hostlist import expand
 from jaxsif.core.interruption import Interruption, keep_in_memory
-from jaxsif.core.records import KEY_VARIABLE, PHASES, WISH, job_keys
+from jaxsif.core.records import KEY_VARIABLE, PHASES, REQUEUE_REQUEST, job_keys
 from jaxsif.core.slurm_env import JOB_NODE_LIST
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.logs.diagnosis import Diagnosis
-from jaxsif.logs.scanner import Listener
+from jaxsif.logs.scanner import LogScanner
 from jaxsif.verdict import render
 from jaxsif.verdict.stream import Stream
-from jaxsif.verdict.verdict import Verdict, is_silence, judge
+from jaxsif.verdict.verdict import Verdict, is_empty, judge
 
 _STANDARD_INPUT = "-"
 _PIECE_BYTES = 1 << 16
-_SILENCE_S = 10.0
+_IDLE_NOTICE_S = 10.0
 # After a rank has failed srun ends the others within moments, and a diagnostic's ranks
 # have nothing to save. Those of a user's program may: at SIGTERM, or at exit, within the
 # 30 s that Slurm gives them (KillWait). Only silence counts: whoever prints is at work.
-_LAUNCHER_SILENT_S = 2.5
+_SRUN_EXIT_TIMEOUT_S = 2.5
 _PROGRAM_SILENT_S = 30.0
 # An exception alone is no end: a program without the kit may upload its results at exit.
 _RAISED_SILENT_S = 120.0
@@ -65,7 +65,7 @@ _NO_VERDICT = (
     " ranks, devices and causes\n"
 )
 
-_DEEDS = {
+_DESCRIPTIONS = {
     "started": "started",
     "connected": "connected",
     "devices": "counted their devices",
@@ -98,29 +98,27 @@ def verify(
     baseline = chosen_baseline(baseline_file, os.environ)
     topology = _asked(label, os.environ)
     nodes = _job_nodes(os.environ)
-    board = Board(topology.processes if topology else None, nodes)
-    listener = Listener(believes_records=False)
-    progress = Progress(board, topology, is_program=is_program)
+    job_state = JobState(topology.processes if topology else None, nodes)
+    listener = LogScanner(believes_records=False)
+    progress = Progress(job_state, topology, is_program=is_program)
     # A file may be of any job, what comes through a pipe is of this one.
     keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
-    stream = Stream(board.add, board.hear, keys)
+    stream = Stream(job_state.add, job_state.hear, keys)
 
     def conclude() -> int:
         """Writes the verdict on what has come up to now."""
         verdicts = judge(
-            board,
-            topology or _told(board, stream),
+            job_state,
+            topology or _told(job_state, stream),
             stream.damaged,
             nodes,
-            replace(_diagnosis(board, listener), newer_records=stream.newer),
+            replace(_diagnosis(job_state, listener), newer_records=stream.newer),
             is_strict=is_strict,
             baseline=baseline,
             foreign=stream.foreign,
             is_program=is_program,
         )
-        is_unasked = (
-            is_program and not stream.damaged and all(map(is_silence, verdicts))
-        )
+        is_unasked = is_program and not stream.damaged and all(map(is_empty, verdicts))
         # Whoever looks for the verdict looks at the beginning of a line.
         sys.stdout.write("\n" if progress.is_mid_line else "")
         progress.is_mid_line = False
@@ -144,29 +142,31 @@ def verify(
 
 def _status(verdicts: list[Verdict]) -> int:
     status = _worst([verdict.program_status or verdict.status for verdict in verdicts])
-    return REQUEUE if status == PASS and _wants_to_go_on(verdicts) else status
+    return REQUEUE if status == PASS and _requests_requeue(verdicts) else status
 
 
-def _diagnosis(board: Board, listener: Listener) -> Diagnosis:
-    for stories in board.steps.values():
-        for story in stories.values():
-            listener.place([story.rank], story.node, is_certain=True)
+def _diagnosis(job_state: JobState, listener: LogScanner) -> Diagnosis:
+    for histories in job_state.steps.values():
+        for history in histories.values():
+            listener.place([history.rank], history.node, is_certain=True)
     return listener.diagnosis()
 
 
-def _wants_to_go_on(verdicts: list[Verdict]) -> bool:
+def _requests_requeue(verdicts: list[Verdict]) -> bool:
     """Whether a program asks that its job be started again."""
-    stories = (story for verdict in verdicts for story in verdict.stories.values())
-    return any(WISH in story.told for story in stories)
+    histories = (
+        history for verdict in verdicts for history in verdict.histories.values()
+    )
+    return any(REQUEUE_REQUEST in history.told for history in histories)
 
 
 class Progress:
     """Says who has arrived: one live line on a terminal, otherwise a line a phase."""
 
     def __init__(
-        self, board: Board, topology: Topology | None, *, is_program: bool
+        self, job_state: JobState, topology: Topology | None, *, is_program: bool
     ) -> None:
-        self._board = board
+        self._board = job_state
         self._is_program = is_program
         self._topology = topology
         self._started_s = time.monotonic()
@@ -180,15 +180,15 @@ class Progress:
     def has_failed_rank(self) -> bool:
         """Whether a rank is known to have ended badly, so that the step cannot pass."""
         # At SIGTERM a program may save its state for as long as Slurm lets it.
-        board = self._board
-        has_failed = board.has_failed_rank or board.has_raised_rank
-        return has_failed and not board.is_ended_from_outside
+        job_state = self._board
+        has_failed = job_state.has_failed_rank or job_state.has_raised_rank
+        return has_failed and not job_state.is_ended_from_outside
 
     @property
     def has_silent_rank(self) -> bool:
         """Whether a rank stopped reporting before the group was formed."""
-        board = self._board
-        return board.has_silent_rank and not board.is_ended_from_outside
+        job_state = self._board
+        return job_state.has_silent_rank and not job_state.is_ended_from_outside
 
     @property
     def is_diagnostic(self) -> bool:
@@ -200,9 +200,9 @@ class Progress:
         if self._topology is None or self._board.count["done"] == 0:
             return False
         return all(
-            len(stories) >= self._topology.processes
-            and all(story.is_done for story in stories.values())
-            for stories in self._board.steps.values()
+            len(histories) >= self._topology.processes
+            and all(history.is_done for history in histories.values())
+            for histories in self._board.steps.values()
         )
 
     @property
@@ -221,10 +221,10 @@ class Progress:
     def silence_s(self) -> float:
         """How long the output may be silent before something is done about it."""
         if not self.has_failed_rank:
-            return _ALL_DONE_SILENT_S if self._has_done_ranks else _SILENCE_S
+            return _ALL_DONE_SILENT_S if self._has_done_ranks else _IDLE_NOTICE_S
         if not self._board.has_failed_rank:
             return _RAISED_SILENT_S
-        return _PROGRAM_SILENT_S if self._is_program else _LAUNCHER_SILENT_S
+        return _PROGRAM_SILENT_S if self._is_program else _SRUN_EXIT_TIMEOUT_S
 
     def update(self) -> None:
         """Called when records have come."""
@@ -233,7 +233,9 @@ class Progress:
         expected = self._topology.processes
         counts = [(phase, self._board.count[phase]) for phase in PHASES]
         if self._is_live:
-            reached = ", ".join(f"{n} {_DEEDS[phase]}" for phase, n in counts if n)
+            reached = ", ".join(
+                f"{n} {_DESCRIPTIONS[phase]}" for phase, n in counts if n
+            )
             self._write(f"\r\x1b[Kjax-sif: of {expected} ranks {reached}")
             self._is_line_open = True
             return
@@ -241,7 +243,7 @@ class Progress:
             if count >= expected and phase not in self._told:
                 self._told.add(phase)
                 self._write(
-                    f"jax-sif: {expected} of {expected} ranks {_DEEDS[phase]}\n"
+                    f"jax-sif: {expected} of {expected} ranks {_DESCRIPTIONS[phase]}\n"
                 )
 
     def waiting(self) -> None:
@@ -285,7 +287,7 @@ class _Follower:
     def __init__(
         self,
         stream: Stream,
-        listener: Listener,
+        listener: LogScanner,
         progress: Progress,
         interruption: Interruption | None,
         conclude: Callable[[], int],
@@ -367,7 +369,7 @@ class _Follower:
                 return False
 
     def _end(self, why: str, only: str | None = None) -> bool:
-        has_ended = launcher.end_launcher(why, only=only)
+        has_ended = launcher.terminate_srun(why, only=only)
         self._progress.note_ended_launcher(has_ended)
         return has_ended
 
@@ -430,20 +432,20 @@ def _note_foreign(lines: int) -> None:
     )
 
 
-def _told(board: Board, stream: Stream) -> Topology:
+def _told(job_state: JobState, stream: Stream) -> Topology:
     """The topology that the ranks carried, when nobody else named one."""
-    if not board.steps and stream.newer:
+    if not job_state.steps and stream.newer:
         raise CouldNotTell(
             "all records in the input are of a newer jax-sif than this one; judge it"
             " with that of the job's image: singularity exec $JAX_IMAGE jax-sif verify"
         )
-    for stories in board.steps.values():
-        for story in stories.values():
-            label = story.fact("started", "topology")
+    for histories in job_state.steps.values():
+        for history in histories.values():
+            label = history.fact("started", "topology")
             if label:
                 return parse_topology(str(label))
-    if board.launched:
-        return parse_topology(board.launched)
+    if job_state.launched:
+        return parse_topology(job_state.launched)
     raise UsageError(
         f"no topology to judge by: {TOPOLOGY_VARIABLE} is not set and no record names"
         " one; run jax-sif verify --topology G8N2p4 (8 devices, 2 nodes, 4 processes)"
@@ -456,7 +458,7 @@ def _write_json(path: Path, verdicts: list[Verdict]) -> None:
         "verdicts": [render.as_json(verdict) for verdict in verdicts],
     }
     try:
-        write_whole(
+        atomic_write(
             path,
             strict_json.encode(content),
             "the verdict above stands, only the file is missing",

@@ -27,7 +27,7 @@ IMAGE = CHECKOUT / "build" / f"{image_name('cpu')}.sif"
 MODULE = f"jax-sif/{jax_version('cpu')}-cpu"
 
 # A job of 8 ranks takes 10 to 40 s on two cores.
-_LONGEST_JOB_S = 300
+_MAX_JOB_S = 300
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Cluster:
         *options: str,
         program: str | None = None,
         folder: Path = PROGRAMS,
-        limit_s: float = _LONGEST_JOB_S,
+        limit_s: float = _MAX_JOB_S,
         **environment: str,
     ) -> Job:
         """Loads the module, submits a job of jobs/ or any other, and waits for it.

@@ -35,7 +35,7 @@ srun --cpus-per-task=4 --kill-on-bad-exit=1 --unbuffered \\
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PairTiming:
     """What became of one job of the collection."""
 
     name: str
@@ -59,8 +59,8 @@ class Outcome:
         """The job's last line, where it is not that of a healthy job."""
         if self.way == ALONE:
             return ""
-        is_heard = self.way == KIT and self.name not in _UNHEARD
-        calm = ("PASS  ",) if is_heard else ("PASS  ", "NO VERDICT  ")
+        is_enabled = self.way == KIT and self.name not in _UNHEARD
+        calm = ("PASS  ",) if is_enabled else ("PASS  ", "NO VERDICT  ")
         return "" if self._last_line.startswith(calm) else self._last_line or "nothing"
 
     @property
@@ -90,7 +90,7 @@ def programs() -> list[tuple[str, str]]:
     ]
 
 
-def run(cluster: Cluster, name: str, way: str, scale: float = 1) -> Outcome:
+def run(cluster: Cluster, name: str, way: str, scale: float = 1) -> PairTiming:
     """Writes the job as a user does, submits it, and waits for its end.
 
     Args:
@@ -115,4 +115,4 @@ def run(cluster: Cluster, name: str, way: str, scale: float = 1) -> Outcome:
         limit_s=900,
     )
     cluster.run("rm", str(script))
-    return Outcome(name, way, job)
+    return PairTiming(name, way, job)

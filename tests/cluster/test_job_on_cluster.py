@@ -116,11 +116,11 @@ def test_a_directive_arrives_at_sbatch_unchanged(cluster):
 
 def test_a_program_that_is_told_of_the_end_of_its_time_ends_well(cluster):
     """Also in an image that is mounted by a process which the signal reaches too."""
-    tell = (
+    make_record = (
         'cd /home/hpc; until [ "$(ls | grep -c ^waiting-)" = 4 ]; do sleep 0.2; done;'
         " rm waiting-*; scancel --name=waits_for_signal --signal=URG"
     )
-    with cluster.in_background("login", "sh", "-c", tell):
+    with cluster.in_background("login", "sh", "-c", make_record):
         job = submit(cluster, "G4N2p4", program(cluster, "waits_for_signal.py"))
 
     assert 0 == job.status, job.output

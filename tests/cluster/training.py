@@ -31,7 +31,7 @@ state=$(squeue --noheader --jobs="$job" --format=%T 2>/dev/null) || :
 if [ "$state" = PENDING ]; then scontrol update "job=$job" StartTime=now || :; fi
 echo "${state:-gone}"; cat "$2" 2>/dev/null || :
 """
-_LONGEST_S = 150
+_MAX_S = 150
 # On two cores a start takes so long.
 _STARTS_S = 12.0
 
@@ -93,7 +93,7 @@ class Training:
 
     def wait(self, is_so) -> None:
         """Looks until something is so; a job that has ended early is given again."""
-        deadline_s = time.monotonic() + _LONGEST_S
+        deadline_s = time.monotonic() + _MAX_S
         while not is_so():
             assert time.monotonic() < deadline_s, self.output
             time.sleep(0.3)

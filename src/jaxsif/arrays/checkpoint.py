@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxsif.arrays.exchange import fail_together
+from jaxsif.arrays.exchange import raise_on_all
 from jaxsif.arrays.layout import device_mesh
 from jaxsif.core.errors import UsageError
 
@@ -31,12 +31,12 @@ def save(path: str | Path, tree: Any) -> None:
     folder = Path(path).absolute()
     _check_global(tree)
     there = f"{str(folder)!r} is there already; give each step a folder of its own"
-    fail_together(there if folder.exists() else "")
+    raise_on_all(there if folder.exists() else "")
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, tree)
         checkpointer.wait_until_finished()
     unseen = f"does not see {str(folder)!r}; choose a folder that all nodes share"
-    fail_together("" if folder.exists() else unseen)
+    raise_on_all("" if folder.exists() else unseen)
 
 
 def load(path: str | Path, *, mesh: Mesh | None = None, like: Any = None) -> Any:
@@ -57,7 +57,7 @@ def load(path: str | Path, *, mesh: Mesh | None = None, like: Any = None) -> Any
     ocp = _orbax("load")
     folder = Path(path).absolute()
     unseen = f"there is no folder {str(folder)!r}; give one that save() has written"
-    fail_together("" if folder.is_dir() else unseen)
+    raise_on_all("" if folder.is_dir() else unseen)
     with ocp.StandardCheckpointer() as checkpointer:
         if like is not None:
             return checkpointer.restore(folder, jax.tree.map(_abstract, like))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxsif.arrays import index_ranges, wording
-from jaxsif.arrays.index_ranges import Box
+from jaxsif.arrays.index_ranges import IndexRange
 from jaxsif.arrays.layout import (
     local_part,
     own_boxes,
@@ -65,7 +65,7 @@ def _values(array: jax.Array, most_values: int, wait_s: float) -> list[str]:
     return lines
 
 
-def _parts(array: jax.Array) -> dict[Box, np.ndarray]:
+def _parts(array: jax.Array) -> dict[IndexRange, np.ndarray]:
     """The values of this process by the part that they are, in one piece if they are."""
     is_of_keys = jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
     own = index_ranges.merged(own_boxes(array))

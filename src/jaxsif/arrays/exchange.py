@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxsif.arrays.wording import in_one_sentence
+from jaxsif.arrays.wording import format_problems
 from jaxsif.core.errors import KitError
 from jaxsif.core.slurm_env import NODE_NAME
 
@@ -63,13 +63,13 @@ def exchange(word: str) -> list[str]:
     ]
 
 
-def fail_together(problem: str) -> None:
+def raise_on_all(problem: str) -> None:
     """Raises KitError in all processes when there is a problem in one, which names it.
 
     All processes have to call it; an empty text is no problem. So none waits for one
     that has given up.
     """
-    complaint = in_one_sentence(exchange(problem and f"{own_node()}: {problem}"))
+    complaint = format_problems(exchange(problem and f"{own_node()}: {problem}"))
     if complaint:
         raise KitError(complaint)
 

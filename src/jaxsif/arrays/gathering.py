@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsif.arrays import index_ranges
 from jaxsif.arrays.exchange import all_gather_bytes, exchange, own_node
-from jaxsif.arrays.index_ranges import Box
+from jaxsif.arrays.index_ranges import IndexRange
 from jaxsif.arrays.layout import own_shards, process_boxes
 from jaxsif.arrays.wording import differences
 from jaxsif.core.errors import KitError, UsageError
@@ -123,7 +123,7 @@ def _gathered(array: jax.Array, *, is_wanted: bool) -> np.ndarray | None:
     return _assembled(array, owner_of, received) if is_wanted else None
 
 
-def _own_bytes(array: jax.Array, owner_of: dict[Box, int]) -> np.ndarray:
+def _own_bytes(array: jax.Array, owner_of: dict[IndexRange, int]) -> np.ndarray:
     """The bytes of the boxes for which this process stands, one after the other."""
     data = dict(own_shards(array))
     mine = [box for box, process in owner_of.items() if process == jax.process_index()]
@@ -142,7 +142,7 @@ def _rounds(mine: np.ndarray, longest: int) -> Iterator[np.ndarray]:
 
 
 def _assembled(
-    array: jax.Array, owner_of: dict[Box, int], received: list[bytearray]
+    array: jax.Array, owner_of: dict[IndexRange, int], received: list[bytearray]
 ) -> np.ndarray:
     whole = np.empty(array.shape, array.dtype)
     begins = [0] * len(received)

@@ -83,7 +83,7 @@ def _cuts(sharding: Sharding, dimensions: int) -> tuple[list[int], list[int]]:
     shape = (len(sharding.device_set),) * dimensions
     piece = sharding.shard_shape(shape)
     own = {
-        index_ranges.box_of(index, shape)
+        index_ranges.index_range(index, shape)
         for index in sharding.addressable_devices_indices_map(shape).values()
     }
     return (
@@ -140,7 +140,7 @@ def _part(values: np.ndarray, sharding: Sharding, shape: tuple[int, ...]) -> lis
     if len({str(index) for index in index_of.values()}) == len(index_of):
         return []
     own = index_ranges.hull(
-        index_ranges.box_of(index_of[device], shape)
+        index_ranges.index_range(index_of[device], shape)
         for device in sharding.addressable_devices
     )
     content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)

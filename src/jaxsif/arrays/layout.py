@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsif.arrays import index_ranges
-from jaxsif.arrays.index_ranges import Box
+from jaxsif.arrays.index_ranges import IndexRange
 from jaxsif.core.errors import UsageError
 
 # The only axis of the mesh of whoever names none.
@@ -77,23 +77,23 @@ def local_part(array: jax.Array) -> np.ndarray:
     return part
 
 
-def own_boxes(array: jax.Array) -> list[Box]:
+def own_boxes(array: jax.Array) -> list[IndexRange]:
     """What each device of this process holds."""
     return [box for box, _ in own_shards(array)]
 
 
-def own_shards(array: jax.Array) -> list[tuple[Box, jax.Array]]:
+def own_shards(array: jax.Array) -> list[tuple[IndexRange, jax.Array]]:
     """What each device of this process holds, with the part that it is."""
     # The index of random keys has one dimension more, that of their data.
     return [
-        (index_ranges.box_of(shard.index[: array.ndim], array.shape), shard.data)
+        (index_ranges.index_range(shard.index[: array.ndim], array.shape), shard.data)
         for shard in array.addressable_shards
     ]
 
 
-def _own_box(array: jax.Array) -> Box:
+def _own_box(array: jax.Array) -> IndexRange:
     found = own_boxes(array)
-    if not found or not index_ranges.are_one_box(found):
+    if not found or not index_ranges.is_contiguous(found):
         words = " ".join(map(index_ranges.in_words, found)) or "nothing"
         raise UsageError(
             f"this process holds {words} of the array, which is not one box; use"
@@ -102,11 +102,11 @@ def _own_box(array: jax.Array) -> Box:
     return index_ranges.hull(found)
 
 
-def process_boxes(array: jax.Array) -> dict[int, list[Box]]:
+def process_boxes(array: jax.Array) -> dict[int, list[IndexRange]]:
     """What each process holds, by rank. No communication: the sharding says it."""
-    found: dict[int, list[Box]] = defaultdict(list)
+    found: dict[int, list[IndexRange]] = defaultdict(list)
     for device, index in array.sharding.devices_indices_map(array.shape).items():
-        found[device.process_index].append(index_ranges.box_of(index, array.shape))
+        found[device.process_index].append(index_ranges.index_range(index, array.shape))
     return dict(sorted(found.items()))
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from jaxsif.arrays.exchange import fail_together
+from jaxsif.arrays.exchange import raise_on_all
 from jaxsif.arrays.gathering import gather
 from jaxsif.arrays.layout import by_rows
 from jaxsif.core.atomic_write import write_file
@@ -41,7 +41,7 @@ def save_npy(path: str | Path, array: jax.Array, *, by: int = 0) -> None:
             # numpy counts elements where the system would say that there is no room.
             reason = error.strerror or f"is the disk full? ({error})"
             problem = f"cannot write {str(target)!r}: {reason}"
-    fail_together(problem)
+    raise_on_all(problem)
 
 
 def load_npy(path: str | Path, sharding: Sharding | None = None) -> jax.Array:
@@ -64,7 +64,7 @@ def load_npy(path: str | Path, sharding: Sharding | None = None) -> jax.Array:
         problem = f"cannot read {str(source)!r}: {error.strerror or error}"
     except ValueError as error:
         problem = f"cannot lay out {str(source)!r}: {error}"
-    fail_together(problem)
+    raise_on_all(problem)
     return jax.make_array_from_callback(
         values.shape, sharding, lambda index: np.ascontiguousarray(values[index])
     )

@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from jaxsif.arrays import index_ranges
-from jaxsif.arrays.index_ranges import Box
+from jaxsif.arrays.index_ranges import IndexRange
 
-_MOST_NAMED = 8
+_MAX_NAMED = 8
 
 
-def in_one_sentence(problems: Sequence[str]) -> str:
+def format_problems(problems: Sequence[str]) -> str:
     """`rank 1 on node2: disk full (and 3 more ranks)`, of the problems by rank.
 
     Each begins with the name of the node; an empty one is none.
@@ -27,28 +27,28 @@ def in_one_sentence(problems: Sequence[str]) -> str:
 
 def ranks(numbers: Sequence[int]) -> str:
     """`rank 3`, `ranks 0, 2, 3`; of many the first few."""
-    named = ", ".join(map(str, numbers[:_MOST_NAMED]))
-    more = len(numbers) - _MOST_NAMED
+    named = ", ".join(map(str, numbers[:_MAX_NAMED]))
+    more = len(numbers) - _MAX_NAMED
     noun = "rank" if len(numbers) == 1 else "ranks"
     return f"{noun} {named}" + (f" and {more} more" if more > 0 else "")
 
 
-def holdings(boxes_of_process: Mapping[int, Sequence[Box]]) -> Iterator[str]:
+def holdings(boxes_of_process: Mapping[int, Sequence[IndexRange]]) -> Iterator[str]:
     """A line for each process, or one for all where all hold the same."""
     held = {process: index_ranges.merged(b) for process, b in boxes_of_process.items()}
     values = list(held.values())
     if len(held) > 1 and all(value == values[0] for value in values):
         yield f"each of {len(held)} ranks holds {_some(values[0])}"
         return
-    for process, found in list(held.items())[:_MOST_NAMED]:
+    for process, found in list(held.items())[:_MAX_NAMED]:
         yield f"rank {process} holds {_some(found)}"
-    if len(held) > _MOST_NAMED:
-        yield f"and {len(held) - _MOST_NAMED} more ranks"
+    if len(held) > _MAX_NAMED:
+        yield f"and {len(held) - _MAX_NAMED} more ranks"
 
 
-def _some(found: Sequence[Box]) -> str:
-    named = " ".join(map(index_ranges.in_words, found[:_MOST_NAMED]))
-    more = len(found) - _MOST_NAMED
+def _some(found: Sequence[IndexRange]) -> str:
+    named = " ".join(map(index_ranges.in_words, found[:_MAX_NAMED]))
+    more = len(found) - _MAX_NAMED
     return named + (f" and {more} more" if more > 0 else "")
 
 
@@ -89,6 +89,6 @@ def _with_nodes(members: Sequence[int], nodes: Sequence[str]) -> str:
     if len(members) == 1:
         return f"rank {members[0]} on {nodes[members[0]]}"
     names = list(dict.fromkeys(nodes[rank] for rank in members))
-    more = len(names) - _MOST_NAMED
-    named = ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    named = ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
     return f"{ranks(members)} ({named})"

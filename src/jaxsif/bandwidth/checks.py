@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from jaxsif.bandwidth import hardware, rating, results
 from jaxsif.bandwidth.rating import Measured
 from jaxsif.bandwidth.results import Point
-from jaxsif.core.evidence import Case, Finding
-from jaxsif.core.naming import numbers_of, where
+from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.naming import ranks_of, where
 
 # A rank lags when it takes so many times as long as the others, at nearly every size.
 _LAGS = 1.5
@@ -23,11 +23,11 @@ _CALM = 0.15
 _LARGE_BYTES = 2**16
 
 
-def elements_wrong(case: Case) -> Iterator[Finding]:
+def wrong_elements(case: StepEvidence) -> Iterator[Finding]:
     """Collectives that brought other values than were sent."""
     spoiled = [
         point
-        for point in results.points(rating.records_of(case.stories))
+        for point in results.points(rating.records_of(case.histories))
         if any(point.wrong.values())
     ]
     if not spoiled:
@@ -38,7 +38,7 @@ def elements_wrong(case: Case) -> Iterator[Finding]:
     also = f" and {_plural(more, 'more result')}" if more else ""
     yield Finding(
         "wrong-elements",
-        f"{where([case.stories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
+        f"{where([case.histories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
         f" {spoiled[0].words}{also} {'are' if count > 1 else 'is'} not what was sent"
         f"{_narrowest(case, spoiled, len(ranks))}",
         "do not trust results of this allocation; a device, a link or memory spoils"
@@ -51,7 +51,7 @@ def _receivers(point: Point) -> list[int]:
     return [rank for rank, count in point.wrong.items() if count]
 
 
-def _narrowest(case: Case, spoiled: Sequence[Point], all_ranks: int) -> str:
+def _narrowest(case: StepEvidence, spoiled: Sequence[Point], all_ranks: int) -> str:
     """The result that the fewest ranks received wrong: it is nearest to the fault."""
     nearest = min(spoiled, key=lambda point: len(_receivers(point)))
     receivers = _receivers(nearest)
@@ -59,13 +59,13 @@ def _narrowest(case: Case, spoiled: Sequence[Point], all_ranks: int) -> str:
         return ""
     text = (
         f"; of {nearest.words} only what"
-        f" {where([case.stories[rank] for rank in receivers])} received"
+        f" {where([case.histories[rank] for rank in receivers])} received"
     )
     topology = case.topology
     if nearest.collective != "send-recv" or topology.devices != topology.processes:
         return text
     senders = {(rank - 1) % topology.processes for rank in receivers}
-    known = [case.stories[rank] for rank in sorted(senders) if rank in case.stories]
+    known = [case.histories[rank] for rank in sorted(senders) if rank in case.histories]
     return f"{text} from {where(known)}"
 
 
@@ -73,12 +73,12 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def bandwidth_low(case: Case) -> Iterator[Finding]:
+def bandwidth_low(case: StepEvidence) -> Iterator[Finding]:
     """Speeds below what the hardware, or a run before, was seen to reach."""
-    if case.is_broken:
+    if case.has_failed:
         return
-    records = rating.records_of(case.stories)
-    judged = rating.judged(case.stories, case.topology, case.baseline)
+    records = rating.records_of(case.histories)
+    judged = rating.judged(case.histories, case.topology, case.baseline)
     # What looks the same has one cause: it is told once, failures before warnings.
     alike: dict[tuple[bool, str, str], list[Measured]] = defaultdict(list)
     for measured in judged:
@@ -107,11 +107,11 @@ def _too_slow(group: Sequence[Measured], seems: str) -> str:
     )
 
 
-def baseline_silent(case: Case) -> Iterator[Finding]:
+def baseline_no_match(case: StepEvidence) -> Iterator[Finding]:
     """A baseline was given that knows nothing of what ran."""
     baseline = case.baseline
-    records = rating.records_of(case.stories)
-    if baseline is None or case.is_broken or not results.points(records):
+    records = rating.records_of(case.histories)
+    if baseline is None or case.has_failed or not results.points(records):
         return
     name = hardware.hardware_name(hardware.nodes(records))
     label = case.topology.label
@@ -127,34 +127,34 @@ def baseline_silent(case: Case) -> Iterator[Finding]:
         )
 
 
-def ranks_lag(case: Case) -> Iterator[Finding]:
+def stragglers(case: StepEvidence) -> Iterator[Finding]:
     """A rank that is slower than the others at nearly every size."""
-    if case.is_broken:
+    if case.has_failed:
         return
     found = [
         point
-        for point in results.points(rating.records_of(case.stories))
+        for point in results.points(rating.records_of(case.histories))
         if point.size_bytes >= _LARGE_BYTES
     ]
     for what, times in (
         ("filling and checking its own buffers", [p.local_us for p in found]),
         ("its part of the collectives", [p.times_us for p in found]),
     ):
-        for rank, factor in _laggards(times):
-            story = case.stories[rank]
+        for rank, factor in _stragglers(times):
+            history = case.histories[rank]
             yield Finding(
                 "straggler",
-                f"{where([story])} takes {factor:.1f} times as long as the other ranks"
+                f"{where([history])} takes {factor:.1f} times as long as the other ranks"
                 f" for {what}",
                 "all ranks wait for the slowest: see its clocks, temperature and other"
                 " processes (jax-sif doctor on that node)",
-                numbers_of([story]),
+                ranks_of([history]),
                 is_warning=True,
             )
             return
 
 
-def _laggards(
+def _stragglers(
     times: Iterable[Mapping[int, Sequence[float]]],
 ) -> Iterator[tuple[int, float]]:
     """Ranks that lag, each with how many times as long it takes, the slowest first."""

@@ -43,7 +43,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Card:
+class PeerInfo:
     """One port of a network card."""
 
     name: str
@@ -60,10 +60,10 @@ class Node:
     gpu: str | None
     gpus: int
     nvlink_gb_per_s: float | None
-    cards: tuple[Card, ...]
+    cards: tuple[PeerInfo, ...]
 
     @property
-    def compute_cards(self) -> tuple[Card, ...]:
+    def compute_cards(self) -> tuple[PeerInfo, ...]:
         """The cards that NCCL would take: of the fastest kind, no more than one a GPU.
 
         Slower ones, and those beyond the number of GPUs, are for storage and for people.
@@ -99,7 +99,7 @@ def nodes(records: Mapping[int, Iterable[Record]]) -> list[Node]:
 
 def _node(record: Record) -> Node:
     cards = tuple(
-        Card(
+        PeerInfo(
             str(nic.get("name")),
             str(nic.get("kind")),
             float(nic.get("gb_per_s") or 0.0),

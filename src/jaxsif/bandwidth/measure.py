@@ -21,18 +21,18 @@ from jaxsif.bandwidth.collectives import (
 from jaxsif.bandwidth.plan import Plan, Series
 from jaxsif.bandwidth.programs import Group, NotImplementedHere, is_unimplemented
 from jaxsif.bandwidth.sampler import Sample, Sampler
-from jaxsif.bandwidth.time_budget import Pace
+from jaxsif.bandwidth.time_budget import TimeBudget
 from jaxsif.rank import memory
-from jaxsif.rank.reporter import Narrator
+from jaxsif.rank.reporter import Reporter
 
 # The first series, the one that the verdict speaks of, may take so much of all the time.
 _FIRST_SHARE = 0.5
 
 
-def measure(tell: Narrator, plan: Plan) -> None:
+def measure(reporter: Reporter, plan: Plan) -> None:
     """Runs the plan's tests in order and tells each result; rank 0 prints the table."""
     group = Group()
-    usable = memory.usable_bytes(tell.identity.local_processes)
+    usable = memory.usable_bytes(reporter.identity.local_processes)
     # Of the device that has least.
     limit_bytes = float(np.min(group.told([usable])))
     began_s = time.monotonic()
@@ -43,7 +43,7 @@ def measure(tell: Narrator, plan: Plan) -> None:
         share = 1 / (len(plan.series) - number)
         if number == 0 and len(plan.series) > 1:
             share = _FIRST_SHARE
-        _Run(tell, group, plan, series, limit_bytes, left_s * share).run()
+        _Run(reporter, group, plan, series, limit_bytes, left_s * share).run()
 
 
 class _Run:
@@ -51,14 +51,14 @@ class _Run:
 
     def __init__(
         self,
-        tell: Narrator,
+        reporter: Reporter,
         group: Group,
         plan: Plan,
         series: Series,
         limit_bytes: float,
         limit_s: float,
     ) -> None:
-        self._tell = tell
+        self._reporter = reporter
         self._group = group
         self._plan = plan
         self._series = series
@@ -116,7 +116,7 @@ class _Run:
         if not rest:
             return []
         spent_s = time.monotonic() - self._began_s
-        pace = Pace(
+        pace = TimeBudget(
             self._limit_s,
             spent_s,
             self._plan.trials,
@@ -151,12 +151,12 @@ class _Run:
             series,
             self._plan.trials,
             # The place is the same for all trials: only a sign of life to the watchdog.
-            lambda: self._tell.enters(self._words(shape)),
+            lambda: self._reporter.enters(self._words(shape)),
         )
         sample = sampler.take(shape, self._last_us)
         self._last_us = sample.common_us
-        self._tell.saw_wrong_numbers |= sample.wrong > 0
-        self._tell.say(
+        self._reporter.has_wrong_results |= sample.wrong > 0
+        self._reporter.say(
             "bandwidth",
             collective=series.collective,
             dtype=series.dtype,

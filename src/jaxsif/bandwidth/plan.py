@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES, parse_size
 from jaxsif.core.errors import UsageError
-from jaxsif.rank.exit_hooks import end_at_once
+from jaxsif.rank.exit_hooks import exit_now
 
 _FEWEST_TRIALS = 5
 # GPUs need seconds for all sizes, but XLA and NCCL take their time to start.
@@ -64,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """After --help; a rank does not wait for the others then."""
         sys.stdout.flush()
-        end_at_once(status)
+        exit_now(status)
 
 
 def parse_plan(arguments: Sequence[str]) -> Plan:

@@ -11,7 +11,7 @@ from jaxsif.bandwidth.baseline import Baseline, Key
 from jaxsif.bandwidth.collectives import size_in_words
 from jaxsif.bandwidth.hardware import Expectation, Node
 from jaxsif.bandwidth.results import Point
-from jaxsif.core.history import Stories
+from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
 from jaxsif.core.topology import Topology
 
@@ -63,15 +63,15 @@ class Measured:
         )
 
 
-def records_of(stories: Stories) -> dict[int, list[Record]]:
-    return {rank: story.measured for rank, story in stories.items()}
+def records_of(histories: Histories) -> dict[int, list[Record]]:
+    return {rank: history.measured for rank, history in histories.items()}
 
 
 def judged(
-    stories: Stories, topology: Topology, baseline: Baseline | None
+    histories: Histories, topology: Topology, baseline: Baseline | None
 ) -> list[Measured]:
     """Of each test the largest size for which a speed is expected, or the largest."""
-    records = records_of(stories)
+    records = records_of(histories)
     found = results.points(records)
     nodes = hardware.nodes(records)
     chosen = []
@@ -88,16 +88,18 @@ def judged(
     return chosen
 
 
-def headline(stories: Stories, topology: Topology, baseline: Baseline | None) -> str:
+def headline(
+    histories: Histories, topology: Topology, baseline: Baseline | None
+) -> str:
     """The speed for the verdict's line; empty where none was measured."""
-    every = judged(stories, topology, baseline)
+    every = judged(histories, topology, baseline)
     first = results.headline(m.point for m in every)
     if first is None or topology.devices == 1:
         return ""
     measured = next(m for m in every if m.point == first)
     if measured.expectation:
         return measured.words
-    name = hardware.hardware_name(hardware.nodes(records_of(stories)))
+    name = hardware.hardware_name(hardware.nodes(records_of(histories)))
     return (
         f"{measured.words} (no expected value for {name}; learn one: jax-sif baseline"
         " add)"

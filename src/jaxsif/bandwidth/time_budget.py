@@ -12,7 +12,7 @@ WARM_UPS = 4
 
 
 @dataclass(frozen=True)
-class Pace:
+class TimeBudget:
     """How long the last size took, `cost_s` in all, and `time_us` for one collective."""
 
     limit_s: float

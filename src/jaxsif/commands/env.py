@@ -30,16 +30,16 @@ def main(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("deed", choices=_DEEDS, help=argparse.SUPPRESS)
+    parser.add_argument("deed", choices=_DESCRIPTIONS, help=argparse.SUPPRESS)
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    deed, _ = _DEEDS[chosen.deed]
+    deed, _ = _DESCRIPTIONS[chosen.deed]
     # Options may stand between the packages.
     return deed(_parser(chosen.deed).parse_intermixed_args(chosen.words))
 
 
 def _epilog() -> str:
-    deeds = [f"  {name:<6}  {text}" for name, (_, text) in _DEEDS.items()]
+    deeds = [f"  {name:<6}  {text}" for name, (_, text) in _DESCRIPTIONS.items()]
     return "\n".join([*deeds, "", _EXAMPLES])
 
 
@@ -117,19 +117,19 @@ def _check(chosen: argparse.Namespace) -> int:
     from jaxsif.overlay.fitness import misfit, read, unmet
 
     image = read_image()
-    troubles = list(misfit(read(chosen.file), image, is_any_image=chosen.any_image))
-    for trouble in troubles:
-        print(f"{chosen.file}: {trouble.text}\n  -> {trouble.remedy}")
+    problems = list(misfit(read(chosen.file), image, is_any_image=chosen.any_image))
+    for problem in problems:
+        print(f"{chosen.file}: {problem.text}\n  -> {problem.remedy}")
     complaints = unmet(chosen.file)
     for line in complaints:
         print(f"{chosen.file}: {line}")
-    if troubles or complaints:
+    if problems or complaints:
         return FAIL
     print(f"{chosen.file}: fits {image.name}")
     return PASS
 
 
-_DEEDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
+_DESCRIPTIONS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "create": (_create, "make a file"),
     "list": (_list, "its packages"),
     "info": (_info, "what is in it, and which image it was made for"),
@@ -140,7 +140,9 @@ _DEEDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
 
 def _parser(deed: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"jax-sif env {deed}", description=_DEEDS[deed][1], allow_abbrev=False
+        prog=f"jax-sif env {deed}",
+        description=_DESCRIPTIONS[deed][1],
+        allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="FILE.sqsh")
     if deed == "create":

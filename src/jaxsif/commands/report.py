@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     """Reads verdicts, shows them, and writes the files that were asked for."""
     chosen = _parser().parse_args(arguments)
 
-    from jaxsif.core.atomic_write import write_whole
+    from jaxsif.core.atomic_write import atomic_write
     from jaxsif.core.errors import PASS, CouldNotTell
     from jaxsif.report import document
     from jaxsif.report.terminal import as_text
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     sys.stdout.write("\n".join(map(as_text, verdicts)))
     sys.stdout.flush()
     for path, content in files.items():
-        write_whole(path, content, "the text above is all that there is")
+        atomic_write(path, content, "the text above is all that there is")
         print(f"jax-sif: wrote {path}", file=sys.stderr)
     return PASS
 

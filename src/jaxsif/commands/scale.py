@@ -110,10 +110,10 @@ def _files(study: Study, rows: Sequence[Row], found: Conclusion) -> dict[str, st
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
-    from jaxsif.core.atomic_write import write_whole
+    from jaxsif.core.atomic_write import atomic_write
 
     for name, content in files.items():
-        write_whole(folder / name, content, "the text above is all that there is")
+        atomic_write(folder / name, content, "the text above is all that there is")
     print(f"jax-sif: wrote {folder}/ {' '.join(files)}", file=sys.stderr)
 
 

@@ -26,7 +26,7 @@ class _CannotKeep(Exception):
     """A new file cannot be given owner and rights of the old one."""
 
 
-def write_whole(path: Path, text: str, comfort: str) -> None:
+def atomic_write(path: Path, text: str, comfort: str) -> None:
     """Writes `text` to `path`, as `write_file` does.
 
     Raises KitError when it cannot be written; `comfort` says what stands all the same.

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from jaxsif.bandwidth.baseline import Baseline
-from jaxsif.core.history import Ending, Stories
+from jaxsif.core.history import Histories, RankExit
 from jaxsif.core.hostlist import expand
-from jaxsif.core.records import FAILED, STUCK, TERMINATED
+from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, TERMINATED
 from jaxsif.core.topology import Topology
-from jaxsif.logs.diagnosis import Recognised
+
+if TYPE_CHECKING:
+    from jaxsif.bandwidth.baseline import Baseline
+    from jaxsif.logs.diagnosis import LogCause
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Case:
+class StepEvidence:
     """What was asked for, and all that is known of what happened.
 
     `ended` is what srun said of ranks that ended badly, the first to end first; `nodes`
@@ -37,13 +40,13 @@ class Case:
     """
 
     topology: Topology
-    stories: Stories
-    ended: Mapping[int, Ending]
+    histories: Histories
+    ended: Mapping[int, RankExit]
     nodes: Sequence[str] = ()
     # Who ended the step from outside, in a clause.
     cancelled: str | None = None
     # What the lines between the records say, by the catalogue of causes.
-    recognised: Sequence[Recognised] = ()
+    recognised: Sequence[LogCause] = ()
     # A user's program, which need not use the kit.
     is_program: bool = False
     # Speeds that were seen when all was well, if somebody has learned them.
@@ -62,7 +65,9 @@ class Case:
     @property
     def is_without_kit(self) -> bool:
         """Whether no rank uses the kit, so that nothing but its end can be judged."""
-        has_started = any("started" in story.told for story in self.stories.values())
+        has_started = any(
+            "started" in history.told for history in self.histories.values()
+        )
         return self.is_program and not has_started
 
     @property
@@ -73,19 +78,19 @@ class Case:
         """
         if not self.is_program or self.ended or self.cancelled or self.silent:
             return False
-        stories = self.stories.values()
-        return len(stories) >= self.topology.processes and all(
-            "connected" in story.told and _HAS_ENDED.isdisjoint(story.told)
-            for story in stories
+        histories = self.histories.values()
+        return len(histories) >= self.topology.processes and all(
+            "connected" in history.told and _HAS_ENDED.isdisjoint(history.told)
+            for history in histories
         )
 
     @property
-    def is_broken(self) -> bool:
+    def has_failed(self) -> bool:
         """Whether something went wrong, by what ranks and Slurm say of their ends."""
         if self.has_left_quietly:
             return False
-        is_whole = len(self.stories) >= self.topology.processes
-        done = all(story.is_done for story in self.stories.values())
+        is_whole = len(self.histories) >= self.topology.processes
+        done = all(history.is_done for history in self.histories.values())
         return bool(self.ended) or not (is_whole and done)
 
     @property
@@ -93,7 +98,7 @@ class Case:
         """Who ended the step, in a clause: no rank is the cause of what follows."""
         if self.failed_nodes:
             return None
-        return self.cancelled or (self.interrupted if self.is_broken else None)
+        return self.cancelled or (self.interrupted if self.has_failed else None)
 
     @property
     def all_nodes(self) -> Sequence[str]:
@@ -102,19 +107,19 @@ class Case:
         if len(self.nodes) == count:
             return self.nodes
         # All ranks tell the same, so it is spelled out once and not for each of them.
-        told = {story.fact("started", "nodes") for story in self.stories.values()}
-        for nodes in map(_expand_or_nothing, told):
+        told = {history.fact("started", "nodes") for history in self.histories.values()}
+        for nodes in map(_expand_or_empty, told):
             if len(nodes) == count:
                 return nodes
         return [f"node {i + 1} of {count}" for i in range(count)]
 
 
-_HAS_ENDED = {"done", FAILED, STUCK, TERMINATED}
+_HAS_ENDED = {"done", FAILED, DEADLINE_EXCEEDED, TERMINATED}
 
-Check = Callable[[Case], Iterator[Finding]]
+Check = Callable[[StepEvidence], Iterator[Finding]]
 
 
-def _expand_or_nothing(node_list: object) -> Sequence[str]:
+def _expand_or_empty(node_list: object) -> Sequence[str]:
     try:
         return expand(node_list) if isinstance(node_list, str) else ()
     except ValueError:

@@ -10,26 +10,32 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxsif.core.hostlist import MOST_NAMES, expand
-from jaxsif.core.records import FAILED, MEASURED, PHASES, STUCK, Record
+from jaxsif.core.hostlist import MAX_NAMES, expand
+from jaxsif.core.records import (
+    DEADLINE_EXCEEDED,
+    FAILED,
+    MEASUREMENT_KINDS,
+    PHASES,
+    Record,
+)
 from jaxsif.core.silence import Silence
 from jaxsif.core.text import printable
 
 # So many results of one rank are kept; more than any program of diag/ tells.
-_MOST_MEASURED = 4096
+_MAX_MEASUREMENTS = 4096
 
 
 @dataclass
-class Story:
+class RankHistory:
     """One rank: the last record of each phase it told, and all that it measured."""
 
     rank: int
     node: str
     told: dict[str, Record] = field(default_factory=dict)
     # When each phase was heard, counted in records: clocks of two nodes may disagree.
-    heard: dict[str, int] = field(default_factory=dict)
+    arrival: dict[str, int] = field(default_factory=dict)
     # More than one: two programs spoke as this rank, and what the first told is gone.
-    starts: int = 0
+    start_count: int = 0
     measured: list[Record] = field(default_factory=list)
 
     def fact(self, phase: str, name: str) -> Any:
@@ -65,14 +71,14 @@ class Story:
         return self.is_done and has_group and not has_measured
 
 
-Stories = dict[int, Story]
+Histories = dict[int, RankHistory]
 
 _EXIT_CODE = re.compile(r"Exited with exit code (\d{1,3})")
 _SIGNAL_NAMES = {signal.strsignal(number): number for number in signal.valid_signals()}
 
 
 @dataclass(frozen=True)
-class Ending:
+class RankExit:
     """What srun, or `jax-sif launch`, said of ranks of one node that ended badly."""
 
     node: str
@@ -107,7 +113,7 @@ _ABORT = re.compile(r"srun: (?:Job step aborted|forcing job termination|interrup
 _NODE_FAILURE = re.compile(r"srun: error: Node failure on (\S{1,255})$")
 
 
-class Board:
+class JobState:
     """All ranks of all steps in a stream. Memory grows with ranks, and with
     what they measured, not with records."""
 
@@ -121,8 +127,8 @@ class Board:
         # Whether the launcher's own lines are marked, so that no other line is believed.
         self.is_marked = False
         # Ends by rank, the first to end first: by marked lines, and by any.
-        self._ended_by_launcher: dict[int, Ending] = {}
-        self._ended_by_text: dict[int, Ending] = {}
+        self._ended_by_launcher: dict[int, RankExit] = {}
+        self._ended_by_text: dict[int, RankExit] = {}
         # Whether srun says that its step was ended from outside, before any rank ended.
         self._is_aborted = False
         # Why Slurm ended the step, by a line that any program could print.
@@ -143,8 +149,8 @@ class Board:
         self.has_raised_rank = False
         self._records = 0
         # How many more ranks lines of Slurm's may name, each line's counted anew.
-        self._nameable = 2 * MOST_NAMES
-        self._runs: dict[str, tuple[int, Stories]] = {}
+        self._nameable = 2 * MAX_NAMES
+        self._runs: dict[str, tuple[int, Histories]] = {}
         # By step: which ranks stopped reporting before the group was formed.
         self._silences: dict[str, Silence] = {}
         # Whether we ended the launcher, so that it could not say how its tasks ended;
@@ -153,35 +159,35 @@ class Board:
 
     def add(self, record: Record) -> None:
         """Notes one record; a later restart of a step replaces the earlier one."""
-        stories = self._stories(record["step"])
-        if stories is None:
+        histories = self._stories(record["step"])
+        if histories is None:
             return
         rank, phase = record["rank"], record["phase"]
-        if rank not in stories:
-            stories[rank] = Story(rank, record["node"])
+        if rank not in histories:
+            histories[rank] = RankHistory(rank, record["node"])
         self._records += 1
         if not self.is_ended_from_outside:
             self._silences[record["step"].rpartition(".")[0]].add(record)
-        if phase == "started" and stories[rank].may_begin_anew:
-            self.count.subtract(list(stories[rank].told))
-            stories[rank] = Story(rank, record["node"])
-        if phase in MEASURED:
-            if len(stories[rank].measured) < _MOST_MEASURED:
-                stories[rank].measured.append(record)
+        if phase == "started" and histories[rank].may_begin_anew:
+            self.count.subtract(list(histories[rank].told))
+            histories[rank] = RankHistory(rank, record["node"])
+        if phase in MEASUREMENT_KINDS:
+            if len(histories[rank].measured) < _MAX_MEASUREMENTS:
+                histories[rank].measured.append(record)
             return
-        stories[rank].starts += phase == "started"
-        told = stories[rank].told
+        histories[rank].start_count += phase == "started"
+        told = histories[rank].told
         self.count[phase] += phase not in told
         told[phase] = record
-        if phase in (FAILED, STUCK) and not self.is_ended_from_outside:
+        if phase in (FAILED, DEADLINE_EXCEEDED) and not self.is_ended_from_outside:
             # The kit ends its ranks at once.
             has_kit = "started" in told
             self.has_failed_rank |= has_kit
             self.has_raised_rank |= not has_kit
-        stories[rank].heard[phase] = self._records
+        histories[rank].arrival[phase] = self._records
 
     @property
-    def ended(self) -> dict[int, Ending]:
+    def ended(self) -> dict[int, RankExit]:
         """By rank, the first to end first; later words on the same rank add nothing."""
         return self._ended_by_launcher if self.is_marked else self._ended_by_text
 
@@ -254,7 +260,7 @@ class Board:
         by_launcher = self._failed_by_launcher
         return tuple(by_launcher if self.is_marked else self._failed_by_text)
 
-    def _ending(self, line: str) -> Ending | None:
+    def _ending(self, line: str) -> RankExit | None:
         """What the line says of ranks of this step that ended badly."""
         match = _ENDING.match(line)
         if match is None or self.is_ended_from_outside:
@@ -270,7 +276,7 @@ class Board:
         self._nameable -= len(ranks)
         if self._processes is not None:
             ranks = tuple(rank for rank in ranks if rank < self._processes)
-        return Ending(node, ranks, reason.strip(), speaker) if ranks else None
+        return RankExit(node, ranks, reason.strip(), speaker) if ranks else None
 
     def interrupt(self, reason: str) -> None:
         """Notes a signal to the reader, unless ranks have failed by then."""
@@ -283,19 +289,19 @@ class Board:
         """Whether what ends now ends for that reason: it is nobody's fault."""
         return not self.failed_nodes and bool(self.cancelled or self.interrupted)
 
-    def _stories(self, run: str) -> Stories | None:
+    def _stories(self, run: str) -> Histories | None:
         """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""
         step, _, text = run.rpartition(".")
         # No job is restarted so often that it takes more digits.
         restart = int(text) if text.isdecimal() and len(text) < 19 else 0
-        latest, stories = self._runs.get(step, (-1, {}))
+        latest, histories = self._runs.get(step, (-1, {}))
         if restart > latest:
-            for story in stories.values():
-                self.count.subtract(story.told.keys())
-            stories = {}
-            self._runs[step] = (restart, stories)
+            for history in histories.values():
+                self.count.subtract(history.told.keys())
+            histories = {}
+            self._runs[step] = (restart, histories)
             self._silences[step] = Silence()
-        return stories if restart >= latest else None
+        return histories if restart >= latest else None
 
     def silent(self, step: str) -> frozenset[int]:
         """The ranks of a step that stopped reporting while all others went on."""
@@ -307,9 +313,9 @@ class Board:
         return any(silence.ranks for silence in self._silences.values())
 
     @property
-    def steps(self) -> dict[str, Stories]:
+    def steps(self) -> dict[str, Histories]:
         """The ranks of each step, `cluster.job.step`, in order of rank."""
         return {
-            step: dict(sorted(stories.items()))
-            for step, (_, stories) in self._runs.items()
+            step: dict(sorted(histories.items()))
+            for step, (_, histories) in self._runs.items()
         }

@@ -10,9 +10,9 @@ from itertools import product
 
 # More names than a cluster has nodes or a job has processes, and longer ones than a host
 # can have. A list that needs more is refused before any of it is spelled out.
-MOST_NAMES = 1 << 18
-_LONGEST_NAME = 255
-_LONGEST_LIST = 4 << 20
+MAX_NAMES = 1 << 18
+_MAX_NAME = 255
+_MAX_LIST = 4 << 20
 
 _TOKEN = re.compile(r"\[([^\[\]]*)\]|[^\[\],]+|[\[\],]")
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
@@ -23,19 +23,17 @@ _Numbers = tuple[range, int]
 _Part = str | list[_Numbers]
 
 
-def expand(node_list: str, most: int = MOST_NAMES) -> list[str]:
+def expand(node_list: str, most: int = MAX_NAMES) -> list[str]:
     """`gpu[01-02]-ib,login` -> `["gpu01-ib", "gpu02-ib", "login"]`.
 
     Raises ValueError for text that is not a node list, or one of more than `most` names.
     """
-    if len(node_list) > _LONGEST_LIST:
+    if len(node_list) > _MAX_LIST:
         raise ValueError(f"a node list of {len(node_list)} characters")
     nodes: list[str] = []
     for element in _elements(node_list):
         # Before a name is made: how many there are, and how long the longest is.
-        is_long = len(element) > _LONGEST_NAME or (
-            sum(map(_length, element)) > _LONGEST_NAME
-        )
+        is_long = len(element) > _MAX_NAME or (sum(map(_length, element)) > _MAX_NAME)
         if is_long or math.prod(map(_count, element)) > most - len(nodes):
             raise ValueError(
                 f"too many or too long names in the node list {_shown(node_list)}"

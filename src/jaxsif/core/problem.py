@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Problem:
     """One thing that is wrong: its kind (explained in docs), what was got, what to do.
 
     `is_fatal` says whether a program cannot work with it; otherwise it may work, slowly

@@ -8,10 +8,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from jaxsif.core.records import DamagedRecord, Record
-from jaxsif.core.topology import MOST_PROCESSES
+from jaxsif.core.records import CorruptRecord, Record
+from jaxsif.core.topology import MAX_PROCESSES
 
-Rank = Annotated[int, Meta(ge=0, lt=MOST_PROCESSES)]
+Rank = Annotated[int, Meta(ge=0, lt=MAX_PROCESSES)]
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 Limit = Annotated[int, Meta(gt=0, le=1024)]
 # Neither NaN nor infinity, and no more than what arithmetic on it bears.
@@ -87,7 +87,7 @@ class _Trouble(Struct):
 
 class _Troubled(_Any, kw_only=True):
     error: str | None = None
-    troubles: list[_Trouble] | None = None
+    problems: list[_Trouble] | None = None
 
 
 class _Place(Struct):
@@ -166,7 +166,7 @@ _FACTS: dict[str, type[_Any]] = {
     "allreduce": _Allreduce,
     "identity": _Identity,
     "failed": _Troubled,
-    "troubled": _Troubled,
+    "warnings": _Troubled,
     "waiting": _Waiting,
     "stuck": _Waiting,
     "terminated": _Waiting,
@@ -181,10 +181,10 @@ _FACTS: dict[str, type[_Any]] = {
 def checked(record: Record) -> Record:
     """The record itself.
 
-    Raises DamagedRecord where a fact is missing that is judged, or is of another type.
+    Raises CorruptRecord where a fact is missing that is judged, or is of another type.
     """
     try:
         msgspec.convert(record, _FACTS.get(record["phase"], _Any))
     except msgspec.ValidationError as error:
-        raise DamagedRecord(str(error)) from error
+        raise CorruptRecord(str(error)) from error
     return record

@@ -32,23 +32,23 @@ NO_KEY = "0" * KEY_LENGTH
 LAUNCHER_WORD = "launcher"
 
 # A write of at most this many bytes to a pipe is not mixed with other writes (POSIX).
-MOST_BYTES = 4096
+MAX_RECORD_BYTES = 4096
 
 # In the order in which a healthy rank passes through them.
 PHASES = ("started", "connected", "devices", "allreduce", "identity", "done")
 # Why a rank did not come to its end, in its own words: an exception or a trouble, no
 # progress within the deadline, a SIGTERM from outside.
-FAILED, STUCK, TERMINATED = "failed", "stuck", "terminated"
+FAILED, DEADLINE_EXCEEDED, TERMINATED = "failed", "stuck", "terminated"
 # Words of a rank that goes on: it waits for the others, something is not as it should be.
-WAITING, TROUBLED = "waiting", "troubled"
+WAITING, WARNINGS = "waiting", "warnings"
 # It begins to import JAX, or (`is_over`) is through with it.
 IMPORTING = "importing"
 
 # What a rank has measured: as many records of a kind as there are results.
-MEASURED = ("fabric", "bandwidth", "pair", "transport", "speed")
+MEASUREMENT_KINDS = ("fabric", "bandwidth", "pair", "transport", "speed")
 
 # The program will end well, and wants its job to be started again, to go on.
-WISH = "requeue"
+REQUEUE_REQUEST = "requeue"
 
 Record = dict[str, Any]
 
@@ -56,7 +56,7 @@ Record = dict[str, Any]
 _ADDRESS = ("phase", "rank", "step", "node", "time")
 
 
-class DamagedRecord(ValueError):
+class CorruptRecord(ValueError):
     """A line carries the marker but not a whole record behind it."""
 
 
@@ -81,18 +81,20 @@ def rank_key(environment: Mapping[str, str]) -> str:
 
 
 def encode(record: Record, key: str = NO_KEY) -> str:
-    """One line, newline included, of at most MOST_BYTES bytes.
+    """One line, newline included, of at most MAX_RECORD_BYTES bytes.
 
     Facts that do not fit are shortened. Raises ValueError only where the names of step
     and node alone are too long.
     """
     line = _line(record, key)
-    if len(line) <= MOST_BYTES:
+    if len(line) <= MAX_RECORD_BYTES:
         return line
     lines = (_line(short, key) for short in shorter_forms(record, _ADDRESS))
-    short = next((line for line in lines if len(line) <= MOST_BYTES), None)
+    short = next((line for line in lines if len(line) <= MAX_RECORD_BYTES), None)
     if short is None:
-        raise ValueError(f"a record of {len(line)} bytes; at most {MOST_BYTES} fit")
+        raise ValueError(
+            f"a record of {len(line)} bytes; at most {MAX_RECORD_BYTES} fit"
+        )
     return short
 
 
@@ -117,25 +119,25 @@ def decode(
     """The record whose marker stands at `position` of `line`, whatever its key.
 
     Every text in it is one printable line: it is shown, and no terminal is to obey it.
-    Raises DamagedRecord when what follows the marker is not a whole record.
+    Raises CorruptRecord when what follows the marker is not a whole record.
     """
     start = position + len(MARKER_BYTES)
     after_key = start + KEY_LENGTH
     text = line[after_key + 10 :].rstrip(b"\r\n")
-    if len(text) > MOST_BYTES:
-        raise DamagedRecord("longer than any record")
+    if len(text) > MAX_RECORD_BYTES:
+        raise CorruptRecord("longer than any record")
     try:
         checksum = b" %08x " % _checksum(line[start:after_key], text)
         if line[after_key : after_key + 10] != checksum:
-            raise DamagedRecord("checksum differs")
+            raise CorruptRecord("checksum differs")
         record = parse(text)
         # Only an escape or what is not ASCII can be unprintable.
         if b"\\" in text or not text.isascii():
             record = _clean(record)
     except (ValueError, RecursionError) as error:
-        raise DamagedRecord(str(error)) from error
-    if not isinstance(record, dict) or not _is_addressed(record):
-        raise DamagedRecord("no rank, step, phase, node and time")
+        raise CorruptRecord(str(error)) from error
+    if not isinstance(record, dict) or not _has_rank_and_step(record):
+        raise CorruptRecord("no rank, step, phase, node and time")
     return record
 
 
@@ -149,7 +151,7 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _is_addressed(record: Record) -> bool:
+def _has_rank_and_step(record: Record) -> bool:
     """Whether it has what every record has besides the facts of its phase."""
     get = record.get
     return (

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Ends a text that was cut. How many items of a list are not shown stands in LEFT_OUT, by
-# the list's place in the record, as `troubles.0.ranks`.
+# the list's place in the record, as `problems.0.ranks`.
 MARK = " [...]"
 LEFT_OUT = "left_out"
 

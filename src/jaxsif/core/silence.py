@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from jaxsif.core.records import IMPORTING, TROUBLED, WAITING, Record
+from jaxsif.core.records import IMPORTING, WAITING, WARNINGS, Record
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Silence:
         elif number in self._ranks and phase == IMPORTING:
             rank = self._ranks[number]
             rank.last, rank.is_importing = self._count, not record.get("is_over")
-        elif phase != TROUBLED:
+        elif phase != WARNINGS:
             # The group is formed, or is ending: JAX's heartbeats and Slurm take over.
             self._is_over = True
 

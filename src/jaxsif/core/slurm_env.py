@@ -47,20 +47,20 @@ JOB_USER_ID = "SLURM_JOB_UID"
 JOB_GROUP_ID = "SLURM_JOB_GID"
 JOB_START_TIME = "SLURM_JOB_START_TIME"
 JOB_CPUS_PER_NODE = "SLURM_JOB_CPUS_PER_NODE"
-SUBMIT_FOLDER = "SLURM_SUBMIT_DIR"
+SUBMIT_DIR = "SLURM_SUBMIT_DIR"
 SUBMIT_HOST = "SLURM_SUBMIT_HOST"
 STEP_NODES = "SLURM_STEP_NUM_NODES"
 STEP_PROCESSES = "SLURM_STEP_NUM_TASKS"
 STEP_PROCESSES_PER_NODE = "SLURM_STEP_TASKS_PER_NODE"
 PROCESSES_PER_NODE_OLD = "SLURM_TASKS_PER_NODE"
-PROCESSES_PER_NODE_ASKED = "SLURM_NTASKS_PER_NODE"
+NTASKS_PER_NODE = "SLURM_NTASKS_PER_NODE"
 NODE_INDEX = "SLURM_NODEID"
 RANKS_ON_NODE = "SLURM_GTIDS"
 CPUS_PER_TASK = "SLURM_CPUS_PER_TASK"
 CPUS_ON_NODE = "SLURM_CPUS_ON_NODE"
 GPUS_ON_NODE = "SLURM_GPUS_ON_NODE"
 GPUS_PER_NODE = "SLURM_GPUS_PER_NODE"
-GPUS_ASKED = "SLURM_GPUS"
+GPUS_REQUESTED = "SLURM_GPUS"
 
 # What a job's script may set for srun to read; the lint knows them.
 KILL_BAD_EXIT = "SLURM_KILL_BAD_EXIT"
@@ -79,7 +79,7 @@ RANKS_ON_MACHINE = "JAX_SIF_RANKS_ON_MACHINE"
 # Launchers that matter to more than their own file, by the names that people read: the
 # last are a program that says itself which process it is, and one that is the only one.
 SLURM, LOCAL_LAUNCH, KUBERNETES = "Slurm", "jax-sif launch", "Kubernetes"
-ARGUMENTS, NO_LAUNCHER = "arguments", "none"
+ARGUMENTS, SINGLE_PROCESS = "arguments", "none"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Identity:
         return zlib.crc32(text.encode()) % (2**31 - 1) + 1
 
 
-def is_on_one_machine(environment: Mapping[str, str]) -> bool:
+def is_local_launch(environment: Mapping[str, str]) -> bool:
     """Whether `jax-sif launch` poses as the nodes, so that their names are nobody's."""
     is_local = environment.get(CLUSTER) == LOCAL_CLUSTER
     # A real cluster may have that name, and a job may inherit the other variable.

@@ -12,10 +12,10 @@ from jaxsif.core.errors import UsageError
 TOPOLOGY_VARIABLE = "JAX_SIF_TOPOLOGY"
 
 # More than any machine has; for each process the verdict keeps a row.
-MOST_PROCESSES = 1 << 18
+MAX_PROCESSES = 1 << 18
 
 _LABEL = re.compile(r"G([1-9]\d*)N([1-9]\d*)p([1-9]\d*)", re.ASCII)
-_MOST_DIGITS = 7
+_MAX_DIGITS = 7
 _EXAMPLE = "write it as G8N2p4: 8 devices in all, on 2 nodes, in 4 processes in all"
 
 
@@ -64,9 +64,9 @@ def parse_topology(label: str) -> Topology:
     match = _LABEL.fullmatch(label)
     if match is None:
         raise UsageError(f"unknown topology {_shown(label)}; {_EXAMPLE}")
-    if max(map(len, match.groups())) > _MOST_DIGITS or int(match[3]) > MOST_PROCESSES:
+    if max(map(len, match.groups())) > _MAX_DIGITS or int(match[3]) > MAX_PROCESSES:
         raise UsageError(
-            f"impossible topology {_shown(label)}: more than {MOST_PROCESSES} processes;"
+            f"impossible topology {_shown(label)}: more than {MAX_PROCESSES} processes;"
             f" {_EXAMPLE}"
         )
     devices, nodes, processes = map(int, match.groups())

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 
 from jaxsif.core import slurm_env
-from jaxsif.core.hostlist import MOST_NAMES
-from jaxsif.core.problem import Trouble
+from jaxsif.core.hostlist import MAX_NAMES
+from jaxsif.core.problem import Problem
 from jaxsif.core.topology import Topology
 
 
 def differences(
     environment: Mapping[str, str], topology: Topology
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     """What the allocation has otherwise than was asked for.
 
     Args:
@@ -40,13 +40,13 @@ def task_counts(text: str) -> list[int]:
     counts: list[int] = []
     for item in text.split(","):
         match = re.fullmatch(r"(\d{1,7})(?:\(x(\d{1,6})\))?", item)
-        if match is None or len(counts) > MOST_NAMES:
+        if match is None or len(counts) > MAX_NAMES:
             return []
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
 
 
-def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Trouble]:
+def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Problem]:
     """Only where GPUs were asked for by the node: elsewhere Slurm spreads them."""
     if slurm_env.GPUS_PER_NODE not in environment:
         return
@@ -59,8 +59,8 @@ def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Troubl
         )
 
 
-def _other(topology: Topology, got: str, asked: str) -> Trouble:
-    return Trouble(
+def _other(topology: Topology, got: str, asked: str) -> Problem:
+    return Problem(
         "allocation-differs",
         f"the job has {got}, {topology} asks for {asked}",
         f"submit with --nodes={topology.nodes}"

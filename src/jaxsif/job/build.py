@@ -16,7 +16,7 @@ from jaxsif.core.errors import UsageError
 from jaxsif.core.topology import Topology, is_label
 from jaxsif.job import configs
 from jaxsif.job.render import render
-from jaxsif.job.request import Wish, changed, notes, put_together, topology_of
+from jaxsif.job.request import JobRequest, build_job, changed, notes, topology_of
 from jaxsif.job.schema import Network, Profile, Site
 
 _PACKAGES_SUFFIX = ".sqsh"
@@ -59,7 +59,7 @@ def make(
         )
     site = _site(options, environment)
     network = configs.find(Network, site.network, environment)
-    wish = Wish(
+    wish = JobRequest(
         program=tuple(words[1:]),
         output=options.output,
         verdict=options.verdict,
@@ -69,7 +69,7 @@ def make(
         collectives=options.collectives,
     )
     profile = _changed_profile(words, options, environment)
-    job = put_together(profile, site, network, wish)
+    job = build_job(profile, site, network, wish)
     for note in notes(job):
         print(f"jax-sif job: {note}", file=sys.stderr)
     return render(job)

@@ -179,7 +179,7 @@ def _choices(kind: type[Any], fields: list[str]) -> str:
 
 
 def _struct_of(annotation: Any) -> Any:
-    """The struct in a field's type, if there is one: in `Line | Shape`, in a dict."""
+    """The struct in a field's type, if there is one: in `Line | ResourceRequest`, in a dict."""
     inner = [annotation, *getattr(annotation, "__args__", ())]
     return next((t for t in inner if hasattr(t, "__struct_fields__")), None)
 

@@ -18,7 +18,7 @@ _TEMPLATE = Path(__file__).with_name("job.slurm.template")
 
 # Between words that stand on a line of their own.
 _CONTINUED = " \\\n  "
-_LONGEST_LINE = 80
+_MAX_LINE = 80
 
 # The verdict for `jax-sif report`, beside the job's output.
 _DIAGNOSED = r' --json="${JAX_SIF_JSON:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
@@ -186,7 +186,7 @@ def _wrapped(words: list[str]) -> str:
     """Words on as many lines as they need."""
     lines, line = [], ""
     for text in words:
-        if line and len(line) + len(text) > _LONGEST_LINE:
+        if line and len(line) + len(text) > _MAX_LINE:
             lines.append(line)
             line = ""
         line = f"{line} {text}".lstrip()

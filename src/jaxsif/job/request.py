@@ -14,7 +14,7 @@ from jaxsif.core.errors import UsageError
 from jaxsif.core.packages import PACKAGES_VARIABLE
 from jaxsif.core.topology import Topology, parse_topology
 from jaxsif.job.configs import in_words
-from jaxsif.job.schema import Network, Profile, Reasoned, Shape, Site
+from jaxsif.job.schema import DocumentedValue, Network, Profile, ResourceRequest, Site
 
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -80,7 +80,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Wish:
+class JobRequest:
     """What was asked for on the command line, beside profile and site."""
 
     program: tuple[str, ...] = ()
@@ -111,19 +111,19 @@ def changed(kind: type[T], value: T, changes: Mapping[str, Any]) -> T:
 def topology_of(profile: Profile) -> Topology:
     """Raises UsageError with the arithmetic when a label is impossible."""
     shape = profile.topology
-    if isinstance(shape, Shape):
+    if isinstance(shape, ResourceRequest):
         return Topology(
             shape.nodes, shape.processes_per_node, shape.devices_per_process
         )
     return parse_topology(shape)
 
 
-def put_together(profile: Profile, site: Site, network: Network, wish: Wish) -> Job:
+def build_job(profile: Profile, site: Site, network: Network, wish: JobRequest) -> Job:
     """Raises UsageError, with the numbers, for what cannot be."""
     topology = topology_of(profile)
     program = _command(wish.program or profile.program or _ACCEPTANCE)
     for complaint in (
-        *_undivided(topology, wish.divides),
+        *_indivisible(topology, wish.divides),
         *_too_large(topology, profile, site),
         *_mismatched(profile, site, wish),
     ):
@@ -159,7 +159,7 @@ def _stem(program: Sequence[str]) -> str:
     return "".join(c if c.isprintable() else "_" for c in name)
 
 
-def _undivided(topology: Topology, numbers: Sequence[int]) -> Iterator[str]:
+def _indivisible(topology: Topology, numbers: Sequence[int]) -> Iterator[str]:
     for number in numbers:
         if number % topology.devices:
             below = number // topology.devices * topology.devices
@@ -208,7 +208,7 @@ def _fewer_per_node(topology: Topology, gpus: int) -> str:
     return "say a topology with fewer devices in each process"
 
 
-def _mismatched(profile: Profile, site: Site, wish: Wish) -> Iterator[str]:
+def _mismatched(profile: Profile, site: Site, wish: JobRequest) -> Iterator[str]:
     if wish.is_staged and site.runtime != "apptainer":
         yield (
             f"--stage copies a SIF file to the nodes, and the runtime is {site.runtime!r};"
@@ -248,7 +248,7 @@ def notes(job: Job) -> Iterator[str]:
 
 
 def _variables(
-    profile: Profile, site: Site, network: Network, topology: Topology, wish: Wish
+    profile: Profile, site: Site, network: Network, topology: Topology, wish: JobRequest
 ) -> dict[str, Variable]:
     """In the order of the script; what stands nearer to the job comes in the place of
     what stands farther."""
@@ -288,5 +288,5 @@ def _variables(
     return found
 
 
-def _reasoned(environment: Mapping[str, Reasoned]) -> dict[str, Variable]:
+def _reasoned(environment: Mapping[str, DocumentedValue]) -> dict[str, Variable]:
     return {name: Variable(r.value, r.why) for name, r in environment.items()}

@@ -48,7 +48,7 @@ Platform = Literal["gpu", "cpu"]
 Runtime = Literal["apptainer", "pyxis", "podman-hpc", "bare"]
 
 
-class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ResourceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A topology by its three numbers, for those who do not like labels."""
 
     nodes: Count
@@ -65,7 +65,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """
 
     description: Line
-    topology: Line | Shape
+    topology: Line | ResourceRequest
     platform: Platform = "gpu"
     program: tuple[Value, ...] = ()
     name: Line | None = None
@@ -78,7 +78,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     requeue: bool = False
 
 
-class Reasoned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DocumentedValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A variable's value, and why it is that."""
 
     value: Value
@@ -132,7 +132,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     node: Node = Node()
     modules: Modules = Modules()
     network: Line = "unknown"
-    environment: dict[VariableName, Reasoned] = {}
+    environment: dict[VariableName, DocumentedValue] = {}
     binds: tuple[Line, ...] = ()
     scratch: Line | None = None
     local_disk: Line = "/tmp"
@@ -144,4 +144,4 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind of network, and the variables that follow from it."""
 
     description: Line
-    environment: dict[VariableName, Reasoned] = {}
+    environment: dict[VariableName, DocumentedValue] = {}

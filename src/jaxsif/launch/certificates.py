@@ -62,4 +62,4 @@ def make(step: str, host: str) -> dict[str, str]:
     from jaxsif import authority
 
     content = authority.credentials(os.urandom(authority.SECRET_BYTES), step, host)
-    return authority.variables(step, authority.hold(content))
+    return authority.variables(step, authority.reserve_port(content))

@@ -48,7 +48,7 @@ class Machine:
     has_cuda: bool = True
 
 
-def look_at_machine(environment: Mapping[str, str]) -> Machine:
+def detect_gpus(environment: Mapping[str, str]) -> Machine:
     """The GPUs that a program here would see. Only an image tells what its JAX can do."""
     plugins = list(_IMAGE.glob("lib/python3*/site-packages/jax_plugins/xla_cuda*"))
     return Machine(_visible_gpus(environment), bool(plugins) or not _IMAGE.exists())

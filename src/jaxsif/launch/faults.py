@@ -10,7 +10,7 @@ from jaxsif.core.errors import UsageError
 
 KILL, STALL, SLOW, DROP = "kill", "stall", "slow", "drop"
 
-DEEDS = {
+DESCRIPTIONS = {
     KILL: "killed by SIGKILL",
     STALL: "stopped by SIGSTOP, for good",
     SLOW: "slowed down to a quarter of its speed",

@@ -45,7 +45,7 @@ def ends(running: Sequence[Rank], grace_s: float) -> str:
 
 
 def injected(rank: Rank, kind: str) -> str:
-    return f"{_NAME}: injected: {rank.place} is {faults.DEEDS[kind]}"
+    return f"{_NAME}: injected: {rank.place} is {faults.DESCRIPTIONS[kind]}"
 
 
 def too_late(rank: Rank, fault: Fault) -> str:
@@ -80,7 +80,7 @@ def _without_logs(
 
 def _how(rank: Rank) -> str:
     if not rank.was_started:
-        return faults.DEEDS[faults.DROP]
+        return faults.DESCRIPTIONS[faults.DROP]
     if rank.status is None:
         return "still runs"
     words = ending(rank.status) if rank.status else "well"

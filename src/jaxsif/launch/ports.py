@@ -17,7 +17,7 @@ _MOST_JOB_ID = 2**31
 
 
 @dataclass(frozen=True)
-class HeldPort:
+class ReservedPort:
     """A TCP port of this launch, as long as the ticket is open."""
 
     number: int
@@ -33,7 +33,7 @@ class HeldPort:
         return (int(now_s * 100) * len(CANDIDATES) + index) % _MOST_JOB_ID
 
 
-def hold(candidates: Iterable[int] = CANDIDATES) -> HeldPort:
+def reserve_port(candidates: Iterable[int] = CANDIDATES) -> ReservedPort:
     """Takes the first port that is free. Raises KitError when none is.
 
     The UDP port of the same number is the ticket: only one launch can have it, it does
@@ -48,7 +48,7 @@ def hold(candidates: Iterable[int] = CANDIDATES) -> HeldPort:
             ticket.close()
             continue
         if not is_listened_on(number):
-            return HeldPort(number, ticket)
+            return ReservedPort(number, ticket)
         ticket.close()
     raise KitError(
         f"no port is free of {CANDIDATES[0]} to {CANDIDATES[-1]}; end other launches, or"

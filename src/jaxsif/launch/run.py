@@ -15,7 +15,7 @@ from pathlib import Path
 from jaxsif.core.records import KEY_LENGTH, job_keys
 from jaxsif.core.topology import Topology
 from jaxsif.launch import certificates, messages, ports, program
-from jaxsif.launch.devices import choose, look_at_machine
+from jaxsif.launch.devices import choose, detect_gpus
 from jaxsif.launch.faults import Fault
 from jaxsif.launch.loop import Loop
 from jaxsif.launch.plan import (
@@ -53,7 +53,7 @@ def launch(request: Request) -> int:
     """
     users = users_environment(os.environ)
     words = program.command(request.program)
-    held = ports.hold()
+    held = ports.reserve_port()
     if users.get(COORDINATOR_PORT) and not users.get(COORDINATOR):
         ports.refuse_taken(users[COORDINATOR_PORT])
     job = _job(request, users, held)
@@ -82,10 +82,10 @@ def launch(request: Request) -> int:
         return supervisor.run(words, lambda place: environment(job, place, users))
 
 
-def _job(request: Request, users: Mapping[str, str], held: ports.HeldPort) -> Job:
+def _job(request: Request, users: Mapping[str, str], held: ports.ReservedPort) -> Job:
     """What all ranks have in common, as far as the machine tells it."""
     now_s = time.time()
-    machine = look_at_machine(users)
+    machine = detect_gpus(users)
     return Job(
         topology=request.topology,
         devices=choose(request.devices, request.topology, users, machine),

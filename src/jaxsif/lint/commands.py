@@ -10,7 +10,7 @@ from jaxsif.lint.modes import NO_MODES, Modes
 from jaxsif.lint.words import Word
 
 
-class Fate(Enum):
+class StatusUse(Enum):
     """What becomes of a command's exit status."""
 
     COUNTS = "it is that of the statement"
@@ -21,7 +21,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True)
-class Follower:
+class NextStatement:
     """The statement that runs next; `is_again` where it is the loop's next turn."""
 
     line: int
@@ -33,11 +33,11 @@ class Follower:
 class Place:
     """Where a command stands. `loop` is the line of the innermost loop around it."""
 
-    fate: Fate = Fate.COUNTS
+    fate: StatusUse = StatusUse.COUNTS
     otherwise: str = ""  # behind ||
     branch: str = ""  # what runs if the condition holds, of `if`
     reader: str = ""  # behind |
-    follower: Follower | None = None
+    follower: NextStatement | None = None
     loop: int | None = None
     is_background: bool = False
     is_conditional: bool = False

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from jaxsif.lint.ignored import ignore
-from jaxsif.lint.rule import SEVERITIES, Finding, Hit, Rule
+from jaxsif.lint.rule import SEVERITIES, Finding, Rule, Violation
 from jaxsif.lint.rules import RULES
 from jaxsif.lint.script import read_script
 
@@ -20,7 +20,7 @@ def examine(text: str) -> list[Finding]:
     return sorted(findings, key=_place)
 
 
-def _finding(rule: Rule, hit: Hit) -> Finding:
+def _finding(rule: Rule, hit: Violation) -> Finding:
     return Finding(
         rule, hit.line, hit.severity or rule.severity, hit.text, hit.fix or rule.fix
     )

@@ -10,7 +10,7 @@ from jaxsif.lint import programs
 from jaxsif.lint.commands import Command, Setting
 from jaxsif.lint.containers import Container, enter, of_pyxis
 from jaxsif.lint.options import NO_OPTIONS, Options, read
-from jaxsif.lint.shape import Shape, step_shape
+from jaxsif.lint.shape import ResourceRequest, step_shape
 from jaxsif.lint.tables import SRUN
 from jaxsif.lint.words import Word
 from jaxsif.lint.wrappers import first_of_interest, pairs, unwrap
@@ -35,7 +35,7 @@ class Launch:
     line: int
     command: Command
     launcher: str
-    shape: Shape
+    shape: ResourceRequest
     srun: Options = NO_OPTIONS
     container: Container | None = None
     program: tuple[Word, ...] = ()
@@ -72,7 +72,7 @@ class Launch:
 def find_launches(
     commands: Sequence[Command],
     settings: Sequence[Setting],
-    job: Shape,
+    job: ResourceRequest,
     of_job: Options,
     read_nested: ReadNested,
 ) -> list[Launch]:
@@ -118,7 +118,7 @@ def environment(
 
 @dataclass(frozen=True)
 class _Finder:
-    job: Shape
+    job: ResourceRequest
     of_job: Options
     read_nested: ReadNested
 
@@ -135,7 +135,7 @@ class _Finder:
             yield from self._srun(launch, words)
         elif name in programs.OTHER_LAUNCHERS:
             start = first_of_interest(words)
-            launch = replace(launch, launcher=name, shape=Shape())
+            launch = replace(launch, launcher=name, shape=ResourceRequest())
             yield from self._open(launch, words[start:] or words[1:], 0)
         elif programs.is_of_interest(words[0]) or words[0].base in programs.WRAPPERS:
             yield from self._open(launch, words, 0)

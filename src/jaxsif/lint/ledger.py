@@ -20,7 +20,7 @@ _CHANGED = re.compile(r"(?<!\w)([A-Za-z_]\w*)(?:\+\+|--|[-+*]?=)")
 _READERS = ("read", "mapfile", "readarray", "getopts", "let")
 
 
-class Ledger:
+class VariableTracker:
     """The scope, and every setting in the order in which it is made."""
 
     def __init__(self, scope: Scope) -> None:

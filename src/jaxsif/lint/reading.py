@@ -10,10 +10,10 @@ from functools import cache
 from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING
 
-from jaxsif.lint.commands import Command, Fate, Follower, Place, Setting
+from jaxsif.lint.commands import Command, NextStatement, Place, Setting, StatusUse
 from jaxsif.lint.expansion import expand
 from jaxsif.lint.heredocs import Heredoc, take_out
-from jaxsif.lint.ledger import Ledger
+from jaxsif.lint.ledger import VariableTracker
 from jaxsif.lint.modes import NO_MODES, Modes, set_modes
 from jaxsif.lint.nodes import glimpse, line_of, source, statements_of_branch, torn
 from jaxsif.lint.scope import Scope
@@ -118,7 +118,7 @@ class _Reader:
     def __init__(
         self, scope: Scope, modes: Modes, heredocs: list[Heredoc], budget: Budget
     ) -> None:
-        self.ledger = Ledger(scope)
+        self.ledger = VariableTracker(scope)
         self.budget = budget
         self.modes = modes
         self.heredocs = {heredoc.line: heredoc for heredoc in heredocs}
@@ -148,7 +148,9 @@ class _Reader:
         elif kind == "pipeline":
             self._pipeline(node, place, below)
         elif kind == "negated_command":
-            self._statements(node.children, replace(place, fate=Fate.NEGATED), below)
+            self._statements(
+                node.children, replace(place, fate=StatusUse.NEGATED), below
+            )
         elif kind in ("if_statement", "elif_clause"):
             self._if(node, place, below)
         elif kind in _LOOPS:
@@ -181,7 +183,7 @@ class _Reader:
             if following is not None:
                 after = children[following]
                 inside = replace(
-                    place, follower=Follower(line_of(after), glimpse(after))
+                    place, follower=NextStatement(line_of(after), glimpse(after))
                 )
             if index + 1 < len(children) and children[index + 1].type == "&":
                 inside = replace(inside, is_background=True)
@@ -196,7 +198,9 @@ class _Reader:
         # What fails on the left of && and || does not end a shell with errexit.
         self.modes = replace(modes, errexit=False)
         if operator == "||" and others:
-            inside = replace(place, fate=Fate.TESTED, otherwise=glimpse(others[-1]))
+            inside = replace(
+                place, fate=StatusUse.TESTED, otherwise=glimpse(others[-1])
+            )
             self.walk(left, inside, depth)
         else:
             self.walk(left, place, depth)
@@ -207,7 +211,7 @@ class _Reader:
     def _pipeline(self, node: Node, place: Place, depth: int) -> None:
         parts = [c for c in node.named_children if c.type != "comment"]
         for part, reader in zip(parts, parts[1:], strict=False):
-            piped = replace(place, fate=Fate.PIPED, reader=glimpse(reader))
+            piped = replace(place, fate=StatusUse.PIPED, reader=glimpse(reader))
             # Under pipefail the status goes on as if there were no pipe.
             inside = (
                 replace(place, reader=piped.reader) if self.modes.pipefail else piped
@@ -220,13 +224,13 @@ class _Reader:
         index = next((i for i, c in enumerate(node.children) if c.type == "then"), 0)
         condition, rest = node.children[:index], node.children[index:]
         branch = "\n".join(glimpse(child) for child in rest if child.is_named)
-        tested = replace(place, fate=Fate.TESTED, branch=branch)
+        tested = replace(place, fate=StatusUse.TESTED, branch=branch)
         self._statements(condition, tested, depth)
         self._statements(rest, replace(place, is_conditional=True), depth)
 
     def _loop(self, node: Node, place: Place, depth: int) -> None:
         line = line_of(node)
-        again = Follower(line, source(node).partition("\n")[0], is_again=True)
+        again = NextStatement(line, source(node).partition("\n")[0], is_again=True)
         self.ledger.enter_loop(node)
         for child in node.named_children:
             if child.type in ("do_group", "compound_statement"):
@@ -235,7 +239,7 @@ class _Reader:
                     inside = replace(inside, is_conditional=True)
                 self.walk(child, inside, depth)
             elif node.type == "while_statement":
-                self.walk(child, replace(place, fate=Fate.TESTED), depth)
+                self.walk(child, replace(place, fate=StatusUse.TESTED), depth)
             else:
                 self._substitutions(child, place, depth)
 
@@ -290,7 +294,7 @@ class _Reader:
         """Walks the commands in `$(...)` and `<(...)` of a word."""
         if depth > _DEEPEST or self.budget.left <= 0:
             return
-        captured = replace(place, fate=Fate.CAPTURED, follower=None)
+        captured = replace(place, fate=StatusUse.CAPTURED, follower=None)
         for child in node.named_children:
             if child.type in ("command_substitution", "process_substitution"):
                 self._statements(child.children, captured, depth + 1)

@@ -11,10 +11,10 @@ from jaxsif.lint.rule import SEVERITIES, Finding, Rule
 SCHEMA = "jax-sif/lint/1"
 
 # What was found in each script, by its name.
-Found = Mapping[str, Sequence[Finding]]
+CheckOutput = Mapping[str, Sequence[Finding]]
 
 
-def text(found: Found) -> str:
+def text(found: CheckOutput) -> str:
     """A line for each finding with its remedy below, and a last line that counts."""
     lines = []
     for name, findings in found.items():
@@ -29,13 +29,13 @@ def _open(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.ignored is None]
 
 
-def count(found: Found) -> dict[str, int]:
+def count(found: CheckOutput) -> dict[str, int]:
     """How many findings of each severity nobody ignores."""
     severities = [f.severity for findings in found.values() for f in _open(findings)]
     return {severity: severities.count(severity) for severity in SEVERITIES}
 
 
-def _summary(found: Found) -> str:
+def _summary(found: CheckOutput) -> str:
     """`1 error, 2 warnings in 1 script, 1 ignored`"""
     counts = [_plural(n, severity) for severity, n in count(found).items() if n]
     ignored = sum(
@@ -50,7 +50,7 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def as_json(found: Found) -> dict[str, Any]:
+def as_json(found: CheckOutput) -> dict[str, Any]:
     """The same for programs; schema jax-sif/lint/1."""
     return {
         "schema": SCHEMA,

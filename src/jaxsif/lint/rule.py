@@ -14,7 +14,7 @@ SEVERITIES = (ERROR, WARNING, NOTE)
 
 
 @dataclass(frozen=True)
-class Hit:
+class Violation:
     """One place where a rule bites; an own fix or severity stands in for the rule's."""
 
     line: int
@@ -23,7 +23,7 @@ class Hit:
     severity: str = ""
 
 
-Check = Callable[[Script], Iterator[Hit]]
+Check = Callable[[Script], Iterator[Violation]]
 
 
 @dataclass(frozen=True)

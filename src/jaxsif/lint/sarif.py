@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from jaxsif.lint.report import Found
+from jaxsif.lint.report import CheckOutput
 from jaxsif.lint.rule import Finding, Rule
 from jaxsif.lint.rules import RULES
 
@@ -14,7 +14,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _INDEX = {rule.id: index for index, rule in enumerate(RULES)}
 
 
-def as_sarif(found: Found) -> dict[str, Any]:
+def as_sarif(found: CheckOutput) -> dict[str, Any]:
     """One run of the lint over all scripts; ignored findings are in it as suppressed.
 
     Source: OASIS, Static Analysis Results Interchange Format 2.1.0.

@@ -17,7 +17,7 @@ from jaxsif.lint.launches import Launch, find_launches
 from jaxsif.lint.modes import NO_MODES, set_modes
 from jaxsif.lint.programs import SHELLS
 from jaxsif.lint.reading import Budget, Reading, read_shell
-from jaxsif.lint.shape import Shape, job_shape
+from jaxsif.lint.shape import ResourceRequest, job_shape
 from jaxsif.lint.words import Word
 
 _KIT_IMAGE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
@@ -35,7 +35,7 @@ class Script:
     lines: tuple[str, ...]
     interpreter: str
     directives: Directives
-    shape: Shape
+    shape: ResourceRequest
     reading: Reading
     launches: tuple[Launch, ...]
     dos_line: int | None = None  # the first that ends as on Windows
@@ -152,7 +152,11 @@ def read_script(text: str) -> Script:
     lines = tuple(line.removesuffix("\r") for line in raw)
     interpreter, *arguments = _shebang(lines[0])
     directives = read_directives(lines)
-    shape = Shape() if directives.is_heterogeneous else job_shape(directives.options)
+    shape = (
+        ResourceRequest()
+        if directives.is_heterogeneous
+        else job_shape(directives.options)
+    )
     first_dos = dos[0] if dos else None
     script = Script(lines, interpreter, directives, shape, Reading(), (), first_dos)
     if not script.is_shell:
@@ -187,7 +191,7 @@ def _shebang(line: str) -> list[str]:
     return [posixpath.basename(words[0]), *words[1:]]
 
 
-def _known_variables(directives: Directives, shape: Shape) -> dict[str, str]:
+def _known_variables(directives: Directives, shape: ResourceRequest) -> dict[str, str]:
     """The variables of Slurm's that the directives decide."""
     asked = directives.options
     numbers = {
@@ -195,7 +199,7 @@ def _known_variables(directives: Directives, shape: Shape) -> dict[str, str]:
         slurm_env.PROCESSES_OLD: shape.tasks,
         slurm_env.JOB_NODES: shape.nodes,
         slurm_env.NODES_OLD: shape.nodes,
-        slurm_env.PROCESSES_PER_NODE_ASKED: asked.number("ntasks-per-node"),
+        slurm_env.NTASKS_PER_NODE: asked.number("ntasks-per-node"),
         slurm_env.CPUS_PER_TASK: asked.number("cpus-per-task"),
         slurm_env.GPUS_ON_NODE: shape.gpus_per_node,
     }

@@ -45,7 +45,7 @@ class Gpus:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ResourceRequest:
     """The numbers that follow from the options; None is what nobody can know.
 
     `binding` is the option that gives each task GPUs of its own, as it was written.
@@ -86,20 +86,22 @@ def count_gres(text: str | None) -> Gpus | None:
     )
 
 
-def job_shape(asked: Options) -> Shape:
+def job_shape(asked: Options) -> ResourceRequest:
     """What a job's directives amount to."""
     tasks, nodes, per_node = _tasks(asked)
     return _with_gpus(asked, nodes, tasks, per_node)
 
 
-def step_shape(job: Shape, of_job: Options, asked: Options) -> Shape:
+def step_shape(
+    job: ResourceRequest, of_job: Options, asked: Options
+) -> ResourceRequest:
     """What srun's own options make of the job's shape."""
     if asked.is_open or asked.has("het-group"):
-        return Shape(has_gpus=job.has_gpus)
+        return ResourceRequest(has_gpus=job.has_gpus)
     nodes, tasks, per_node = _step_tasks(job, of_job, asked)
     if asked.has(*GPU_OPTIONS):
         return _with_gpus(asked, nodes, tasks, per_node)
-    return Shape(
+    return ResourceRequest(
         nodes,
         tasks,
         per_node,
@@ -110,7 +112,7 @@ def step_shape(job: Shape, of_job: Options, asked: Options) -> Shape:
 
 
 def _step_tasks(
-    job: Shape, of_job: Options, asked: Options
+    job: ResourceRequest, of_job: Options, asked: Options
 ) -> tuple[int | None, int | None, int | None]:
     if not asked.has(*TASK_OPTIONS):
         return job.nodes, job.tasks, job.tasks_per_node
@@ -162,9 +164,9 @@ def _tasks_untold(
 
 def _with_gpus(
     asked: Options, nodes: int | None, tasks: int | None, per_node: int | None
-) -> Shape:
+) -> ResourceRequest:
     has_gpus = _has_gpus(asked)
-    return Shape(
+    return ResourceRequest(
         nodes,
         tasks,
         per_node,

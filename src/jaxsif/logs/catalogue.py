@@ -16,7 +16,7 @@ import tomllib
 
 CONFIDENCES = ("certain", "likely", "possible")
 # The first cause is one of the first kind that there is, whatever comes earlier.
-STANDINGS = ("cause", "symptom", "note", "follows")
+ROLES = ("cause", "symptom", "note", "follows")
 
 # Whoever finds none of these in a piece of a log need not look for the causes. Each
 # signature contains one of them, or else is looked for by itself.
@@ -67,7 +67,7 @@ class Cause:
     source: str
     confidence: str
     examples: tuple[str, ...]
-    standing: str = "cause"
+    role: str = "cause"
     then: tuple[str, ...] = ()
     within: int = 3
     only_then: bool = False
@@ -197,8 +197,8 @@ def _complaints(cause: Cause) -> Iterator[str]:
         yield "its id is not written like-this"
     if cause.confidence not in CONFIDENCES:
         yield f"confidence is {cause.confidence!r}, not one of {CONFIDENCES}"
-    if cause.standing not in STANDINGS:
-        yield f"standing is {cause.standing!r}, not one of {STANDINGS}"
+    if cause.role not in ROLES:
+        yield f"role is {cause.role!r}, not one of {ROLES}"
     if not cause.examples:
         yield "it has no example"
     later = _groups("".join(cause.then)) if cause.only_then else set()

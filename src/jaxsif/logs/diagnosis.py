@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from jaxsif.core.naming import spans
-from jaxsif.logs.catalogue import STANDINGS, Cause
+from jaxsif.logs.catalogue import ROLES, Cause
 
 _MOST_PLACES = 8
 _MOST_FACT = 200
@@ -24,7 +24,7 @@ class Line:
 
 
 @dataclass
-class Tally:
+class CauseHits:
     """What has been heard of one cause: its first line, and who is concerned.
 
     `order` is the place of its first line among all lines of all logs.
@@ -40,7 +40,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Recognised:
+class LogCause:
     """A cause that the output names, in words. `line` is the first of `count` lines."""
 
     cause: Cause
@@ -49,12 +49,12 @@ class Recognised:
     nodes: tuple[str, ...]
     line: Line
     count: int
-    standing: str
+    role: str
 
     @property
     def follows(self) -> bool:
         """Whether it is only the consequence of another failure."""
-        return self.standing == "follows"
+        return self.role == "follows"
 
 
 @dataclass(frozen=True)
@@ -65,28 +65,28 @@ class Diagnosis:
     `suspicious` are the last lines that look like errors and have no known cause.
     """
 
-    recognised: tuple[Recognised, ...]
+    recognised: tuple[LogCause, ...]
     lines: int
     records: int
     newer_records: int
     suspicious: tuple[Line, ...]
 
     @property
-    def causes(self) -> tuple[Recognised, ...]:
+    def causes(self) -> tuple[LogCause, ...]:
         """Without what only follows; the first is the first cause."""
         return tuple(r for r in self.recognised if not r.follows)
 
     @property
-    def consequences(self) -> tuple[Recognised, ...]:
+    def consequences(self) -> tuple[LogCause, ...]:
         return tuple(r for r in self.recognised if r.follows)
 
 
-NOTHING_HEARD = Diagnosis((), 0, 0, 0, ())
+NO_DIAGNOSIS = Diagnosis((), 0, 0, 0, ())
 
 
 def conclude(
-    tallies: Collection[Tally], node_of: Mapping[int, str]
-) -> tuple[Recognised, ...]:
+    tallies: Collection[CauseHits], node_of: Mapping[int, str]
+) -> tuple[LogCause, ...]:
     """Everything heard, the first cause first.
 
     Of what srun says about ranks that ended, only the first can be a cause: srun ends
@@ -96,13 +96,13 @@ def conclude(
     ordered = []
     for tally in tallies:
         is_late = tally.cause.ending and tally.order > first
-        standing = "follows" if is_late else tally.cause.standing
-        key = STANDINGS.index(standing), tally.order
-        ordered.append((key, replace(_recognised(tally, node_of), standing=standing)))
+        role = "follows" if is_late else tally.cause.role
+        key = ROLES.index(role), tally.order
+        ordered.append((key, replace(_recognised(tally, node_of), role=role)))
     return tuple(recognised for _, recognised in sorted(ordered, key=lambda o: o[0]))
 
 
-def _recognised(tally: Tally, node_of: Mapping[int, str]) -> Recognised:
+def _recognised(tally: CauseHits, node_of: Mapping[int, str]) -> LogCause:
     cause = tally.cause
     ranks = tuple(sorted(tally.ranks))
     known = dict.fromkeys(node_of[rank] for rank in ranks if rank in node_of)
@@ -113,9 +113,7 @@ def _recognised(tally: Tally, node_of: Mapping[int, str]) -> Recognised:
     text = cause.cause.format_map(facts)
     if place and "{who}" not in cause.cause:
         text = f"{place}: {text}"
-    return Recognised(
-        cause, text, ranks, nodes, tally.line, tally.count, cause.standing
-    )
+    return LogCause(cause, text, ranks, nodes, tally.line, tally.count, cause.role)
 
 
 class _Facts(dict[str, str]):

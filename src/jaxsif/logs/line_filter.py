@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable
 
 # What counts of a line. Causes stand at its front; the rest may be megabytes.
-MOST_BYTES = 4096
-_LONGEST_TAIL_BYTES = 1 << 16
+MAX_RECORD_BYTES = 4096
+_MAX_TAIL_BYTES = 1 << 16
 
 # Given a line and its number, says whether it wants the next line whatever is in it.
 Take = Callable[[bytes, int], bool]
 
 
-class Sieve:
+class LineFilter:
     """Takes output piece by piece, however it was cut, and counts lines by newlines.
 
     A carriage return ends what a progress bar wrote over: a message may stand behind
@@ -35,8 +35,8 @@ class Sieve:
         text = self._tail + piece if self._tail else piece
         cut = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
         self._tail = text[cut:]
-        if len(self._tail) > _LONGEST_TAIL_BYTES:
-            self._tail = self._tail[:MOST_BYTES]
+        if len(self._tail) > _MAX_TAIL_BYTES:
+            self._tail = self._tail[:MAX_RECORD_BYTES]
         if cut:
             self._sift(text[:cut])
 
@@ -69,7 +69,7 @@ class Sieve:
             stop = _line_end(text, at)
             self.lines += text.count(b"\n", counted, at)
             counted = at
-            line = text[at : min(stop, at + MOST_BYTES)]
+            line = text[at : min(stop, at + MAX_RECORD_BYTES)]
             if line:
                 self._wants_next = self._take(line, self.lines + 1)
             at = stop + 1

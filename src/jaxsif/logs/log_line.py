@@ -29,7 +29,7 @@ _LOOKS_BAD = re.compile(
 _INFORMS = re.compile(r"I\d{4} |INFO\b")
 
 
-def without_label(text: str) -> tuple[str, str]:
+def strip_srun_label(text: str) -> tuple[str, str]:
     """The rank that a launcher's --label puts before a line, or "", and the line itself.
 
     What slurmstepd says begins with its name, whatever Slurm's version.
@@ -43,7 +43,7 @@ def without_label(text: str) -> tuple[str, str]:
     return who, said
 
 
-def is_slurms(text: str) -> bool:
+def is_slurm_message(text: str) -> bool:
     """Whether Slurm said it, so that the label tells nothing about who is concerned."""
     return bool(_BY_SLURM.search(text))
 
@@ -65,6 +65,6 @@ def numbers(text: str, most: int = MOST_RANKS) -> Iterator[int]:
         most -= len(named)
 
 
-def looks_bad(text: str) -> bool:
+def looks_like_error(text: str) -> bool:
     """Whether a person would take the line for an error."""
     return bool(_LOOKS_BAD.search(text)) and not _INFORMS.match(text)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxsif.logs.catalogue import Catalogue
-from jaxsif.logs.diagnosis import Diagnosis, Line, Recognised
+from jaxsif.logs.diagnosis import Diagnosis, Line, LogCause
 
 SCHEMA = "jax-sif/explanation/1"
 
-_MOST_SHOWN = 12
+_MAX_SHOWN = 12
 _LONGEST_QUOTE = 200
 
 _NEXT = (
@@ -30,29 +30,29 @@ def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) 
     """
     several = len(logs) > 1
     lines = []
-    for number, found in enumerate(diagnosis.causes[:_MOST_SHOWN], 1):
+    for number, found in enumerate(diagnosis.causes[:_MAX_SHOWN], 1):
         lines += _cause(number, found, several)
-    if len(diagnosis.causes) > _MOST_SHOWN:
-        lines.append(f"... and {len(diagnosis.causes) - _MOST_SHOWN} more")
+    if len(diagnosis.causes) > _MAX_SHOWN:
+        lines.append(f"... and {len(diagnosis.causes) - _MAX_SHOWN} more")
     if not diagnosis.causes:
         lines += _not_recognised(diagnosis, logs, binary)
     if diagnosis.consequences:
         lines.append("only follows from another failure:")
-    for found in diagnosis.consequences[:_MOST_SHOWN]:
+    for found in diagnosis.consequences[:_MAX_SHOWN]:
         times = "once" if found.count == 1 else f"{found.count} times"
         where = _where(found.line, several)
         lines.append(f"   {found.cause.id}, {times} from {where}: {found.text}")
     return "\n".join([*lines, *_records(diagnosis, logs)]) + "\n"
 
 
-def _cause(number: int, found: Recognised, several: bool) -> list[str]:
+def _cause(number: int, found: LogCause, several: bool) -> list[str]:
     cause = found.cause
     times = "" if found.count == 1 else f", {found.count} times"
     return [
         f"{number}. {found.text}",
         f"   {_quote(found.line, several)}",
         f"   -> {cause.remedy}",
-        f"   {cause.confidence} {found.standing} {cause.id}{times}; source: {cause.source}",
+        f"   {cause.confidence} {found.role} {cause.id}{times}; source: {cause.source}",
     ]
 
 
@@ -117,7 +117,7 @@ def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
                 "remedy": found.cause.remedy,
                 "source": found.cause.source,
                 "confidence": found.cause.confidence,
-                "standing": found.standing,
+                "standing": found.role,
                 "ranks": list(found.ranks),
                 "nodes": list(found.nodes),
                 "count": found.count,

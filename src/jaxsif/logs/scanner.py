@@ -13,22 +13,22 @@ from jaxsif.core.text import printable
 from jaxsif.logs import catalogue as causes
 from jaxsif.logs import log_line
 from jaxsif.logs.catalogue import Catalogue, Cause, Match
-from jaxsif.logs.diagnosis import Diagnosis, Line, Tally, conclude
-from jaxsif.logs.line_filter import Sieve
+from jaxsif.logs.diagnosis import CauseHits, Diagnosis, Line, conclude
+from jaxsif.logs.line_filter import LineFilter
 
 # However long the log, this much is kept of it.
-_MOST_RANKS = log_line.MOST_RANKS
+_MAX_RANKS = log_line.MOST_RANKS
 # And this much is read in it: what lines name is spelled out, line by line.
-_MOST_NAMED = 4 * _MOST_RANKS
-_MOST_NODES = 1024
-_MOST_PENDING = 256
-_MOST_SUSPICIOUS = 8
-_MOST_SHOWN = 300
+_MAX_NAMED = 4 * _MAX_RANKS
+_MAX_NODES = 1024
+_MAX_PENDING = 256
+_MAX_UNMATCHED = 8
+_MAX_SHOWN = 300
 # A rank that began a message and fell silent is waited for this long, or twice.
-_PATIENCE_LINES = 4096
+_FOLLOWUP_MAX_LINES = 4096
 
 # No cause is known by it, but what looks like an error is shown where none is known.
-_SHOUT = b"ERROR"
+_UPPERCASE_ERROR = b"ERROR"
 _OWN = MARKER.rstrip("0123456789 ")
 _RECORD = re.compile(rf"{_OWN}(\d{{1,4}}) ")
 _VERSION = int(MARKER.removeprefix(_OWN))
@@ -58,14 +58,14 @@ class _Pending:
 
 
 def recognise(lines: Iterable[str | bytes]) -> Diagnosis:
-    """What the lines name. For files and for live output, a Listener is faster."""
-    listener = Listener()
+    """What the lines name. For files and for live output, a LogScanner is faster."""
+    listener = LogScanner()
     for line in lines:
         listener.hear(line)
     return listener.diagnosis()
 
 
-class Listener:
+class LogScanner:
     """Give it output with `feed` (pieces, fast) or `hear` (lines); ask for `diagnosis`.
 
     Memory grows with causes and ranks, not with output.
@@ -77,20 +77,20 @@ class Listener:
         """`believes_records=False`: the job's own are read elsewhere, others are text."""
         self._believes_records = believes_records
         self._catalogue = catalogue or causes.load()
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: dict[str, CauseHits] = {}
         self._node_of: dict[int, str] = {}
         self._records = self._newer_records = 0
-        self._suspicious: deque[tuple[int, str, str]] = deque(maxlen=_MOST_SUSPICIOUS)
+        self._suspicious: deque[tuple[int, str, str]] = deque(maxlen=_MAX_UNMATCHED)
         # label -> cause -> what is still to come
         self._pending: dict[str, dict[str, _Pending]] = defaultdict(dict)
         self._taken = self._lines_before = 0
-        self._nameable = _MOST_NAMED
+        self._nameable = _MAX_NAMED
         self._start("")
 
     def _start(self, log: str) -> None:
         self._log = log
-        triggers = (*self._catalogue.triggers, _OWN.encode(), _SHOUT)
-        self._sieve = Sieve(triggers, self._take)
+        triggers = (*self._catalogue.triggers, _OWN.encode(), _UPPERCASE_ERROR)
+        self._sieve = LineFilter(triggers, self._take)
 
     def begin(self, log: str) -> None:
         """What follows is another log, whose lines count from 1."""
@@ -126,7 +126,7 @@ class Listener:
         if len(raw) < causes.FEWEST_PLAIN and not self._pending:
             return False
         text = self._without_record(raw.decode(errors="replace"))
-        who, body = log_line.without_label(text)
+        who, body = log_line.strip_srun_label(text)
         match = self._catalogue.match(body)
         resolved = self._resolve(who, body) if self._pending else None
         if match and match.cause.then:
@@ -134,7 +134,7 @@ class Listener:
         named = resolved if match is None or match.cause.only_then else match
         if named:
             self._count(named, who, _line(number, self._log, body))
-        elif not self._pending and log_line.looks_bad(body):
+        elif not self._pending and log_line.looks_like_error(body):
             self._suspicious.append((number, self._log, body))
         return bool(self._pending)
 
@@ -155,8 +155,8 @@ class Listener:
 
     def _await(self, match: Match, who: str) -> None:
         """From now on, the lines of this rank are looked at for the missing facts."""
-        if len(self._pending) < _MOST_PENDING:
-            until = self._taken + _PATIENCE_LINES
+        if len(self._pending) < _MAX_PENDING:
+            until = self._taken + _FOLLOWUP_MAX_LINES
             pending = _Pending(match.cause, match.cause.within, until)
             self._pending[who][match.cause.id] = pending
 
@@ -172,7 +172,7 @@ class Listener:
                 self._concern(cause, causes.facts_of(found), "")
             if pending.is_over(found is not None):
                 self._forget(who, cause)
-        if self._taken % _PATIENCE_LINES == 0:
+        if self._taken % _FOLLOWUP_MAX_LINES == 0:
             self._forget_the_silent()
         return complete
 
@@ -189,7 +189,7 @@ class Listener:
 
     def _count(self, match: Match, who: str, line: Line) -> None:
         cause = match.cause
-        speaker = "" if log_line.is_slurms(line.text) else who
+        speaker = "" if log_line.is_slurm_message(line.text) else who
         tally = self._tallies.get(cause.id)
         if tally is not None:
             tally.count += 1
@@ -198,7 +198,7 @@ class Listener:
                 return
         else:
             facts = {k: printable(v) for k, v in match.facts.items()}
-            self._tallies[cause.id] = Tally(cause, line, self._taken, facts)
+            self._tallies[cause.id] = CauseHits(cause, line, self._taken, facts)
         self._concern(cause, match.facts, speaker)
         host = log_line.host(line.text)
         if host:
@@ -210,7 +210,7 @@ class Listener:
         ranks = self._ranks(facts) or cause.ranks
         if not ranks and who and not cause.names_ranks:
             ranks = (int(who),)
-        if len(tally.ranks) < _MOST_RANKS:
+        if len(tally.ranks) < _MAX_RANKS:
             tally.ranks.update(ranks)
         for name, value in facts.items():
             if name.startswith("node"):
@@ -219,14 +219,14 @@ class Listener:
 
     def _ranks(self, facts: Mapping[str, str]) -> tuple[int, ...]:
         named = [value for name, value in facts.items() if name.startswith("rank")]
-        most = min(self._nameable, _MOST_RANKS)
+        most = min(self._nameable, _MAX_RANKS)
         ranks = tuple(log_line.numbers(" ".join(named), most))
         self._nameable -= len(ranks)
         return ranks
 
     def _name_node(self, cause: Cause, node: str) -> None:
         nodes = self._tallies[cause.id].nodes
-        if len(nodes) < _MOST_NODES:
+        if len(nodes) < _MAX_NODES:
             nodes[printable(node)] = None
 
     def place(
@@ -238,9 +238,9 @@ class Listener:
         """
         for rank in ranks:
             is_wanted = is_certain or rank not in self._node_of
-            if node and is_wanted and len(self._node_of) < _MOST_RANKS:
+            if node and is_wanted and len(self._node_of) < _MAX_RANKS:
                 self._node_of[rank] = printable(node)
 
 
 def _line(number: int, log: str, body: str) -> Line:
-    return Line(log, number, printable(body.strip()[:_MOST_SHOWN]))
+    return Line(log, number, printable(body.strip()[:_MAX_SHOWN]))

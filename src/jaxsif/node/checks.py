@@ -7,27 +7,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node.host_info import Surroundings
-from jaxsif.node.isolate import Died, NotChecked, TooLate, within
+from jaxsif.core.problem import Problem
+from jaxsif.node.host_info import HostInfo
+from jaxsif.node.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
 from jaxsif.node.nvml import Reading
 from jaxsif.node.report import NOT_CHECKED, OK, TROUBLE, Result
 
 
 @dataclass(frozen=True)
-class Patient:
+class CheckContext:
     """The node, and what the checks have learnt of its GPUs so far."""
 
-    surroundings: Surroundings
+    host_info: HostInfo
     reading: Reading | None = None
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckOutput:
     """What a check has to say. `reading` is for the checks after it."""
 
     said: str
-    troubles: Sequence[Trouble] = ()
+    problems: Sequence[Problem] = ()
     reading: Reading | None = None
 
 
@@ -35,21 +35,21 @@ class Found:
 class Check:
     """One row of the table.
 
-    `look` may raise NotChecked. It is given its time, and is left behind when that has
+    `look` may raise CheckSkipped. It is given its time, and is left behind when that has
     passed; `late` is the trouble that this is.
     """
 
     name: str
-    look: Callable[[Patient, float], Found]
+    look: Callable[[CheckContext, float], CheckOutput]
     limit_s: float = 3.0
     is_of_node: bool = True
     has_own_children: bool = False
-    late: Trouble | None = None
+    late: Problem | None = None
 
 
 def examine(
-    patient: Patient, checks: Sequence[Check], budget_s: float
-) -> Iterator[tuple[Result, Patient]]:
+    patient: CheckContext, checks: Sequence[Check], budget_s: float
+) -> Iterator[tuple[Result, CheckContext]]:
     """Each result as it comes; all checks together take no longer than the budget."""
     end_s = time.monotonic() + budget_s
     for check in checks:
@@ -61,25 +61,27 @@ def examine(
         yield result, patient
 
 
-def _look(check: Check, patient: Patient, limit_s: float) -> tuple[Result, Patient]:
+def _look(
+    check: Check, patient: CheckContext, limit_s: float
+) -> tuple[Result, CheckContext]:
     try:
         if check.has_own_children:
             found = check.look(patient, limit_s)
         else:
             found = within(limit_s, lambda: check.look(patient, limit_s))
-    except NotChecked as reason:
+    except CheckSkipped as reason:
         return _not_checked(check, reason.reason, reason.is_needed), patient
-    except Died as error:
+    except CheckCrashed as error:
         return _not_checked(check, str(error), True), patient
-    except TooLate:
+    except CheckTimeout:
         return _late(check, limit_s), patient
     except OSError as error:
         return _not_checked(check, f"no child could be started: {error}", True), patient
     result = Result(
         check.name,
-        TROUBLE if found.troubles else OK,
+        TROUBLE if found.problems else OK,
         found.said,
-        tuple(found.troubles),
+        tuple(found.problems),
         check.is_of_node,
     )
     return result, replace(patient, reading=found.reading or patient.reading)
@@ -91,9 +93,9 @@ def _not_checked(check: Check, why: str, is_needed: bool) -> Result:
 
 def _late(check: Check, limit_s: float) -> Result:
     said = f"no answer within {limit_s:.3g} s"
-    trouble = check.late or Trouble(
+    problem = check.late or Problem(
         "node-hangs",
         f"{check.name}: {said}",
         "look for a file system or a name service that does not answer",
     )
-    return Result(check.name, TROUBLE, said, (trouble,))
+    return Result(check.name, TROUBLE, said, (problem,))

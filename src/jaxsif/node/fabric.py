@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node.host_info import Surroundings
+from jaxsif.core.problem import Problem
+from jaxsif.node.host_info import HostInfo
 
 _DEVICES = "/sys/class/infiniband"
 
@@ -26,36 +26,34 @@ class Port:
         return self.state == "ACTIVE"
 
 
-def read_ports(surroundings: Surroundings) -> list[Port]:
+def read_ports(host_info: HostInfo) -> list[Port]:
     """Every port of every RDMA device."""
     return [
         Port(
             f"{device} port {port}",
-            state=_word(surroundings, f"{_DEVICES}/{device}/ports/{port}/state"),
-            physical=_word(
-                surroundings, f"{_DEVICES}/{device}/ports/{port}/phys_state"
-            ),
-            rate=_word(surroundings, f"{_DEVICES}/{device}/ports/{port}/rate"),
+            state=_word(host_info, f"{_DEVICES}/{device}/ports/{port}/state"),
+            physical=_word(host_info, f"{_DEVICES}/{device}/ports/{port}/phys_state"),
+            rate=_word(host_info, f"{_DEVICES}/{device}/ports/{port}/rate"),
         )
-        for device in surroundings.names(_DEVICES)
-        for port in surroundings.names(f"{_DEVICES}/{device}/ports")
+        for device in host_info.names(_DEVICES)
+        for port in host_info.names(f"{_DEVICES}/{device}/ports")
     ]
 
 
-def _word(surroundings: Surroundings, name: str) -> str:
+def _word(host_info: HostInfo, name: str) -> str:
     """The kernel writes `4: ACTIVE`."""
-    text = (surroundings.read(name) or "").strip()
+    text = (host_info.read(name) or "").strip()
     return text.partition(": ")[2] or text
 
 
-def port_troubles(ports: list[Port]) -> Iterator[Trouble]:
+def port_troubles(ports: list[Port]) -> Iterator[Problem]:
     """No port that works, or one whose cable works and which does not all the same.
 
     A port without a cable is nobody's fault: cards have two.
     """
     if ports and not any(port.is_active for port in ports):
         states = ", ".join(f"{p.name} {p.state}/{p.physical}" for p in ports)
-        yield Trouble(
+        yield Problem(
             "infiniband-down",
             f"no RDMA port is active: {states}",
             "look at cables, switch and subnet manager; NCCL uses TCP meanwhile",
@@ -64,7 +62,7 @@ def port_troubles(ports: list[Port]) -> Iterator[Trouble]:
         return
     for port in ports:
         if port.physical in ("LinkUp", "LinkErrorRecovery") and not port.is_active:
-            yield Trouble(
+            yield Problem(
                 "infiniband-down",
                 f"{port.name} has a link ({port.physical}) but is {port.state}",
                 "is a subnet manager running, and is the cable good?",

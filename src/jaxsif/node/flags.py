@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node.host_info import Surroundings
+from jaxsif.core.problem import Problem
+from jaxsif.node.host_info import HostInfo
 
 # Made with the image (tools/image_flags.py): every name that jaxlib and its plugins may
 # know, and some more.
@@ -26,24 +26,24 @@ _FLAG = re.compile(
 )
 
 
-def xla_flags(surroundings: Surroundings) -> Iterator[Trouble]:
+def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
     """A flag that this jaxlib does not know, named before XLA ends the process."""
-    value = surroundings.variable("XLA_FLAGS")
+    value = host_info.variable("XLA_FLAGS")
     if not value:
         return
     if not value.lstrip(_SPACE).startswith("-"):
-        content = surroundings.read(os.path.abspath(value))
+        content = host_info.read(os.path.abspath(value))
         if content is None:
             yield _no_such_file(value)
             return
         value = content
     names, ignored = split(value)
-    known = (surroundings.read(KNOWN_FLAGS) or "").split()
+    known = (host_info.read(KNOWN_FLAGS) or "").split()
     if known:
         for name in names:
             yield from _unknown(name, known)
     if ignored:
-        yield Trouble(
+        yield Problem(
             "xla-flags",
             f"XLA_FLAGS: XLA reads nothing from {_cut(ignored)!r} on, because it does"
             " not begin with '-'",
@@ -62,7 +62,7 @@ def split(text: str) -> tuple[list[str], str]:
     return names, text[position:].strip(_SPACE)
 
 
-def _unknown(name: str, known: list[str]) -> Iterator[Trouble]:
+def _unknown(name: str, known: list[str]) -> Iterator[Problem]:
     bare = name.lstrip("-").replace("-", "_")
     if name.startswith("--") and name[2:] in known:
         return
@@ -71,7 +71,7 @@ def _unknown(name: str, known: list[str]) -> Iterator[Trouble]:
     if not bare.startswith("xla_") and not nearest:
         return
     instead = f"write --{nearest}" if nearest else "remove it"
-    yield Trouble(
+    yield Problem(
         "xla-flags",
         f"XLA_FLAGS holds {_cut(name)!r}, which this jaxlib does not know; XLA aborts"
         " the process",
@@ -88,8 +88,8 @@ def _nearest(name: str, known: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, known, 1, cutoff)), None)
 
 
-def _no_such_file(value: str) -> Trouble:
-    return Trouble(
+def _no_such_file(value: str) -> Problem:
+    return Problem(
         "xla-flags",
         f"XLA_FLAGS={_cut(value)!r} does not begin with '-', so XLA takes it for the"
         " name of a file, which cannot be read; XLA aborts the process",

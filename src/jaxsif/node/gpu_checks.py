@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import JOB_GPUS, JOB_ID, STEP_GPUS
 from jaxsif.node import driver as drivers
 from jaxsif.node import health, kernel_log, nvml, probes
-from jaxsif.node.checks import Check, Found, Patient
-from jaxsif.node.host_info import Surroundings
-from jaxsif.node.isolate import NotChecked
+from jaxsif.node.checks import Check, CheckContext, CheckOutput
+from jaxsif.node.host_info import HostInfo
+from jaxsif.node.isolate import CheckSkipped
 from jaxsif.node.nvml import Reading
 from jaxsif.node.visibility import visibility, visible_gpus
 
@@ -48,52 +48,52 @@ class BusGpu:
     module: str | None
 
 
-def gpus_on_bus(surroundings: Surroundings) -> list[BusGpu]:
+def gpus_on_bus(host_info: HostInfo) -> list[BusGpu]:
     """Those for this system; a GPU that is handed to a virtual machine is not."""
     found = []
-    for name in surroundings.names("/sys/bus/pci/devices"):
+    for name in host_info.names("/sys/bus/pci/devices"):
         folder = f"/sys/bus/pci/devices/{name}"
-        if (surroundings.read(f"{folder}/vendor") or "").strip() != _NVIDIA:
+        if (host_info.read(f"{folder}/vendor") or "").strip() != _NVIDIA:
             continue
-        kind = (surroundings.read(f"{folder}/class") or "").strip()[:6]
-        module = _module(surroundings, f"{folder}/driver")
+        kind = (host_info.read(f"{folder}/class") or "").strip()[:6]
+        module = _module(host_info, f"{folder}/driver")
         if kind in (_DISPLAY, _ACCELERATOR) and module != "vfio-pci":
             found.append(BusGpu(name, kind, module))
     return found
 
 
-def _module(surroundings: Surroundings, link: str) -> str | None:
+def _module(host_info: HostInfo, link: str) -> str | None:
     try:
-        return os.path.basename(os.readlink(surroundings.path(link)))
+        return os.path.basename(os.readlink(host_info.path(link)))
     except OSError:
         return None
 
 
-def need_gpu(surroundings: Surroundings) -> None:
-    """Raises NotChecked where there is no GPU to look at."""
-    if not surroundings.has("/dev/nvidiactl") and not gpus_on_bus(surroundings):
-        raise NotChecked(_NO_GPU)
+def need_gpu(host_info: HostInfo) -> None:
+    """Raises CheckSkipped where there is no GPU to look at."""
+    if not host_info.has("/dev/nvidiactl") and not gpus_on_bus(host_info):
+        raise CheckSkipped(_NO_GPU)
 
 
-def driver(patient: Patient, limit_s: float) -> Found:
-    surroundings = patient.surroundings
-    need_gpu(surroundings)
-    version = drivers.driver_version(surroundings)
-    troubles = list(_no_driver(surroundings))
-    if troubles:
-        return Found("no driver", troubles)
+def driver(patient: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = patient.host_info
+    need_gpu(host_info)
+    version = drivers.driver_version(host_info)
+    problems = list(_no_driver(host_info))
+    if problems:
+        return CheckOutput("no driver", problems)
     said = f"version {version}" if version else "there, version unknown"
-    if drivers.OLDEST_DRIVER.get(surroundings.accelerator or ""):
-        said += f", for CUDA {drivers.cuda(surroundings)}"
-    return Found(said, list(drivers.old_driver(surroundings)))
+    if drivers.OLDEST_DRIVER.get(host_info.accelerator or ""):
+        said += f", for CUDA {drivers.cuda(host_info)}"
+    return CheckOutput(said, list(drivers.old_driver(host_info)))
 
 
-def _no_driver(surroundings: Surroundings) -> Iterator[Trouble]:
-    bus = gpus_on_bus(surroundings)
-    if surroundings.has("/dev/nvidiactl") or any(g.module == "nvidia" for g in bus):
+def _no_driver(host_info: HostInfo) -> Iterator[Problem]:
+    bus = gpus_on_bus(host_info)
+    if host_info.has("/dev/nvidiactl") or any(g.module == "nvidia" for g in bus):
         return
     places = ", ".join(gpu.bus_id for gpu in bus)
-    yield Trouble(
+    yield Problem(
         "gpu-driver",
         f"NVIDIA GPUs are on the PCI bus ({places}), and no driver of NVIDIA's has them",
         "load the driver (modprobe nvidia), or install it",
@@ -102,13 +102,13 @@ def _no_driver(surroundings: Surroundings) -> Iterator[Trouble]:
     )
 
 
-def seen_by_job(patient: Patient, limit_s: float) -> Found:
-    surroundings = patient.surroundings
-    need_gpu(surroundings)
-    if JOB_ID not in surroundings.environment:
-        raise NotChecked("not in a job")
-    troubles = list(visibility(surroundings))
-    return Found(f"{visible_gpus(surroundings)} GPUs", troubles)
+def seen_by_job(patient: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = patient.host_info
+    need_gpu(host_info)
+    if JOB_ID not in host_info.environment:
+        raise CheckSkipped("not in a job")
+    problems = list(visibility(host_info))
+    return CheckOutput(f"{visible_gpus(host_info)} GPUs", problems)
 
 
 def _load_nvml() -> Any:
@@ -118,93 +118,93 @@ def _load_nvml() -> Any:
 
 def gpu_health(
     load: Callable[[], Any] = _load_nvml,
-) -> Callable[[Patient, float], Found]:
+) -> Callable[[CheckContext, float], CheckOutput]:
     """A check that reads and judges all that NVML tells."""
 
-    def look(patient: Patient, limit_s: float) -> Found:
-        need_gpu(patient.surroundings)
+    def look(patient: CheckContext, limit_s: float) -> CheckOutput:
+        need_gpu(patient.host_info)
         try:
             library = load()
         except ImportError as error:
-            raise NotChecked(
+            raise CheckSkipped(
                 "this Python has no nvidia-ml-py; use an image with CUDA", True
             ) from error
         try:
             reading = nvml.read(library)
         except library.NVMLError as error:
             return _unreadable(error)
-        return _judged(patient.surroundings, reading)
+        return _judged(patient.host_info, reading)
 
     return look
 
 
-def _unreadable(error: Any) -> Found:
+def _unreadable(error: Any) -> CheckOutput:
     if error.value == nvml.LIBRARY_NOT_FOUND:
-        raise NotChecked(
+        raise CheckSkipped(
             f"no libnvidia-ml.so.1 in the container; {_START_WITH_NV}", True
         )
     text, remedy = _INIT_TROUBLES.get(
         error.value,
         (f"the NVIDIA driver cannot be asked: {error}", "see the kernel log; reboot"),
     )
-    return Found(str(error), [Trouble("gpu-driver", text, remedy)])
+    return CheckOutput(str(error), [Problem("gpu-driver", text, remedy)])
 
 
-def _judged(surroundings: Surroundings, reading: Reading) -> Found:
-    driven = [g for g in gpus_on_bus(surroundings) if g.module == "nvidia"]
-    is_in_job = JOB_ID in surroundings.environment
-    troubles = health.health_troubles(
+def _judged(host_info: HostInfo, reading: Reading) -> CheckOutput:
+    driven = [g for g in gpus_on_bus(host_info) if g.module == "nvidia"]
+    is_in_job = JOB_ID in host_info.environment
+    problems = health.health_problems(
         reading,
         # In a job the driver shows the job's GPUs only.
         expected=None if is_in_job or not driven else len(driven),
-        ours=_numbers(surroundings) if is_in_job else None,
+        ours=_numbers(host_info) if is_in_job else None,
     )
-    return Found(health.summary(reading), list(troubles), reading)
+    return CheckOutput(health.summary(reading), list(problems), reading)
 
 
-def _numbers(surroundings: Surroundings) -> frozenset[int]:
+def _numbers(host_info: HostInfo) -> frozenset[int]:
     """The GPUs of this job on this node, as Slurm writes them: `0,1` or `0-3`."""
-    text = surroundings.variable(STEP_GPUS) or surroundings.variable(JOB_GPUS)
+    text = host_info.variable(STEP_GPUS) or host_info.variable(JOB_GPUS)
     numbers: set[int] = set()
     for first, last in re.findall(r"(?<!\d)(\d{1,4})(?:-(\d{1,4}))?(?!\d)", text):
         numbers |= set(range(int(first), int(last or first) + 1))
     return frozenset(numbers)
 
 
-def xids(patient: Patient, limit_s: float) -> Found:
-    need_gpu(patient.surroundings)
-    found = kernel_log.read_xids(patient.surroundings)
+def xids(patient: CheckContext, limit_s: float) -> CheckOutput:
+    need_gpu(patient.host_info)
+    found = kernel_log.read_xids(patient.host_info)
     said = f"{len(found)} in the kernel's log"
-    return Found(said, list(kernel_log.xid_troubles(found)))
+    return CheckOutput(said, list(kernel_log.xid_problems(found)))
 
 
-def computing(patient: Patient, limit_s: float) -> Found:
-    surroundings = patient.surroundings
-    need_gpu(surroundings)
-    if not surroundings.wants_gpus:
-        raise NotChecked("this image, or JAX_PLATFORMS, chooses the CPU")
-    if not drivers.has_library(surroundings):
-        raise NotChecked(f"no libcuda.so.1 in the container; {_START_WITH_NV}", True)
+def computing(patient: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = patient.host_info
+    need_gpu(host_info)
+    if not host_info.expects_gpus:
+        raise CheckSkipped("this image, or JAX_PLATFORMS, chooses the CPU")
+    if not drivers.has_library(host_info):
+        raise CheckSkipped(f"no libcuda.so.1 in the container; {_START_WITH_NV}", True)
     gpus = _to_try(patient)
-    runs = probes.compute(surroundings.environment, gpus, limit_s)
+    runs = probes.compute(host_info.environment, gpus, limit_s)
     slowest_s = max((ran.elapsed_s for ran in runs), default=0.0)
-    return Found(
+    return CheckOutput(
         f"{len(gpus)} GPUs, the slowest in {slowest_s:.1f} s",
         list(probes.compute_troubles(gpus, runs, limit_s)),
     )
 
 
-def _to_try(patient: Patient) -> list[str]:
+def _to_try(patient: CheckContext) -> list[str]:
     """As CUDA_VISIBLE_DEVICES names them: the job's, or all."""
-    listed = patient.surroundings.variable("CUDA_VISIBLE_DEVICES")
+    listed = patient.host_info.variable("CUDA_VISIBLE_DEVICES")
     if listed:
-        return listed.split(",")[: visible_gpus(patient.surroundings)]
+        return listed.split(",")[: visible_gpus(patient.host_info)]
     if patient.reading:
         return [gpu.uuid or str(gpu.index) for gpu in patient.reading.gpus]
-    return [str(number) for number in range(visible_gpus(patient.surroundings))]
+    return [str(number) for number in range(visible_gpus(patient.host_info))]
 
 
-_DRIVER_HANGS = Trouble(
+_DRIVER_HANGS = Problem(
     "driver-hangs",
     "the NVIDIA driver does not answer: reading the GPUs' health did not end in time",
     "drain and reboot the node; look at the kernel log for Xid",

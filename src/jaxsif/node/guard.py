@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 
 VERBOSE_VARIABLE = "JAX_SIF_VERBOSE"
 
@@ -27,7 +27,7 @@ def harmless(what: str) -> Iterator[None]:
             say_on_stderr(note)
 
 
-def guarded(what: str, check: Callable[[], Iterable[Trouble]]) -> Iterator[Trouble]:
+def guarded(what: str, check: Callable[[], Iterable[Problem]]) -> Iterator[Problem]:
     """What a check finds; one that cannot be made finds nothing more."""
     with harmless(what):
         yield from check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.node.host import amount
 from jaxsif.node.nvml import FABRIC_STATES, RECOVERY_ACTIONS, Gpu, Reading
 
@@ -13,9 +13,9 @@ _RESET = "drain the node and reset the GPU (nvidia-smi --gpu-reset), or reboot"
 _REPLACE = "drain the node and have the GPU replaced"
 
 
-def health_troubles(
+def health_problems(
     reading: Reading, expected: int | None = None, ours: frozenset[int] | None = None
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     """Judges every GPU.
 
     Args:
@@ -25,7 +25,7 @@ def health_troubles(
         else has a place; None outside a job.
     """
     if expected is not None and len(reading.gpus) < expected:
-        yield Trouble(
+        yield Problem(
             "gpu-lost",
             f"{expected} NVIDIA GPUs are on the PCI bus, the driver shows"
             f" {len(reading.gpus)}",
@@ -33,7 +33,7 @@ def health_troubles(
         )
     for gpu in reading.gpus:
         if gpu.gone:
-            yield Trouble("gpu-lost", f"{gpu}: the driver says that {gpu.gone}", _RESET)
+            yield Problem("gpu-lost", f"{gpu}: the driver says that {gpu.gone}", _RESET)
             continue
         yield from _memory(gpu)
         yield from _fabric(gpu, reading)
@@ -41,9 +41,9 @@ def health_troubles(
         yield from _use(gpu, ours)
 
 
-def _memory(gpu: Gpu) -> Iterator[Trouble]:
+def _memory(gpu: Gpu) -> Iterator[Problem]:
     if gpu.uncorrected_errors:
-        yield Trouble(
+        yield Problem(
             "gpu-ecc",
             f"{gpu}: {gpu.uncorrected_errors} uncorrected ECC errors since the driver"
             " was loaded",
@@ -52,19 +52,19 @@ def _memory(gpu: Gpu) -> Iterator[Trouble]:
     if gpu.is_page_retirement_pending:
         # No context is made on it meanwhile (docs.nvidia.com/deploy/
         # dynamic-page-retirement, "Use Case 1").
-        yield Trouble(
+        yield Problem(
             "gpu-retired-pages",
             f"{gpu}: memory pages wait to be retired",
             _RESET,
         )
     if gpu.has_row_remap_failed:
-        yield Trouble(
+        yield Problem(
             "gpu-row-remap", f"{gpu}: remapping a row of its memory failed", _REPLACE
         )
     elif gpu.is_row_remap_pending:
         # "Unaffected applications can continue" (docs.nvidia.com/deploy/
         # a100-gpu-mem-error-mgmt, "Error Recovery and Response Flags").
-        yield Trouble(
+        yield Problem(
             "gpu-row-remap",
             f"{gpu}: a row of its memory is remapped at the next reset",
             "reset the GPU when the node is empty (nvidia-smi --gpu-reset)",
@@ -72,14 +72,14 @@ def _memory(gpu: Gpu) -> Iterator[Trouble]:
         )
     if gpu.recovery_action:
         action = RECOVERY_ACTIONS.get(gpu.recovery_action, str(gpu.recovery_action))
-        yield Trouble(
+        yield Problem(
             "gpu-recovery", f"{gpu}: the driver asks to {action}", f"{action}, drained"
         )
 
 
-def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Trouble]:
+def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Problem]:
     if gpu.fabric_state in (1, 2):
-        yield Trouble(
+        yield Problem(
             "gpu-nvlink",
             f"{gpu}: the NVSwitch fabric is {FABRIC_STATES[gpu.fabric_state]}, so CUDA"
             " does not start",
@@ -94,7 +94,7 @@ def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Trouble]:
         for _, is_active in g.links
     )
     if down and has_neighbours:
-        yield Trouble(
+        yield Problem(
             "gpu-nvlink",
             f"{gpu}: {len(down)} of {len(gpu.links)} NVLinks are down"
             f" ({', '.join(map(str, down))})",
@@ -103,10 +103,10 @@ def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Trouble]:
         )
 
 
-def _speed(gpu: Gpu) -> Iterator[Trouble]:
+def _speed(gpu: Gpu) -> Iterator[Problem]:
     if gpu.slow_reasons:
         warmth = f" at {gpu.temperature_c} °C" if gpu.temperature_c else ""
-        yield Trouble(
+        yield Problem(
             "gpu-throttled",
             f"{gpu}: slowed down{warmth}: {', '.join(gpu.slow_reasons)}",
             "look at cooling and power supply; the whole job goes at this GPU's pace",
@@ -115,7 +115,7 @@ def _speed(gpu: Gpu) -> Iterator[Trouble]:
     width, most = gpu.pcie_width, gpu.pcie_width_most
     if width and most and width < most:
         # The generation drops when a GPU idles; the width does not.
-        yield Trouble(
+        yield Problem(
             "gpu-pcie",
             f"{gpu}: PCIe runs on {width} lanes of {most}",
             "reseat the GPU or its riser; transfers to the host are slow meanwhile",
@@ -123,9 +123,9 @@ def _speed(gpu: Gpu) -> Iterator[Trouble]:
         )
 
 
-def _use(gpu: Gpu, ours: frozenset[int] | None) -> Iterator[Trouble]:
+def _use(gpu: Gpu, ours: frozenset[int] | None) -> Iterator[Problem]:
     if gpu.compute_mode == 2:
-        yield Trouble(
+        yield Problem(
             "gpu-compute-mode",
             f"{gpu}: its compute mode is 'prohibited', so CUDA cannot use it",
             "nvidia-smi --compute-mode=DEFAULT",
@@ -135,7 +135,7 @@ def _use(gpu: Gpu, ours: frozenset[int] | None) -> Iterator[Trouble]:
             f"process {pid}" + (f" ({amount(used)})" if used else "")
             for pid, used in gpu.processes
         )
-        yield Trouble(
+        yield Problem(
             "gpu-busy",
             f"{gpu}: used before this job has started anything there: {held}",
             "end what a former job has left behind; JAX may not find enough memory",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jaxsif.core.hostlist import expand
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import (
     JOB_ID,
     JOB_NODES,
@@ -14,15 +14,15 @@ from jaxsif.core.slurm_env import (
     RANK,
     STEP_NODE_LIST,
     STEP_NODES,
-    is_on_one_machine,
+    is_local_launch,
 )
-from jaxsif.node.host_info import GIB, MIB, Surroundings
+from jaxsif.node.host_info import GIB, MIB, HostInfo
 
 # What NVIDIA gives its containers: `--shm-size=1g --ulimit memlock=-1`
 # (docs.nvidia.com/deeplearning/frameworks/user-guide, "Setting The Shared Memory Flag").
-ENOUGH_SHM_BYTES = GIB
-LITTLE_FREE_BYTES = 64 * MIB
-LITTLE_FREE_FILES = 100
+MIN_SHM_BYTES = GIB
+MIN_FREE_BYTES = 64 * MIB
+MIN_FREE_INODES = 100
 # RDMA pins its buffers; the usual limits, 64 KiB and 8 MiB, end in "ibv_reg_mr: Cannot
 # allocate memory" (NVIDIA/nccl-tests#206).
 ENOUGH_LOCKED_BYTES = 64 * MIB
@@ -33,9 +33,9 @@ COMMON_OPEN_FILES = 1024
 _ADDRESSES_OF_SELF = ("127.", "::1")
 
 
-def not_under_srun(surroundings: Surroundings) -> Iterator[Trouble]:
+def not_under_srun(host_info: HostInfo) -> Iterator[Problem]:
     """A plain `python` in an allocation of several tasks: no rank has a number."""
-    environment = surroundings.environment
+    environment = host_info.environment
     if JOB_ID not in environment or STEP_NODE_LIST in environment:
         return
     # Another launcher, or a program that was told where its group is.
@@ -43,10 +43,10 @@ def not_under_srun(surroundings: Surroundings) -> Iterator[Trouble]:
         environment
     ):
         return
-    tasks = number(surroundings, PROCESSES) or 1
-    nodes = number(surroundings, JOB_NODES) or 1
+    tasks = number(host_info, PROCESSES) or 1
+    nodes = number(host_info, JOB_NODES) or 1
     if tasks > 1 or nodes > 1:
-        yield Trouble(
+        yield Problem(
             "not-under-srun",
             f"the job has {tasks} tasks on {nodes} nodes, but this program was not"
             " started by srun: it runs once, and belongs to no group",
@@ -55,35 +55,35 @@ def not_under_srun(surroundings: Surroundings) -> Iterator[Trouble]:
         )
 
 
-def own_name(surroundings: Surroundings) -> Iterator[Trouble]:
+def hostname(host_info: HostInfo) -> Iterator[Problem]:
     """JAX's CPU collectives listen where the node's own name points, in GPU jobs too."""
-    name = surroundings.host_name
-    addresses = surroundings.resolve(name)
+    name = host_info.host_name
+    addresses = host_info.resolve(name)
     if not addresses:
-        yield Trouble(
+        yield Problem(
             "own-name",
             f"the node's own host name {name!r} does not resolve to an address",
             "add the name to /etc/hosts of the node or to the site's DNS; JAX cannot"
             " start its CPU back end without it",
         )
-    elif addresses[0].startswith(_ADDRESSES_OF_SELF) and _step_nodes(surroundings) > 1:
-        yield Trouble(
+    elif addresses[0].startswith(_ADDRESSES_OF_SELF) and _step_nodes(host_info) > 1:
+        yield Problem(
             "own-name",
             f"the node's own host name {name!r} resolves to {addresses[0]}, where no"
             " other node can reach it",
             "let the name point to the node's address in the cluster's network; look"
             " for a line such as `127.0.1.1 name` in /etc/hosts",
-            is_fatal=_computes_on_cpu(surroundings),
+            is_fatal=_computes_on_cpu(host_info),
         )
 
 
-def open_files(surroundings: Surroundings) -> Iterator[Trouble]:
+def open_files(host_info: HostInfo) -> Iterator[Problem]:
     """Connections are open files: to every process (gloo), or from every one (rank 0)."""
-    limit, most = surroundings.open_files, surroundings.open_files_at_most
-    processes = number(surroundings, PROCESSES) or 1
-    is_hub = surroundings.variable(RANK) in ("", "0")
+    limit, most = host_info.open_files, host_info.open_files_at_most
+    processes = number(host_info, PROCESSES) or 1
+    is_hub = host_info.variable(RANK) in ("", "0")
     needed = OWN_FILES
-    if _computes_on_cpu(surroundings) or is_hub:
+    if _computes_on_cpu(host_info) or is_hub:
         needed += processes
     if limit >= max(needed, COMMON_OPEN_FILES):
         return
@@ -94,7 +94,7 @@ def open_files(surroundings: Surroundings) -> Iterator[Trouble]:
             f"the hard limit is {most:.0f}: raise LimitNOFILE of slurmd, or the nofile"
             f" limit in /etc/security/limits.conf, to {raised}"
         )
-    yield Trouble(
+    yield Problem(
         "open-files",
         f"this process may open {limit:.0f} files, and {processes} processes need"
         f" about {needed}"
@@ -105,9 +105,9 @@ def open_files(surroundings: Surroundings) -> Iterator[Trouble]:
     )
 
 
-def shared_memory(surroundings: Surroundings) -> Iterator[Trouble]:
+def shared_memory(host_info: HostInfo) -> Iterator[Problem]:
     """NCCL exchanges data between the processes of a node in /dev/shm."""
-    room = surroundings.room("/dev/shm")
+    room = host_info.room("/dev/shm")
     remedy = (
         "give the node or the container more: mount -o remount,size=50% /dev/shm, or"
         " --shm-size=1g where an OCI engine starts it"
@@ -116,22 +116,22 @@ def shared_memory(surroundings: Surroundings) -> Iterator[Trouble]:
         text = "there is no /dev/shm"
     elif not room.is_writable:
         text = "/dev/shm cannot be written"
-    elif room.size_bytes < ENOUGH_SHM_BYTES:
+    elif room.size_bytes < MIN_SHM_BYTES:
         text = f"/dev/shm has {amount(room.size_bytes)}, 1 GiB is recommended"
-    elif room.free_bytes < LITTLE_FREE_BYTES:
+    elif room.free_bytes < MIN_FREE_BYTES:
         text = f"/dev/shm is full: {amount(room.free_bytes)} are left"
         remedy = "remove what ended jobs have left there: ls -l /dev/shm"
     else:
         return
-    yield Trouble("shm-small", text, remedy, is_fatal=False)
+    yield Problem("shm-small", text, remedy, is_fatal=False)
 
 
-def locked_memory(surroundings: Surroundings) -> Iterator[Trouble]:
+def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
     """RDMA needs memory that stays where it is."""
-    devices = surroundings.names("/sys/class/infiniband")
-    limit = surroundings.locked_bytes
+    devices = host_info.names("/sys/class/infiniband")
+    limit = host_info.locked_bytes
     if devices and limit < ENOUGH_LOCKED_BYTES:
-        yield Trouble(
+        yield Problem(
             "memlock",
             f"this process may lock {amount(limit)} of memory; RDMA over"
             f" {', '.join(devices)} needs more",
@@ -142,30 +142,30 @@ def locked_memory(surroundings: Surroundings) -> Iterator[Trouble]:
         )
 
 
-def temporary_space(surroundings: Surroundings) -> Iterator[Trouble]:
+def temporary_space(host_info: HostInfo) -> Iterator[Problem]:
     """XLA compiles through temporary files."""
-    folder = temporary_folder(surroundings)
-    room = surroundings.room(folder)
+    folder = temporary_folder(host_info)
+    room = host_info.room(folder)
     remedy = "clean it up, or choose another place with TMPDIR"
     if room is None:
         text = f"the folder for temporary files {folder!r} does not exist"
         remedy = "make it, or choose another place with TMPDIR"
-    elif room.free_bytes < LITTLE_FREE_BYTES:
+    elif room.free_bytes < MIN_FREE_BYTES:
         text = f"{folder} is full: {amount(room.free_bytes)} are left"
-    elif room.free_files is not None and room.free_files < LITTLE_FREE_FILES:
+    elif room.free_files is not None and room.free_files < MIN_FREE_INODES:
         text = f"{folder} is full: no room for more files ({room.free_files} inodes)"
     else:
         return
-    yield Trouble("disk-full", text, remedy, is_fatal=False)
+    yield Problem("disk-full", text, remedy, is_fatal=False)
 
 
-def temporary_folder(surroundings: Surroundings) -> str:
-    return surroundings.variable("TMPDIR") or "/tmp"
+def temporary_folder(host_info: HostInfo) -> str:
+    return host_info.variable("TMPDIR") or "/tmp"
 
 
-def number(surroundings: Surroundings, variable: str) -> int | None:
+def number(host_info: HostInfo, variable: str) -> int | None:
     """A variable that should be a number; None when it is not."""
-    value = surroundings.variable(variable)
+    value = host_info.variable(variable)
     return int(value) if value.isdecimal() else None
 
 
@@ -177,17 +177,17 @@ def amount(size_bytes: float) -> str:
     return f"{size_bytes:.0f} bytes"
 
 
-def _computes_on_cpu(surroundings: Surroundings) -> bool:
-    return surroundings.has_stand_ins or not surroundings.wants_gpus
+def _computes_on_cpu(host_info: HostInfo) -> bool:
+    return host_info.uses_cpu_stand_ins or not host_info.expects_gpus
 
 
-def _step_nodes(surroundings: Surroundings) -> int:
-    if is_on_one_machine(surroundings.environment):
+def _step_nodes(host_info: HostInfo) -> int:
+    if is_local_launch(host_info.environment):
         return 1
-    told = number(surroundings, STEP_NODES)
+    told = number(host_info, STEP_NODES)
     if told:
         return told
     try:
-        return len(expand(surroundings.variable(STEP_NODE_LIST)))
+        return len(expand(host_info.variable(STEP_NODE_LIST)))
     except ValueError:
         return 1

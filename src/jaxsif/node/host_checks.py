@@ -9,42 +9,42 @@ from dataclasses import replace
 
 from jaxsif.core import image
 from jaxsif.node import fabric, flags, host, probes, software
-from jaxsif.node.checks import Check, Found, Patient
+from jaxsif.node.checks import Check, CheckContext, CheckOutput
 from jaxsif.node.host_info import DESCRIPTION, Room
-from jaxsif.node.isolate import NotChecked
+from jaxsif.node.isolate import CheckSkipped
 
 
-def own_name(patient: Patient, limit_s: float) -> Found:
-    surroundings = patient.surroundings
-    addresses = surroundings.resolve(surroundings.host_name)
-    known = replace(surroundings, resolve=lambda name: addresses)
-    said = f"{surroundings.host_name} is {addresses[0] if addresses else 'unknown'}"
-    return Found(said, list(host.own_name(known)))
+def hostname(patient: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = patient.host_info
+    addresses = host_info.resolve(host_info.host_name)
+    known = replace(host_info, resolve=lambda name: addresses)
+    said = f"{host_info.host_name} is {addresses[0] if addresses else 'unknown'}"
+    return CheckOutput(said, list(host.hostname(known)))
 
 
-def open_files(patient: Patient, limit_s: float) -> Found:
-    limit = patient.surroundings.open_files
+def open_files(patient: CheckContext, limit_s: float) -> CheckOutput:
+    limit = patient.host_info.open_files
     said = "without limit" if math.isinf(limit) else f"at most {limit:.0f}"
-    return Found(said, list(host.open_files(patient.surroundings)))
+    return CheckOutput(said, list(host.open_files(patient.host_info)))
 
 
-def locked_memory(patient: Patient, limit_s: float) -> Found:
-    if not patient.surroundings.names("/sys/class/infiniband"):
-        raise NotChecked("only RDMA needs it, and there is no RDMA device")
-    limit = patient.surroundings.locked_bytes
+def locked_memory(patient: CheckContext, limit_s: float) -> CheckOutput:
+    if not patient.host_info.names("/sys/class/infiniband"):
+        raise CheckSkipped("only RDMA needs it, and there is no RDMA device")
+    limit = patient.host_info.locked_bytes
     said = "without limit" if math.isinf(limit) else f"at most {host.amount(limit)}"
-    return Found(said, list(host.locked_memory(patient.surroundings)))
+    return CheckOutput(said, list(host.locked_memory(patient.host_info)))
 
 
-def shared_memory(patient: Patient, limit_s: float) -> Found:
-    said = _space("/dev/shm", patient.surroundings.room("/dev/shm"))
-    return Found(said, list(host.shared_memory(patient.surroundings)))
+def shared_memory(patient: CheckContext, limit_s: float) -> CheckOutput:
+    said = _space("/dev/shm", patient.host_info.room("/dev/shm"))
+    return CheckOutput(said, list(host.shared_memory(patient.host_info)))
 
 
-def temporary_space(patient: Patient, limit_s: float) -> Found:
-    folder = host.temporary_folder(patient.surroundings)
-    said = _space(folder, patient.surroundings.room(folder))
-    return Found(said, list(host.temporary_space(patient.surroundings)))
+def temporary_space(patient: CheckContext, limit_s: float) -> CheckOutput:
+    folder = host.temporary_folder(patient.host_info)
+    said = _space(folder, patient.host_info.room(folder))
+    return CheckOutput(said, list(host.temporary_space(patient.host_info)))
 
 
 def _space(folder: str, room: Room | None) -> str:
@@ -56,74 +56,74 @@ def _space(folder: str, room: Room | None) -> str:
     )
 
 
-def xla_flags(patient: Patient, limit_s: float) -> Found:
-    surroundings = patient.surroundings
-    value = surroundings.variable("XLA_FLAGS")
+def xla_flags(patient: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = patient.host_info
+    value = host_info.variable("XLA_FLAGS")
     if not value:
-        return Found("XLA_FLAGS is not set")
-    if not surroundings.has(flags.KNOWN_FLAGS):
-        raise NotChecked("outside the image nobody knows the flags")
+        return CheckOutput("XLA_FLAGS is not set")
+    if not host_info.has(flags.KNOWN_FLAGS):
+        raise CheckSkipped("outside the image nobody knows the flags")
     names, _ = flags.split(value)
     said = f"XLA_FLAGS: {len(names)} flags" if names else "XLA_FLAGS names a file"
-    return Found(said, list(flags.xla_flags(surroundings)))
+    return CheckOutput(said, list(flags.xla_flags(host_info)))
 
 
-def image_build(patient: Patient, limit_s: float) -> Found:
-    name = image.fingerprint(patient.surroundings.path(DESCRIPTION))
+def image_build(patient: CheckContext, limit_s: float) -> CheckOutput:
+    name = image.fingerprint(patient.host_info.path(DESCRIPTION))
     if name is None:
-        raise NotChecked("not in the image")
-    built = patient.surroundings.image_facts.get("built", "an unknown day")
-    return Found(f"fingerprint {name}, built {built}")
+        raise CheckSkipped("not in the image")
+    built = patient.host_info.image_facts.get("built", "an unknown day")
+    return CheckOutput(f"fingerprint {name}, built {built}")
 
 
-def own_software(patient: Patient, limit_s: float) -> Found:
-    versions = patient.surroundings.image_facts.get("versions")
+def own_software(patient: CheckContext, limit_s: float) -> CheckOutput:
+    versions = patient.host_info.image_facts.get("versions")
     if not isinstance(versions, dict):
-        raise NotChecked("not in the image")
+        raise CheckSkipped("not in the image")
     said = ", ".join(f"{k} {versions[k]}" for k in ("python", "jax") if k in versions)
-    return Found(said, list(software.host_leak(patient.surroundings)))
+    return CheckOutput(said, list(software.host_packages(patient.host_info)))
 
 
-def rdma_ports(patient: Patient, limit_s: float) -> Found:
-    ports = fabric.read_ports(patient.surroundings)
+def rdma_ports(patient: CheckContext, limit_s: float) -> CheckOutput:
+    ports = fabric.read_ports(patient.host_info)
     if not ports:
-        raise NotChecked("no RDMA device")
-    return Found(fabric.summary(ports), list(fabric.port_troubles(ports)))
+        raise CheckSkipped("no RDMA device")
+    return CheckOutput(fabric.summary(ports), list(fabric.port_troubles(ports)))
 
 
-def clock(patient: Patient, limit_s: float) -> Found:
+def clock(patient: CheckContext, limit_s: float) -> CheckOutput:
     try:
         is_kept = probes.is_clock_kept()
     except OSError as error:
-        raise NotChecked(str(error)) from error
+        raise CheckSkipped(str(error)) from error
     if not is_kept:
-        raise NotChecked("the kernel knows of nothing that keeps it right (NTP, PTP)")
-    return Found("kept right")
+        raise CheckSkipped("the kernel knows of nothing that keeps it right (NTP, PTP)")
+    return CheckOutput("kept right")
 
 
-def writing(folder: str | None = None) -> Callable[[Patient, float], Found]:
+def writing(folder: str | None = None) -> Callable[[CheckContext, float], CheckOutput]:
     """A check that writes into a folder; without one, into that for temporary files."""
 
-    def look(patient: Patient, limit_s: float) -> Found:
-        name = folder or host.temporary_folder(patient.surroundings)
-        path = patient.surroundings.path(name)
-        return Found(f"1 MiB in {name}", list(probes.write_trouble(path)))
+    def look(patient: CheckContext, limit_s: float) -> CheckOutput:
+        name = folder or host.temporary_folder(patient.host_info)
+        path = patient.host_info.path(name)
+        return CheckOutput(f"1 MiB in {name}", list(probes.write_trouble(path)))
 
     return look
 
 
-def jax_import(patient: Patient, limit_s: float) -> Found:
-    if patient.surroundings.accelerator is None:
-        raise NotChecked("not in the image")
-    ran = probes.import_jax(patient.surroundings.environment, limit_s)
+def jax_import(patient: CheckContext, limit_s: float) -> CheckOutput:
+    if patient.host_info.accelerator is None:
+        raise CheckSkipped("not in the image")
+    ran = probes.import_jax(patient.host_info.environment, limit_s)
     said = f"jax {ran.last_line} in {ran.elapsed_s:.1f} s"
     if ran.status != 0:
         said = "import jax"
-    return Found(said, list(probes.import_trouble(ran, limit_s)))
+    return CheckOutput(said, list(probes.import_trouble(ran, limit_s)))
 
 
 QUICK = (
-    Check("own name", own_name, limit_s=5.0),
+    Check("own name", hostname, limit_s=5.0),
     Check("open files", open_files),
     Check("locked memory", locked_memory),
     Check("shared memory", shared_memory, limit_s=2.0),

@@ -37,7 +37,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostInfo:
     """A node as a process on it sees it. Files are read below `root` when asked for.
 
     `resolve` gives a host name's addresses, none when nobody knows the name; `room`
@@ -94,12 +94,12 @@ class Surroundings:
         return facts if isinstance(facts, dict) else {}
 
     @property
-    def has_stand_ins(self) -> bool:
+    def uses_cpu_stand_ins(self) -> bool:
         """Whether the cluster has CPU devices in the place of GPUs."""
         return self.variable(PLATFORM_VARIABLE) == "cpu"
 
     @property
-    def wants_gpus(self) -> bool:
+    def expects_gpus(self) -> bool:
         """Whether JAX will look for NVIDIA GPUs, as far as one can tell without it."""
         chosen = self.variable("JAX_PLATFORMS") or self.variable("JAX_PLATFORM_NAME")
         if chosen.split(",")[0] == "cpu" or self.accelerator == "cpu":
@@ -107,7 +107,7 @@ class Surroundings:
         return self.accelerator is not None or self.has("/dev/nvidiactl")
 
 
-def look_around(environment: Mapping[str, str], root: Path = Path("/")) -> Surroundings:
+def inspect_host(environment: Mapping[str, str], root: Path = Path("/")) -> HostInfo:
     """The node as this process sees it; with another `root` its files are a model's."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
@@ -115,7 +115,7 @@ def look_around(environment: Mapping[str, str], root: Path = Path("/")) -> Surro
     def room(folder: str) -> Room | None:
         return _room(root / folder.lstrip("/"))
 
-    return Surroundings(
+    return HostInfo(
         environment=environment,
         root=root,
         host_name=socket.gethostname(),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxsif.node.host_info import Surroundings
+from jaxsif.node.host_info import HostInfo
 
 _RDMA = "/sys/class/infiniband"
 _NET = "/sys/class/net"
@@ -27,21 +27,19 @@ class Interface:
     is_active: bool
 
 
-def read_interfaces(surroundings: Surroundings) -> list[Interface]:
+def read_interfaces(host_info: HostInfo) -> list[Interface]:
     """Every port of a real card, each once; virtual devices and loopback are none."""
-    return [*_rdma_ports(surroundings), *_other_ports(surroundings)]
+    return [*_rdma_ports(host_info), *_other_ports(host_info)]
 
 
-def _rdma_ports(surroundings: Surroundings) -> Iterator[Interface]:
+def _rdma_ports(host_info: HostInfo) -> Iterator[Interface]:
     """InfiniBand, and RoCE, which is Ethernet by its link layer."""
-    for device in surroundings.names(_RDMA):
-        for port in surroundings.names(f"{_RDMA}/{device}/ports"):
+    for device in host_info.names(_RDMA):
+        for port in host_info.names(f"{_RDMA}/{device}/ports"):
             folder = f"{_RDMA}/{device}/ports/{port}"
-            layer = (surroundings.read(f"{folder}/link_layer") or "").strip()
-            rate = re.match(
-                r"([\d.]+) Gb/sec", surroundings.read(f"{folder}/rate") or ""
-            )
-            state = surroundings.read(f"{folder}/state") or ""
+            layer = (host_info.read(f"{folder}/link_layer") or "").strip()
+            rate = re.match(r"([\d.]+) Gb/sec", host_info.read(f"{folder}/rate") or "")
+            state = host_info.read(f"{folder}/state") or ""
             yield Interface(
                 f"{device}:{port}",
                 ETHERNET if layer == "Ethernet" else INFINIBAND,
@@ -50,19 +48,19 @@ def _rdma_ports(surroundings: Surroundings) -> Iterator[Interface]:
             )
 
 
-def _other_ports(surroundings: Surroundings) -> Iterator[Interface]:
-    for name in surroundings.names(_NET):
+def _other_ports(host_info: HostInfo) -> Iterator[Interface]:
+    for name in host_info.names(_NET):
         folder = f"{_NET}/{name}"
-        kind = (surroundings.read(f"{folder}/type") or "").strip()
-        is_real = surroundings.has(f"{folder}/device")
+        kind = (host_info.read(f"{folder}/type") or "").strip()
+        is_real = host_info.has(f"{folder}/device")
         # What an RDMA device carries as well has been counted as its port.
-        is_known = surroundings.has(f"{folder}/device/infiniband")
+        is_known = host_info.has(f"{folder}/device/infiniband")
         if kind == _ETHERNET and is_real and not is_known:
             # A port without a cable says -1, or cannot be read.
-            speed = (surroundings.read(f"{folder}/speed") or "").strip()
+            speed = (host_info.read(f"{folder}/speed") or "").strip()
             yield Interface(
                 name,
                 SLINGSHOT if name.startswith("hsn") else ETHERNET,
                 int(speed) / 8000 if speed.isdecimal() else 0.0,
-                (surroundings.read(f"{folder}/operstate") or "").strip() == "up",
+                (host_info.read(f"{folder}/operstate") or "").strip() == "up",
             )

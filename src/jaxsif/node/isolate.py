@@ -19,15 +19,15 @@ T = TypeVar("T")
 _REAPING_S = 0.2
 
 
-class TooLate(Exception):
+class CheckTimeout(Exception):
     """No answer within the time."""
 
 
-class Died(Exception):
+class CheckCrashed(Exception):
     """The child ended without an answer, or its work raised something unforeseen."""
 
 
-class NotChecked(Exception):
+class CheckSkipped(Exception):
     """Something could not be looked at. The text says why.
 
     `is_needed` says that nothing can be said about the node without it.
@@ -40,7 +40,7 @@ class NotChecked(Exception):
 
 
 def within(limit_s: float, work: Callable[[], T]) -> T:
-    """What `work` returns. Raises TooLate, Died, or the NotChecked that it raises."""
+    """What `work` returns. Raises CheckTimeout, Died, or the CheckSkipped that it raises."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -48,7 +48,7 @@ def within(limit_s: float, work: Callable[[], T]) -> T:
     os.close(writer)
     try:
         answer = _read_all(reader, time.monotonic() + limit_s)
-    except TooLate:
+    except CheckTimeout:
         os.kill(child, signal.SIGKILL)
         raise
     finally:
@@ -57,7 +57,9 @@ def within(limit_s: float, work: Callable[[], T]) -> T:
     try:
         kind, value = pickle.loads(answer)
     except (EOFError, pickle.UnpicklingError) as error:
-        raise Died(f"it ended with wait status {status}, without an answer") from error
+        raise CheckCrashed(
+            f"it ended with wait status {status}, without an answer"
+        ) from error
     if kind == "value":
         result: T = value
         return result
@@ -73,10 +75,10 @@ def _serve(work: Callable[[], object], writer: int) -> None:
             os.dup2(nothing, descriptor)
         try:
             answer: tuple[str, object] = ("value", work())
-        except NotChecked as reason:
+        except CheckSkipped as reason:
             answer = ("error", reason)
         except Exception as error:
-            answer = ("error", Died(f"{type(error).__name__}: {error}"))
+            answer = ("error", CheckCrashed(f"{type(error).__name__}: {error}"))
         with open(writer, "wb") as pipe:
             pickle.dump(answer, pipe)
     finally:
@@ -88,7 +90,7 @@ def _read_all(reader: int, deadline_s: float) -> bytes:
     while True:
         left_s = deadline_s - time.monotonic()
         if left_s <= 0 or not select.select([reader], [], [], left_s)[0]:
-            raise TooLate
+            raise CheckTimeout
         piece = os.read(reader, 1 << 16)
         if not piece:
             return b"".join(pieces)

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node.host_info import Surroundings
-from jaxsif.node.isolate import NotChecked
+from jaxsif.core.problem import Problem
+from jaxsif.node.host_info import HostInfo
+from jaxsif.node.isolate import CheckSkipped
 
 # The last day tells of a GPU that goes bad; what has just happened, that it is bad. A
 # GPU that was mended must not count as bad for a day.
@@ -56,25 +56,23 @@ class Xid:
     age_s: float
 
 
-def read_xids(surroundings: Surroundings) -> list[Xid]:
-    """The errors since the boot, as far as the kernel keeps them. Raises NotChecked."""
-    uptime = (surroundings.read("/proc/uptime") or "").split()
+def read_xids(host_info: HostInfo) -> list[Xid]:
+    """The errors since the boot, as far as the kernel keeps them. Raises CheckSkipped."""
+    uptime = (host_info.read("/proc/uptime") or "").split()
     if not uptime:
-        raise NotChecked("/proc/uptime cannot be read")
-    log = _read_log(surroundings)
+        raise CheckSkipped("/proc/uptime cannot be read")
+    log = _read_log(host_info)
     return [
         Xid(bus_id, int(xid), float(uptime[0]) - int(since_boot_us) / 1e6)
         for since_boot_us, bus_id, xid in _XID.findall(log)
     ]
 
 
-def _read_log(surroundings: Surroundings) -> str:
+def _read_log(host_info: HostInfo) -> str:
     try:
-        descriptor = os.open(
-            surroundings.path("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK
-        )
+        descriptor = os.open(host_info.path("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise NotChecked(f"/dev/kmsg cannot be read ({error.strerror})") from error
+        raise CheckSkipped(f"/dev/kmsg cannot be read ({error.strerror})") from error
     pieces = []
     try:
         while True:
@@ -86,7 +84,7 @@ def _read_log(surroundings: Surroundings) -> str:
             except BrokenPipeError:
                 continue  # the oldest were overwritten meanwhile; the next is there
             except OSError as error:
-                raise NotChecked(f"/dev/kmsg: {error.strerror}") from error
+                raise CheckSkipped(f"/dev/kmsg: {error.strerror}") from error
             if not piece:
                 break
             pieces.append(piece)
@@ -95,7 +93,7 @@ def _read_log(surroundings: Surroundings) -> str:
     return b"".join(pieces).decode(errors="replace")
 
 
-def xid_troubles(xids: list[Xid]) -> Iterator[Trouble]:
+def xid_problems(xids: list[Xid]) -> Iterator[Problem]:
     """The hardware's errors of the last day, one trouble per GPU and kind."""
     counts = Counter(
         (x.bus_id, x.number)
@@ -105,7 +103,7 @@ def xid_troubles(xids: list[Xid]) -> Iterator[Trouble]:
     for (bus_id, number), count in counts.items():
         meaning, needs_reset = _HARDWARE[number]
         age_s = min(x.age_s for x in xids if (x.bus_id, x.number) == (bus_id, number))
-        yield Trouble(
+        yield Problem(
             "gpu-xid",
             f"GPU at PCI {bus_id}: Xid {number}, {meaning}, {count} times in the last"
             f" day, the last {_ago(age_s)} ago",

@@ -7,31 +7,31 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from jaxsif.node.host_info import Surroundings
+from jaxsif.node.host_info import HostInfo
 
 _GROUPS = PurePosixPath("/sys/fs/cgroup")
 
 
-def free_bytes(surroundings: Surroundings) -> int | None:
+def free_bytes(host_info: HostInfo) -> int | None:
     """What the processes of this job may still take on this node, together.
 
     The least of what the node has and what the control groups above this process allow
     (a job's `--mem`); None when the kernel tells neither.
     """
-    found = [*_of_node(surroundings), *_of_groups(surroundings)]
+    found = [*_of_node(host_info), *_of_groups(host_info)]
     return max(min(found), 0) if found else None
 
 
-def _of_node(surroundings: Surroundings) -> Iterator[int]:
-    text = surroundings.read("/proc/meminfo") or ""
+def _of_node(host_info: HostInfo) -> Iterator[int]:
+    text = host_info.read("/proc/meminfo") or ""
     match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
     if match:
         yield int(match[1]) * 1024
 
 
-def _of_groups(surroundings: Surroundings) -> Iterator[int]:
+def _of_groups(host_info: HostInfo) -> Iterator[int]:
     """Of every group from the process's own up, in both versions of the kernel's files."""
-    for line in (surroundings.read("/proc/self/cgroup") or "").splitlines():
+    for line in (host_info.read("/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
@@ -44,7 +44,7 @@ def _of_groups(surroundings: Surroundings) -> Iterator[int]:
         group = PurePosixPath(path)
         for folder in (group, *group.parents):
             place = top / str(folder).lstrip("/")
-            numbers = [surroundings.read(f"{place}/{name}") or "" for name in names]
+            numbers = [host_info.read(f"{place}/{name}") or "" for name in names]
             # Without a limit it says `max`, or in the old files a number beyond all memory.
             if all(n.strip().isdecimal() for n in numbers):
                 limit, used = map(int, numbers)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import PROCESSES
 from jaxsif.node.host import number
-from jaxsif.node.host_info import Surroundings
+from jaxsif.node.host_info import HostInfo
 
 # JAX's choice between gloo, its default, and mpi.
 CHOICE_VARIABLE = "JAX_CPU_COLLECTIVES_IMPLEMENTATION"
@@ -41,57 +41,57 @@ def is_chosen(environment: Mapping[str, str]) -> bool:
     return environment.get(CHOICE_VARIABLE) == "mpi"
 
 
-def find_wrapper(surroundings: Surroundings) -> str | None:
+def find_wrapper(host_info: HostInfo) -> str | None:
     """The library that jaxlib has to load: the user's choice, or in a standard place."""
-    chosen = surroundings.environment.get(WRAPPER_VARIABLE)
+    chosen = host_info.environment.get(WRAPPER_VARIABLE)
     if chosen is not None:
         return chosen
-    candidates = (f"{folder}/{WRAPPER}" for folder in _folders(surroundings))
-    return next(filter(surroundings.has, candidates), None)
+    candidates = (f"{folder}/{WRAPPER}" for folder in _folders(host_info))
+    return next(filter(host_info.has, candidates), None)
 
 
-def for_jaxlib(surroundings: Surroundings) -> dict[str, str]:
+def for_jaxlib(host_info: HostInfo) -> dict[str, str]:
     """What jaxlib has to find in its environment, and does not yet."""
-    is_told = WRAPPER_VARIABLE in surroundings.environment
-    if is_told or not is_chosen(surroundings.environment):
+    is_told = WRAPPER_VARIABLE in host_info.environment
+    if is_told or not is_chosen(host_info.environment):
         return {}
-    wrapper = find_wrapper(surroundings)
+    wrapper = find_wrapper(host_info)
     return {WRAPPER_VARIABLE: wrapper} if wrapper else {}
 
 
-def _folders(surroundings: Surroundings) -> Iterator[str]:
-    listed = surroundings.variable("LD_LIBRARY_PATH").split(":")
+def _folders(host_info: HostInfo) -> Iterator[str]:
+    listed = host_info.variable("LD_LIBRARY_PATH").split(":")
     yield from (folder for folder in listed if folder.startswith("/"))
     for variable, below in _ROOT_VARIABLES:
-        root = surroundings.variable(variable)
+        root = host_info.variable(variable)
         if root:
             yield f"{root}{below}/lib"
             yield f"{root}{below}/lib64"
     yield from _FOLDERS
-    for name in surroundings.names("/usr/lib"):
+    for name in host_info.names("/usr/lib"):
         if "-linux" in name:
             yield f"/usr/lib/{name}"
 
 
-def mpi_collectives(surroundings: Surroundings) -> Iterator[Trouble]:
+def mpi_collectives(host_info: HostInfo) -> Iterator[Problem]:
     """MPI was chosen: its wrapper, and a launcher that MPI can speak to."""
-    if not is_chosen(surroundings.environment):
+    if not is_chosen(host_info.environment):
         return
-    wrapper = find_wrapper(surroundings)
+    wrapper = find_wrapper(host_info)
     if wrapper is None:
         yield _trouble(
             f"{CHOICE_VARIABLE}=mpi, but {WRAPPER_VARIABLE} is not set and there is no"
-            f" {WRAPPER} in {', '.join(_folders(surroundings))}"
+            f" {WRAPPER} in {', '.join(_folders(host_info))}"
         )
     else:
-        complaint = _complaint(surroundings, wrapper)
+        complaint = _complaint(host_info, wrapper)
         if complaint:
             yield _trouble(f"{CHOICE_VARIABLE}=mpi, but {wrapper!r} {complaint}")
-    yield from _no_launcher(surroundings)
+    yield from _no_launcher(host_info)
 
 
-def _trouble(text: str) -> Trouble:
-    return Trouble(
+def _trouble(text: str) -> Problem:
+    return Problem(
         "mpi-collectives",
         f"{text}; jaxlib would end the process",
         f"set {WRAPPER_VARIABLE} to a {WRAPPER} built for the site's MPI (bind both into"
@@ -99,14 +99,14 @@ def _trouble(text: str) -> Trouble:
     )
 
 
-def _complaint(surroundings: Surroundings, wrapper: str) -> str | None:
+def _complaint(host_info: HostInfo, wrapper: str) -> str | None:
     """Why jaxlib will not take a library."""
     import ctypes
 
     if not wrapper.startswith("/"):
         path = wrapper
-    elif surroundings.has(wrapper):
-        path = str(surroundings.path(wrapper))
+    elif host_info.has(wrapper):
+        path = str(host_info.path(wrapper))
     else:
         return "does not exist"
     try:
@@ -123,12 +123,12 @@ def _complaint(surroundings: Surroundings, wrapper: str) -> str | None:
     return None
 
 
-def _no_launcher(surroundings: Surroundings) -> Iterator[Trouble]:
+def _no_launcher(host_info: HostInfo) -> Iterator[Problem]:
     """Each process would be an MPI world of its own, and every sum wrong."""
-    processes = number(surroundings, PROCESSES) or 1
-    if processes == 1 or any(map(surroundings.variable, _MPI_SIGNS)):
+    processes = number(host_info, PROCESSES) or 1
+    if processes == 1 or any(map(host_info.variable, _MPI_SIGNS)):
         return
-    yield Trouble(
+    yield Problem(
         "mpi-collectives",
         f"{CHOICE_VARIABLE}=mpi, but nothing that MPI knows started this process: each of"
         f" the {processes} would be a world of its own, and sums would be wrong",

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node.host_info import Surroundings
+from jaxsif.core.problem import Problem
+from jaxsif.node.host_info import HostInfo
 
 # gRPC's rules, which are its own: the first variable that is set counts, also when it is
 # empty; lower case only; only http://; the first list that is set counts; an entry is
@@ -16,11 +16,9 @@ _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 
 
-def proxy(
-    surroundings: Surroundings, coordinator_host: str | None
-) -> Iterator[Trouble]:
+def proxy(host_info: HostInfo, coordinator_host: str | None) -> Iterator[Problem]:
     """A proxy between a rank and its coordinator: the rank waits until it gives up."""
-    environment = surroundings.environment
+    environment = host_info.environment
     name = next((name for name in _PROXIES if name in environment), None)
     if coordinator_host is None or name is None:
         return
@@ -31,10 +29,10 @@ def proxy(
     host = coordinator_host.strip("[]")
     if exceptions and _is_excepted(host, environment[exceptions]):
         return
-    yield Trouble(
+    yield Problem(
         "proxy",
         f"{name} sends this rank's connection to the coordinator {host} to the proxy"
-        f" {_without_password(rest)}; {_why_not_excepted(surroundings, exceptions)}",
+        f" {_without_password(rest)}; {_why_not_excepted(host_info, exceptions)}",
         f"export no_grpc_proxy={host} (lower case, no wildcard), or start the program"
         " with `singularity run`, which does that",
     )
@@ -61,15 +59,15 @@ def _is_within(host: str, entry: str) -> bool:
         return False
 
 
-def _why_not_excepted(surroundings: Surroundings, exceptions: str | None) -> str:
+def _why_not_excepted(host_info: HostInfo, exceptions: str | None) -> str:
     if exceptions is None:
-        upper = surroundings.variable("NO_PROXY")
+        upper = host_info.variable("NO_PROXY")
         return (
             f"gRPC does not read NO_PROXY={upper!r}"
             if upper
             else "no_proxy does not name it"
         )
-    value = surroundings.environment[exceptions]
+    value = host_info.environment[exceptions]
     wildcard = ", and gRPC knows no wildcard" if "*" in value else ""
     return f"{exceptions}={value!r} does not name it{wildcard}"
 

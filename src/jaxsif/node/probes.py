@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.node.host_info import MIB
 
 _PATTERN = bytes(range(256)) * (MIB // 256)
@@ -48,7 +48,7 @@ class Ran:
         return lines[-1].strip() if lines else ""
 
 
-def write_trouble(folder: Path) -> Iterator[Trouble]:
+def write_trouble(folder: Path) -> Iterator[Problem]:
     """Writes a MiB, and reads it again."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -59,7 +59,7 @@ def write_trouble(folder: Path) -> Iterator[Trouble]:
             got = file.read()
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        yield Trouble(
+        yield Problem(
             "disk-full" if is_full else "not-writable",
             f"{folder} cannot be written: {error.strerror}",
             "clean it up"
@@ -68,7 +68,7 @@ def write_trouble(folder: Path) -> Iterator[Trouble]:
         )
         return
     if got != _PATTERN:
-        yield Trouble(
+        yield Problem(
             "not-writable",
             f"{folder} gives back other bytes than were written",
             "drain the node and look at its disk",
@@ -91,9 +91,9 @@ def import_jax(environment: Mapping[str, str], limit_s: float) -> Ran:
     return ran
 
 
-def import_trouble(ran: Ran, limit_s: float) -> Iterator[Trouble]:
+def import_trouble(ran: Ran, limit_s: float) -> Iterator[Problem]:
     if ran.status != 0:
-        yield Trouble(
+        yield Problem(
             "jax-import",
             f"`import jax` {_how(ran, limit_s)}",
             "run it by hand: singularity exec $JAX_IMAGE python -c 'import jax'",
@@ -115,14 +115,14 @@ def compute(
 
 def compute_troubles(
     gpus: Sequence[str], runs: Sequence[Ran], limit_s: float
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     for gpu, ran in zip(gpus, runs, strict=True):
         if ran.status == 0 and ran.last_line == _COMPUTED:
             continue
         text = _how(ran, limit_s)
         if ran.status == 0:
             text = f"gave {ran.last_line!r}, {_COMPUTED!r} expected"
-        yield Trouble(
+        yield Problem(
             "gpu-compute",
             f"GPU {gpu}: a product of two small matrices {text}",
             "drain the node and reset the GPU; look at the kernel log for Xid",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.node.nvml import Reading
 
 SCHEMA = "jax-sif/doctor/1"
@@ -30,13 +30,13 @@ class Result:
     check: str
     outcome: str
     said: str
-    troubles: tuple[Trouble, ...] = ()
+    problems: tuple[Problem, ...] = ()
     is_of_node: bool = True
     is_needed: bool = False
 
 
 @dataclass(frozen=True)
-class Examination:
+class NodeReport:
     """Of one node."""
 
     node: str
@@ -62,9 +62,9 @@ class Examination:
         serious, unknown = self._serious(), self._unknown()
         if serious:
             # A node is not drained for what is wrong with the one who asks.
-            of_node = [trouble for result, trouble in serious if result.is_of_node]
+            of_node = [problem for result, problem in serious if result.is_of_node]
             word = "DRAIN" if of_node else "FAIL"
-            told = of_node or [trouble for _, trouble in serious]
+            told = of_node or [problem for _, problem in serious]
             more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
             return self._line(word, f": {told[0].kind} {told[0].text}", more)
         if unknown:
@@ -72,7 +72,7 @@ class Examination:
             return self._line("COULD NOT TELL", f": {why}")
         if not self.results:
             return self._line("COULD NOT TELL", ": nothing was checked")
-        kinds = dict.fromkeys(t.kind for r in self.results for t in r.troubles)
+        kinds = dict.fromkeys(t.kind for r in self.results for t in r.problems)
         return self._line("OK", f", but {', '.join(kinds)}" if kinds else "")
 
     def _line(self, word: str, text: str, more: str = "") -> str:
@@ -81,12 +81,12 @@ class Examination:
         room = _LONGEST_REASON - len(more)
         return (line if len(line) <= room else f"{line[: room - 3]}...") + more
 
-    def _serious(self) -> list[tuple[Result, Trouble]]:
+    def _serious(self) -> list[tuple[Result, Problem]]:
         return [
-            (result, trouble)
+            (result, problem)
             for result in self.results
-            for trouble in result.troubles
-            if trouble.is_fatal or self.is_strict
+            for problem in result.problems
+            if problem.is_fatal or self.is_strict
         ]
 
     def _unknown(self) -> list[Result]:
@@ -96,7 +96,7 @@ class Examination:
         return [result for result in unchecked if result.is_needed]
 
 
-def heading(examination: Examination) -> str:
+def heading(examination: NodeReport) -> str:
     depth = "doctor --quick" if examination.is_quick else "doctor"
     return f"jax-sif {depth} on {examination.node}, {examination.image}\n"
 
@@ -108,22 +108,22 @@ def row(result: Result, width: int) -> str:
     )
 
 
-def closing(examination: Examination) -> str:
+def closing(examination: NodeReport) -> str:
     """The troubles with their remedies, and the reason as last line."""
     lines = []
-    for number, trouble in enumerate(_worst_first(examination.results), 1):
-        sign = "" if trouble.is_fatal else "warning: "
-        lines += [f"{number}. {trouble.kind}: {sign}{trouble.text}"]
-        lines += [f"   -> {trouble.remedy}"]
+    for number, problem in enumerate(_worst_first(examination.results), 1):
+        sign = "" if problem.is_fatal else "warning: "
+        lines += [f"{number}. {problem.kind}: {sign}{problem.text}"]
+        lines += [f"   -> {problem.remedy}"]
     return "\n".join([*lines, examination.reason]) + "\n"
 
 
-def _worst_first(results: Iterable[Result]) -> list[Trouble]:
-    found = [trouble for result in results for trouble in result.troubles]
-    return sorted(found, key=lambda trouble: not trouble.is_fatal)
+def _worst_first(results: Iterable[Result]) -> list[Problem]:
+    found = [problem for result in results for problem in result.problems]
+    return sorted(found, key=lambda problem: not problem.is_fatal)
 
 
-def as_facts(examination: Examination) -> dict[str, Any]:
+def as_facts(examination: NodeReport) -> dict[str, Any]:
     """The same for programs."""
     reading = examination.reading
     return {
@@ -142,7 +142,7 @@ def as_facts(examination: Examination) -> dict[str, Any]:
                 "said": result.said,
                 "is_of_node": result.is_of_node,
                 "is_needed": result.is_needed,
-                "troubles": [asdict(trouble) for trouble in result.troubles],
+                "problems": [asdict(problem) for problem in result.problems],
             }
             for result in examination.results
         ],

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from jaxsif.core.problem import Trouble
-from jaxsif.node.host_info import Surroundings
+from jaxsif.core.problem import Problem
+from jaxsif.node.host_info import HostInfo
 
 VENV = "/opt/jax"
 
@@ -29,47 +29,47 @@ _LIBRARY = re.compile(
 )
 
 
-def host_leak(surroundings: Surroundings) -> Iterator[Trouble]:
+def host_packages(host_info: HostInfo) -> Iterator[Problem]:
     """Something of the host's that takes the place of the image's."""
-    own = _image_packages(surroundings)
+    own = _image_packages(host_info)
     if own is None:
         return
     strangers: dict[str, list[str]] = {}
     for package in _PACKAGES:
-        folder = _found_in(surroundings, package)
+        folder = _found_in(host_info, package)
         if folder not in (None, own):
             strangers.setdefault(str(folder), []).append(package)
     for folder, packages in strangers.items():
-        yield _other_packages(surroundings, packages, folder, own)
-    yield from _other_python(surroundings)
-    if (surroundings.accelerator or "").startswith("cuda"):
-        yield from _other_libraries(surroundings)
+        yield _other_packages(host_info, packages, folder, own)
+    yield from _other_python(host_info)
+    if (host_info.accelerator or "").startswith("cuda"):
+        yield from _other_libraries(host_info)
 
 
-def _image_packages(surroundings: Surroundings) -> str | None:
-    for name in surroundings.names(f"{VENV}/lib"):
+def _image_packages(host_info: HostInfo) -> str | None:
+    for name in host_info.names(f"{VENV}/lib"):
         folder = f"{VENV}/lib/{name}/site-packages"
-        if name.startswith("python3") and surroundings.has(folder):
+        if name.startswith("python3") and host_info.has(folder):
             return folder
     return None
 
 
-def _found_in(surroundings: Surroundings, package: str) -> str | None:
+def _found_in(host_info: HostInfo, package: str) -> str | None:
     """The folder that `import package` would take it from, without importing it."""
-    entries = [str(surroundings.path(entry)) for entry in surroundings.search_path]
+    entries = [str(host_info.path(entry)) for entry in host_info.search_path]
     spec = PathFinder.find_spec(package, entries)
     if spec is None or spec.origin is None:
         return None
     origin = Path(spec.origin)
     folder = origin.parents[1] if origin.name == "__init__.py" else origin.parent
-    return f"/{folder.relative_to(surroundings.root)}"
+    return f"/{folder.relative_to(host_info.root)}"
 
 
 def _other_packages(
-    surroundings: Surroundings, packages: list[str], folder: str, own: str
-) -> Trouble:
-    cause, remedy = _cause(surroundings, folder)
-    return Trouble(
+    host_info: HostInfo, packages: list[str], folder: str, own: str
+) -> Problem:
+    cause, remedy = _cause(host_info, folder)
+    return Problem(
         "host-leak",
         f"{', '.join(packages)} would be imported from {folder} instead of the image's"
         f" {own}: {cause}",
@@ -78,9 +78,9 @@ def _other_packages(
     )
 
 
-def _cause(surroundings: Surroundings, folder: str) -> tuple[str, str]:
+def _cause(host_info: HostInfo, folder: str) -> tuple[str, str]:
     """Which variable lets a folder in, and how to keep it out."""
-    for entry in surroundings.variable("PYTHONPATH").split(":"):
+    for entry in host_info.variable("PYTHONPATH").split(":"):
         if entry and f"{folder}/".startswith(f"{entry.rstrip('/')}/"):
             return "PYTHONPATH names it", "unset PYTHONPATH, or take it out there"
     if "/.local/lib/python" in folder:
@@ -89,12 +89,12 @@ def _cause(surroundings: Surroundings, folder: str) -> tuple[str, str]:
             "export PYTHONNOUSERSITE=1, as the image does unless it is set already, or"
             " pip uninstall it there",
         )
-    conda = surroundings.variable("CONDA_PREFIX")
+    conda = host_info.variable("CONDA_PREFIX")
     if conda and folder.startswith(f"{conda}/"):
         return f"conda's environment {conda} is active", "conda deactivate"
-    if folder.startswith(f"{surroundings.python}/"):
+    if folder.startswith(f"{host_info.python}/"):
         return (
-            f"the Python that runs is {surroundings.python}'s",
+            f"the Python that runs is {host_info.python}'s",
             f"call {VENV}/bin/python, or keep other Pythons off PATH",
         )
     return (
@@ -103,15 +103,15 @@ def _cause(surroundings: Surroundings, folder: str) -> tuple[str, str]:
     )
 
 
-def _other_python(surroundings: Surroundings) -> Iterator[Trouble]:
+def _other_python(host_info: HostInfo) -> Iterator[Problem]:
     """`python` by name would be another than the image's, which cannot import JAX."""
-    chosen = surroundings.variable("VIRTUAL_ENV")
-    for entry in surroundings.variable("PATH").split(":"):
+    chosen = host_info.variable("VIRTUAL_ENV")
+    for entry in host_info.variable("PATH").split(":"):
         folder = entry.rstrip("/")
-        if not folder or not surroundings.has(f"{folder}/python"):
+        if not folder or not host_info.has(f"{folder}/python"):
             continue
         if folder != f"{VENV}/bin" and not (chosen and folder.startswith(chosen)):
-            yield Trouble(
+            yield Problem(
                 "host-leak",
                 f"`python` is {folder}/python instead of the image's"
                 f" {VENV}/bin/python: PATH names {folder} first",
@@ -121,24 +121,24 @@ def _other_python(surroundings: Surroundings) -> Iterator[Trouble]:
         return
 
 
-def _other_libraries(surroundings: Surroundings) -> Iterator[Trouble]:
-    preloaded = re.split("[ :]+", surroundings.variable("LD_PRELOAD"))
+def _other_libraries(host_info: HostInfo) -> Iterator[Problem]:
+    preloaded = re.split("[ :]+", host_info.variable("LD_PRELOAD"))
     for name in filter(None, preloaded):
         if _LIBRARY.fullmatch(Path(name).name):
             yield _other_library("LD_PRELOAD", name)
-    for folder in surroundings.variable("LD_LIBRARY_PATH").split(":"):
+    for folder in host_info.variable("LD_LIBRARY_PATH").split(":"):
         if not folder.startswith("/") or folder.startswith(_DRIVER_FOLDERS):
             continue
         # The image's own wheels may be named on purpose.
         if folder.startswith(f"{VENV}/"):
             continue
-        found = [n for n in surroundings.names(folder) if _LIBRARY.fullmatch(n)]
+        found = [n for n in host_info.names(folder) if _LIBRARY.fullmatch(n)]
         if found:
             yield _other_library("LD_LIBRARY_PATH", f"{folder}/{found[0]}")
 
 
-def _other_library(variable: str, path: str) -> Trouble:
-    return Trouble(
+def _other_library(variable: str, path: str) -> Problem:
+    return Problem(
         "host-leak",
         f"{path} may be loaded instead of the image's: {variable} names it",
         f"unset {variable} in the container (SINGULARITYENV_{variable},"

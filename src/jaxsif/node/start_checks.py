@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.node import flags, host, mpi, network, software
 from jaxsif.node.driver import driver
 from jaxsif.node.guard import guarded
-from jaxsif.node.host_info import Surroundings
+from jaxsif.node.host_info import HostInfo
 from jaxsif.node.visibility import visibility
 
 
-def start_troubles(
-    surroundings: Surroundings, coordinator_host: str | None = None
-) -> list[Trouble]:
+def start_problems(
+    host_info: HostInfo, coordinator_host: str | None = None
+) -> list[Problem]:
     """Everything that is wrong, what is fatal first.
 
     Args:
@@ -26,19 +26,19 @@ def start_troubles(
         host.not_under_srun,
         flags.xla_flags,
         mpi.mpi_collectives,
-        software.host_leak,
-        host.own_name,
+        software.host_packages,
+        host.hostname,
         host.open_files,
         host.temporary_space,
     ]
     # Only NCCL needs the last two.
-    if surroundings.wants_gpus or surroundings.has_stand_ins:
+    if host_info.expects_gpus or host_info.uses_cpu_stand_ins:
         checks += [driver, visibility, host.shared_memory, host.locked_memory]
     found = [
-        trouble
+        problem
         for check in checks
-        for trouble in guarded(check.__name__, partial(check, surroundings))
+        for problem in guarded(check.__name__, partial(check, host_info))
     ]
-    proxy = partial(network.proxy, surroundings, coordinator_host)
+    proxy = partial(network.proxy, host_info, coordinator_host)
     found += guarded("proxy", proxy)
-    return sorted(found, key=lambda trouble: not trouble.is_fatal)
+    return sorted(found, key=lambda problem: not problem.is_fatal)

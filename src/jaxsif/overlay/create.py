@@ -41,7 +41,7 @@ class Order:
 class Created:
     """What has come of it."""
 
-    made: made.Made
+    made: made.Manifest
     size_bytes: int
 
 
@@ -73,7 +73,7 @@ def create(order: Order, image_packages: Path = IMAGE_PACKAGES) -> Created:
             squash.write(
                 root, order.target, is_replaced=order.is_replaced, mode=0o666 & ~mask
             )
-    return Created(made.Made(image, packages, content), order.target.stat().st_size)
+    return Created(made.Manifest(image, packages, content), order.target.stat().st_size)
 
 
 def _check_target(order: Order) -> None:

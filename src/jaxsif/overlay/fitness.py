@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxsif.core.packages import ANY_IMAGE_VARIABLE
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.overlay import manifest, squash
 
 # What a package says of what it needs, and of what it was built for.
@@ -19,10 +19,10 @@ _FACTS = (
     "lib/*/site-packages/*.dist-info/METADATA",
     "lib/*/site-packages/*.dist-info/WHEEL",
 )
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
-def read(file: Path) -> manifest.Made:
+def read(file: Path) -> manifest.Manifest:
     """What the file says of itself. Raises UsageError or KitError."""
     description, image = squash.read(file, (manifest.DESCRIPTION, manifest.IMAGE))
     try:
@@ -32,15 +32,15 @@ def read(file: Path) -> manifest.Made:
 
 
 def misfit(
-    found: manifest.Made, image: manifest.Image, *, is_any_image: bool
-) -> Iterator[Trouble]:
+    found: manifest.Manifest, image: manifest.Image, *, is_any_image: bool
+) -> Iterator[Problem]:
     """What keeps packages from running on an image, which they were not made for."""
     if is_any_image or found.image.key == image.key:
         return
     different = manifest.differences(found.image, image)
-    named = "; ".join(different[:_MOST_NAMED])
-    more = len(different) - _MOST_NAMED
-    yield Trouble(
+    named = "; ".join(different[:_MAX_NAMED])
+    more = len(different) - _MAX_NAMED
+    yield Problem(
         "packages-unfit",
         f"the packages were made for {found.image.name}, and this image is"
         f" {image.name}: {named}{f'; and {more} more' if more > 0 else ''}",

@@ -48,7 +48,7 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Made:
+class Manifest:
     """What a file says. `content` is a checksum of every installed file."""
 
     image: Image
@@ -91,7 +91,7 @@ def encode(packages: tuple[Package, ...], content: str) -> str:
     return strict_json.encode(facts)
 
 
-def decode(description: str, image: str) -> Made:
+def decode(description: str, image: str) -> Manifest:
     """From the texts of DESCRIPTION and IMAGE. Raises ValueError for others."""
     if max(len(description), len(image)) > _MOST_TEXT:
         raise ValueError(f"more than {_MOST_TEXT >> 20} MiB of description")
@@ -102,7 +102,7 @@ def decode(description: str, image: str) -> Made:
         facts = msgspec.json.decode(description, type=_Facts)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    return Made(parse_image(image), facts.packages, facts.content)
+    return Manifest(parse_image(image), facts.packages, facts.content)
 
 
 def normal(name: str) -> str:
@@ -110,7 +110,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def frozen(made: Made) -> Iterator[str]:
+def frozen(made: Manifest) -> Iterator[str]:
     """The lines of a requirements file that makes the same again."""
     yield f"# On top of {made.image.name}; jax-sif env create NEW.sqsh -r THIS_FILE"
     # pip wants checksums of all packages or of none, and a folder has none.

@@ -20,7 +20,7 @@ _GIVEN = re.compile(r"The user requested \(constraint\) (\S+?)==(\S+)")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 _NO_NETWORK = re.compile(r"connection broken by|Could not fetch URL|Max retries")
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 def command(
@@ -98,9 +98,9 @@ def _conflict(lines: Sequence[str], image: Mapping[str, str]) -> str:
             wanted.append(("you ask", found[1]))
         elif found := _DEPENDS.match(line):
             wanted.append((f"{found[1]} {found[2]} asks", found[3]))
-    told = [f"{who} for {what}" for who, what in wanted[:_MOST_NAMED]]
-    if len(wanted) > _MOST_NAMED:
-        told.append(f"so do {len(wanted) - _MOST_NAMED} more")
+    told = [f"{who} for {what}" for who, what in wanted[:_MAX_NAMED]]
+    if len(wanted) > _MAX_NAMED:
+        told.append(f"so do {len(wanted) - _MAX_NAMED} more")
     if not given:
         return (
             f"these cannot be together: {'; '.join(told)}; ask for other versions of"
@@ -128,7 +128,7 @@ def _missing(what: str, said: str, python: str) -> str:
             f"there is no package {what!r} for {python}, in the index or folder that"
             " pip was told of; check its name"
         )
-    some = ", ".join(known[-_MOST_NAMED:])
+    some = ", ".join(known[-_MAX_NAMED:])
     return f"there is no {what!r} for {python}; the newest that are there: {some}"
 
 

@@ -5,31 +5,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from jaxsif.core.evidence import Case, Finding
-from jaxsif.core.naming import numbers_of, where
-from jaxsif.pairs.model import BANDWIDTH, LINK, NODE, SWITCH, Blame, Pair, Sight
+from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.naming import ranks_of, where
+from jaxsif.pairs.model import (
+    BANDWIDTH,
+    LINK,
+    NODE,
+    SWITCH,
+    Pair,
+    SearchResult,
+    SlowElement,
+)
 from jaxsif.pairs.results import Pairs, pairs_of
 
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
-def exchanges_wrong(case: Case) -> Iterator[Finding]:
+def corrupt_exchanges(case: StepEvidence) -> Iterator[Finding]:
     """Data that arrived other than it was sent."""
-    for story in case.stories.values():
-        wrong = [r for r in story.measured if r["phase"] == "pair" and r.get("wrong")]
+    for history in case.histories.values():
+        wrong = [r for r in history.measured if r["phase"] == "pair" and r.get("wrong")]
         if wrong:
             partners = sorted({str(record["partner_node"]) for record in wrong})
             yield Finding(
                 "wrong-exchange",
-                f"{where([story])}: {sum(r['wrong'] for r in wrong)} elements from"
+                f"{where([history])}: {sum(r['wrong'] for r in wrong)} elements from"
                 f" {_some(partners)} are not what was sent",
                 "do not trust results of this allocation; leave the node out with which"
-                f" this happens: --exclude={story.node}",
-                numbers_of([story]),
+                f" this happens: --exclude={history.node}",
+                ranks_of([history]),
             )
 
 
-def pairs_silent(case: Case) -> Iterator[Finding]:
+def pair_timeouts(case: StepEvidence) -> Iterator[Finding]:
     """Two nodes that did not answer each other: not slow, but gone or cut off."""
     pairs = _pairs(case)
     silent = pairs.silent() if pairs else ()
@@ -47,7 +55,7 @@ def pairs_silent(case: Case) -> Iterator[Finding]:
     )
 
 
-def pairs_slow(case: Case) -> Iterator[Finding]:
+def pairs_slow(case: StepEvidence) -> Iterator[Finding]:
     """Nodes and links that are slower than the rest, or all of them than the network is."""
     pairs = _pairs(case)
     if pairs is None:
@@ -74,14 +82,14 @@ def pairs_slow(case: Case) -> Iterator[Finding]:
         yield _undecided(pairs, sight.undecided)
 
 
-def _is_told(blame: Blame, sight: Sight) -> bool:
+def _is_told(blame: SlowElement, sight: SearchResult) -> bool:
     """Whether it is named by its bandwidth, or is the link of a node that is."""
-    is_link_of_named = blame.kind == LINK and not sight.accused.isdisjoint(blame.who)
+    is_link_of_named = blame.kind == LINK and not sight.slow_nodes.isdisjoint(blame.who)
     return is_link_of_named or blame.who in {known.who for known in sight.blames}
 
 
-def _pairs(case: Case) -> Pairs | None:
-    return pairs_of(case.stories, case.topology.devices_per_node)
+def _pairs(case: StepEvidence) -> Pairs | None:
+    return pairs_of(case.histories, case.topology.devices_per_node)
 
 
 def _only_node(pairs: Pairs) -> Finding:
@@ -103,7 +111,9 @@ def _two_nodes(pairs: Pairs, median_us: float) -> Finding:
     )
 
 
-def _everybody_slow(case: Case, pairs: Pairs, sight: Sight) -> Iterator[Finding]:
+def _everybody_slow(
+    case: StepEvidence, pairs: Pairs, sight: SearchResult
+) -> Iterator[Finding]:
     remedy = (
         "not a matter of single nodes: look at what all have in common, as NCCL's"
         " transport (NCCL_DEBUG=INFO shows it), NCCL_SOCKET_IFNAME, NCCL_IB_HCA"
@@ -128,22 +138,22 @@ def _everybody_slow(case: Case, pairs: Pairs, sight: Sight) -> Iterator[Finding]
         )
 
 
-def _expected_gb_per_s(case: Case) -> float | None:
+def _expected_gb_per_s(case: StepEvidence) -> float | None:
     """What the active network cards of a node carry, where the ranks have told it.
 
     CPU devices do not come near it, and are not meant to.
     """
     cards = [
         sum(nic["gb_per_s"] for nic in record["nics"] if nic["is_active"])
-        for story in case.stories.values()
-        if story.fact("devices", "backend") == "gpu"
-        for record in story.measured
+        for history in case.histories.values()
+        if history.fact("devices", "backend") == "gpu"
+        for record in history.measured
         if record["phase"] == "fabric"
     ]
     return min(cards, default=0.0) or None
 
 
-def _slow(pairs: Pairs, blame: Blame, how: str) -> Finding:
+def _slow(pairs: Pairs, blame: SlowElement, how: str) -> Finding:
     if blame.kind == NODE:
         return _slow_node(pairs, blame, how)
     is_link = blame.kind == LINK
@@ -168,7 +178,7 @@ def _slow(pairs: Pairs, blame: Blame, how: str) -> Finding:
     )
 
 
-def _slow_node(pairs: Pairs, blame: Blame, how: str) -> Finding:
+def _slow_node(pairs: Pairs, blame: SlowElement, how: str) -> Finding:
     node = pairs.nodes[blame.who[0]]
     partners = [pairs.nodes[partner] for partner in blame.partners]
     reason = f"jax-sif: {how.partition(' (')[0]} ({len(partners)} partners)"
@@ -182,7 +192,7 @@ def _slow_node(pairs: Pairs, blame: Blame, how: str) -> Finding:
     )
 
 
-def _of_bandwidth(pairs: Pairs, median_us: float, blame: Blame) -> str:
+def _of_bandwidth(pairs: Pairs, median_us: float, blame: SlowElement) -> str:
     usual = pairs.gb_per_s(median_us)
     return (
         f"{blame.speed:.2f} of the median pair bandwidth"
@@ -190,14 +200,14 @@ def _of_bandwidth(pairs: Pairs, median_us: float, blame: Blame) -> str:
     )
 
 
-def _of_latency(median_us: float, blame: Blame) -> str:
+def _of_latency(median_us: float, blame: SlowElement) -> str:
     return (
         f"{1 / blame.speed:.1f} times the median pair latency"
         f" ({median_us / blame.speed:.0f} instead of {median_us:.0f} us)"
     )
 
 
-def _way(pairs: Pairs, blame: Blame) -> str:
+def _way(pairs: Pairs, blame: SlowElement) -> str:
     count = f"{len(blame.who)} nodes"
     if blame.kind == SWITCH:
         return f"the uplink of {blame.places[0]}, by {count}"
@@ -221,5 +231,5 @@ def _names(pairs: Pairs, nodes: Iterable[int]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

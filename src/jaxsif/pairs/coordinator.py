@@ -25,7 +25,7 @@ _LOADS = (LATENCY, BANDWIDTH)
 
 
 @dataclass(frozen=True)
-class Seat:
+class NodeInfo:
     """A node of the group: its name, the switch that it is below, and its ranks."""
 
     node: str
@@ -46,12 +46,12 @@ class Task:
     theirs: tuple[int, ...] = ()
 
     @property
-    def is_speaker(self) -> bool:
+    def is_reporter(self) -> bool:
         """Whether this node sums up for the pair."""
         return self.ours < self.theirs
 
 
-class Assembly:
+class PairCoordinator:
     """The words of one rank to the others."""
 
     def __init__(self, client: Any, identity: Identity) -> None:
@@ -61,18 +61,22 @@ class Assembly:
         self._node = identity.node
         self._folder = f"{_FOLDER}/{identity.step}"
 
-    def sit_down(self, place: str) -> None:
+    def register(self, place: str) -> None:
         """Says on which node this rank is, and below which switch."""
         self._set_numbered("seat", self._rank, [self._node, place])
 
-    def seats(self) -> list[Seat]:
+    def seats(self) -> list[NodeInfo]:
         """All nodes, in the order of their first ranks; for rank 0."""
         ranks: dict[tuple[str, str], list[int]] = {}
         for rank, (node, place) in self._all_numbered("seat", self._processes):
             ranks.setdefault((node, place), []).append(rank)
-        return [Seat(node, place, tuple(own)) for (node, place), own in ranks.items()]
+        return [
+            NodeInfo(node, place, tuple(own)) for (node, place), own in ranks.items()
+        ]
 
-    def assign(self, seats: Sequence[Seat], planned: Round | None, number: int) -> None:
+    def assign(
+        self, seats: Sequence[NodeInfo], planned: Round | None, number: int
+    ) -> None:
         """Tells every node what it does in a round, or that there is none; for rank 0."""
         words: dict[str, Any] = {seat.node: None for seat in seats}
         if planned is not None:
@@ -94,14 +98,14 @@ class Assembly:
         kind, pair, partner, ours, theirs = word
         return Task(number, kind, pair, partner, tuple(ours), tuple(theirs))
 
-    def tell(
+    def report(
         self, task: Task, partner: int, times_us: Sequence[Sequence[float]]
     ) -> None:
         """Says how long it took, for each load; one rank of the pair sums up what all
         its ranks say."""
         folder = f"told/{task.number}/{task.pair}"
         self._set(f"{folder}/{self._rank}", [partner, times_us])
-        if task.is_speaker and self._rank == task.ours[0]:
+        if task.is_reporter and self._rank == task.ours[0]:
             told = self._all(folder, len(task.ours) + len(task.theirs))
             result = [
                 times_of_pair(

@@ -18,7 +18,7 @@ from jaxsif.core.errors import KitError
 
 _ROWS = P("device")
 # The data of two devices begin so far apart.
-_APART = 8191
+_PATTERN_STRIDE = 8191
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,13 @@ class Exchange:
 
 def _data(number: int, count: int) -> np.ndarray:
     """What only the device of this number sends; integers, so that it is exact."""
-    first = number * _APART % (1 << 30)
+    first = number * _PATTERN_STRIDE % (1 << 30)
     return np.arange(first, first + count, dtype=np.int32)
 
 
 def _wrong(x: jax.Array, number: jax.Array, count: int, chained: int) -> jax.Array:
     """How many elements are not what the device of a number sends."""
-    first = number[0] * _APART % (1 << 30)
+    first = number[0] * _PATTERN_STRIDE % (1 << 30)
     due = first + jnp.arange(count, dtype=jnp.int32)
     return jnp.sum(x != due + chained, dtype=jnp.int32).reshape(1)
 

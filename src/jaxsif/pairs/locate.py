@@ -15,22 +15,22 @@ from jaxsif.pairs.model import (
     BANDWIDTH,
     LINK,
     NODE,
-    Blame,
     Bounds,
-    Outcome,
     Pair,
-    Sight,
+    PairTiming,
+    SearchResult,
+    SlowElement,
 )
-from jaxsif.pairs.noise import Scale, Speed, by_pair, relative_speeds
-from jaxsif.pairs.switches import Ways
+from jaxsif.pairs.noise import NoiseModel, Speed, by_pair, relative_speeds
+from jaxsif.pairs.switches import SwitchPaths
 
 # A pair is measured so often before nothing more is expected of it.
 _MOST_REPEATS = 5
 
 
 def look(
-    outcomes: Sequence[Outcome], places: Sequence[str], bounds: Bounds = BANDWIDTH
-) -> Sight:
+    outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds = BANDWIDTH
+) -> SearchResult:
     """Judges the pairs of all rounds so far, relative to those that are well.
 
     A pair is as slow as the slower of its two nodes, so a slow pair accuses both until
@@ -43,19 +43,19 @@ def look(
     silent = tuple(sorted({o.pair for o in outcomes if o.time_us is None}))
     timed = [o for o in outcomes if o.time_us]
     if not timed:
-        return Sight(silent=silent)
+        return SearchResult(silent=silent)
     speeds = relative_speeds(timed, places, bounds)
     scale = speeds.scale
     if speeds.is_widespread:
-        return Sight((), speeds.median_us, scale.scatter, True, silent)
-    ways = Ways(speeds.values, places, scale)
+        return SearchResult((), speeds.median_us, scale.scatter, True, silent)
+    ways = SwitchPaths(speeds.values, places, scale)
     of_ways = tuple(ways.blames())
     nodes = _Nodes([s for s in speeds.values if s[0] not in ways.explained], scale)
     of_nodes = tuple(nodes.blames())
     links = nodes.links()
     unfit = {node for pair in silent for node in pair}
     suspects = nodes.suspects(unfit)
-    return Sight(
+    return SearchResult(
         blames=(*of_ways, *of_nodes, *links.blames),
         median_us=speeds.median_us,
         scatter=scale.scatter,
@@ -69,7 +69,10 @@ def look(
 
 
 def _good(
-    speeds: Iterable[Speed], others: AbstractSet[int], ways: Ways, places: Sequence[str]
+    speeds: Iterable[Speed],
+    others: AbstractSet[int],
+    ways: SwitchPaths,
+    places: Sequence[str],
 ) -> tuple[int, ...]:
     """Who is a measure for others: known, none of those, and below no doubtful switch."""
     known = {node for pair, _ in speeds for node in pair}
@@ -85,7 +88,7 @@ class _Links:
     """Pairs that are slow by themselves, that are to be measured again, and that nobody
     in particular can be accused of."""
 
-    blames: tuple[Blame, ...]
+    blames: tuple[SlowElement, ...]
     doubtful: tuple[Pair, ...]
     undecided: tuple[Pair, ...]
 
@@ -97,7 +100,7 @@ _Tally = dict[int, list[float]]
 class _Nodes:
     """What the pairs say of their nodes; a slow node's pairs are taken from the others."""
 
-    def __init__(self, speeds: Sequence[Speed], scale: Scale) -> None:
+    def __init__(self, speeds: Sequence[Speed], scale: NoiseModel) -> None:
         self._speeds = by_pair(speeds)
         self._scale = scale
         self._tallies: dict[int, _Tally] = defaultdict(dict)
@@ -106,7 +109,7 @@ class _Nodes:
             self._tallies[second][first] = values
         self._accused: set[int] = set()
 
-    def blames(self) -> Iterator[Blame]:
+    def blames(self) -> Iterator[SlowElement]:
         """Nodes that are slow with every partner, the slowest first."""
         queue = [(_mean(tally), node) for node, tally in self._tallies.items()]
         heapq.heapify(queue)
@@ -212,9 +215,9 @@ def _blame(
     kind: str,
     who: tuple[int, ...],
     mean: float,
-    scale: Scale,
+    scale: NoiseModel,
     partners: tuple[int, ...] = (),
-) -> Blame:
+) -> SlowElement:
     speed = math.exp(mean)
     is_failure = speed < scale.bounds.fails
-    return Blame(kind, who, speed, partners, is_failure=is_failure)
+    return SlowElement(kind, who, speed, partners, is_failure=is_failure)

@@ -11,12 +11,12 @@ import jax
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import TOPOLOGY_ADDRESS
-from jaxsif.pairs.coordinator import Assembly, Task
+from jaxsif.pairs.coordinator import PairCoordinator, Task
 from jaxsif.pairs.exchange import Exchange, Load, Ready, Taken
 from jaxsif.pairs.planner import Planner
 from jaxsif.pairs.rounds import DISJOINT
-from jaxsif.pairs.timeout import Patience
-from jaxsif.rank.reporter import Narrator
+from jaxsif.pairs.timeout import PartnerTimeout
+from jaxsif.rank.reporter import Reporter
 
 # Two nodes of which one waits so long for the other do not answer each other.
 ANSWERS_S = 60.0
@@ -45,28 +45,28 @@ def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
 
 
 def search(
-    tell: Narrator,
+    reporter: Reporter,
     loads: Sequence[Load],
     *,
     is_full: bool = False,
-    answers_s: float = ANSWERS_S,
+    timeout_s: float = ANSWERS_S,
 ) -> None:
     """Measures pairs of nodes until it is known which node or link is slow, if any.
 
     All ranks call it together. Every rank tells its own times as `pair` records; rank 0
     plans, and the judge comes to the same conclusions from the records. A rank whose
-    partner does not answer for `answers_s` says so and ends.
+    partner does not answer for `timeout_s` says so and ends.
     """
     # There is no public way to the client (JAX 0.12).
     from jax._src.distributed import global_state
 
-    identity, place = tell.identity, _place(os.environ)
+    identity, place = reporter.identity, _place(os.environ)
     if global_state.client is None or jax.process_count() == 1:
-        _tell_alone(tell, place)
+        _report_single_node(reporter, place)
         return
-    assembly = Assembly(global_state.client, identity)
-    tell.enters("pairs")
-    assembly.sit_down(place)
+    assembly = PairCoordinator(global_state.client, identity)
+    reporter.enters("pairs")
+    assembly.register(place)
     planner = None
     if identity.rank == 0:
         planner = Planner(assembly.seats(), is_full)
@@ -80,14 +80,14 @@ def search(
         if task is None:
             break
         # The same words in all rounds: ranks come to the next one moments apart.
-        tell.enters("pairs")
+        reporter.enters("pairs")
         if task.partner:
-            _Meeting(tell, task, place, answers_s).measure(assembly, loads)
+            _PairRun(reporter, task, place, timeout_s).measure(assembly, loads)
         if planner and planned:
             print(planner.note(planned, assembly.results(planned)), flush=True)
         number += 1
     if number == 1:
-        _tell_alone(tell, place)
+        _report_single_node(reporter, place)
 
 
 def _refuse_too_many(nodes: int, is_full: bool) -> None:
@@ -103,15 +103,15 @@ def _place(environment: Mapping[str, str]) -> str:
     return environment.get(TOPOLOGY_ADDRESS, "").rpartition(".")[0]
 
 
-class _Meeting:
+class _PairRun:
     """This rank's part of a pair in one round."""
 
     def __init__(
-        self, tell: Narrator, task: Task, place: str, answers_s: float
+        self, reporter: Reporter, task: Task, place: str, timeout_s: float
     ) -> None:
-        self._tell = tell
+        self._reporter = reporter
         self._task = task
-        self._answers_s = answers_s
+        self._answers_s = timeout_s
         self._exchange = Exchange(_devices(task.ours), _devices(task.theirs))
         self._facts = {
             "round": task.number,
@@ -121,7 +121,7 @@ class _Meeting:
             "place": place,
         }
 
-    def measure(self, assembly: Assembly, loads: Sequence[Load]) -> None:
+    def measure(self, assembly: PairCoordinator, loads: Sequence[Load]) -> None:
         """The small messages before and after the large ones: what keeps a core busy
         for a moment is not there both times."""
         small, large = loads
@@ -135,20 +135,20 @@ class _Meeting:
         for load, taken in told:
             self._say(load, taken)
         times_us = [taken.times_us for _, taken in told]
-        assembly.tell(self._task, self._exchange.partner_rank, times_us)
+        assembly.report(self._task, self._exchange.partner_rank, times_us)
 
     def _take(self, ready: Ready, trials: int, *, is_first: bool = False) -> Taken:
         # For the watchdog, which gives all this no more time than any other step.
-        self._tell.enters("pairs")
+        self._reporter.enters("pairs")
         facts = {**self._facts, "size_bytes": ready.load.size_bytes}
-        with Patience(self._tell, self._answers_s, facts) as patience:
+        with PartnerTimeout(self._reporter, self._answers_s, facts) as patience:
             begun = self._exchange.connect(ready) if is_first else Taken([], 0)
             patience.heard()
             return begun + self._exchange.take(ready, trials, patience.heard)
 
     def _say(self, load: Load, taken: Taken) -> None:
-        self._tell.saw_wrong_numbers |= taken.wrong > 0
-        self._tell.say(
+        self._reporter.has_wrong_results |= taken.wrong > 0
+        self._reporter.say(
             "pair",
             **self._facts,
             size_bytes=load.size_bytes,
@@ -166,12 +166,12 @@ def _devices(ranks: Sequence[int]) -> list[Any]:
     return sorted(devices, key=lambda d: (d.process_index, d.id))
 
 
-def _tell_alone(tell: Narrator, place: str) -> None:
+def _report_single_node(reporter: Reporter, place: str) -> None:
     """One node: there is no pair, and the judge is told that nothing was measured."""
-    who = tell.identity
+    who = reporter.identity
     if who.local_rank == 0:
         print(f"{who.node} is the only node: there is no pair to measure", flush=True)
-    tell.say(
+    reporter.say(
         "pair",
         round=0,
         kind=DISJOINT,

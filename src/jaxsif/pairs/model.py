@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # What one rank says of an exchange: its number, its partner's, the time of each trial.
-Telling = tuple[int, int, Sequence[float]]
+PairSample = tuple[int, int, Sequence[float]]
 
 # Two nodes by their indices, the lower first.
 Pair = tuple[int, int]
@@ -47,7 +47,7 @@ LATENCY = Bounds(0.5, 0.5, is_by_best=True)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PairTiming:
     """What one pair of nodes measured in one round.
 
     `time_us` is None where the two did not answer each other in time, which says nothing
@@ -60,7 +60,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Blame:
+class SlowElement:
     """Something slow: a node, the link of two nodes, the uplink of a switch, or the way
     between two switches.
 
@@ -77,10 +77,10 @@ class Blame:
 
 
 @dataclass(frozen=True)
-class Sight:
+class SearchResult:
     """What the outcomes show, and what they leave open."""
 
-    blames: tuple[Blame, ...] = ()
+    blames: tuple[SlowElement, ...] = ()
     # The time of a pair when all is well, and how far such times scatter, relatively.
     median_us: float | None = None
     scatter: float = 0.0
@@ -98,7 +98,7 @@ class Sight:
     probes: tuple[int, ...] = ()
 
     @property
-    def accused(self) -> set[int]:
+    def slow_nodes(self) -> set[int]:
         """The nodes that are slow."""
         return {blame.who[0] for blame in self.blames if blame.kind == NODE}
 
@@ -108,29 +108,29 @@ def as_pair(first: int, second: int) -> Pair:
     return (first, second) if first < second else (second, first)
 
 
-def outcome_of(
+def pair_timing(
     pair: Pair, times_us: Sequence[float], bounds: Bounds = BANDWIDTH
-) -> Outcome:
+) -> PairTiming:
     """What a pair's trials come to; without trials the two did not answer in time."""
     if not times_us:
-        return Outcome(pair, None)
+        return PairTiming(pair, None)
     if bounds.is_by_best:
         return _best(pair, times_us)
     median = statistics.median(times_us)
     deviation = DEVIATION * statistics.median(abs(t - median) for t in times_us)
     error = _OF_THE_MEDIAN * deviation / math.sqrt(len(times_us))
-    return Outcome(pair, median, error / median if median else 0.0)
+    return PairTiming(pair, median, error / median if median else 0.0)
 
 
-def _best(pair: Pair, times_us: Sequence[float]) -> Outcome:
+def _best(pair: Pair, times_us: Sequence[float]) -> PairTiming:
     """How far the second best is from the best tells how far the best is to be trusted."""
     best, *others = sorted(times_us)
     error = others[0] - best if others else 0.0
-    return Outcome(pair, best, error / best if best else 0.0)
+    return PairTiming(pair, best, error / best if best else 0.0)
 
 
 def times_of_pair(
-    tellings: Iterable[Telling], bounds: Bounds = BANDWIDTH
+    tellings: Iterable[PairSample], bounds: Bounds = BANDWIDTH
 ) -> list[float]:
     """The times of two nodes, the shortest first, from what their ranks measured.
 

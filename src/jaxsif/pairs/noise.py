@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxsif.pairs.model import DEVIATION, Bounds, Outcome, Pair
+from jaxsif.pairs.model import DEVIATION, Bounds, Pair, PairTiming
 
 # A pair and the logarithm of its speed.
 Speed = tuple[Pair, float]
@@ -25,7 +25,7 @@ _OF_HALF = 1.349
 
 
 @dataclass(frozen=True)
-class Scale:
+class NoiseModel:
     """Which relative speeds, as logarithms, are slow; a mean of several says more.
 
     Where times scatter the bounds are wider: by chance alone not one node in a hundred
@@ -70,7 +70,7 @@ class Speeds:
 
     values: tuple[Speed, ...]
     median_us: float
-    scale: Scale
+    scale: NoiseModel
 
     @property
     def is_widespread(self) -> bool:
@@ -82,7 +82,7 @@ class Speeds:
 
 
 def relative_speeds(
-    outcomes: Sequence[Outcome], places: Sequence[str], bounds: Bounds
+    outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds
 ) -> Speeds:
     """Pairs below one switch are compared with such pairs, and those across with those.
 
@@ -115,7 +115,7 @@ def relative_speeds(
     scatter = _by_each_other(values, cut) if repeats is None else repeats
     nodes = {node for pair, _ in values for node in pair}
     more = len(kinds[True]) > len(kinds[False])
-    scale = Scale(bounds, max(noise, scatter, _LEAST_SCATTER), len(nodes))
+    scale = NoiseModel(bounds, max(noise, scatter, _LEAST_SCATTER), len(nodes))
     return Speeds(values, math.exp(-usual_of[more]), scale)
 
 

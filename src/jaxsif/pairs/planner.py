@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jaxsif.pairs.coordinator import Seat
-from jaxsif.pairs.model import LATENCY, Outcome, Pair, outcome_of
+from jaxsif.pairs.coordinator import NodeInfo
+from jaxsif.pairs.model import LATENCY, Pair, PairTiming, pair_timing
 from jaxsif.pairs.rounds import Round, next_round
 
 # The times of each pair: of the small message, then of the large one.
@@ -19,11 +19,11 @@ Results = Mapping[Pair, Sequence[Sequence[float]]]
 class Planner:
     """The nodes, the rounds so far, and what they gave."""
 
-    seats: list[Seat]
+    seats: list[NodeInfo]
     is_full: bool
     done: list[Round] = field(default_factory=list)
-    small: list[Outcome] = field(default_factory=list)
-    large: list[Outcome] = field(default_factory=list)
+    small: list[PairTiming] = field(default_factory=list)
+    large: list[PairTiming] = field(default_factory=list)
 
     def next(self) -> Round | None:
         """The next round, by the same rules as in the simulation."""
@@ -37,8 +37,8 @@ class Planner:
         self.done.append(planned)
         last = []
         for pair, (small, large) in results.items():
-            self.small.append(outcome_of(pair, small, LATENCY))
-            last.append(outcome_of(pair, large))
+            self.small.append(pair_timing(pair, small, LATENCY))
+            last.append(pair_timing(pair, large))
         self.large += last
         slowest = max(last, key=lambda outcome: outcome.time_us or 0.0)
         names = " and ".join(self.seats[node].node for node in slowest.pair)

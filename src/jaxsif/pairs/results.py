@@ -8,18 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxsif.core.history import Stories
+from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
 from jaxsif.pairs.locate import look
 from jaxsif.pairs.model import (
     BANDWIDTH,
     LATENCY,
-    Outcome,
     Pair,
-    Sight,
-    Telling,
+    PairSample,
+    PairTiming,
+    SearchResult,
     as_pair,
-    outcome_of,
+    pair_timing,
     times_of_pair,
 )
 
@@ -35,7 +35,7 @@ class Pairs:
     places: Sequence[str]
     ranks: Sequence[Sequence[int]]
     # By the bytes that a device sends in one exchange.
-    outcomes: Mapping[int, Sequence[Outcome]]
+    outcomes: Mapping[int, Sequence[PairTiming]]
     rounds: int
     devices_per_node: int
 
@@ -45,18 +45,18 @@ class Pairs:
         return sorted(self.outcomes)
 
     @property
-    def largest(self) -> Sequence[Outcome]:
+    def largest(self) -> Sequence[PairTiming]:
         """The outcomes that show the bandwidth."""
         return self.outcomes[self.sizes[-1]]
 
-    def bandwidth(self) -> Sight:
+    def bandwidth(self) -> SearchResult:
         """What the largest messages show."""
         return look(self.largest, self.places, BANDWIDTH)
 
-    def latency(self) -> Sight:
+    def latency(self) -> SearchResult:
         """What the smallest show; nothing where there is one size only."""
         if len(self.sizes) < 2:
-            return Sight()
+            return SearchResult()
         return look(self.outcomes[self.sizes[0]], self.places, LATENCY)
 
     def silent(self) -> tuple[Pair, ...]:
@@ -94,14 +94,14 @@ class Pairs:
         )
 
 
-def pairs_of(stories: Stories, devices_per_node: int) -> Pairs | None:
+def pairs_of(histories: Histories, devices_per_node: int) -> Pairs | None:
     """None where the ranks measured no pairs; no outcomes where there was none to measure."""
-    told = list(_told(stories))
+    told = list(_told(histories))
     if not told:
         return None
     ranks: dict[str, list[int]] = defaultdict(list)
-    for rank in sorted(stories):
-        ranks[stories[rank].node].append(rank)
+    for rank in sorted(histories):
+        ranks[histories[rank].node].append(rank)
     numbers = {node: number for number, node in enumerate(ranks)}
     places = {record["node"]: str(record.get("place") or "") for record in told}
     return Pairs(
@@ -114,18 +114,18 @@ def pairs_of(stories: Stories, devices_per_node: int) -> Pairs | None:
     )
 
 
-def _told(stories: Stories) -> Iterator[Record]:
-    for story in stories.values():
-        for record in story.measured:
+def _told(histories: Histories) -> Iterator[Record]:
+    for history in histories.values():
+        for record in history.measured:
             if record["phase"] == "pair" and record.keys() >= _FACTS:
                 yield record
 
 
 def _outcomes(
     told: Sequence[Record], numbers: Mapping[str, int]
-) -> dict[int, list[Outcome]]:
+) -> dict[int, list[PairTiming]]:
     """Each pair of each round, as rank 0 put them together for its plan."""
-    tellings: dict[tuple[int, int, Pair], list[Telling]] = defaultdict(list)
+    tellings: dict[tuple[int, int, Pair], list[PairSample]] = defaultdict(list)
     for record in told:
         ends = (numbers.get(record["node"]), numbers.get(record["partner_node"]))
         if ends[0] is None or ends[1] is None or ends[0] == ends[1]:
@@ -135,8 +135,8 @@ def _outcomes(
         tellings[key].append((record["rank"], record["partner"], times))
     sizes = {size for size, _, _ in tellings}
     of_latency = min(sizes) if len(sizes) > 1 else None
-    outcomes: dict[int, list[Outcome]] = defaultdict(list)
+    outcomes: dict[int, list[PairTiming]] = defaultdict(list)
     for (size, _, pair), said in sorted(tellings.items(), key=lambda item: item[0]):
         bounds = LATENCY if size == of_latency else BANDWIDTH
-        outcomes[size].append(outcome_of(pair, times_of_pair(said, bounds), bounds))
+        outcomes[size].append(pair_timing(pair, times_of_pair(said, bounds), bounds))
     return dict(outcomes)

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxsif.pairs.locate import look
-from jaxsif.pairs.model import BANDWIDTH, LATENCY, Bounds, Outcome, Pair, as_pair
+from jaxsif.pairs.model import BANDWIDTH, LATENCY, Bounds, Pair, PairTiming, as_pair
 
 # Why a round has the pairs that it has.
-DISJOINT, SHIFTED, SUSPECT, FULL = "disjoint", "shifted", "suspect", "full"
+DISJOINT, SHIFTED, RETEST, FULL = "disjoint", "shifted", "suspect", "full"
 
 # Three rounds find a single fault; where times scatter more are needed to be sure. With
 # so few nodes every pair is measured twice.
@@ -39,11 +39,11 @@ class Round:
 
 
 def next_round(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[PairTiming],
     places: Sequence[str],
     done: Sequence[Round],
     *,
-    of_small: Sequence[Outcome] = (),
+    of_small: Sequence[PairTiming] = (),
     is_full: bool = False,
 ) -> Round | None:
     """What to measure next; None: everything is known, or the rounds are used up.
@@ -73,7 +73,7 @@ def next_round(
         return None
     for measured, bounds in ((outcomes, BANDWIDTH), (of_small, LATENCY)):
         if pairs := sorted(_Retests(measured, places, bounds).pairs()):
-            return Round(number, SUSPECT, tuple(pairs))
+            return Round(number, RETEST, tuple(pairs))
     return None
 
 
@@ -139,7 +139,7 @@ class _Retests:
     """Whom to measure again with whom: nobody twice at a time."""
 
     def __init__(
-        self, outcomes: Sequence[Outcome], places: Sequence[str], bounds: Bounds
+        self, outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds
     ) -> None:
         self._sight = look(outcomes, places, bounds)
         self._places = places
@@ -171,7 +171,7 @@ class _Retests:
     def _partner(self, node: int, is_probe: bool) -> int | None:
         """Preferably one that was not met; for a probe, below a switch not met."""
         met = self._met[node]
-        is_known = node in self._sight.accused and len(met) >= self._enough
+        is_known = node in self._sight.slow_nodes and len(met) >= self._enough
         if node in self._busy or (is_known and not is_probe):
             return None
         known_places = {self._places[n] for n in (*met, node)} if is_probe else set()

@@ -8,30 +8,30 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from jaxsif.pairs.model import SWITCH, SWITCHES, Blame, Pair
-from jaxsif.pairs.noise import Scale, Speed
+from jaxsif.pairs.model import SWITCH, SWITCHES, Pair, SlowElement
+from jaxsif.pairs.noise import NoiseModel, Speed
 
 # Two switches by their names, in alphabetical order.
-Way = tuple[str, str]
+SwitchPair = tuple[str, str]
 
 # A switch is accused by so many of its nodes; with fewer it may be the nodes.
 _ENOUGH = 3
 
 
-class Ways:
+class SwitchPaths:
     """What pairs below two different switches say of these; a slow way is taken away."""
 
     def __init__(
-        self, speeds: Iterable[Speed], places: Sequence[str], scale: Scale
+        self, speeds: Iterable[Speed], places: Sequence[str], scale: NoiseModel
     ) -> None:
         self._places = places
         self._scale = scale
-        self._open: dict[Way, dict[Pair, float]] = defaultdict(dict)
+        self._open: dict[SwitchPair, dict[Pair, float]] = defaultdict(dict)
         for pair, speed in speeds:
             first, second = sorted(places[node] for node in pair)
             if first != second:
                 self._open[first, second][pair] = speed
-        self._ways_of: dict[str, list[Way]] = defaultdict(list)
+        self._ways_of: dict[str, list[SwitchPair]] = defaultdict(list)
         for way in self._open:
             for place in way:
                 self._ways_of[place].append(way)
@@ -42,7 +42,7 @@ class Ways:
         self.probes: list[int] = []
         self.doubtful_places: set[str] = set()
 
-    def blames(self) -> Iterator[Blame]:
+    def blames(self) -> Iterator[SlowElement]:
         """Uplinks first, then single ways."""
         for place in sorted(self._ways_of, key=self._median_of):
             ways = self._still_open(place)
@@ -55,7 +55,7 @@ class Ways:
                 self._doubt(way, pairs)
                 yield self._blame(SWITCHES, way, [way])
 
-    def _still_open(self, place: str) -> list[Way]:
+    def _still_open(self, place: str) -> list[SwitchPair]:
         return [way for way in self._ways_of[place] if way in self._open]
 
     def _median_of(self, place: str) -> float:
@@ -67,7 +67,7 @@ class Ways:
         nodes = {node for pair in pairs for node in pair}
         return sorted(node for node in nodes if self._places[node] == place)
 
-    def _is_slow_uplink(self, place: str, ways: Sequence[Way]) -> bool:
+    def _is_slow_uplink(self, place: str, ways: Sequence[SwitchPair]) -> bool:
         pairs = {pair: v for way in ways for pair, v in self._open[way].items()}
         if len(ways) < 2 or len(self._nodes_of(place, pairs)) < _ENOUGH:
             return False
@@ -85,14 +85,16 @@ class Ways:
         values = list(speeds)
         return statistics.median(values) < self._scale.limit(len(values))
 
-    def _blame(self, kind: str, who: tuple[str, ...], ways: Iterable[Way]) -> Blame:
+    def _blame(
+        self, kind: str, who: tuple[str, ...], ways: Iterable[SwitchPair]
+    ) -> SlowElement:
         pairs: Mapping[Pair, float] = {
             pair: v for way in ways for pair, v in self._open.pop(way).items()
         }
         self.explained.update(pairs)
         nodes = sorted({node for pair in pairs for node in pair})
         speed = math.exp(statistics.median(pairs.values()))
-        return Blame(
+        return SlowElement(
             kind,
             tuple(node for node in nodes if self._places[node] in who),
             speed,
@@ -101,7 +103,7 @@ class Ways:
             speed < self._scale.bounds.fails,
         )
 
-    def _doubt(self, way: Way, pairs: Iterable[Pair]) -> None:
+    def _doubt(self, way: SwitchPair, pairs: Iterable[Pair]) -> None:
         """Two switches that met nobody else: either's uplink may be the slow one."""
         for place in way:
             if len(self._ways_of[place]) < 2:

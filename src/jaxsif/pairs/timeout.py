@@ -11,35 +11,35 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxsif.core.errors import UsageError
-from jaxsif.rank.reporter import Narrator
+from jaxsif.rank.reporter import Reporter
 
 # The partner, and other pairs that are silent, find out within this time, and tell it.
-_LINGER_S = 1.0
-_LONGEST_S = 3600
+_FLUSH_DELAY_S = 1.0
+_MAX_S = 3600
 
 
-def patience_for(seconds: float) -> float:
+def partner_timeout(seconds: float) -> float:
     """How long one node of a pair waits for the other. Raises UsageError."""
-    if not 1 <= seconds <= _LONGEST_S:
+    if not 1 <= seconds <= _MAX_S:
         raise UsageError(
             f"--answer-within is {seconds:g}, expected a number of seconds from 1 to"
-            f" {_LONGEST_S}"
+            f" {_MAX_S}"
         )
     return seconds
 
 
-class Patience:
+class PartnerTimeout:
     """Waits as long as a `with` block lasts, and at most `limit_s` for each answer."""
 
     def __init__(
         self,
-        tell: Narrator,
+        reporter: Reporter,
         limit_s: float,
         facts: Mapping[str, Any],
         end: Callable[[int], object] = os._exit,
     ) -> None:
         """`facts` of the `pair` record that says who did not answer what."""
-        self._tell = tell
+        self._reporter = reporter
         self._limit_s = limit_s
         self._facts = facts
         self._end = end
@@ -50,7 +50,7 @@ class Patience:
         """The partner has answered; only a number changes, as times are being taken."""
         self._heard_s = time.monotonic()
 
-    def __enter__(self) -> Patience:
+    def __enter__(self) -> PartnerTimeout:
         self.heard()
         threading.Thread(target=self._wait, daemon=True).start()
         return self
@@ -66,13 +66,13 @@ class Patience:
 
     def _give_up(self) -> None:
         silence = {"times_us": [], "wrong": 0, "timed_out": True}
-        self._tell.write("pair", is_flushed=False, **self._facts, **silence)
-        who = self._tell.identity
+        self._reporter.write("pair", is_flushed=False, **self._facts, **silence)
+        who = self._reporter.identity
         print(
             f"jax-sif: rank {who.rank} on {who.node}: {self._facts['partner_node']} did"
             f" not answer for {self._limit_s:g} s",
             file=sys.__stderr__,
             flush=True,
         )
-        self._is_over.wait(_LINGER_S)
+        self._is_over.wait(_FLUSH_DELAY_S)
         self._end(1)

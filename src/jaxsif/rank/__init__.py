@@ -3,14 +3,14 @@
 
 from jaxsif.rank.api import report_speed, request_requeue
 from jaxsif.rank.information import DistributedInfo
-from jaxsif.rank.reporter import Narrator
-from jaxsif.rank.session import initialize_distributed, narrate
+from jaxsif.rank.reporter import Reporter
+from jaxsif.rank.session import initialize_distributed, phase_reporter
 
 __all__ = [
     "DistributedInfo",
-    "Narrator",
+    "Reporter",
     "initialize_distributed",
-    "narrate",
+    "phase_reporter",
     "report_speed",
     "request_requeue",
 ]

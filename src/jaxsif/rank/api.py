@@ -10,7 +10,7 @@ from jaxsif.core import records
 from jaxsif.core.errors import UsageError
 from jaxsif.rank import session
 
-_LONGEST_UNIT = 40
+_MAX_UNIT = 40
 
 
 def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
@@ -32,11 +32,11 @@ def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
             raise UsageError(
                 f"report_speed() got {name}={value!r}, expected a number above 0"
             )
-    _tell(
+    _emit(
         "speed",
         items=float(items),
         seconds=round(float(seconds), 6),
-        unit=unit[:_LONGEST_UNIT],
+        unit=unit[:_MAX_UNIT],
     )
 
 
@@ -49,10 +49,10 @@ def request_requeue() -> None:
 
     Raises UsageError when there is no group yet.
     """
-    _tell(records.WISH)
+    _emit(records.REQUEUE_REQUEST)
 
 
-def _tell(phase: str, **facts: Any) -> None:
+def _emit(phase: str, **facts: Any) -> None:
     current = session.current()
     if current is None:
         raise UsageError(
@@ -60,4 +60,4 @@ def _tell(phase: str, **facts: Any) -> None:
             " first"
         )
     if current.identity.rank == 0:
-        current.narrator.write(phase, **facts)
+        current.reporter.write(phase, **facts)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsif.core.errors import KitError, UsageError
-from jaxsif.core.slurm_env import ARGUMENTS, LOCAL_LAUNCH, NO_LAUNCHER, Identity
+from jaxsif.core.slurm_env import ARGUMENTS, LOCAL_LAUNCH, SINGLE_PROCESS, Identity
 from jaxsif.rank.launchers import as_address, given_address
 from jaxsif.rank.limits import Limits
 from jaxsif.rank.preflight import is_own_address
@@ -50,7 +50,7 @@ def local_device_ids(
     ordinals = environment.get(LOCAL_DEVICES_VARIABLE)
     if ordinals:
         return _numbers(ordinals)
-    if identity.launcher in (NO_LAUNCHER, ARGUMENTS):
+    if identity.launcher in (SINGLE_PROCESS, ARGUMENTS):
         return None
     return _by_rule(words)
 

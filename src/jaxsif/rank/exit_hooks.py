@@ -15,19 +15,19 @@ from typing import Any, NoReturn
 
 from jaxsif.node.guard import harmless
 from jaxsif.rank import distributed
-from jaxsif.rank.reporter import Narrator
+from jaxsif.rank.reporter import Reporter
 
 _exit = sys.exit
 
 
-def watch_the_end(narrator: Narrator) -> None:
+def install_exit_hooks(reporter: Reporter) -> None:
     """From now on an exception, or a status other than 0, ends the process at once."""
-    sys.excepthook = _ExceptionHook(narrator)
+    sys.excepthook = _ExceptionHook(reporter)
     sys.exit = _ExitNoted.leave
 
 
 def leave_the_end_to_parent() -> None:
-    """For a forked child, whose end is not the rank's: as it was before watch_the_end."""
+    """For a forked child, whose end is not the rank's: as it was before install_exit_hooks."""
     if isinstance(sys.excepthook, _ExceptionHook):
         sys.excepthook = sys.excepthook.before
     if sys.exit is _ExitNoted.leave:
@@ -38,8 +38,8 @@ def leave_the_end_to_parent() -> None:
 class _ExceptionHook:
     """Prints as the hook before it does, and then ends the process."""
 
-    def __init__(self, narrator: Narrator) -> None:
-        self._narrator = narrator
+    def __init__(self, reporter: Reporter) -> None:
+        self._narrator = reporter
         self.before = sys.excepthook
 
     def __call__(
@@ -55,7 +55,7 @@ class _ExceptionHook:
 
 
 def fail(
-    narrator: Narrator, error: BaseException, show: Callable[[], object]
+    reporter: Reporter, error: BaseException, show: Callable[[], object]
 ) -> NoReturn:
     """Tells an exception and ends at once: JAX would wait 300 s for the others.
 
@@ -65,10 +65,10 @@ def fail(
     interrupted = isinstance(error, KeyboardInterrupt)
     try:
         with harmless("the report of an exception"):
-            narrator.failed(error)
+            reporter.failed(error)
         _show(error, show)
     finally:
-        end_at_once(128 + signal.SIGINT if interrupted else 1)
+        exit_now(128 + signal.SIGINT if interrupted else 1)
 
 
 def _show(error: BaseException, show: Callable[[], object]) -> None:
@@ -108,24 +108,24 @@ def _as_python_ends(code: object) -> int:
     return (code if -(2**63) <= code < 2**63 else -1) & 0xFF
 
 
-def end_with_the_program(narrator: Narrator) -> None:
+def report_exit(reporter: Reporter) -> None:
     """Runs before JAX's own, which waits for the others."""
-    if not narrator.is_of_this_process:
+    if not reporter.is_of_this_process:
         return
     status = _ExitNoted.status
     if status:
         with harmless("the report of an exit status"):
-            narrator.failed(SystemExit(status))
-        end_at_once(status)
+            reporter.failed(SystemExit(status))
+        exit_now(status)
     with harmless("the report of the devices"):
         # Not before: which devices there are is the program's to choose.
         if distributed.has_devices():
-            narrator.devices()
+            reporter.devices()
     with harmless("the report of a good end"):
-        narrator.say("done")
+        reporter.say("done")
 
 
-def end_at_once(status: int) -> NoReturn:
+def exit_now(status: int) -> NoReturn:
     """Ends the process without waiting for anybody."""
     for stream in (sys.stdout, sys.stderr):
         # The program may have put anything there, or closed it.

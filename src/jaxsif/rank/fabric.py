@@ -8,25 +8,25 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from jaxsif.node import Surroundings, look_around, nvml
+from jaxsif.node import HostInfo, inspect_host, nvml
 from jaxsif.node.interfaces import read_interfaces
-from jaxsif.rank.reporter import Narrator
+from jaxsif.rank.reporter import Reporter
 
 # More ports than any node has; a record has an end.
 _MOST_PORTS = 40
 
 
-def tell_fabric(tell: Narrator) -> None:
+def report_hardware(reporter: Reporter) -> None:
     """One record a node, by the rank that is the first there."""
-    if tell.identity.local_rank == 0:
-        tell.say("fabric", **fabric(look_around(os.environ)))
+    if reporter.identity.local_rank == 0:
+        reporter.say("fabric", **fabric(inspect_host(os.environ)))
 
 
-def fabric(surroundings: Surroundings) -> dict[str, Any]:
+def fabric(host_info: HostInfo) -> dict[str, Any]:
     """The facts of the record, from the driver and the kernel; reads nothing of JAX's."""
-    gpus = _gpus() if surroundings.wants_gpus else ()
+    gpus = _gpus() if host_info.expects_gpus else ()
     speeds = [g.nvlink_gb_per_s for g in gpus if g.nvlink_gb_per_s is not None]
-    ports = read_interfaces(surroundings)
+    ports = read_interfaces(host_info)
     return {
         "gpu": gpus[0].name if gpus else None,
         "gpus": len(gpus),

@@ -8,8 +8,8 @@ import os
 
 import jax
 
-from jaxsif.core.slurm_env import RANKS_ON_MACHINE, is_on_one_machine
-from jaxsif.node import look_around
+from jaxsif.core.slurm_env import RANKS_ON_MACHINE, is_local_launch
+from jaxsif.node import inspect_host
 from jaxsif.node.memory import free_bytes as free_on_node
 
 # Of what is free; the rest is for whoever else allocates meanwhile.
@@ -19,9 +19,9 @@ _USED_SHARE = 0.8
 def usable_bytes(local_processes: int) -> float:
     """Bytes for the buffers on one device; infinite where nobody can tell."""
     if jax.default_backend() == "cpu":
-        free = free_on_node(look_around(os.environ))
+        free = free_on_node(inspect_host(os.environ))
         # Nodes that `jax-sif launch` poses as have one memory together.
-        if is_on_one_machine(os.environ):
+        if is_local_launch(os.environ):
             local_processes = int(os.environ[RANKS_ON_MACHINE])
         sharing = local_processes * jax.local_device_count()
         # Gloo and XLA hold about as much again while they send.

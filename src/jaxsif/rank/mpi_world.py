@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.node.mpi import CHOICE_VARIABLE, WRAPPER_VARIABLE
 
 # What MPIwrapper exports (ABI 2.9); a handle is a pointer.
@@ -37,7 +37,7 @@ def call_after_start_of_mpi(then: Callable[[], object]) -> None:
 
 def world_troubles(
     environment: Mapping[str, str], processes: int, *, computes_on_cpu: bool
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     """Where launcher and MPI do not fit, each rank is a world of its own, and sums are its own."""
     try:
         size = _world_size(environment[WRAPPER_VARIABLE])
@@ -45,7 +45,7 @@ def world_troubles(
         yield unknown_world(processes, error)
         return
     if size != processes:
-        yield Trouble(
+        yield Problem(
             "mpi-world",
             f"{CHOICE_VARIABLE}=mpi, and MPI's world has {size}"
             f" process{'' if size == 1 else 'es'}, {processes} are in the group: this MPI"
@@ -57,9 +57,9 @@ def world_troubles(
         )
 
 
-def unknown_world(processes: int, error: Exception) -> Trouble:
+def unknown_world(processes: int, error: Exception) -> Problem:
     """Neither right nor wrong is known."""
-    return Trouble(
+    return Problem(
         "mpi-world",
         f"{CHOICE_VARIABLE}=mpi, and whether MPI knows all {processes} processes cannot"
         f" be found out ({error!r})",

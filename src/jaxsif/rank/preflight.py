@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jaxsif.core.problem import Trouble
-from jaxsif.core.slurm_env import Identity, is_on_one_machine
+from jaxsif.core.problem import Problem
+from jaxsif.core.slurm_env import Identity, is_local_launch
 from jaxsif.rank.probes import (
-    ask_for_certificate,
-    ask_for_http2,
     loses_packets,
     own_certificate,
+    probe_http2,
+    probe_tls,
 )
 
 _POLL_INTERVAL_S = 0.02
@@ -38,7 +38,7 @@ _SAME_STEP = (
 )
 
 
-def own_port_taken(where: tuple[str, int]) -> Iterator[Trouble]:
+def check_port_free(where: tuple[str, int]) -> Iterator[Problem]:
     """For rank 0: JAX would share the port with another step, or die of SIGSEGV."""
     with _any_address() as probe:
         try:
@@ -48,7 +48,7 @@ def own_port_taken(where: tuple[str, int]) -> Iterator[Trouble]:
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                yield Trouble(
+                yield Problem(
                     "port-taken",
                     f"port {where[1]}, this step's coordinator port, is in use on this"
                     " node by another program or step",
@@ -67,9 +67,9 @@ def _any_address() -> socket.socket:
         return socket.socket(socket.AF_INET)
 
 
-def not_rank_0s_address(
+def check_coordinator_address(
     where: tuple[str, int], identity: Identity, is_chosen: bool
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     """For rank 0: the others look for it where it is not, and wait for minutes.
 
     Args:
@@ -86,7 +86,7 @@ def not_rank_0s_address(
     if any(is_own_address(address) is not False for address in addresses):
         return
     by = "the address that was set" if is_chosen else identity.launcher
-    yield Trouble(
+    yield Problem(
         "coordinator-elsewhere",
         f"rank 0 runs on {identity.node}, but by {by} the others look for it on {host}"
         f" ({', '.join(addresses)})",
@@ -115,7 +115,7 @@ def reach_coordinator(
     *,
     has_one_node: bool = False,
     has_late_names: bool = False,
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     """For all but rank 0: waits until rank 0 listens, and says why if it cannot.
 
     Connecting works at JAX's first attempt then; gRPC answers a refused one with growing
@@ -132,7 +132,7 @@ def reach_coordinator(
     try:
         addresses = _resolve(host, port, limit_s if has_late_names else _PATIENCE_S)
     except socket.gaierror as error:
-        yield Trouble(
+        yield Problem(
             "coordinator-unknown",
             f"the name {host!r} of the coordinator's node cannot be resolved on"
             f" {own_node} ({error.strerror})",
@@ -140,11 +140,11 @@ def reach_coordinator(
             " JAX_COORDINATOR_ADDRESS to an IP address",
         )
         return
-    has_one_node = has_one_node or is_on_one_machine(environment)
+    has_one_node = has_one_node or is_local_launch(environment)
     # An address of the network's may well be meant for several ranks of this node.
     is_here = _is_same(host, own_node) or _is_network_address(host) or has_one_node
     if not is_here and all(map(is_own_address, addresses)):
-        yield Trouble(
+        yield Problem(
             "coordinator-misdirected",
             f"{own_node} takes {host}, the coordinator's node, for itself:"
             f" {host} is {', '.join(addresses)} there",
@@ -199,7 +199,7 @@ def _connect(
     addresses: list[str],
     deadline_s: float,
     environment: Mapping[str, str],
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     where = f"{host}:{port} ({', '.join(addresses)})"
     name: Any = _for_resolver(host)
     own = own_certificate(environment)
@@ -207,10 +207,10 @@ def _connect(
     while True:
         try:
             with socket.create_connection((name, port), _UNANSWERED_S) as connection:
-                yield from _who_answers(connection, where, own, environment)
+                yield from _identify_service(connection, where, own, environment)
                 return
         except TimeoutError:
-            yield Trouble(
+            yield Problem(
                 "coordinator-filtered",
                 f"{where}, the coordinator, does not answer within {_UNANSWERED_S:.0f} s,"
                 " nor refuse: packets are dropped on the way",
@@ -233,28 +233,28 @@ def _connect(
         time.sleep(_POLL_INTERVAL_S)
 
 
-def _unreachable(where: str, error: OSError) -> Trouble:
-    return Trouble(
+def _unreachable(where: str, error: OSError) -> Problem:
+    return Problem(
         "coordinator-unreachable",
         f"there is no way to {where}, the coordinator: {error.strerror}",
         "is that the node's right address (/etc/hosts, DNS), and is its network up?",
     )
 
 
-def _refused(where: str, error: OSError) -> Trouble:
-    return Trouble(
+def _refused(where: str, error: OSError) -> Problem:
+    return Problem(
         "coordinator-absent",
         f"nobody listens at {where}, where rank 0 should: {error.strerror}",
         "see what rank 0 says; if it is well, the name has a wrong address here",
     )
 
 
-def _who_answers(
+def _identify_service(
     connection: socket.socket,
     where: str,
     own: ssl.SSLContext | None,
     environment: Mapping[str, str],
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     """Asks whoever listens for proof, in the way in which JAX will talk to it."""
     connection.settimeout(_UNANSWERED_S)
     group = environment.get("JAX_MTLS_PEER_URI_PREFIX", "")
@@ -262,9 +262,9 @@ def _who_answers(
     with connection.dup() as same:
         try:
             if own:
-                complaint = ask_for_certificate(connection, own, group)
+                complaint = probe_tls(connection, own, group)
             else:
-                complaint = ask_for_http2(connection)
+                complaint = probe_http2(connection)
         except TimeoutError as error:
             if loses_packets(same) and _can_be_reached(same):
                 yield _large_packets_lost(where)
@@ -273,7 +273,7 @@ def _who_answers(
         except OSError as error:
             complaint = str(error)
     if complaint:
-        yield Trouble(
+        yield Problem(
             "coordinator-foreign",
             f"at {where} listens somebody who is not this step's coordinator:"
             f" {complaint}",
@@ -291,9 +291,9 @@ def _can_be_reached(connection: socket.socket) -> bool:
         return False
 
 
-def _large_packets_lost(where: str) -> Trouble:
+def _large_packets_lost(where: str) -> Problem:
     host = where.partition(":")[0]
-    return Trouble(
+    return Problem(
         "large-packets-lost",
         f"large packets do not arrive on the way to {where}: a connection is made, and"
         " what is longer than a small packet gets lost",

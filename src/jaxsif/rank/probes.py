@@ -51,7 +51,7 @@ def own_certificate(environment: Mapping[str, str]) -> ssl.SSLContext | None:
     return context
 
 
-def ask_for_certificate(
+def probe_tls(
     connection: socket.socket, context: ssl.SSLContext, group: str
 ) -> str | None:
     """What is wrong with a listener that should have a certificate of this step."""
@@ -67,7 +67,7 @@ def ask_for_certificate(
     return None
 
 
-def ask_for_http2(connection: socket.socket) -> str | None:
+def probe_http2(connection: socket.socket) -> str | None:
     """What is wrong with a listener that should be a gRPC server without TLS."""
     connection.sendall(_HTTP2_HELLO)
     answer = connection.recv(64)

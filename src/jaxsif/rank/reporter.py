@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxsif.core import image, records
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node.guard import harmless, say_on_stderr
@@ -19,7 +19,7 @@ from jaxsif.rank import clock, peers
 from jaxsif.rank.output import flush_stdout, standard_output
 
 if TYPE_CHECKING:
-    from jaxsif.transport.detect import Ear
+    from jaxsif.transport.detect import NcclLog
 
 # What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
 PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
@@ -27,28 +27,28 @@ PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
 NETWORK_VARIABLE = "JAX_SIF_NETWORK"
 
 # Of an exception's text; a record shows less of it.
-_LONGEST_TEXT = 10_000
+_MAX_TEXT = 10_000
 
 
-class Narrator:
+class Reporter:
     """The voice of one rank. Each method says one phase with the facts that prove it."""
 
-    def __init__(self, identity: Identity, *, is_heard: bool = True) -> None:
-        """`is_heard`: whether anybody reads records; without them nothing is written."""
+    def __init__(self, identity: Identity, *, is_enabled: bool = True) -> None:
+        """`is_enabled`: whether anybody reads records; without them nothing is written."""
         self.identity = identity
-        self.saw_wrong_numbers = False
-        self._is_heard = is_heard
+        self.has_wrong_results = False
+        self._is_heard = is_enabled
         self._key = records.rank_key(os.environ)
         self._process = os.getpid()
         self._output = standard_output()
         self._has_complained = False
         # Where NCCL's report stands, in a program that wants to know of it.
-        self._ear: Ear | None = None
+        self._ear: NcclLog | None = None
         # When the checks before it were over, and when JAX was loaded.
         self._import_s: tuple[float | None, float | None] = None, None
         # Told of each phase that is reached, with the next, and of each collective.
-        self.on_reached: Callable[[str, str], None] = lambda phase, following: None
-        self.on_entered: Callable[[str], None] = lambda collective: None
+        self.phase_observer: Callable[[str, str], None] = lambda phase, following: None
+        self.entry_observer: Callable[[str], None] = lambda collective: None
 
     @property
     def is_of_this_process(self) -> bool:
@@ -60,7 +60,7 @@ class Narrator:
         self.write(phase, **facts)
         if phase in records.PHASES and self.is_of_this_process:
             following = records.PHASES.index(phase) + 1
-            self.on_reached(phase, (*records.PHASES, "end")[following])
+            self.phase_observer(phase, (*records.PHASES, "end")[following])
 
     def write(self, phase: str, *, is_flushed: bool = True, **facts: Any) -> None:
         """The record alone. `is_flushed=False`: from a thread that must not wait.
@@ -122,7 +122,7 @@ class Narrator:
             program=peers.program_fingerprint(),
         )
 
-    def imports_jax(self) -> None:
+    def jax_import_started(self) -> None:
         """Notes how long JAX loads, for the next phase: it takes longer than the rest."""
         began_s = round(time.time(), 3)
         self.write(records.IMPORTING)
@@ -156,7 +156,7 @@ class Narrator:
 
     def devices(self) -> None:
         """Says which devices this rank has, and how many the group has."""
-        self.on_entered("devices")
+        self.entry_observer("devices")
         import jax
 
         from jaxsif.rank import devices
@@ -176,9 +176,9 @@ class Narrator:
 
     def enters(self, collective: str) -> None:
         """Says to the watchdog, not to people, that this rank will wait for the others."""
-        self.on_entered(collective)
+        self.entry_observer(collective)
 
-    def all_reduced(self, result: Any) -> None:
+    def report_allreduce(self, result: Any) -> None:
         """Says the sum of ones that this rank got: one element per local device."""
         import jax
         import numpy as np
@@ -187,7 +187,7 @@ class Narrator:
             [np.ravel(shard.data) for shard in result.addressable_shards]
         )
         wrong = values != jax.device_count()
-        self.saw_wrong_numbers |= bool(wrong.any())
+        self.has_wrong_results |= bool(wrong.any())
         self.say(
             "allreduce",
             expected=jax.device_count(),
@@ -201,14 +201,14 @@ class Narrator:
 
         self.enters("identity")
         foreign = identity_check.foreign_slots(self.identity)
-        self.saw_wrong_numbers |= bool(foreign)
+        self.has_wrong_results |= bool(foreign)
         self.say("identity", foreign=len(foreign), slots=foreign[:8])
 
     def listen(self) -> None:
         """Asks NCCL to tell which ways it takes; before anything else of JAX."""
         from jaxsif.transport import detect as transport
 
-        if transport.wants_gpus(os.environ, PLATFORM_VARIABLE):
+        if transport.expects_gpus(os.environ, PLATFORM_VARIABLE):
             self._ear = transport.listen(os.environ, self.identity.node, os.getpid())
 
     def transport(self) -> None:
@@ -225,9 +225,9 @@ class Narrator:
         if found is not None:
             self.say("transport", **transport.as_facts(found))
 
-    def troubled(self, troubles: Sequence[Trouble]) -> None:
+    def warn(self, problems: Sequence[Problem]) -> None:
         """Says what is not as it should be, though the program goes on."""
-        self.say(records.TROUBLED, troubles=_as_facts(troubles))
+        self.say(records.WARNINGS, problems=_as_facts(problems))
 
     def failed(self, error: BaseException) -> None:
         """Says that the program ended in an exception, and which.
@@ -239,15 +239,15 @@ class Narrator:
             for warning in self._ear.warnings() if self._ear else ():
                 print(warning, file=sys.stderr)
         text = "".join(traceback.format_exception_only(error)).strip().partition("\n")
-        self.say(records.FAILED, error=text[0][:_LONGEST_TEXT])
+        self.say(records.FAILED, error=text[0][:_MAX_TEXT])
 
-    def failed_to_start(self, troubles: Sequence[Trouble]) -> None:
+    def start_failed(self, problems: Sequence[Problem]) -> None:
         """Says why the program cannot run here."""
-        self.say(records.FAILED, troubles=_as_facts(troubles))
+        self.say(records.FAILED, problems=_as_facts(problems))
 
 
-def _as_facts(troubles: Sequence[Trouble]) -> list[dict[str, Any]]:
+def _as_facts(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return [
         {"kind": t.kind, "text": t.text, "remedy": t.remedy, "ranks": t.ranks}
-        for t in troubles
+        for t in problems
     ]

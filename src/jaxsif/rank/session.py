@@ -14,29 +14,29 @@ from functools import partial
 from typing import Any
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.problem import Trouble
+from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import KUBERNETES, Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
-from jaxsif.node import look_around, mpi, start_troubles
+from jaxsif.node import inspect_host, mpi, start_problems
 from jaxsif.node.guard import guarded, harmless, say_on_stderr
 from jaxsif.rank import distributed, launchers, mpi_world, peers, preflight
 from jaxsif.rank.exit_hooks import (
-    end_at_once,
-    end_with_the_program,
+    exit_now,
     fail,
+    install_exit_hooks,
     leave_the_end_to_parent,
-    watch_the_end,
+    report_exit,
 )
 from jaxsif.rank.forks import keep_from_children
 from jaxsif.rank.information import DistributedInfo, information
 from jaxsif.rank.launchers.machine import this_machine
-from jaxsif.rank.launchers.slurm_view import in_slurms_words
+from jaxsif.rank.launchers.slurm_view import as_slurm_env
 from jaxsif.rank.limits import Limits, diagnostic_limits, program_limits
-from jaxsif.rank.reporter import Narrator
+from jaxsif.rank.reporter import Reporter
 from jaxsif.rank.watchdog import Watchdog
 
 # srun ends the step for the first that goes, and the others find the same by then.
-_LINGER_S = 0.5
+_FLUSH_DELAY_S = 0.5
 
 PREFLIGHT_VARIABLE = "JAX_SIF_PREFLIGHT"
 TLS_VARIABLE = "JAX_SIF_TLS"
@@ -45,22 +45,22 @@ TLS_VARIABLE = "JAX_SIF_TLS"
 class Session:
     """What belongs to one rank. There is one in a process, and it is never put back."""
 
-    def __init__(self, identity: Identity, limits: Limits, narrator: Narrator) -> None:
+    def __init__(self, identity: Identity, limits: Limits, reporter: Reporter) -> None:
         self.identity = identity
         self.limits = limits
-        self.narrator = narrator
+        self.reporter = reporter
         self.who = f"rank {identity.rank} on {identity.node}"
         self.is_connected = False
-        self._watchdog = Watchdog(self._say_from_thread, self.who, limits)
+        self._watchdog = Watchdog(self._report_from_thread, self.who, limits)
 
     def begin(self) -> None:
         """Says that this rank has started, and starts its watchdog."""
-        self.narrator.on_reached = self._watchdog.reached
-        self.narrator.on_entered = self._watchdog.entered
+        self.reporter.phase_observer = self._watchdog.reached
+        self.reporter.entry_observer = self._watchdog.entered
         self._watchdog.start()
         keep_from_children(self._leave_to_parent)
         with harmless("the report of the start"):
-            self.narrator.started(self.limits.may_miss())
+            self.reporter.started(self.limits.may_miss())
 
     def connect(self, settings: dict[str, Any]) -> DistributedInfo:
         """Checks the way, joins the group, and makes sure that it is the right one."""
@@ -69,15 +69,15 @@ class Session:
         )
         if where is not None:
             self._require_certificates(settings)
-        ordinals = self._take_devices(settings)
+        ordinals = self._select_devices(settings)
         if os.environ.get(PREFLIGHT_VARIABLE, "on") != "off":
-            self._stop_for(self._start_troubles(where, settings))
+            self._abort_with(self._preflight_problems(where, settings))
         with harmless("the search for MPI's wrapper"):
             # What jaxlib is not told it does not look for.
-            os.environ.update(mpi.for_jaxlib(look_around(os.environ)))
-        self.narrator.imports_jax()
+            os.environ.update(mpi.for_jaxlib(inspect_host(os.environ)))
+        self.reporter.jax_import_started()
         if where is None:
-            self._be_alone()
+            self._start_single()
         else:
             bind_address = None
             with harmless("the choice of rank 0's address"):
@@ -102,9 +102,9 @@ class Session:
                 " srun ... singularity run, not singularity exec"
             )
 
-    def _take_devices(self, settings: dict[str, Any]) -> list[int] | None:
+    def _select_devices(self, settings: dict[str, Any]) -> list[int] | None:
         """Chooses this rank's devices, and says so as the image's entry does."""
-        words = in_slurms_words(os.environ, self.identity)
+        words = as_slurm_env(os.environ, self.identity)
         ordinals = distributed.local_device_ids(
             os.environ, self.identity, words, settings
         )
@@ -115,36 +115,36 @@ class Session:
 
     def _meet(self, client: Any) -> None:
         self.is_connected = True
-        if _nobody_handles_sigterm():
-            self._watchdog.leave_at_sigterm()
+        if _sigterm_is_default():
+            self._watchdog.exit_on_sigterm()
         if client is None:
             # Somebody else's initialize() stands in JAX's place; the counts will tell.
-            self.narrator.connected()
+            self.reporter.connected()
             return
         identity = self.identity
-        self._stop_for(peers.meet(client, identity))
-        self._watchdog.post = lambda place: peers.post_place(
+        self._abort_with(peers.meet(client, identity))
+        self._watchdog.post = lambda place: peers.publish_position(
             client, identity.rank, place
         )
         if identity.rank == 0:
-            self._watchdog.compare = lambda own: peers.compare_places(client, own)
-        self.narrator.connected(has_proof=True)
+            self._watchdog.compare = lambda own: peers.compare_positions(client, own)
+        self.reporter.connected(has_proof=True)
 
-    def _be_alone(self) -> None:
+    def _start_single(self) -> None:
         """There is no launcher: nobody to join, and JAX would raise ValueError."""
         self.is_connected = True
         say_on_stderr(f"jax-sif: {self.who}: no launcher, a single process")
-        self.narrator.connected()
+        self.reporter.connected()
 
-    def _start_troubles(
+    def _preflight_problems(
         self, where: tuple[str, int] | None, settings: Mapping[str, Any]
-    ) -> Iterator[Trouble]:
+    ) -> Iterator[Problem]:
         identity = self.identity
         is_chosen = launchers.given_address(os.environ, settings) is not None
 
-        def of_the_node() -> Sequence[Trouble]:
-            surroundings = look_around(in_slurms_words(os.environ, identity))
-            return start_troubles(surroundings, where[0] if where else None)
+        def of_the_node() -> Sequence[Problem]:
+            host_info = inspect_host(as_slurm_env(os.environ, identity))
+            return start_problems(host_info, where[0] if where else None)
 
         yield from guarded("the checks of the node", of_the_node)
         if where is None or identity.processes == 1:
@@ -152,11 +152,11 @@ class Session:
         if identity.rank == 0:
             yield from guarded(
                 "the look for rank 0's address",
-                lambda: preflight.not_rank_0s_address(where, identity, is_chosen),
+                lambda: preflight.check_coordinator_address(where, identity, is_chosen),
             )
             yield from guarded(
                 "the look at the coordinator's port",
-                lambda: preflight.own_port_taken(where),
+                lambda: preflight.check_port_free(where),
             )
         else:
             limit_s = self.limits.deadline_s("connected")
@@ -177,51 +177,51 @@ class Session:
         identity = self.identity
 
         def compare() -> None:
-            on_gpu = look_around(os.environ).wants_gpus
+            on_gpu = inspect_host(os.environ).expects_gpus
             found = mpi_world.world_troubles(
                 os.environ, identity.processes, computes_on_cpu=not on_gpu
             )
-            self._stop_for(found)
+            self._abort_with(found)
 
         try:
             mpi_world.call_after_start_of_mpi(compare)
         except Exception as error:
             # JAX's private names have changed. Who does not use MPI need not know.
             if mpi.is_chosen(os.environ):
-                self._stop_for([mpi_world.unknown_world(identity.processes, error)])
+                self._abort_with([mpi_world.unknown_world(identity.processes, error)])
 
-    def _stop_for(self, found: Iterator[Trouble] | Sequence[Trouble]) -> None:
+    def _abort_with(self, found: Iterator[Problem] | Sequence[Problem]) -> None:
         """Ends the rank where it cannot go on; says the rest and goes on."""
-        troubles: list[Trouble] = []
-        for trouble in found:
-            troubles.append(trouble)
+        problems: list[Problem] = []
+        for problem in found:
+            problems.append(problem)
             # What comes later takes longer, and may only follow from this.
-            if trouble.is_fatal:
+            if problem.is_fatal:
                 break
-        if not troubles:
+        if not problems:
             return
-        is_over = self.limits.is_lockstep or troubles[-1].is_fatal
-        for trouble in troubles:
+        is_over = self.limits.is_lockstep or problems[-1].is_fatal
+        for problem in problems:
             sign = "" if is_over else "warning: "
-            text = f"jax-sif: {self.who}: {sign}{trouble.text}; {trouble.remedy}"
+            text = f"jax-sif: {self.who}: {sign}{problem.text}; {problem.remedy}"
             say_on_stderr(text)
         if is_over:
-            self.narrator.failed_to_start(troubles)
-            time.sleep(_LINGER_S)
-            end_at_once(1)
-        self.narrator.troubled(troubles)
+            self.reporter.start_failed(problems)
+            time.sleep(_FLUSH_DELAY_S)
+            exit_now(1)
+        self.reporter.warn(problems)
 
-    def _say_from_thread(self, phase: str, **facts: Any) -> None:
-        self.narrator.write(phase, is_flushed=False, **facts)
+    def _report_from_thread(self, phase: str, **facts: Any) -> None:
+        self.reporter.write(phase, is_flushed=False, **facts)
 
     def _leave_to_parent(self) -> None:
         """In a forked child, which is a process of its own and no rank."""
         leave_the_end_to_parent()
         distributed.leave_group_to_parent()
-        self.narrator.leave_to_parent()
+        self.reporter.leave_to_parent()
 
 
-def _nobody_handles_sigterm() -> bool:
+def _sigterm_is_default() -> bool:
     """Whether the program has neither a handler nor asked JAX for its preemption sync."""
     has_asked = os.environ.get("JAX_ENABLE_PREEMPTION_SERVICE", "").lower()
     handler = signal.getsignal(signal.SIGTERM)
@@ -242,17 +242,17 @@ def _begin(settings: dict[str, Any], *, is_diagnostic: bool) -> Session:
         identity = launchers.identify(os.environ, this_machine(), settings)
         limits = diagnostic_limits if is_diagnostic else program_limits
         # Somebody reads the records of a diagnostic, and of a job that has a judge.
-        is_heard = is_diagnostic or bool(os.environ.get(TOPOLOGY_VARIABLE))
-        narrator = Narrator(identity, is_heard=is_heard)
-        _session = Session(identity, limits(os.environ, identity.processes), narrator)
+        is_enabled = is_diagnostic or bool(os.environ.get(TOPOLOGY_VARIABLE))
+        reporter = Reporter(identity, is_enabled=is_enabled)
+        _session = Session(identity, limits(os.environ, identity.processes), reporter)
         if is_diagnostic:
-            narrator.listen()
+            reporter.listen()
         _session.begin()
     return _session
 
 
 @contextlib.contextmanager
-def narrate() -> Iterator[Narrator]:
+def phase_reporter() -> Iterator[Reporter]:
     """Narrates the program inside the `with` block, from its start to its end.
 
     An exception is printed and recorded, and ends the process at once: JAX would make
@@ -262,18 +262,18 @@ def narrate() -> Iterator[Narrator]:
     session = _begin({}, is_diagnostic=True)
     good_exit: SystemExit | None = None
     try:
-        yield session.narrator
+        yield session.reporter
     except BaseException as error:
         # A forked child is no rank.
-        if not session.narrator.is_of_this_process:
+        if not session.reporter.is_of_this_process:
             raise
         if not (isinstance(error, SystemExit) and error.code in (None, 0)):
-            fail(session.narrator, error, partial(traceback.print_exception, error))
+            fail(session.reporter, error, partial(traceback.print_exception, error))
         good_exit = error
-    session.narrator.say("done")
-    if session.narrator.saw_wrong_numbers and session.narrator.is_of_this_process:
-        _meet_the_others()
-        end_at_once(1)
+    session.reporter.say("done")
+    if session.reporter.has_wrong_results and session.reporter.is_of_this_process:
+        _verify_all_finished()
+        exit_now(1)
     if good_exit is not None:
         raise good_exit
 
@@ -306,15 +306,15 @@ def initialize_distributed(**settings: Any) -> DistributedInfo:
     if session.is_connected:
         raise RuntimeError("initialize_distributed() should only be called once")
     if is_bare:
-        watch_the_end(session.narrator)
+        install_exit_hooks(session.reporter)
     found = session.connect(settings)
     if is_bare:
         # Now that JAX is loaded: what is registered last runs first.
-        atexit.register(end_with_the_program, session.narrator)
+        atexit.register(report_exit, session.reporter)
     return found
 
 
-def _meet_the_others() -> None:
+def _verify_all_finished() -> None:
     """Waits for all ranks, so that `srun` ends nobody who has still to speak."""
     import jax
 

@@ -20,15 +20,15 @@ from typing import Any
 from jaxsif.rank.limits import COMPARING_S, WAITING_S, Limits
 
 # What a rank says when it is ended may be lost where its output is blocked.
-_LAST_WORDS_S = 2.0
+_FINAL_WRITE_TIMEOUT_S = 2.0
 # All ranks of a step find the same deadline expired within this time.
-_LINGER_S = 0.5
+_FLUSH_DELAY_S = 0.5
 
 Say = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Whereabouts:
+class Position:
     """Where a rank is, as far as it has said: the same for all while all is well."""
 
     reached: str
@@ -54,7 +54,7 @@ class Watchdog:
         self._say = say
         self._who = who
         self._limits = limits
-        self._where = Whereabouts("start")
+        self._where = Position("start")
         self._since_s = time.monotonic()
         self._next_phase = "connected"
         self._has_told = self._has_compared = False
@@ -73,13 +73,13 @@ class Watchdog:
     def reached(self, phase: str, next_phase: str) -> None:
         """The program has told a phase; the clock of the next one starts."""
         self._next_phase = next_phase
-        self._move(Whereabouts(phase))
+        self._move(Position(phase))
 
     def entered(self, collective: str) -> None:
         """The program is about to wait for all others."""
-        self._move(Whereabouts(self._where.reached, collective))
+        self._move(Position(self._where.reached, collective))
 
-    def leave_at_sigterm(self) -> None:
+    def exit_on_sigterm(self) -> None:
         """Makes SIGTERM end the process, also while it waits in a collective.
 
         JAX catches SIGTERM from `jax.distributed.initialize()` on and goes on. Python
@@ -88,9 +88,9 @@ class Watchdog:
         is_main = threading.current_thread() is threading.main_thread()
         if self._limits.is_watched and is_main:
             signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
-            signal.signal(signal.SIGTERM, leave_to_the_thread)
+            signal.signal(signal.SIGTERM, wake_thread_handler)
 
-    def _move(self, where: Whereabouts) -> None:
+    def _move(self, where: Position) -> None:
         self._where, self._since_s = where, time.monotonic()
         self._has_told = self._has_compared = False
         self._ring()
@@ -105,9 +105,9 @@ class Watchdog:
             if select.select([self._wake], [], [], self._pause_s())[0]:
                 heard = os.read(self._wake, 4096)
                 # The program may have chosen a handler of its own since.
-                is_ours = signal.getsignal(signal.SIGTERM) is leave_to_the_thread
+                is_ours = signal.getsignal(signal.SIGTERM) is wake_thread_handler
                 if is_ours and signal.SIGTERM in heard:
-                    self._end_by_sigterm()
+                    self._exit_on_sigterm()
                 continue
             self._look()
 
@@ -129,22 +129,22 @@ class Watchdog:
     def _look(self) -> None:
         age_s = self._age_s()
         if age_s >= self._limits.deadline_s(self._next_phase):
-            self._end_by_deadline(age_s)
+            self._exit_on_deadline(age_s)
         if self._is_joining():
             if time.monotonic() >= self._report_due_s():
                 self._reported_s = time.monotonic()
-                self._tell_waiting(age_s)
+                self._report_waiting(age_s)
             return
         if not self._limits.is_lockstep:
             return
         if age_s >= WAITING_S and not self._has_told:
             self._has_told = True
-            self._tell_waiting(age_s)
+            self._report_waiting(age_s)
         if age_s >= COMPARING_S and self.compare and not self._has_compared:
             self._has_compared = True
             apart = self.compare(str(self._where))
             if apart:
-                self._end_by_comparison(age_s, apart)
+                self._exit_on_desync(age_s, apart)
 
     def _is_joining(self) -> bool:
         """Whether there is no group yet: the judge alone sees who is missing."""
@@ -153,14 +153,14 @@ class Watchdog:
     def _report_due_s(self) -> float:
         return self._reported_s + self._limits.reporting_s
 
-    def _tell_waiting(self, age_s: float) -> None:
+    def _report_waiting(self, age_s: float) -> None:
         where = str(self._where)
         self._say("waiting", where=where, for_s=round(age_s, 1), line=_line())
         if self.post:
             # The group's coordinator may be gone, and this thread must not wait for it.
             threading.Thread(target=self.post, args=(where,), daemon=True).start()
 
-    def _end_by_deadline(self, age_s: float) -> None:
+    def _exit_on_deadline(self, age_s: float) -> None:
         text = (
             f"{self._who}: no {self._next_phase!r} after {age_s:.0f} s"
             f" ({self._where}, {_line()})"
@@ -175,11 +175,11 @@ class Watchdog:
             line=_line(),
         )
 
-    def _end_by_comparison(self, age_s: float, apart: list[dict[str, Any]]) -> None:
+    def _exit_on_desync(self, age_s: float, apart: list[dict[str, Any]]) -> None:
         text = f"{self._who}: the ranks are at different places since {age_s:.0f} s"
         self._end(text, 1, "stuck", for_s=round(age_s, 1), apart=apart)
 
-    def _end_by_sigterm(self) -> None:
+    def _exit_on_sigterm(self) -> None:
         age_s = self._age_s()
         text = f"{self._who}: ended by SIGTERM ({self._where}, {_line()})"
         self._end(
@@ -205,13 +205,13 @@ class Watchdog:
 
         words = threading.Thread(target=speak, daemon=True)
         words.start()
-        words.join(_LAST_WORDS_S)
+        words.join(_FINAL_WRITE_TIMEOUT_S)
         if phase == "stuck":
-            time.sleep(_LINGER_S)
+            time.sleep(_FLUSH_DELAY_S)
         os._exit(status)
 
 
-def leave_to_the_thread(number: int, frame: FrameType | None) -> None:
+def wake_thread_handler(number: int, frame: FrameType | None) -> None:
     """Python tells the thread through the pipe; here is nothing left to do."""
 
 

@@ -94,7 +94,7 @@ class Verdict(msgspec.Struct, frozen=True):
         return next((str(p).rpartition(" ")[0] for p in told if p), "-")
 
     @property
-    def accused(self) -> dict[int, str]:
+    def slow_nodes(self) -> dict[int, str]:
         """The node of every rank that a finding names, as far as it is known."""
         nodes = {rank.rank: rank.node for rank in self.ranks}
         named = sorted({rank for f in self.findings for rank in f.ranks})

@@ -90,7 +90,7 @@ def _complain(
 
 
 def _words(finding: Finding, verdict: Verdict) -> str:
-    named = words.where(finding.ranks, verdict.accused)
+    named = words.where(finding.ranks, verdict.slow_nodes)
     who = f"\nnames: {named}" if named else ""
     return f"{finding.text}\n-> {finding.remedy}{who}"
 

@@ -39,7 +39,7 @@ def _article(frame: Frame, verdict: Verdict) -> Markup:
         pairs.section(frame, reckoned),
         time.timeline(frame, reckoned),
         time.start(frame, reckoned),
-        ranks_and_more.surroundings(frame, verdict),
+        ranks_and_more.host_info(frame, verdict),
         ranks_and_more.ranks(frame, verdict),
         samples.section(frame, verdict),
         id=frame.prefix,

@@ -10,7 +10,7 @@ from math import inf
 from statistics import median
 
 from jaxsif.pairs.locate import look
-from jaxsif.pairs.model import BANDWIDTH, Outcome, Telling, as_pair, times_of_pair
+from jaxsif.pairs.model import BANDWIDTH, PairSample, PairTiming, as_pair, times_of_pair
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.measured import Pair, told
 
@@ -110,7 +110,7 @@ def _middle_gb_per_s(
         as_pair(*(place[node] for node in pair.nodes)): pair.gb_per_s for pair in pairs
     }
     # A speed's inverse stands for its time: all pairs exchanged the same.
-    outcomes = [Outcome(p, 1 / s if s else None) for p, s in speeds.items()]
+    outcomes = [PairTiming(p, 1 / s if s else None) for p, s in speeds.items()]
     median_inverse = look(outcomes, [""] * len(place), BANDWIDTH).median_us
     return 1 / median_inverse if median_inverse else None
 
@@ -140,7 +140,7 @@ def _node_pair(nodes: tuple[str, str], results: list[Told], devices: int) -> Nod
 
 def _time_us(results: Iterable[Told]) -> float | None:
     """Of an exchange, the median of the trials and of the rounds."""
-    tellings: dict[int, list[Telling]] = defaultdict(list)
+    tellings: dict[int, list[PairSample]] = defaultdict(list)
     for rank, pair in results:
         times_us = () if pair.timed_out else pair.times_us
         tellings[pair.round].append((rank.rank, pair.partner, times_us))

@@ -143,11 +143,11 @@ def unknown(verdict: Verdict) -> list[str]:
     return [*notes, "compiling and running are one stretch where the program tells one"]
 
 
-def chosen(found: Sequence[Life], accused: Sequence[int], most: int) -> list[Life]:
+def chosen(found: Sequence[Life], slow_nodes: Sequence[int], most: int) -> list[Life]:
     """At most `most` ranks to show: those that findings name, then the last to end."""
     if len(found) <= most:
         return list(found)
-    named = set(accused)
+    named = set(slow_nodes)
     by_need = sorted(found, key=lambda life: (life.rank.rank not in named, -life.end_s))
     return sorted(by_need[:most], key=lambda life: life.rank.rank)
 

@@ -115,7 +115,7 @@ def _nodes(verdict: Verdict) -> Iterator[Sample]:
     by_node: dict[str, list[Rank]] = {}
     for rank in verdict.ranks:
         by_node.setdefault(rank.node, []).append(rank)
-    accused = verdict.accused
+    slow_nodes = verdict.slow_nodes
     for node, ranks in by_node.items():
         yield (
             "jaxsif_node_ranks_done",
@@ -127,7 +127,7 @@ def _nodes(verdict: Verdict) -> Iterator[Sample]:
             "jaxsif_node_ranks_named",
             "Ranks of a node that a finding names.",
             {"node": node},
-            float(sum(rank.rank in accused for rank in ranks)),
+            float(sum(rank.rank in slow_nodes for rank in ranks)),
         )
 
 

@@ -12,8 +12,8 @@ from jaxsif.report.document import Verdict
 from jaxsif.report.pairs import NodePair, node_pairs
 from jaxsif.report.phases import budget, lives
 
-_MOST_FINDINGS = 12
-_MOST_RANKS = 16
+_MAX_FINDINGS = 12
+_MAX_RANKS = 16
 _MOST_PAIRS = 8
 
 
@@ -37,22 +37,22 @@ def _one_line(text: str) -> str:
 
 
 def _findings(verdict: Verdict) -> Iterator[str]:
-    for number, finding in enumerate(verdict.findings[:_MOST_FINDINGS], 1):
+    for number, finding in enumerate(verdict.findings[:_MAX_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         yield f"{number}. {sign}{finding.text}"
         for remedy in finding.remedy.splitlines():
             yield f"   -> {remedy.strip().removeprefix('-> ')}"
-    if len(verdict.findings) > _MOST_FINDINGS:
-        yield f"... and {len(verdict.findings) - _MOST_FINDINGS} more findings"
+    if len(verdict.findings) > _MAX_FINDINGS:
+        yield f"... and {len(verdict.findings) - _MAX_FINDINGS} more findings"
 
 
 def _ranks(verdict: Verdict) -> Iterator[str]:
     """All ranks of a small job, otherwise those that need a look."""
     shown = list(verdict.ranks)
-    if len(shown) > _MOST_RANKS:
-        named = verdict.accused
+    if len(shown) > _MAX_RANKS:
+        named = verdict.slow_nodes
         shown = [r for r in shown if r.rank in named or "done" not in r.told]
-        shown = shown[:_MOST_RANKS]
+        shown = shown[:_MAX_RANKS]
     rows = [(str(r.rank), r.node, r.phase) for r in shown]
     if rows:
         yield from _table(("rank", "node", "phase reached"), rows, "<<<")

@@ -10,7 +10,7 @@ from jaxsif.core.hostlist import spans
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 # No line lists more nodes than a person reads.
-_MOST_NODES = 24
+_MAX_NODES = 24
 
 
 def size(size_bytes: int) -> str:
@@ -55,10 +55,10 @@ def where(ranks: Iterable[int], node_of: Mapping[int, str]) -> str:
         by_node.setdefault(node_of[rank], []).append(rank)
     named = [
         f"{node} (rank{'s' if len(of_node) > 1 else ''} {spans(of_node)})"
-        for node, of_node in list(by_node.items())[:_MOST_NODES]
+        for node, of_node in list(by_node.items())[:_MAX_NODES]
     ]
-    if len(by_node) > _MOST_NODES:
-        named.append(f"{len(by_node) - _MOST_NODES:,} more nodes")
+    if len(by_node) > _MAX_NODES:
+        named.append(f"{len(by_node) - _MAX_NODES:,} more nodes")
     return ", ".join(named)
 
 

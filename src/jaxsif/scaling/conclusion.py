@@ -11,7 +11,7 @@ from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import GOOD, Row
 from jaxsif.scaling.table import nodes_in_words, percent
 
-WELL, POORLY, MEASURED = "SCALES WELL", "SCALES POORLY", "MEASURED"
+WELL, POORLY, MEASUREMENT_KINDS = "SCALES WELL", "SCALES POORLY", "MEASUREMENT_KINDS"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _scaling(study: Study, rows: Sequence[Row]) -> tuple[str, str]:
         return WELL, f"{study.name}: {_told(good[-1])}"
     most = GOOD[-1][0]
     text = f"{study.name}: {_told(rows[-1])}; nobody says what is good beyond {most}"
-    return MEASURED, text
+    return MEASUREMENT_KINDS, text
 
 
 def _told(row: Row) -> str:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from jaxsif.core.evidence import Case, Check, Finding
-from jaxsif.core.history import Story
-from jaxsif.core.naming import numbers_of
+from jaxsif.core.evidence import Check, Finding, StepEvidence
+from jaxsif.core.history import RankHistory
+from jaxsif.core.naming import ranks_of
 from jaxsif.transport.results import Told, nodes, told
 
 # By the name in job/networks: what people call it, and what to do when it is not used.
@@ -25,15 +25,15 @@ _FAST = ("infiniband", "roce", "slingshot", "efa")
 _SLOW = ("sockets", "libfabric")
 
 
-def network_not_used(case: Case) -> Iterator[Finding]:
+def network_not_used(case: StepEvidence) -> Iterator[Finding]:
     """The cluster has a fast network by its site's profile, and NCCL took another."""
     by_what: dict[tuple[str, str, str], list[Told]] = defaultdict(list)
-    for each in told(case.stories):
+    for each in told(case.histories):
         declared = each.declared
         is_nccl = each.record.get("by") == "nccl"
         if declared in _NETWORKS and is_nccl and _is_fallback(declared, each.kind):
             by_what[declared, each.words, _reason(declared, each)].append(each)
-    fast = [t for t in told(case.stories) if t.kind in _FAST]
+    fast = [t for t in told(case.histories) if t.kind in _FAST]
     for (declared, words, reason), group in by_what.items():
         yield Finding(
             "network-not-used",
@@ -69,10 +69,10 @@ def _name(those: Sequence[Told]) -> str:
     return f"the {len(those)} others" if len(those) > 1 else nodes(those)
 
 
-def network_differs(case: Case) -> Iterator[Finding]:
+def network_differs(case: StepEvidence) -> Iterator[Finding]:
     """Some nodes use sockets, and others a fast network; nobody has to say which it is."""
-    accused = _accused(case, network_not_used)
-    known = [t for t in told(case.stories) if t.story.rank not in accused]
+    slow_nodes = _accused(case, network_not_used)
+    known = [t for t in told(case.histories) if t.history.rank not in slow_nodes]
     fast = [t for t in known if t.kind in _FAST]
     for words, group in _by_words([t for t in known if t.kind in _SLOW]).items():
         if fast:
@@ -89,9 +89,9 @@ def _why(group: Sequence[Told]) -> str:
     return f" ({group[0].why[0]})" if group[0].why else ""
 
 
-def nvlink_missing(case: Case) -> Iterator[Finding]:
+def nvlink_missing(case: StepEvidence) -> Iterator[Finding]:
     """The GPUs of a node do not use NVLink, while those of the others do."""
-    within = [t for t in told(case.stories) if t.record.get("within") is not None]
+    within = [t for t in told(case.histories) if t.record.get("within") is not None]
     having = [t for t in within if t.record["within"] == "nvlink"]
     lacking = [t for t in within if t.record["within"] in ("pcie", "shared-memory")]
     if having and lacking:
@@ -105,11 +105,11 @@ def nvlink_missing(case: Case) -> Iterator[Finding]:
         )
 
 
-def gpudirect_missing(case: Case) -> Iterator[Finding]:
+def gpudirect_missing(case: StepEvidence) -> Iterator[Finding]:
     """A fast network that cannot reach the GPUs' memory by itself."""
     group = [
         t
-        for t in told(case.stories)
+        for t in told(case.histories)
         if t.kind in _FAST and t.record.get("gpudirect") is False
     ]
     if group:
@@ -124,13 +124,15 @@ def gpudirect_missing(case: Case) -> Iterator[Finding]:
         )
 
 
-def transports_differ(case: Case) -> Iterator[Finding]:
+def transports_differ(case: StepEvidence) -> Iterator[Finding]:
     """Nodes that go other ways than most, and nothing above says so."""
-    accused = _accused(
+    slow_nodes = _accused(
         case, network_not_used, network_differs, nvlink_missing, gpudirect_missing
     )
     known = [
-        t for t in told(case.stories) if t.is_known and t.story.rank not in accused
+        t
+        for t in told(case.histories)
+        if t.is_known and t.history.rank not in slow_nodes
     ]
     by_words = _by_words(known)
     if len(by_words) < 2:
@@ -147,11 +149,11 @@ def transports_differ(case: Case) -> Iterator[Finding]:
         )
 
 
-def network_untested(case: Case) -> Iterator[Finding]:
+def network_not_exercised(case: StepEvidence) -> Iterator[Finding]:
     """What was computed on CPU devices says nothing of a network for GPUs."""
     group = [
         t
-        for t in told(case.stories)
+        for t in told(case.histories)
         if t.declared in _NETWORKS and t.record.get("by") != "nccl"
     ]
     if group:
@@ -166,11 +168,11 @@ def network_untested(case: Case) -> Iterator[Finding]:
         )
 
 
-def transport_unknown(case: Case) -> Iterator[Finding]:
+def transport_unknown(case: StepEvidence) -> Iterator[Finding]:
     """A fast network was promised, and NCCL's report could not be read."""
     silent = [
         t
-        for t in told(case.stories)
+        for t in told(case.histories)
         if not t.is_known and t.record.get("by") == "nccl" and t.declared in _NETWORKS
     ]
     if silent:
@@ -191,12 +193,12 @@ def _by_words(those: Sequence[Told]) -> dict[str, list[Told]]:
     return by_words
 
 
-def _accused(case: Case, *checks: Check) -> set[int]:
+def _accused(case: StepEvidence, *checks: Check) -> set[int]:
     return {r for check in checks for finding in check(case) for r in finding.ranks}
 
 
-def _ranks_of(case: Case, those: Sequence[Told]) -> tuple[int, ...]:
+def _ranks_of(case: StepEvidence, those: Sequence[Told]) -> tuple[int, ...]:
     """All ranks of the nodes: the one that spoke did so for them."""
-    names = {each.story.node for each in those}
-    group: list[Story] = [s for s in case.stories.values() if s.node in names]
-    return numbers_of(group)
+    names = {each.history.node for each in those}
+    group: list[RankHistory] = [s for s in case.histories.values() if s.node in names]
+    return ranks_of(group)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsif.core.slurm_env import Identity
-from jaxsif.node import look_around
+from jaxsif.node import inspect_host
 from jaxsif.transport import sockets
 from jaxsif.transport.model import Transport, from_nccl, sockets_words, unknown
 from jaxsif.transport.nccl_log import read_report, warnings
@@ -23,11 +23,11 @@ _TELLING_LEVELS = ("INFO", "TRACE")
 # More than NCCL writes for the largest job; a user's own file may hold anything.
 _MOST_BYTES = 1 << 26
 # A record has 4096 bytes, and a card's name a few tens.
-_MOST_NAMED = 32
+_MAX_NAMED = 32
 
 
 @dataclass(frozen=True)
-class Ear:
+class NcclLog:
     """Where NCCL's report of this process will stand; otherwise why it cannot be read."""
 
     path: Path | None = None
@@ -48,7 +48,7 @@ class Ear:
         return warnings(self.text())
 
 
-def listen(environment: MutableMapping[str, str], host: str, pid: int) -> Ear:
+def listen(environment: MutableMapping[str, str], host: str, pid: int) -> NcclLog:
     """Asks NCCL for its report, in memory of this process. To be called before JAX.
 
     What the user has set stays: a file of theirs is read, and a report that goes to the
@@ -61,21 +61,23 @@ def listen(environment: MutableMapping[str, str], host: str, pid: int) -> Ear:
     given = environment.get(FILE)
     level = environment.get(LEVEL, "").upper()
     if given and level in _TELLING_LEVELS:
-        return Ear(Path(_file_name(given, host, pid)))
+        return NcclLog(Path(_file_name(given, host, pid)))
     for name in (LEVEL, FILE):
         if name in environment:
             value = environment[name]
-            return Ear(why_not=f"{name}={value} is set, which leaves no report to read")
+            return NcclLog(
+                why_not=f"{name}={value} is set, which leaves no report to read"
+            )
     try:
         descriptor = os.memfd_create("nccl")
     except OSError as error:
-        return Ear(why_not=f"no file in memory for NCCL's report: {error.strerror}")
+        return NcclLog(why_not=f"no file in memory for NCCL's report: {error.strerror}")
     # NCCL opens it by this name.
     path = f"/proc/{pid}/fd/{descriptor}"
     environment[LEVEL] = "INFO"
     environment[FILE] = path
     environment.setdefault(SUBJECTS, _OUR_SUBJECTS)
-    return Ear(Path(path))
+    return NcclLog(Path(path))
 
 
 def _file_name(pattern: str, host: str, pid: int) -> str:
@@ -85,13 +87,13 @@ def _file_name(pattern: str, host: str, pid: int) -> str:
     return "%".join(p.replace("%h", short).replace("%p", str(pid)) for p in parts)
 
 
-def wants_gpus(environment: Mapping[str, str], platform_variable: str) -> bool:
+def expects_gpus(environment: Mapping[str, str], platform_variable: str) -> bool:
     """Whether NCCL will have something to report, as far as one can tell without JAX."""
     chosen = environment.get("JAX_PLATFORMS", "").split(",")[0]
     return environment.get(platform_variable, "gpu") == "gpu" and chosen != "cpu"
 
 
-def find(identity: Identity, ear: Ear | None) -> Transport | None:
+def find(identity: Identity, ear: NcclLog | None) -> Transport | None:
     """The way that the collectives of this process have taken so far.
 
     None where there is nothing to tell: nobody to talk to, and no report.
@@ -99,11 +101,11 @@ def find(identity: Identity, ear: Ear | None) -> Transport | None:
     import jax
 
     if jax.default_backend() == "gpu":
-        return _by_nccl(identity, ear or Ear())
+        return _by_nccl(identity, ear or NcclLog())
     return _by_processes(identity) if identity.processes > 1 else None
 
 
-def _by_nccl(identity: Identity, ear: Ear) -> Transport | None:
+def _by_nccl(identity: Identity, ear: NcclLog) -> Transport | None:
     import jax
 
     if jax.device_count() == 1:
@@ -114,7 +116,7 @@ def _by_nccl(identity: Identity, ear: Ear) -> Transport | None:
     if not text:
         return unknown("nccl", "NCCL wrote no report")
     return from_nccl(
-        read_report(text, look_around(os.environ).host_name),
+        read_report(text, inspect_host(os.environ).host_name),
         has_other_nodes=identity.processes > identity.local_processes,
     )
 
@@ -126,10 +128,10 @@ def _by_processes(identity: Identity) -> Transport:
     library = str(getattr(jax.config, "jax_cpu_collectives_implementation", "gloo"))
     if library != "gloo":
         return unknown(library, f"{library} does not tell it")
-    surroundings = look_around(os.environ)
+    host_info = inspect_host(os.environ)
     used = sockets.interfaces_used(
-        sockets.own_connections(surroundings),
-        sockets.own_addresses(surroundings),
+        sockets.own_connections(host_info),
+        sockets.own_addresses(host_info),
         _coordinator_port(),
     )
     if not used:
@@ -151,6 +153,6 @@ def as_facts(transport: Transport) -> dict[str, Any]:
     """As a record tells it, with as many names as fit."""
     facts = asdict(transport)
     return {
-        name: list(value[:_MOST_NAMED]) if isinstance(value, tuple) else value
+        name: list(value[:_MAX_NAMED]) if isinstance(value, tuple) else value
         for name, value in facts.items()
     }

@@ -23,7 +23,7 @@ _NVLS = re.compile(r"\b([1-9]\d{0,8}) nvls channels|Connected NVLS tree|NVLS com
 _NVLINK = re.compile(r"NVL\[[\d.]+\] - (?:GPU|NVS)/|\btype NVL/")
 _TOPOLOGY = re.compile(r"=== System : maxBw|\bPattern \d+, crossNic")
 _NODES = re.compile(r"\bnRanks \d{1,9} nNodes (\d{1,9}) ")
-_CARDS = re.compile(r"NET/IB\w* : Using (.+)")
+_INFO_PREFIX = re.compile(r"NET/IB\w* : Using (.+)")
 _CARD = re.compile(r"(?<![\w.+-])([\w.+-]{1,60}:\d{1,9})/(IB|RoCE)\b")
 _SOCKETS = re.compile(r"NET/Socket : Using (.+)")
 _SOCKET = re.compile(r"\[(\d{1,9})\]([^\s:]+)")
@@ -40,7 +40,7 @@ _ALGORITHM = re.compile(r"-> Algo (\w{1,60}) proto (\w{1,60})")
 _WARNING = re.compile(r"NCCL WARN (.+)")
 
 # NCCL's own lines are shorter.
-_LONGEST_LINE = 4096
+_MAX_LINE = 4096
 
 # By number in reports of NCCL 2.18 to 2.22 (NCCL_ALGO_* of src/include/nccl_common.h).
 _ALGORITHMS = ("TREE", "RING", "COLLNET_DIRECT", "COLLNET_CHAIN", "NVLS", "NVLS_TREE")
@@ -114,7 +114,7 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
         are left out.
     """
     # What comes after the last line's end is still being written.
-    lines = [line[:_LONGEST_LINE] for line in text[: text.rfind("\n") + 1].splitlines()]
+    lines = [line[:_MAX_LINE] for line in text[: text.rfind("\n") + 1].splitlines()]
     lines = [line for line in lines if _is_of(line, host)]
     text = "\n".join(lines)
     channels = _channels(lines)
@@ -184,7 +184,7 @@ def _interfaces(
         named = dict(_SOCKET.findall(_last(_SOCKETS, text) or ""))
         names = [name for number, name in named.items() if int(number) in used]
         return tuple(names or named.values()), None
-    cards = _CARD.findall(_last(_CARDS, text) or "")
+    cards = _CARD.findall(_last(_INFO_PREFIX, text) or "")
     if cards and network is not None and network.startswith("IB"):
         links = {link for _, link in cards}
         return tuple(dict.fromkeys(card for card, _ in cards)), (

@@ -6,20 +6,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxsif.core.history import Stories, Story
+from jaxsif.core.history import Histories, RankHistory
 from jaxsif.core.records import Record
 
 UNKNOWN = "unknown"
 
 # No line lists more nodes than a person reads.
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
 @dataclass(frozen=True)
 class Told:
     """What one node told, by the rank that spoke for it."""
 
-    story: Story
+    history: RankHistory
     record: Record
 
     @property
@@ -43,29 +43,29 @@ class Told:
     @property
     def declared(self) -> str:
         """The network that the cluster has by its site's profile."""
-        return str(self.story.fact("started", "network"))
+        return str(self.history.fact("started", "network"))
 
 
-def told(stories: Stories) -> list[Told]:
+def told(histories: Histories) -> list[Told]:
     """The last word of each node, in the order of ranks."""
     found: dict[str, Told] = {}
-    for story in stories.values():
-        for record in story.measured:
+    for history in histories.values():
+        for record in history.measured:
             if record["phase"] == "transport":
-                found[story.node] = Told(story, record)
+                found[history.node] = Told(history, record)
     return list(found.values())
 
 
-def summary(stories: Stories) -> str | None:
+def summary(histories: Histories) -> str | None:
     """`transport: NVLink, InfiniBand x8, GPUDirect`; None where nodes differ, or told
     nothing."""
-    words = {each.words for each in told(stories)}
+    words = {each.words for each in told(histories)}
     return f"transport: {words.pop()}" if len(words) == 1 else None
 
 
 def nodes(those: Sequence[Told]) -> str:
     """`node1`, `node1, node2`, `node1, node2, node3, node4 and 12 more nodes`."""
-    names = [each.story.node for each in those]
-    more = len(names) - _MOST_NAMED
+    names = [each.history.node for each in those]
+    more = len(names) - _MAX_NAMED
     tail = f" and {more} more node{'s' if more > 1 else ''}" if more > 0 else ""
-    return ", ".join(names[:_MOST_NAMED]) + tail
+    return ", ".join(names[:_MAX_NAMED]) + tail

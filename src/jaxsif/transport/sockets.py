@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from jaxsif.node.host_info import Surroundings
+from jaxsif.node.host_info import HostInfo
 
 _TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
 _ADDRESSES_6 = "/proc/self/net/if_inet6"
@@ -63,22 +63,22 @@ def _address(raw: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, raw)
 
 
-def own_connections(surroundings: Surroundings) -> list[Connection]:
+def own_connections(host_info: HostInfo) -> list[Connection]:
     """Those of this process; the tables hold all of its network name space."""
     own = set()
-    for name in surroundings.names(_DESCRIPTORS):
+    for name in host_info.names(_DESCRIPTORS):
         with contextlib.suppress(OSError):
-            target = os.readlink(surroundings.path(f"{_DESCRIPTORS}/{name}"))
+            target = os.readlink(host_info.path(f"{_DESCRIPTORS}/{name}"))
             own |= set(re.findall(r"^socket:\[(\d+)\]$", target))
-    tables = (surroundings.read(table) or "" for table in _TABLES)
+    tables = (host_info.read(table) or "" for table in _TABLES)
     found = (connection for table in tables for connection in read_table(table))
     return [connection for connection in found if connection.inode in own]
 
 
-def own_addresses(surroundings: Surroundings) -> dict[str, str]:
+def own_addresses(host_info: HostInfo) -> dict[str, str]:
     """The name of the interface of each address of this node."""
     found = dict(_ipv4_addresses())
-    for line in (surroundings.read(_ADDRESSES_6) or "").splitlines():
+    for line in (host_info.read(_ADDRESSES_6) or "").splitlines():
         words = line.split()
         if len(words) == 6:
             found[_address(bytes.fromhex(words[0]))] = words[5]

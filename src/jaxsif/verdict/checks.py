@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from jaxsif.bandwidth import checks as bandwidth_checks
-from jaxsif.core.evidence import Case, Check, Finding
+from jaxsif.core.evidence import Check, Finding, StepEvidence
 from jaxsif.pairs import checks as pairs_checks
 from jaxsif.transport import checks as transport_checks
 from jaxsif.verdict import correctness, devices, exits, processes
@@ -14,49 +14,49 @@ CHECKS: tuple[Check, ...] = (
     processes.ranks_silent,
     exits.nodes_failed,
     exits.starts_failed,
-    processes.ranks_alone,
-    processes.ranks_twice,
-    processes.processes_differ,
+    processes.independent_processes,
+    processes.duplicate_ranks,
+    processes.unexpected_process_count,
     devices.platform_differs,
-    devices.devices_shared,
+    devices.shared_devices,
     devices.local_devices_differ,
     exits.ranks_left,
     exits.programs_failed,
     exits.cancelled,
     exits.terminated,
-    exits.ranks_apart,
-    exits.causes_recognised,
+    exits.desynchronized_ranks,
+    exits.log_causes,
     exits.ranks_ended,
-    correctness.identity_foreign,
-    correctness.sums_wrong,
-    pairs_checks.exchanges_wrong,
-    pairs_checks.pairs_silent,
-    bandwidth_checks.elements_wrong,
-    exits.symptoms_recognised,
-    exits.ranks_ended_for_others,
+    correctness.foreign_peers,
+    correctness.wrong_sums,
+    pairs_checks.corrupt_exchanges,
+    pairs_checks.pair_timeouts,
+    bandwidth_checks.wrong_elements,
+    exits.log_symptoms,
+    exits.ranks_terminated_by_launcher,
     processes.ranks_missing,
     processes.launcher_hangs,
-    exits.ranks_stuck,
-    processes.nodes_differ,
-    processes.groups_differ,
-    devices.total_differs,
+    exits.deadlines_exceeded,
+    processes.unexpected_nodes,
+    processes.unexpected_group_size,
+    devices.unexpected_device_total,
     devices.versions_differ,
-    exits.errors_after,
+    exits.secondary_errors,
     processes.ranks_unfinished,
     transport_checks.network_not_used,
     transport_checks.network_differs,
-    correctness.identity_unproven,
+    correctness.peers_not_verified,
     correctness.records_lost,
-    devices.devices_untold,
+    devices.devices_not_reported,
     transport_checks.nvlink_missing,
     transport_checks.gpudirect_missing,
     transport_checks.transports_differ,
-    transport_checks.network_untested,
+    transport_checks.network_not_exercised,
     transport_checks.transport_unknown,
     pairs_checks.pairs_slow,
     bandwidth_checks.bandwidth_low,
-    bandwidth_checks.ranks_lag,
-    bandwidth_checks.baseline_silent,
+    bandwidth_checks.stragglers,
+    bandwidth_checks.baseline_no_match,
 )
 
 
@@ -64,15 +64,15 @@ CHECKS: tuple[Check, ...] = (
 _ENDINGS: tuple[Check, ...] = (
     exits.programs_failed,
     exits.cancelled,
-    exits.causes_recognised,
+    exits.log_causes,
     exits.ranks_ended,
-    exits.symptoms_recognised,
-    exits.ranks_ended_for_others,
-    exits.errors_after,
+    exits.log_symptoms,
+    exits.ranks_terminated_by_launcher,
+    exits.secondary_errors,
 )
 
 
-def find(case: Case) -> list[Finding]:
+def find(case: StepEvidence) -> list[Finding]:
     """All findings, first causes before what follows from them."""
     checks = _ENDINGS if case.is_without_kit else CHECKS
     return [finding for check in checks for finding in check(case)]

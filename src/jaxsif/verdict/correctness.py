@@ -6,44 +6,46 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from jaxsif.core.evidence import Case, Finding
-from jaxsif.core.history import Story
-from jaxsif.core.naming import numbers_of, where
+from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.history import RankHistory
+from jaxsif.core.naming import ranks_of, where
 from jaxsif.core.records import PHASES
 
 
-def identity_foreign(case: Case) -> Iterator[Finding]:
+def foreign_peers(case: StepEvidence) -> Iterator[Finding]:
     """A peer contributed what no rank of this run can have contributed."""
-    witnesses = [s for s in case.stories.values() if s.fact("identity", "foreign")]
+    witnesses = [s for s in case.histories.values() if s.fact("identity", "foreign")]
     if not witnesses:
         return
     accusers = Counter(
         rank
-        for story in witnesses
-        for rank in {slot[0] for slot in story.fact("identity", "slots")}
+        for history in witnesses
+        for rank in {slot[0] for slot in history.fact("identity", "slots")}
     )
     # A rank that computes wrongly also accuses the others, alone against many.
-    accused = {rank for rank, n in accusers.items() if n == max(accusers.values())}
-    peers = [case.stories.get(r, Story(r, "unknown")) for r in sorted(accused)]
+    slow_nodes = {rank for rank, n in accusers.items() if n == max(accusers.values())}
+    peers = [
+        case.histories.get(r, RankHistory(r, "unknown")) for r in sorted(slow_nodes)
+    ]
     yield Finding(
         "foreign-identity",
         f"{where(witnesses)}: the all-reduce holds a contribution that is not this"
         f" run's in the place of {where(peers)}",
         "another step or job answers in that rank's place (do two steps share"
         " JAX_COORDINATOR_PORT?), or its device computes wrongly; do not trust results",
-        tuple(sorted(accused)),
+        tuple(sorted(slow_nodes)),
     )
 
 
-def sums_wrong(case: Case) -> Iterator[Finding]:
+def wrong_sums(case: StepEvidence) -> Iterator[Finding]:
     """The all-reduce of ones gave another number than there are devices."""
-    by_sum: dict[float, list[Story]] = defaultdict(list)
-    for story in case.stories.values():
-        got = story.fact("allreduce", "got")
+    by_sum: dict[float, list[RankHistory]] = defaultdict(list)
+    for history in case.histories.values():
+        got = history.fact("allreduce", "got")
         if got is not None and (
-            got != case.topology.devices or story.fact("allreduce", "wrong")
+            got != case.topology.devices or history.fact("allreduce", "wrong")
         ):
-            by_sum[got].append(story)
+            by_sum[got].append(history)
     for got, group in by_sum.items():
         yield Finding(
             "wrong-sum",
@@ -51,15 +53,15 @@ def sums_wrong(case: Case) -> Iterator[Finding]:
             f" {case.topology.devices} expected",
             "do not trust results of this allocation; see which ranks are foreign or"
             " missing",
-            numbers_of(group),
+            ranks_of(group),
         )
 
 
-def identity_unproven(case: Case) -> Iterator[Finding]:
+def peers_not_verified(case: StepEvidence) -> Iterator[Finding]:
     """A rank finished without the one measurement that proves who its peers were."""
     silent = [
         s
-        for s in case.stories.values()
+        for s in case.histories.values()
         if s.is_done and "identity" not in s.told and not s.fact("connected", "has_met")
     ]
     if silent:
@@ -67,17 +69,17 @@ def identity_unproven(case: Case) -> Iterator[Finding]:
             "identity-unproven",
             f"{where(silent)} finished without proving its peers",
             "let the program call prove_identity() as diag/allreduce.py does",
-            numbers_of(silent),
+            ranks_of(silent),
             is_failure=False,
         )
 
 
-def records_lost(case: Case) -> Iterator[Finding]:
+def records_lost(case: StepEvidence) -> Iterator[Finding]:
     """A rank finished, and a record that the other ranks have written did not arrive."""
-    finished = [story for story in case.stories.values() if story.is_done]
-    results = {story.rank: _results(story) for story in finished}
+    finished = [history for history in case.histories.values() if history.is_done]
+    results = {history.rank: _results(history) for history in finished}
     written = set().union(*results.values())
-    silent = [story for story in finished if results[story.rank] != written]
+    silent = [history for history in finished if results[history.rank] != written]
     if silent:
         lost = sorted(set().union(*(written - results[s.rank] for s in silent)))
         yield Finding(
@@ -85,18 +87,18 @@ def records_lost(case: Case) -> Iterator[Finding]:
             f"{where(silent)}: no record of {', '.join(lost[:4])}, which other ranks"
             " have written",
             "see whether a line of the output above is damaged; run the job again",
-            numbers_of(silent),
+            ranks_of(silent),
             is_failure=False,
         )
 
 
-def _results(story: Story) -> set[str]:
+def _results(history: RankHistory) -> set[str]:
     """The phases, and the measurements, that every rank of a group reports."""
     # A finding of its own speaks of the devices.
-    phases = {p for p in PHASES if p in story.told and p != "devices"}
+    phases = {p for p in PHASES if p in history.told and p != "devices"}
     measured = {
         f"{r['collective']} {r['dtype']} at {r['size_bytes']} bytes"
-        for r in story.measured
+        for r in history.measured
         if r["phase"] == "bandwidth" and r.keys() >= _POINT
     }
     return phases | measured

@@ -7,48 +7,53 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from jaxsif.core.evidence import Case, Finding
-from jaxsif.core.history import Story
-from jaxsif.core.naming import by_differing, numbers_of, where
+from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.history import RankHistory
+from jaxsif.core.naming import group_by_value, ranks_of, where
 
 
-def platform_differs(case: Case) -> Iterator[Finding]:
+def platform_differs(case: StepEvidence) -> Iterator[Finding]:
     """CPU where GPUs were asked, or the other way round."""
-    by_platform: dict[tuple[str, str], list[Story]] = defaultdict(list)
-    for story in case.stories.values():
-        asked, got = story.fact("started", "platform"), story.fact("devices", "backend")
+    by_platform: dict[tuple[str, str], list[RankHistory]] = defaultdict(list)
+    for history in case.histories.values():
+        asked, got = (
+            history.fact("started", "platform"),
+            history.fact("devices", "backend"),
+        )
         if got is not None and got != asked:
-            by_platform[(str(asked), str(got))].append(story)
+            by_platform[(str(asked), str(got))].append(history)
     for (asked, got), group in by_platform.items():
         yield Finding(
             "platform",
             f"{where(group)}: JAX runs on {got}, {asked} was asked for",
             "start the container with --nv on a node with GPUs; unset JAX_PLATFORMS",
-            numbers_of(group),
+            ranks_of(group),
         )
 
 
-def devices_untold(case: Case) -> Iterator[Finding]:
+def devices_not_reported(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that came to their end without a word on their devices."""
-    silent = [s for s in case.stories.values() if s.is_done and "devices" not in s.told]
+    silent = [
+        s for s in case.histories.values() if s.is_done and "devices" not in s.told
+    ]
     if silent:
         yield Finding(
             "devices-untold",
             f"{where(silent)} ended well without using JAX's devices:"
             f" {case.topology.devices} were asked for, and nobody counted them",
             "judge a program that computes with JAX, or run diag/query_v1.py",
-            numbers_of(silent),
+            ranks_of(silent),
             is_failure=False,
         )
 
 
-def devices_shared(case: Case) -> Iterator[Finding]:
+def shared_devices(case: StepEvidence) -> Iterator[Finding]:
     """Two ranks, or two devices of one, are the same physical GPU."""
-    holders: dict[str, list[Story]] = defaultdict(list)
-    for story in case.stories.values():
-        for device in story.fact("devices", "local") or ():
+    holders: dict[str, list[RankHistory]] = defaultdict(list)
+    for history in case.histories.values():
+        for device in history.fact("devices", "local") or ():
             if device.get("uuid"):
-                holders[device["uuid"]].append(story)
+                holders[device["uuid"]].append(history)
     for uuid, group in holders.items():
         if len(group) > 1:
             yield Finding(
@@ -56,17 +61,17 @@ def devices_shared(case: Case) -> Iterator[Finding]:
                 f"{where(group)}: the same GPU {uuid}",
                 "do not set JAX_LOCAL_DEVICE_IDS or CUDA_VISIBLE_DEVICES for all ranks"
                 " alike; ask for as many GPUs as there are processes",
-                numbers_of(group),
+                ranks_of(group),
             )
 
 
-def local_devices_differ(case: Case) -> Iterator[Finding]:
+def local_devices_differ(case: StepEvidence) -> Iterator[Finding]:
     """A process has more or fewer devices than its share."""
-    by_count: dict[int, list[Story]] = defaultdict(list)
-    for story in case.stories.values():
-        count = story.local_device_count
+    by_count: dict[int, list[RankHistory]] = defaultdict(list)
+    for history in case.histories.values():
+        count = history.local_device_count
         if count is not None and count != case.topology.devices_per_process:
-            by_count[count].append(story)
+            by_count[count].append(history)
     for count, group in by_count.items():
         yield Finding(
             "local-devices",
@@ -74,20 +79,20 @@ def local_devices_differ(case: Case) -> Iterator[Finding]:
             f" {case.topology.devices_per_process} expected",
             f"submit with --gpus-per-node={case.topology.devices_per_node}; JAX_SIF_VERBOSE=1"
             " shows how the image shares them out",
-            numbers_of(group),
+            ranks_of(group),
         )
 
 
-def total_differs(case: Case) -> Iterator[Finding]:
+def unexpected_device_total(case: StepEvidence) -> Iterator[Finding]:
     """A group has more or fewer devices in all than was asked."""
-    for total, group in by_differing(
-        case.stories, "devices", "total", {case.topology.devices}
+    for total, group in group_by_value(
+        case.histories, "devices", "total", {case.topology.devices}
     ):
         yield Finding(
             "total-devices",
             f"{where(group)}: {total} devices in all, {case.topology.devices} expected",
             "see the findings above; the group is not the one that was asked for",
-            numbers_of(group),
+            ranks_of(group),
         )
 
 
@@ -100,13 +105,13 @@ _VERSIONS = (
 )
 
 
-def versions_differ(case: Case) -> Iterator[Finding]:
+def versions_differ(case: StepEvidence) -> Iterator[Finding]:
     """The ranks do not all run the same software."""
     for phase, name, what in _VERSIONS:
-        by_value: dict[Any, list[Story]] = defaultdict(list)
-        for story in case.stories.values():
-            if phase in story.told:
-                by_value[story.fact(phase, name)].append(story)
+        by_value: dict[Any, list[RankHistory]] = defaultdict(list)
+        for history in case.histories.values():
+            if phase in history.told:
+                by_value[history.fact(phase, name)].append(history)
         if len(by_value) < 2:
             continue
         *few, (common, _) = sorted(by_value.items(), key=lambda item: len(item[1]))
@@ -116,5 +121,5 @@ def versions_differ(case: Case) -> Iterator[Finding]:
                 f"{where(group)}: {what} {value}, the other ranks have {common}",
                 "start every rank with the same $JAX_IMAGE; copies of it on the nodes"
                 " may be stale",
-                numbers_of(group),
+                ranks_of(group),
             )

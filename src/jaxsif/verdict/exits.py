@@ -8,16 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxsif.core.evidence import Case, Finding
-from jaxsif.core.history import Ending, Story
-from jaxsif.core.naming import by_arrival, numbers_of, spans, where
-from jaxsif.core.records import FAILED, STUCK, TERMINATED, WAITING
+from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.history import RankExit, RankHistory
+from jaxsif.core.naming import ranks_of, sorted_by_arrival, spans, where
+from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, TERMINATED, WAITING
 from jaxsif.logs import catalogue
 
 _BY_SIGTERM = ("Terminated", "Exited with exit code 143")
 # Ends that a rank brings upon itself for another's sake: JAX aborts when a peer is gone,
 # srun terminates the rest, and takes away the image that they run from.
-_ENDS_FOR_ANOTHER = ("Aborted", "Bus error", *_BY_SIGTERM)
+_COLLATERAL_REASONS = ("Aborted", "Bus error", *_BY_SIGTERM)
 
 
 _FEW = 8
@@ -25,44 +25,46 @@ _FEW = 8
 _NODE_FAILED = "slurm-node-failed"
 
 
-def has_told_why(story: Story | None) -> bool:
+def has_reported_cause(history: RankHistory | None) -> bool:
     """Whether a rank said itself why it ended."""
-    return story is not None and (
-        not {FAILED, STUCK, TERMINATED}.isdisjoint(story.told)
-        or bool(story.fact("allreduce", "wrong") or story.fact("identity", "foreign"))
-        or any(record.get("wrong") for record in story.measured)
-        or has_waited_in_vain(story)
+    return history is not None and (
+        not {FAILED, DEADLINE_EXCEEDED, TERMINATED}.isdisjoint(history.told)
+        or bool(
+            history.fact("allreduce", "wrong") or history.fact("identity", "foreign")
+        )
+        or any(record.get("wrong") for record in history.measured)
+        or has_partner_timeout(history)
     )
 
 
-def has_waited_in_vain(story: Story) -> bool:
+def has_partner_timeout(history: RankHistory) -> bool:
     """Whether a rank gave up because the other node of its pair did not answer."""
-    return any(record.get("timed_out") for record in story.measured)
+    return any(record.get("timed_out") for record in history.measured)
 
 
-def starts_failed(case: Case) -> Iterator[Finding]:
+def starts_failed(case: StepEvidence) -> Iterator[Finding]:
     """What a rank found wrong before it could begin."""
-    by_trouble: dict[tuple[str, str, str], list[Story]] = defaultdict(list)
-    accused: dict[tuple[str, str, str], tuple[int, ...]] = {}
-    for story in by_arrival(case.stories.values(), FAILED):
-        for trouble in story.fact(FAILED, "troubles") or ():
-            key = (trouble["kind"], trouble["text"], trouble["remedy"])
-            by_trouble[key].append(story)
-            accused[key] = tuple(trouble.get("ranks") or ())
-    for key, group in by_trouble.items():
+    by_problem: dict[tuple[str, str, str], list[RankHistory]] = defaultdict(list)
+    slow_nodes: dict[tuple[str, str, str], tuple[int, ...]] = {}
+    for history in sorted_by_arrival(case.histories.values(), FAILED):
+        for problem in history.fact(FAILED, "problems") or ():
+            key = (problem["kind"], problem["text"], problem["remedy"])
+            by_problem[key].append(history)
+            slow_nodes[key] = tuple(problem.get("ranks") or ())
+    for key, group in by_problem.items():
         kind, text, remedy = key
         # What rank 0 says of others names them itself.
-        named = text if accused[key] else f"{where(group)}: {text}"
-        yield Finding(kind, named, remedy, accused[key] or numbers_of(group))
+        named = text if slow_nodes[key] else f"{where(group)}: {text}"
+        yield Finding(kind, named, remedy, slow_nodes[key] or ranks_of(group))
 
 
-def ranks_left(case: Case) -> Iterator[Finding]:
+def ranks_left(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that ended with status 0 before they were done, as by `os._exit(0)`.
 
     The launcher says of every other end how it was: who is neither done nor named by
     anybody, while all others are, has left without a word.
     """
-    stories = case.stories
+    histories = case.histories
     if (
         case.end_from_outside
         or case.has_ended_launcher
@@ -70,25 +72,27 @@ def ranks_left(case: Case) -> Iterator[Finding]:
         or case.silent
     ):
         return
-    is_whole = len(stories) == case.topology.processes
+    is_whole = len(histories) == case.topology.processes
     left = [
-        story
-        for story in stories.values()
-        if not (story.is_done or story.rank in case.ended or has_told_why(story))
+        history
+        for history in histories.values()
+        if not (
+            history.is_done or history.rank in case.ended or has_reported_cause(history)
+        )
     ]
     # Of many, the launcher's words may have been lost.
-    if is_whole and 0 < len(left) <= max(1, len(stories) // _FEW):
+    if is_whole and 0 < len(left) <= max(1, len(histories) // _FEW):
         yield Finding(
             "rank-left",
             f"{where(left)} left with status 0 before the others were done; the last"
             f" phase told was {left[0].phase!r}",
             "look for os._exit(0), or a wrapper that hides a status; a program ends by"
             " itself when all ranks have passed their last collective",
-            numbers_of(left),
+            ranks_of(left),
         )
 
 
-def programs_failed(case: Case) -> Iterator[Finding]:
+def programs_failed(case: StepEvidence) -> Iterator[Finding]:
     """An exception in a rank's program: the first, unless it follows from another end."""
     for error, failed in list(_errors(case).items())[:1]:
         if not _follows(case, error, failed[0]):
@@ -96,85 +100,93 @@ def programs_failed(case: Case) -> Iterator[Finding]:
                 "program-failed",
                 f"{where(failed)} ended in an exception: {error}",
                 "its traceback is in the output above",
-                numbers_of(failed),
+                ranks_of(failed),
             )
 
 
-def errors_after(case: Case) -> Iterator[Finding]:
+def secondary_errors(case: StepEvidence) -> Iterator[Finding]:
     """The exceptions of other ranks, in one line."""
     errors = list(_errors(case).items())
     if errors and not _follows(case, errors[0][0], errors[0][1][0]):
         del errors[0]
-    later = {story.rank: story for _, failed in errors for story in failed}
+    later = {history.rank: history for _, failed in errors for history in failed}
     if later:
         group = [later[rank] for rank in sorted(later)]
         yield Finding(
             "errors-after",
             f"{where(group)} ended in exceptions after that: {errors[0][0]}",
             "mend the first cause; their own words are in the output above",
-            numbers_of(group),
+            ranks_of(group),
         )
 
 
-def _errors(case: Case) -> dict[str, list[Story]]:
+def _errors(case: StepEvidence) -> dict[str, list[RankHistory]]:
     """The ranks by their exception, true causes first and then the first heard."""
-    by_error: dict[str, list[Story]] = defaultdict(list)
-    for story in by_arrival(case.stories.values(), FAILED):
-        error = story.fact(FAILED, "error")
+    by_error: dict[str, list[RankHistory]] = defaultdict(list)
+    for history in sorted_by_arrival(case.histories.values(), FAILED):
+        error = history.fact(FAILED, "error")
         if error is not None:
-            by_error[str(error)].append(story)
+            by_error[str(error)].append(history)
     order = sorted(by_error.items(), key=lambda e: _follows(case, e[0], e[1][0]))
     return dict(order)
 
 
-def _follows(case: Case, error: str, first: Story) -> bool:
+def _follows(case: StepEvidence, error: str, first: RankHistory) -> bool:
     """Whether an exception was brought about by the end of another rank."""
-    stuck = [s.heard[STUCK] for s in case.stories.values() if STUCK in s.told]
+    stuck = [
+        s.arrival[DEADLINE_EXCEEDED]
+        for s in case.histories.values()
+        if DEADLINE_EXCEEDED in s.told
+    ]
     match = catalogue.load().match(error)
-    is_consequence = match is not None and match.cause.standing != "cause"
-    return is_consequence or first.heard[FAILED] > min(stuck, default=math.inf)
+    is_consequence = match is not None and match.cause.role != "cause"
+    return is_consequence or first.arrival[FAILED] > min(stuck, default=math.inf)
 
 
-def causes_recognised(case: Case) -> Iterator[Finding]:
+def log_causes(case: StepEvidence) -> Iterator[Finding]:
     """Why something ended, by lines that programs other than the kit have printed."""
     yield from _recognised(case, "cause")
 
 
-def symptoms_recognised(case: Case) -> Iterator[Finding]:
+def log_symptoms(case: StepEvidence) -> Iterator[Finding]:
     """That something ended, by such lines, while the reason stands elsewhere."""
     yield from _recognised(case, "symptom")
 
 
-def _recognised(case: Case, standing: str) -> Iterator[Finding]:
-    if not case.is_broken or case.end_from_outside:
+def _recognised(case: StepEvidence, role: str) -> Iterator[Finding]:
+    if not case.has_failed or case.end_from_outside:
         return
     for found in case.recognised:
-        if found.standing != standing or found.cause.ending:
+        if found.role != role or found.cause.ending:
             continue
         if found.cause.id == _NODE_FAILED and case.failed_nodes:
             continue
         # What a rank prints for people it has told the judge as well.
-        if found.cause.id.startswith("kit-") and _have_told(case, found.ranks):
+        if found.cause.id.startswith("kit-") and _have_reported(case, found.ranks):
             continue
         text, ranks = found.text, found.ranks
         # A line without a name is most likely about the first who ended.
         if not ranks and not found.nodes and case.ended:
             ending = next(iter(case.ended.values()))
-            group = [case.stories.get(r, Story(r, ending.node)) for r in ending.ranks]
+            group = [
+                case.histories.get(r, RankHistory(r, ending.node)) for r in ending.ranks
+            ]
             text, ranks = f"{where(group)}: {text}", ending.ranks
         yield Finding(found.cause.id, text, found.cause.remedy, ranks)
 
 
-def nodes_failed(case: Case) -> Iterator[Finding]:
+def nodes_failed(case: StepEvidence) -> Iterator[Finding]:
     """Nodes that Slurm has given up."""
     index_of = {node: index for index, node in enumerate(case.all_nodes)}
     for node in case.failed_nodes:
-        ranks = [story.rank for story in case.stories.values() if story.node == node]
+        ranks = [
+            history.rank for history in case.histories.values() if history.node == node
+        ]
         if not ranks and node in index_of:
             per_node = case.topology.processes_per_node
             first = index_of[node] * per_node
             expected = range(first, first + per_node)
-            ranks = [rank for rank in expected if rank not in case.stories]
+            ranks = [rank for rank in expected if rank not in case.histories]
         on_it = f" (ranks {spans(ranks)})" if ranks else ""
         yield Finding(
             _NODE_FAILED,
@@ -184,7 +196,7 @@ def nodes_failed(case: Case) -> Iterator[Finding]:
         )
 
 
-def cancelled(case: Case) -> Iterator[Finding]:
+def cancelled(case: StepEvidence) -> Iterator[Finding]:
     """Somebody ended the step from outside: no rank is to blame, nothing is proven."""
     if case.end_from_outside:
         yield Finding(
@@ -196,12 +208,12 @@ def cancelled(case: Case) -> Iterator[Finding]:
         )
 
 
-def terminated(case: Case) -> Iterator[Finding]:
+def terminated(case: StepEvidence) -> Iterator[Finding]:
     """SIGTERM came to ranks, and nobody knows of a reason in the step itself."""
-    group = by_arrival(case.stories.values(), TERMINATED)
+    group = sorted_by_arrival(case.histories.values(), TERMINATED)
     has_reason = any(
-        not {FAILED, STUCK}.isdisjoint(s.told) or has_waited_in_vain(s)
-        for s in case.stories.values()
+        not {FAILED, DEADLINE_EXCEEDED}.isdisjoint(s.told) or has_partner_timeout(s)
+        for s in case.histories.values()
     )
     has_reason |= bool(case.silent or case.failed_nodes)
     others = any(not e.reason.startswith(_BY_SIGTERM) for e in case.ended.values())
@@ -211,15 +223,15 @@ def terminated(case: Case) -> Iterator[Finding]:
             f"{where(group)} got SIGTERM from outside; no rank is to blame",
             "a preemption, or somebody's order; see what the ranks had reached in the"
             " table above",
-            numbers_of(group),
+            ranks_of(group),
             is_failure=False,
         )
 
 
-def ranks_apart(case: Case) -> Iterator[Finding]:
+def desynchronized_ranks(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that wait for each other at different places of the program."""
-    for story in by_arrival(case.stories.values(), STUCK)[:1]:
-        places: list[Mapping[str, Any]] = story.fact(STUCK, "apart") or []
+    for history in sorted_by_arrival(case.histories.values(), DEADLINE_EXCEEDED)[:1]:
+        places: list[Mapping[str, Any]] = history.fact(DEADLINE_EXCEEDED, "apart") or []
         if len(places) < 2:
             return
         crowd = max(places, key=lambda place: place["count"])
@@ -228,8 +240,10 @@ def ranks_apart(case: Case) -> Iterator[Finding]:
                 yield _apart(case, place, crowd)
 
 
-def _apart(case: Case, place: Mapping[str, Any], crowd: Mapping[str, Any]) -> Finding:
-    few = [case.stories[rank] for rank in place["ranks"] if rank in case.stories]
+def _apart(
+    case: StepEvidence, place: Mapping[str, Any], crowd: Mapping[str, Any]
+) -> Finding:
+    few = [case.histories[rank] for rank in place["ranks"] if rank in case.histories]
     lines = {str(s.fact(WAITING, "line")) for s in few if s.fact(WAITING, "line")}
     at = f" ({', '.join(sorted(lines)[:2])})" if lines else ""
     return Finding(
@@ -237,42 +251,48 @@ def _apart(case: Case, place: Mapping[str, Any], crowd: Mapping[str, Any]) -> Fi
         f"{where(few)}: {place['place']}{at}, while {crowd['count']} other ranks wait"
         f" {crowd['place']}",
         "all ranks must call the same collectives in the same order: look at that line",
-        numbers_of(few),
+        ranks_of(few),
     )
 
 
-def ranks_stuck(case: Case) -> Iterator[Finding]:
+def deadlines_exceeded(case: StepEvidence) -> Iterator[Finding]:
     """Ranks whose deadline expired."""
-    by_place: dict[tuple[str, str], list[Story]] = defaultdict(list)
-    for story in by_arrival(case.stories.values(), STUCK):
-        if story.fact(STUCK, "apart") is None:
-            missing, line = story.fact(STUCK, "missing"), story.fact(STUCK, "line")
-            by_place[str(missing), str(line)].append(story)
+    by_place: dict[tuple[str, str], list[RankHistory]] = defaultdict(list)
+    for history in sorted_by_arrival(case.histories.values(), DEADLINE_EXCEEDED):
+        if history.fact(DEADLINE_EXCEEDED, "apart") is None:
+            missing, line = (
+                history.fact(DEADLINE_EXCEEDED, "missing"),
+                history.fact(DEADLINE_EXCEEDED, "line"),
+            )
+            by_place[str(missing), str(line)].append(history)
     for (missing, line), group in by_place.items():
         yield Finding(
             "no-progress",
-            f"{where(group)}: no {missing!r} after {group[0].fact(STUCK, 'for_s'):.0f} s"
+            f"{where(group)}: no {missing!r} after {group[0].fact(DEADLINE_EXCEEDED, 'for_s'):.0f} s"
             f" (at {line})",
             "its stacks are in the output above; JAX_SIF_DEADLINE_S gives more time",
-            numbers_of(group),
+            ranks_of(group),
         )
 
 
-def _have_told(case: Case, ranks: Sequence[int]) -> bool:
-    return bool(ranks) and all(has_told_why(case.stories.get(rank)) for rank in ranks)
+def _have_reported(case: StepEvidence, ranks: Sequence[int]) -> bool:
+    return bool(ranks) and all(
+        has_reported_cause(case.histories.get(rank)) for rank in ranks
+    )
 
 
-def ranks_ended(case: Case) -> Iterator[Finding]:
+def ranks_ended(case: StepEvidence) -> Iterator[Finding]:
     """A rank that ended badly, by srun's own word, and did not say why itself."""
-    yield from _ended(case, [e for e in _endings(case) if not _is_for_another(e)])
+    yield from _ended(case, [e for e in _endings(case) if not _is_collateral(e)])
 
 
-def ranks_ended_for_others(case: Case) -> Iterator[Finding]:
+def ranks_terminated_by_launcher(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that ended for another's sake, where nobody knows of another."""
     is_known = bool(case.silent or case.failed_nodes) or any(
-        not {FAILED, STUCK}.isdisjoint(story.told) for story in case.stories.values()
+        not {FAILED, DEADLINE_EXCEEDED}.isdisjoint(history.told)
+        for history in case.histories.values()
     )
-    own = (e for e in _endings(case) if not _is_for_another(e))
+    own = (e for e in _endings(case) if not _is_collateral(e))
     if (
         not is_known
         and not any(ranks_left(case))
@@ -281,12 +301,12 @@ def ranks_ended_for_others(case: Case) -> Iterator[Finding]:
         yield from _ended(case, _endings(case))
 
 
-def _endings(case: Case) -> list[Ending]:
+def _endings(case: StepEvidence) -> list[RankExit]:
     # By identity: to compare two by their ranks takes as long as there are ranks.
     return list({id(ending): ending for ending in case.ended.values()}.values())
 
 
-def _ended(case: Case, endings: list[Ending]) -> Iterator[Finding]:
+def _ended(case: StepEvidence, endings: list[RankExit]) -> Iterator[Finding]:
     # One alone: srun ends the others for its sake.
     for ending in endings:
         silent = silent_ranks(case, ending)
@@ -295,26 +315,26 @@ def _ended(case: Case, endings: list[Ending]) -> Iterator[Finding]:
                 "rank-ended",
                 f"{where(silent)}: {ending.reason}, says {ending.speaker}",
                 _remedy(ending),
-                numbers_of(silent),
+                ranks_of(silent),
             )
             return
 
 
-def _remedy(ending: Ending) -> str:
+def _remedy(ending: RankExit) -> str:
     """What the catalogue of causes advises for the words of srun."""
     line = f"srun: error: {ending.node}: task {ending.ranks[0]}: {ending.reason}"
     match = catalogue.load().match(line)
     return match.cause.remedy if match else "look at its last lines in the output above"
 
 
-def silent_ranks(case: Case, ending: Ending) -> list[Story]:
+def silent_ranks(case: StepEvidence, ending: RankExit) -> list[RankHistory]:
     """The ranks of an end that did not say why they ended."""
     return [
-        case.stories.get(rank, Story(rank, ending.node))
+        case.histories.get(rank, RankHistory(rank, ending.node))
         for rank in ending.ranks
-        if not has_told_why(case.stories.get(rank))
+        if not has_reported_cause(case.histories.get(rank))
     ]
 
 
-def _is_for_another(ending: Ending) -> bool:
-    return ending.reason.startswith(_ENDS_FOR_ANOTHER)
+def _is_collateral(ending: RankExit) -> bool:
+    return ending.reason.startswith(_COLLATERAL_REASONS)

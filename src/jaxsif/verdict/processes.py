@@ -6,31 +6,31 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from jaxsif.core.evidence import Case, Finding
-from jaxsif.core.history import Story
-from jaxsif.core.naming import by_differing, numbers_of, where
+from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.history import RankHistory
+from jaxsif.core.naming import group_by_value, ranks_of, where
 from jaxsif.core.records import IMPORTING
-from jaxsif.verdict.exits import has_told_why
+from jaxsif.verdict.exits import has_reported_cause
 
 # Of a user's program: its exit status says how it ended.
 LEFT_QUIETLY = "left-quietly"
 
 
-def ranks_alone(case: Case) -> Iterator[Finding]:
+def independent_processes(case: StepEvidence) -> Iterator[Finding]:
     """Every process is a group of its own: nobody initialised the distributed system."""
     if case.topology.processes == 1:
         return
-    stories = case.stories.values()
-    unaware = [s for s in stories if s.fact("started", "processes") == 1]
-    alone = [s for s in stories if s.fact("connected", "process_count") == 1]
+    histories = case.histories.values()
+    unaware = [s for s in histories if s.fact("started", "processes") == 1]
+    alone = [s for s in histories if s.fact("connected", "process_count") == 1]
     if unaware:
         yield Finding(
             "independent-runs",
-            f"{where(unaware)} started {sum(s.starts for s in unaware)} times, each time"
+            f"{where(unaware)} started {sum(s.start_count for s in unaware)} times, each time"
             f" as the only process, where {case.topology.processes} belong together",
             "start with srun, and let its variables through to the program (no"
             " --cleanenv, no env -i)",
-            numbers_of(unaware),
+            ranks_of(unaware),
         )
     elif alone:
         yield Finding(
@@ -39,16 +39,16 @@ def ranks_alone(case: Case) -> Iterator[Finding]:
             " together; these are independent runs of the same program",
             "call jax.distributed.initialize() before anything else of JAX, and start"
             " with srun",
-            numbers_of(alone),
+            ranks_of(alone),
         )
 
 
-def ranks_twice(case: Case) -> Iterator[Finding]:
+def duplicate_ranks(case: StepEvidence) -> Iterator[Finding]:
     """Two programs spoke as one rank, so that the second may hide the first's fault."""
     twice = [
         s
-        for s in case.stories.values()
-        if s.starts > 1 and s.fact("started", "processes") != 1
+        for s in case.histories.values()
+        if s.start_count > 1 and s.fact("started", "processes") != 1
     ]
     if twice:
         yield Finding(
@@ -56,13 +56,13 @@ def ranks_twice(case: Case) -> Iterator[Finding]:
             f"{where(twice)} started more than once in one step",
             "give each program a step of its own (one srun, one verdict); if there was"
             " one program only, start it with srun so that every process has its number",
-            numbers_of(twice),
+            ranks_of(twice),
         )
 
 
-def processes_differ(case: Case) -> Iterator[Finding]:
+def unexpected_process_count(case: StepEvidence) -> Iterator[Finding]:
     """The launcher started another number of processes than the topology has."""
-    started = {s.fact("started", "processes") for s in case.stories.values()} - {None}
+    started = {s.fact("started", "processes") for s in case.histories.values()} - {None}
     for number in sorted(started - {case.topology.processes}):
         yield Finding(
             "process-count",
@@ -74,14 +74,14 @@ def processes_differ(case: Case) -> Iterator[Finding]:
         )
 
 
-def ranks_silent(case: Case) -> Iterator[Finding]:
+def ranks_silent(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that stopped reporting before they had connected, while all others went on."""
-    by_place: dict[str, list[Story]] = defaultdict(list)
-    for rank in sorted(case.silent & case.stories.keys()):
-        story = case.stories[rank]
-        began = story.fact(IMPORTING, "is_over") is None and IMPORTING in story.told
-        by_place["it began to import JAX" if began else "`started`"].append(story)
-    waiting = len(case.stories) - len(case.silent)
+    by_place: dict[str, list[RankHistory]] = defaultdict(list)
+    for rank in sorted(case.silent & case.histories.keys()):
+        history = case.histories[rank]
+        began = history.fact(IMPORTING, "is_over") is None and IMPORTING in history.told
+        by_place["it began to import JAX" if began else "`started`"].append(history)
+    waiting = len(case.histories) - len(case.silent)
     for place, silent in by_place.items():
         verb = "has" if len(silent) == 1 else "have"
         yield Finding(
@@ -90,18 +90,20 @@ def ranks_silent(case: Case) -> Iterator[Finding]:
             f" wait{_lost_nodes(case, silent)}",
             "the process is stopped, or its node is lost, cut off or out of memory: look"
             " at the node (sinfo, jax-sif doctor); JAX_SIF_HEARTBEAT_S gives more time",
-            numbers_of(silent),
+            ranks_of(silent),
         )
 
 
-def _lost_nodes(case: Case, silent: list[Story]) -> str:
+def _lost_nodes(case: StepEvidence, silent: list[RankHistory]) -> str:
     """Which nodes have no other rank."""
-    alive = {s.node for s in case.stories.values() if s.rank not in case.silent}
-    lost = dict.fromkeys(story.node for story in silent if story.node not in alive)
+    alive = {s.node for s in case.histories.values() if s.rank not in case.silent}
+    lost = dict.fromkeys(
+        history.node for history in silent if history.node not in alive
+    )
     return f"; no rank of {', '.join(list(lost)[:8])} reports" if lost else ""
 
 
-def launcher_hangs(case: Case) -> Iterator[Finding]:
+def launcher_hangs(case: StepEvidence) -> Iterator[Finding]:
     """Every rank is done, and the launcher had to be ended."""
     if case.has_launcher_hung:
         yield Finding(
@@ -113,15 +115,15 @@ def launcher_hangs(case: Case) -> Iterator[Finding]:
         )
 
 
-def ranks_missing(case: Case) -> Iterator[Finding]:
+def ranks_missing(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that were asked for and never reported."""
     if case.end_from_outside:
         return
     nodes = case.all_nodes
     silent = [
-        Story(rank, nodes[case.topology.node_index(rank)])
+        RankHistory(rank, nodes[case.topology.node_index(rank)])
         for rank in range(case.topology.processes)
-        if rank not in case.stories
+        if rank not in case.histories
     ]
     if silent:
         yield Finding(
@@ -129,14 +131,14 @@ def ranks_missing(case: Case) -> Iterator[Finding]:
             f"{len(silent)} of {case.topology.processes} ranks never reported:"
             f" {where(silent)}",
             "look above for what srun says of them; is the node up, is the image there?",
-            numbers_of(silent),
+            ranks_of(silent),
         )
 
 
-def nodes_differ(case: Case) -> Iterator[Finding]:
+def unexpected_nodes(case: StepEvidence) -> Iterator[Finding]:
     """The ranks are spread over the nodes in another way than was asked."""
-    per_node = Counter(story.node for story in case.stories.values())
-    full = len(case.stories) == case.topology.processes
+    per_node = Counter(history.node for history in case.histories.values())
+    full = len(case.histories) == case.topology.processes
     if full and set(per_node.values()) != {case.topology.processes_per_node}:
         spread = ", ".join(f"{n} on {node}" for node, n in sorted(per_node.items()))
         yield Finding(
@@ -148,21 +150,21 @@ def nodes_differ(case: Case) -> Iterator[Finding]:
         )
 
 
-def groups_differ(case: Case) -> Iterator[Finding]:
+def unexpected_group_size(case: StepEvidence) -> Iterator[Finding]:
     """A rank is in a group of another size, or is not the process it should be."""
-    for count, group in by_differing(
-        case.stories, "connected", "process_count", {1, case.topology.processes}
+    for count, group in group_by_value(
+        case.histories, "connected", "process_count", {1, case.topology.processes}
     ):
         yield Finding(
             "group-size",
             f"{where(group)}: in a group of {count} processes,"
             f" {case.topology.processes} were asked for",
             "two steps may share a coordinator: let the image set JAX_COORDINATOR_PORT",
-            numbers_of(group),
+            ranks_of(group),
         )
     swapped = [
         s
-        for s in case.stories.values()
+        for s in case.histories.values()
         if s.fact("connected", "process_index") not in (None, s.rank)
         and s.fact("connected", "process_count") != 1
     ]
@@ -171,11 +173,11 @@ def groups_differ(case: Case) -> Iterator[Finding]:
             "rank-swapped",
             f"{where(swapped)}: JAX numbers the process differently than Slurm does",
             "do not pass process_id to jax.distributed.initialize()",
-            numbers_of(swapped),
+            ranks_of(swapped),
         )
 
 
-def ranks_unfinished(case: Case) -> Iterator[Finding]:
+def ranks_unfinished(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that stopped between two phases without a word."""
     if case.end_from_outside:
         return
@@ -187,16 +189,16 @@ def ranks_unfinished(case: Case) -> Iterator[Finding]:
             is_failure=False,
         )
         return
-    by_phase: dict[str, list[Story]] = defaultdict(list)
-    for story in case.stories.values():
-        is_named = story.rank in case.silent
-        if not story.is_done and not is_named and not has_told_why(story):
-            by_phase[story.phase].append(story)
+    by_phase: dict[str, list[RankHistory]] = defaultdict(list)
+    for history in case.histories.values():
+        is_named = history.rank in case.silent
+        if not history.is_done and not is_named and not has_reported_cause(history):
+            by_phase[history.phase].append(history)
     for phase, group in by_phase.items():
         yield Finding(
             "unfinished",
             f"{where(group)} did not finish; the last phase told was {phase!r}",
             "if another finding names a rank, this follows from it; otherwise look"
             " above for what srun says",
-            numbers_of(group),
+            ranks_of(group),
         )

@@ -7,8 +7,8 @@ from collections import defaultdict
 from typing import Any
 
 from jaxsif.core.errors import PASS
-from jaxsif.core.history import Stories, Story
-from jaxsif.core.records import WISH
+from jaxsif.core.history import Histories, RankHistory
+from jaxsif.core.records import REQUEUE_REQUEST
 from jaxsif.pairs.results import pairs_of
 from jaxsif.transport.results import summary as transport_summary
 from jaxsif.verdict.verdict import WORDS, Verdict
@@ -16,21 +16,21 @@ from jaxsif.verdict.verdict import WORDS, Verdict
 SCHEMA = "jax-sif/verdict/1"
 
 # A table of more ranks than this shows only those that need a look.
-_MOST_ROWS = 64
-_MOST_FINDINGS = 12
+_MAX_ROWS = 64
+_MAX_FINDINGS = 12
 
 
 def text(verdict: Verdict) -> str:
     """The table of ranks, the findings, and the verdict as the last line."""
-    lines = _table(verdict.stories, _accused(verdict))
-    pairs = pairs_of(verdict.stories, verdict.topology.devices_per_node)
+    lines = _table(verdict.histories, _accused(verdict))
+    pairs = pairs_of(verdict.histories, verdict.topology.devices_per_node)
     lines += [pairs.line()] if pairs and pairs.outcomes else []
-    for number, finding in enumerate(verdict.findings[:_MOST_FINDINGS], 1):
+    for number, finding in enumerate(verdict.findings[:_MAX_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]
-    if len(verdict.findings) > _MOST_FINDINGS:
-        lines.append(f"... and {len(verdict.findings) - _MOST_FINDINGS} more findings")
-    transport = transport_summary(verdict.stories)
+    if len(verdict.findings) > _MAX_FINDINGS:
+        lines.append(f"... and {len(verdict.findings) - _MAX_FINDINGS} more findings")
+    transport = transport_summary(verdict.histories)
     lines += [transport] if transport else []
     lines.append(f"{WORDS[verdict.status]}  {summary(verdict)}")
     return "\n".join(lines) + "\n"
@@ -41,8 +41,8 @@ def summary(verdict: Verdict) -> str:
     if verdict.status != PASS:
         return f"{verdict.topology.label}: {verdict.findings[0].text}"
     topology = verdict.topology
-    nodes = list(dict.fromkeys(story.node for story in verdict.stories.values()))
-    first = next(iter(verdict.stories.values()))
+    nodes = list(dict.fromkeys(history.node for history in verdict.histories.values()))
+    first = next(iter(verdict.histories.values()))
     platform = first.fact("devices", "backend")
     stand_in = "" if platform == "gpu" else ", no GPU"
     devices = f" {_plural(topology.devices, f'{platform} device')}{stand_in},"
@@ -52,13 +52,17 @@ def summary(verdict: Verdict) -> str:
         f" {_plural(len(nodes), 'node')}"
         f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
         f"{f' {verdict.headline},' if verdict.headline else ''}"
-        f" {_seconds(verdict.stories):.1f} s{_wish(verdict.stories)}"
+        f" {_seconds(verdict.histories):.1f} s{_wish(verdict.histories)}"
     )
 
 
-def _wish(stories: Stories) -> str:
+def _wish(histories: Histories) -> str:
     """Where a program asks that its job be started again."""
-    return ", to go on" if any(WISH in story.told for story in stories.values()) else ""
+    return (
+        ", to go on"
+        if any(REQUEUE_REQUEST in history.told for history in histories.values())
+        else ""
+    )
 
 
 def _warnings(verdict: Verdict) -> str:
@@ -110,17 +114,17 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "told": s.told,
                 "measured": s.measured,
             }
-            for s in verdict.stories.values()
+            for s in verdict.histories.values()
         ],
     }
 
 
-def _table(stories: Stories, accused: set[int]) -> list[str]:
-    if not stories:
+def _table(histories: Histories, slow_nodes: set[int]) -> list[str]:
+    if not histories:
         return []
-    shown = list(stories.values())
-    if len(shown) > _MOST_ROWS:
-        shown = [s for s in shown if s.rank in accused or not s.is_done][:_MOST_ROWS]
+    shown = list(histories.values())
+    if len(shown) > _MAX_ROWS:
+        shown = [s for s in shown if s.rank in slow_nodes or not s.is_done][:_MAX_ROWS]
     rows = [("rank", "node", "local devices", "phase reached")]
     rows += [(str(s.rank), s.node, _devices(s), s.phase) for s in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -128,17 +132,17 @@ def _table(stories: Stories, accused: set[int]) -> list[str]:
         "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    if len(shown) < len(stories):
-        lines.append(f"... and {len(stories) - len(shown)} more ranks")
+    if len(shown) < len(histories):
+        lines.append(f"... and {len(histories) - len(shown)} more ranks")
     return lines
 
 
-def _devices(story: Story) -> str:
-    local = story.fact("devices", "local")
+def _devices(history: RankHistory) -> str:
+    local = history.fact("devices", "local")
     if local is None:
         return "-"
     names = [device.get("uuid") or f"id {device.get('id')}" for device in local]
-    count = story.local_device_count or len(local)
+    count = history.local_device_count or len(local)
     more = f" and {count - len(local)} more" if count > len(local) else ""
     return f"{count}: {', '.join(names)}{more}"
 
@@ -156,9 +160,9 @@ def _some(nodes: list[str], most: int = 4) -> str:
     return ", ".join(nodes[:most]) + more
 
 
-def _seconds(stories: Stories) -> float:
+def _seconds(histories: Histories) -> float:
     """From the first word to the last, by the clock of one node: two may disagree."""
     times: dict[str, list[float]] = defaultdict(list)
-    for story in stories.values():
-        times[story.node] += [record["time"] for record in story.told.values()]
+    for history in histories.values():
+        times[history.node] += [record["time"] for record in history.told.values()]
     return max(max(of_node) - min(of_node) for of_node in times.values())

@@ -16,8 +16,8 @@ from jaxsif.core.records import (
     KEY_LENGTH,
     LAUNCHER_WORD,
     MARKER_BYTES,
-    MOST_BYTES,
-    DamagedRecord,
+    MAX_RECORD_BYTES,
+    CorruptRecord,
     Record,
     decode,
 )
@@ -28,7 +28,7 @@ _LABEL = re.compile(rb"\s*\d+(?:: ?| [\w.-]+\| )")
 _PROGRAMS = (b"srun: error: ", b"slurmstepd: error: ", b"jax-sif launch: ")
 _TIME = re.compile(rb"\[[\d:T.-]*(?:\] error: |\Z)")
 # Most output is neither a record nor Slurm's nor cut in the middle of a line.
-_CALLS_FOR_A_LOOK = re.compile(rb"@| error: |jax-sif launch: |[^\n]\Z")
+_FLUSH_TRIGGERS = re.compile(rb"@| error: |jax-sif launch: |[^\n]\Z")
 
 
 _OWN = MARKER_BYTES.rstrip(b"0123456789 ")
@@ -45,7 +45,7 @@ class Stream:
 
     `feed` returns the bytes to show, unchanged but for this job's records, the labels
     that `srun --label` puts before them, and the marks of `jax-sif mark`. Memory: one
-    line, at most MOST_BYTES of it.
+    line, at most MAX_RECORD_BYTES of it.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class Stream:
         if not piece:
             return b""
         text = self._tail + piece
-        if not _CALLS_FOR_A_LOOK.search(text):
+        if not _FLUSH_TRIGGERS.search(text):
             self._tail, self._is_mid_line = b"", False
             return text
         lines = text.split(b"\n")
         self._tail = lines.pop()
         shown = b"".join([self._line(line + b"\n") for line in lines])
-        return shown + self._release_tail()
+        return shown + self._flush_partial_line()
 
     def close(self) -> bytes:
         """What is left when the output has ended, perhaps in the middle of a line."""
@@ -111,7 +111,7 @@ class Stream:
             return before + text
         try:
             self._take(checked(decode(line, position, _parsed)))
-        except DamagedRecord:
+        except CorruptRecord:
             self.damaged += 1
         return b"" if _LABEL.fullmatch(before) else before
 
@@ -135,21 +135,21 @@ class Stream:
         try:
             if not _is_launchers(line, position):
                 # A longer rest is no record, and reading it again and again takes time.
-                decode(line[: position + 2 * MOST_BYTES], position)
-        except DamagedRecord:
+                decode(line[: position + 2 * MAX_RECORD_BYTES], position)
+        except CorruptRecord:
             if len(self._damaged_by_key) < _MOST_KEYS:
                 self._damaged_by_key[key] += 1
             return
         self._keys = {key}
         self.damaged = self._damaged_by_key[key]
 
-    def _release_tail(self) -> bytes:
+    def _flush_partial_line(self) -> bytes:
         """The unfinished line, or what of it cannot become a record any more."""
         tail = self._tail
         position = tail.find(MARKER_BYTES)
-        if position >= 0 and len(tail) - position <= 2 * MOST_BYTES:
+        if position >= 0 and len(tail) - position <= 2 * MAX_RECORD_BYTES:
             return b""
-        if position < 0 and _may_be_ours(tail):
+        if position < 0 and _may_start_record(tail):
             return b""
         if position >= 0:
             key_at = position + len(MARKER_BYTES)
@@ -174,11 +174,11 @@ def _is_launchers(line: bytes, position: int) -> bool:
     return line[at : at + len(_LAUNCHER)] == _LAUNCHER
 
 
-def _may_be_ours(tail: bytes) -> bool:
+def _may_start_record(tail: bytes) -> bool:
     """Whether it may become a record, or a line of Slurm's, when more has come."""
     if len(tail) <= 16 and _LABEL.fullmatch(tail):
         return True
-    if len(tail) <= MOST_BYTES and (
+    if len(tail) <= MAX_RECORD_BYTES and (
         any(name.startswith(tail[: len(name)]) for name in _PROGRAMS)
         or _TIME.match(tail)
     ):

@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from jaxsif.bandwidth import rating
 from jaxsif.bandwidth.baseline import Baseline
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
-from jaxsif.core.evidence import Case, Finding
-from jaxsif.core.history import Board, Ending, Stories
-from jaxsif.core.naming import numbers_of, where
+from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.history import Histories, JobState, RankExit
+from jaxsif.core.naming import ranks_of, where
 from jaxsif.core.records import KEY_VARIABLE
 from jaxsif.core.topology import Topology
-from jaxsif.logs.diagnosis import NOTHING_HEARD, Diagnosis
+from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
 from jaxsif.verdict.checks import find
 from jaxsif.verdict.processes import LEFT_QUIETLY
 
-_NOTHING_MEASURED = "nothing-measured"
+_NO_RECORDS = "nothing-measured"
 
 WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one step. `stories` are the ranks by number, `program_status` what a program
+    """On one step. `histories` are the ranks by number, `program_status` what a program
     without the kit ended with, as the launcher names it."""
 
     step: str
     topology: Topology
-    stories: Stories
+    histories: Histories
     findings: tuple[Finding, ...]
     status: int
     # The speed, for the line of a pass; empty where none was measured.
@@ -41,11 +41,11 @@ class Verdict:
 
 
 def judge(
-    board: Board,
+    job_state: JobState,
     topology: Topology,
     damaged: int = 0,
     nodes: Sequence[str] = (),
-    diagnosis: Diagnosis = NOTHING_HEARD,
+    diagnosis: Diagnosis = NO_DIAGNOSIS,
     *,
     is_strict: bool = False,
     baseline: Baseline | None = None,
@@ -63,32 +63,32 @@ def judge(
       is_program: whether it is a user's, which need not use the kit.
       foreign: how many records are of another job.
     """
-    steps = board.steps
-    if not steps and (board.ended or board.is_ended_from_outside or board.failed_nodes):
+    steps = job_state.steps
+    if not steps and (
+        job_state.ended or job_state.is_ended_from_outside or job_state.failed_nodes
+    ):
         steps = {"": {}}
     cases = {
-        step: Case(
+        step: StepEvidence(
             topology,
-            stories,
-            _believed(board.ended, topology, stories),
+            histories,
+            _believed(job_state.ended, topology, histories),
             nodes,
-            board.cancelled,
+            job_state.cancelled,
             diagnosis.recognised,
             is_program,
             baseline,
-            board.silent(step),
-            board.has_launcher_hung,
-            board.has_ended_launcher,
-            board.failed_nodes,
-            board.interrupted,
+            job_state.silent(step),
+            job_state.has_launcher_hung,
+            job_state.has_ended_launcher,
+            job_state.failed_nodes,
+            job_state.interrupted,
         )
-        for step, stories in steps.items()
+        for step, histories in steps.items()
     }
     newer = diagnosis.newer_records
     if not cases:
-        silence = (
-            _newer_records(newer) if newer else _nothing_to_judge(damaged, foreign)
-        )
+        silence = _newer_records(newer) if newer else _no_records(damaged, foreign)
         return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
     return [
         _judge_case(step, case, damaged, newer, is_strict)
@@ -97,25 +97,25 @@ def judge(
 
 
 def _believed(
-    ended: Mapping[int, Ending], topology: Topology, stories: Stories
-) -> Mapping[int, Ending]:
+    ended: Mapping[int, RankExit], topology: Topology, histories: Histories
+) -> Mapping[int, RankExit]:
     """What was said of ranks that the step can have; else another program printed it."""
-    processes = max(topology.processes, max(stories, default=-1) + 1)
+    processes = max(topology.processes, max(histories, default=-1) + 1)
     endings = {id(ending): ending for ending in ended.values()}
     strange = {key for key, e in endings.items() if max(e.ranks) >= processes}
     return {rank: e for rank, e in ended.items() if id(e) not in strange}
 
 
-def is_silence(verdict: Verdict) -> bool:
+def is_empty(verdict: Verdict) -> bool:
     """Whether nobody has told how it ended, neither well nor ill."""
     kinds = [f.kind for f in verdict.findings if not f.is_warning]
-    if kinds == [_NOTHING_MEASURED]:
-        return not verdict.stories
+    if kinds == [_NO_RECORDS]:
+        return not verdict.histories
     return kinds == [LEFT_QUIETLY]
 
 
 def _judge_case(
-    step: str, case: Case, damaged: int, newer: int, is_strict: bool
+    step: str, case: StepEvidence, damaged: int, newer: int, is_strict: bool
 ) -> Verdict:
     findings = find(case)
     if newer:
@@ -125,12 +125,12 @@ def _judge_case(
     if all(f.is_warning for f in findings):
         findings += _unexplained(case)
     status = _status(findings, damaged, is_strict)
-    headline = rating.headline(case.stories, case.topology, case.baseline)
-    speeds = tuple(rating.judged(case.stories, case.topology, case.baseline))
+    headline = rating.headline(case.histories, case.topology, case.baseline)
+    speeds = tuple(rating.judged(case.histories, case.topology, case.baseline))
     return Verdict(
         step,
         case.topology,
-        case.stories,
+        case.histories,
         tuple(findings),
         status,
         headline,
@@ -139,20 +139,20 @@ def _judge_case(
     )
 
 
-def _program_status(case: Case) -> int | None:
+def _program_status(case: StepEvidence) -> int | None:
     """What the first rank to end badly ended with, where that is all that is known."""
     first = next(iter(case.ended.values()), None)
     return first.exit_status if first and case.is_without_kit else None
 
 
-def _unexplained(case: Case) -> list[Finding]:
+def _unexplained(case: StepEvidence) -> list[Finding]:
     """The last guard: only a step in which every rank came to its end can pass."""
-    silent = [s for s in case.stories.values() if not s.is_done]
+    silent = [s for s in case.histories.values() if not s.is_done]
     if not silent:
         return []
     text = f"{where(silent)} did not come to an end, and nobody says why"
     remedy = "please report this output: the judge should know the cause"
-    return [Finding("unexplained", text, remedy, numbers_of(silent))]
+    return [Finding("unexplained", text, remedy, ranks_of(silent))]
 
 
 def _status(findings: list[Finding], damaged: int, is_strict: bool) -> int:
@@ -164,14 +164,19 @@ def _status(findings: list[Finding], damaged: int, is_strict: bool) -> int:
     if any(f.kind == "newer-records" for f in findings):
         # What is missing may stand in what cannot be read.
         return COULD_NOT_TELL
-    if damaged and all(f.kind in _SILENCES for f in findings):
+    if damaged and all(f.kind in _INCONCLUSIVE_KINDS for f in findings):
         return COULD_NOT_TELL if len(findings) > 1 else PASS
     if any(f.is_failure for f in findings):
         return FAIL
     return COULD_NOT_TELL if findings else PASS
 
 
-_SILENCES = {"rank-missing", "unfinished", "identity-unproven", "damaged-records"}
+_INCONCLUSIVE_KINDS = {
+    "rank-missing",
+    "unfinished",
+    "identity-unproven",
+    "damaged-records",
+}
 
 
 def _damaged_records(damaged: int) -> Finding:
@@ -193,7 +198,7 @@ def _newer_records(newer: int) -> Finding:
     )
 
 
-def _nothing_to_judge(damaged: int, foreign: int) -> Finding:
+def _no_records(damaged: int, foreign: int) -> Finding:
     got = f"{damaged} damaged records" if damaged else "no records"
     remedy = (
         "run a program of diag/, or one that narrates as they do, and pipe its output"
@@ -206,7 +211,7 @@ def _nothing_to_judge(damaged: int, foreign: int) -> Finding:
             " --export=NONE); an older output is judged by its name: jax-sif verify FILE"
         )
     return Finding(
-        _NOTHING_MEASURED,
+        _NO_RECORDS,
         f"{got} in the input; nothing was measured",
         remedy,
         is_failure=False,

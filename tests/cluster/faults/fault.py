@@ -58,17 +58,17 @@ def at_collective(action: Callable[[], object], collective: str = "allreduce") -
     if ALONE_VARIABLE in os.environ:
         HOOKS[collective] = action
         return
-    from jaxsif.rank.reporter import Narrator
+    from jaxsif.rank.reporter import Reporter
 
-    enters = Narrator.enters
+    enters = Reporter.enters
 
-    def enters_after(self: Narrator, name: str) -> None:
+    def enters_after(self: Reporter, name: str) -> None:
         if name == collective:
             mark("fault")
             action()
         enters(self, name)
 
-    Narrator.enters = enters_after
+    Reporter.enters = enters_after
 
 
 def after_starting(action: Callable[[], object]) -> None:
@@ -77,16 +77,16 @@ def after_starting(action: Callable[[], object]) -> None:
         mark("fault")
         action()
         return
-    from jaxsif.rank.reporter import Narrator
+    from jaxsif.rank.reporter import Reporter
 
-    started = Narrator.started
+    started = Reporter.started
 
-    def started_before(self: Narrator, *words: object) -> None:
+    def started_before(self: Reporter, *words: object) -> None:
         started(self, *words)
         mark("fault")
         action()
 
-    Narrator.started = started_before
+    Reporter.started = started_before
 
 
 @contextlib.contextmanager
@@ -116,16 +116,16 @@ def after_connecting(action: Callable[[], object]) -> None:
     if ALONE_VARIABLE in os.environ:
         HOOKS["connected"] = action
         return
-    from jaxsif.rank.reporter import Narrator
+    from jaxsif.rank.reporter import Reporter
 
-    connected = Narrator.connected
+    connected = Reporter.connected
 
-    def connected_before(self: Narrator, **facts: object) -> None:
+    def connected_before(self: Reporter, **facts: object) -> None:
         connected(self, **facts)
         mark("fault")
         action()
 
-    Narrator.connected = connected_before
+    Reporter.connected = connected_before
 
 
 @contextlib.contextmanager

@@ -10,18 +10,18 @@ FAULT = Fault(
 
 def in_rank(rank):
     if rank == 5:
-        from jaxsif.rank.reporter import Narrator
+        from jaxsif.rank.reporter import Reporter
 
-        proves = Narrator.prove_identity
+        proves = Reporter.prove_identity
 
         def prove_first(self):
             mark("fault")
             proves(self)
 
-        devices = Narrator.devices
+        devices = Reporter.devices
 
         def devices_then_proof(self):
             devices(self)
             prove_first(self)
 
-        Narrator.devices = devices_then_proof
+        Reporter.devices = devices_then_proof

@@ -4,7 +4,7 @@
 import re
 
 from jaxsif import initialize_distributed
-from jaxsif.rank import narrate
+from jaxsif.rank import phase_reporter
 
 SIZE = 2**20
 OPERATIONS = {
@@ -12,7 +12,7 @@ OPERATIONS = {
     *("collective_broadcast", "collective_permute", "scatter", "while"),
 }
 
-with narrate() as tell:
+with phase_reporter() as reporter:
     initialize_distributed()
     import jax
     from jax import export
@@ -21,9 +21,9 @@ with narrate() as tell:
     from jaxsif.bandwidth.programs import Group, chain, compiled_chain, programs
     from jaxsif.rank.identity_check import sum_of_ones
 
-    tell.devices()
-    tell.all_reduced(sum_of_ones())
-    tell.prove_identity()
+    reporter.devices()
+    reporter.report_allreduce(sum_of_ones())
+    reporter.prove_identity()
     group = Group()
     for collective in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all"):
         shape = buffers(collective, "f32", SIZE, group.size)

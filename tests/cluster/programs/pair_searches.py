@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from jaxsif import initialize_distributed
-from jaxsif.rank import Narrator, narrate
+from jaxsif.rank import Reporter, phase_reporter
 
 FOLDER = Path(os.environ["PAIRS_FOLDER"])
 
@@ -17,26 +17,26 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-with narrate() as tell:
+with phase_reporter() as reporter:
     initialize_distributed()
     from jaxsif.pairs import measure
     from jaxsif.pairs.exchange import Load
 
-    tell.devices()
-    tell.prove_identity()
-    base, _, restart = tell.identity.step.rpartition(".")
+    reporter.devices()
+    reporter.prove_identity()
+    base, _, restart = reporter.identity.step.rpartition(".")
     loads = [Load(8, 1, 40), Load(int(os.environ["PAIRS_BYTES"]), 3, 5)]
     for number in range(int(os.environ["PAIRS_SEARCHES"])):
         # The judge takes each search for a step of its own.
-        who = dataclasses.replace(tell.identity, step=f"{base}-{number}.{restart}")
-        narrator = Narrator(who)
-        narrator.on_entered = tell.on_entered
-        tell.enters(f"search {number}")
+        who = dataclasses.replace(reporter.identity, step=f"{base}-{number}.{restart}")
+        reporter = Reporter(who)
+        reporter.entry_observer = reporter.entry_observer
+        reporter.enters(f"search {number}")
         wait_for(FOLDER / f"go-{number}")
-        narrator.started()
-        narrator.connected(has_proof=True)
-        narrator.devices()
-        measure.search(narrator, loads)
-        narrator.say("done")
+        reporter.started()
+        reporter.connected(has_proof=True)
+        reporter.devices()
+        measure.search(reporter, loads)
+        reporter.say("done")
         if who.rank == 0:
             (FOLDER / f"done-{number}").touch()

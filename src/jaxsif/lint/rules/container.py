@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from jaxsif.lint.launches import Launch
 from jaxsif.lint.programs import SHELLS
-from jaxsif.lint.rule import ERROR, NOTE, WARNING, Hit, rule
+from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
 _GPU_VARIABLES = (
@@ -29,7 +29,7 @@ _WIPES = ("cleanenv", "containall", "compat")
     " word",
     source="jax #17777; measured with JAX 0.10.2: exit status 0 on the CPU",
 )
-def container_nv(script: Script) -> Iterator[Hit]:
+def container_nv(script: Script) -> Iterator[Violation]:
     """The job asks for GPUs, and the container does not see them"""
     is_seen = any(
         launch.container and launch.container.gives_gpus for launch in script.launches
@@ -48,7 +48,9 @@ def container_nv(script: Script) -> Iterator[Hit]:
             or any(name in launch.variables for name in _GPU_VARIABLES)
         ):
             continue
-        yield Hit(launch.line, f"{container.runtime} {container.action} without GPUs")
+        yield Violation(
+            launch.line, f"{container.runtime} {container.action} without GPUs"
+        )
 
 
 def _may_compute(launch: Launch) -> bool:
@@ -66,7 +68,7 @@ def _may_compute(launch: Launch) -> bool:
     " certificates of its own; `exec` does not",
     source="docs/entry.md",
 )
-def container_entry(script: Script) -> Iterator[Hit]:
+def container_entry(script: Script) -> Iterator[Violation]:
     """`singularity exec` passes by the image's entry"""
     for launch in script.jax_launches:
         container = launch.container
@@ -79,7 +81,9 @@ def container_entry(script: Script) -> Iterator[Hit]:
             and script.is_kit_image(launch)
             and not script.passes_entry(launch)
         ):
-            yield Hit(launch.line, f"{container.runtime} exec of this kit's image")
+            yield Violation(
+                launch.line, f"{container.runtime} exec of this kit's image"
+            )
 
 
 @rule(
@@ -90,14 +94,16 @@ def container_entry(script: Script) -> Iterator[Hit]:
     " should be defined",
     source="tried with Apptainer 1.4 and JAX 0.10.2",
 )
-def container_environment(script: Script) -> Iterator[Hit]:
+def container_environment(script: Script) -> Iterator[Violation]:
     """The container starts with an empty environment"""
     for launch in script.jax_launches:
         container = launch.container
         if container and launch.is_step and launch.shape.tasks != 1:
             option = container.options.last(*_WIPES)
             if option is not None and container.is_apptainer:
-                yield Hit(launch.line, f"{option.written} hides the step from JAX")
+                yield Violation(
+                    launch.line, f"{option.written} hides the step from JAX"
+                )
 
 
 @rule(
@@ -108,7 +114,7 @@ def container_environment(script: Script) -> Iterator[Hit]:
     " not open image .../python",
     source="tried with Apptainer 1.4",
 )
-def image_unset(script: Script) -> Iterator[Hit]:
+def image_unset(script: Script) -> Iterator[Violation]:
     """Nothing checks that the image's variable is set"""
     own = {setting.name for setting in script.settings}
     guarded = {name for line in script.lines for name in _guarded(line)}
@@ -121,7 +127,7 @@ def image_unset(script: Script) -> Iterator[Hit]:
             # A module that cannot be loaded ends the script.
             continue
         for name in sorted(script.origins(image) - own - guarded):
-            yield Hit(launch.line, f"nothing checks that ${name} is set")
+            yield Violation(launch.line, f"nothing checks that ${name} is set")
 
 
 _GUARD = re.compile(r"\$\{(\w+):?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{?(\w+)")
@@ -140,13 +146,15 @@ def _guarded(line: str) -> list[str]:
     " out; the first ranks wait for the last",
     source="pyxis #24, ngc-container-environment-modules",
 )
-def image_pull(script: Script) -> Iterator[Hit]:
+def image_pull(script: Script) -> Iterator[Violation]:
     """The image is fetched from a registry inside the job"""
     for launch in script.launches:
         container = launch.container
         image = container.image if container and container.is_apptainer else None
         if image is not None and _REMOTE.match(image.text):
-            yield Hit(launch.line, f"{image.text} is fetched at the start of each rank")
+            yield Violation(
+                launch.line, f"{image.text} is fetched at the start of each rank"
+            )
 
 
 RULES = (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from jaxsif.lint.options import Option
-from jaxsif.lint.rule import ERROR, NOTE, WARNING, Hit, rule
+from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 from jaxsif.lint.tables import SBATCH, SRUN
 from jaxsif.lint.words import is_unknown
@@ -22,11 +22,13 @@ from jaxsif.lint.words import is_unknown
     " comment; what follows is silently ignored",
     source="sbatch manual; tried with Slurm 26.05",
 )
-def late(script: Script) -> Iterator[Hit]:
+def late(script: Script) -> Iterator[Violation]:
     """A directive stands behind the first command"""
     first = script.directives.first_command
     for line in script.directives.late:
-        yield Hit(line, f"Slurm ignores this line: line {first} is a command already")
+        yield Violation(
+            line, f"Slurm ignores this line: line {first} is a command already"
+        )
 
 
 @rule(
@@ -37,34 +39,34 @@ def late(script: Script) -> Iterator[Hit]:
     " resembles none may be a site's own plug-in",
     source="tried with Slurm 26.05",
 )
-def unknown(script: Script) -> Iterator[Hit]:
+def unknown(script: Script) -> Iterator[Violation]:
     """sbatch does not know the option, or misses its value"""
     for option in script.directives.options.given:
         if option.fault:
             yield _explain(option)
 
 
-def _explain(option: Option) -> Hit:
+def _explain(option: Option) -> Violation:
     written = option.written
     if option.fault == "no value":
-        return Hit(option.line, f"{written} has no value", fix="give it one")
+        return Violation(option.line, f"{written} has no value", fix="give it one")
     bare = written.lstrip("-")
     if option.fault == "ambiguous":
         meant = ", ".join(f"--{name}" for name in SBATCH.names(bare))
-        return Hit(option.line, f"{written} may mean {meant}", fix="write it out")
+        return Violation(option.line, f"{written} may mean {meant}", fix="write it out")
     if bare in SRUN.long or (len(bare) == 1 and bare in SRUN.short):
         text = f"{written} is an option of srun, not of sbatch"
-        return Hit(option.line, text, fix="move it to the srun line")
+        return Violation(option.line, text, fix="move it to the srun line")
     near = get_close_matches(bare, SBATCH.long, n=1, cutoff=0.75)
     if near:
         text = f"sbatch has no option {written}"
-        return Hit(option.line, text, fix=f"did you mean --{near[0]}?")
+        return Violation(option.line, text, fix=f"did you mean --{near[0]}?")
     if written.startswith("--"):
         text = (
             f"Slurm itself has no option {written}; without a plug-in sbatch refuses it"
         )
-        return Hit(option.line, text, severity=WARNING)
-    return Hit(option.line, f"sbatch has no option {written}")
+        return Violation(option.line, text, severity=WARNING)
+    return Violation(option.line, f"sbatch has no option {written}")
 
 
 @rule(
@@ -75,10 +77,12 @@ def _explain(option: Option) -> Hit:
     " does with blanks around `=`",
     source="tried with Slurm 26.05: Invalid directive found in batch script",
 )
-def word(script: Script) -> Iterator[Hit]:
+def word(script: Script) -> Iterator[Violation]:
     """A directive holds a word that belongs to no option"""
     for stray in script.directives.strays:
-        yield Hit(stray.line, f"{stray.text!r} is neither an option nor its value")
+        yield Violation(
+            stray.line, f"{stray.text!r} is neither an option nor its value"
+        )
 
 
 @rule(
@@ -88,7 +92,7 @@ def word(script: Script) -> Iterator[Hit]:
     why="of an option that is given twice the last counts, without a word",
     source="getopt_long, which sbatch uses",
 )
-def twice(script: Script) -> Iterator[Hit]:
+def twice(script: Script) -> Iterator[Violation]:
     """The same option is given twice, with different values"""
     seen: dict[str, Option] = {}
     if script.directives.is_heterogeneous:
@@ -101,7 +105,7 @@ def twice(script: Script) -> Iterator[Hit]:
         old, new = before.value.text, option.value.text
         if old != new:
             text = f"{option.written} {new} replaces {old} of line {before.line}"
-            yield Hit(option.line, text)
+            yield Violation(option.line, text)
 
 
 @rule(
@@ -112,14 +116,14 @@ def twice(script: Script) -> Iterator[Hit]:
     why="no shell reads directives, so variables, `~` and $(...) stay as they stand there",
     source="sbatch manual; tried with Slurm 26.05",
 )
-def variable(script: Script) -> Iterator[Hit]:
+def variable(script: Script) -> Iterator[Violation]:
     """A directive holds a variable, and nothing puts its value in"""
     for option in script.directives.options.given:
         text = option.value.text if option.value else ""
         if option.name not in ("comment", "wrap") and (
             is_unknown(text) or text.startswith("~/")
         ):
-            yield Hit(option.line, f"Slurm takes {text!r} as it stands")
+            yield Violation(option.line, f"Slurm takes {text!r} as it stands")
 
 
 @rule(
@@ -129,10 +133,12 @@ def variable(script: Script) -> Iterator[Hit]:
     why="Slurm reads only lines that begin with exactly `#SBATCH`; all others are comments",
     source="tried with Slurm 26.05",
 )
-def comment(script: Script) -> Iterator[Hit]:
+def comment(script: Script) -> Iterator[Violation]:
     """A comment looks like a directive"""
     for line in script.directives.comments:
-        yield Hit(line, f"Slurm takes this for a comment: {script.lines[line - 1]!r}")
+        yield Violation(
+            line, f"Slurm takes this for a comment: {script.lines[line - 1]!r}"
+        )
 
 
 @rule(
@@ -143,7 +149,7 @@ def comment(script: Script) -> Iterator[Hit]:
     " does not make the folder itself (26.05 does) the job ends without a trace",
     source="sbatch manual; tried with Slurm 26.05",
 )
-def output_folder(script: Script) -> Iterator[Hit]:
+def output_folder(script: Script) -> Iterator[Violation]:
     """The script makes the folder of its own output, which is too late"""
     made = {
         posixpath.normpath(word.text)
@@ -156,7 +162,7 @@ def output_folder(script: Script) -> Iterator[Hit]:
         folder = posixpath.normpath(posixpath.dirname(path))
         if folder in made:
             line = script.directives.line_of(name) or 1
-            yield Hit(line, f"{path} is opened before the script makes {folder}")
+            yield Violation(line, f"{path} is opened before the script makes {folder}")
 
 
 RULES = (late, unknown, word, twice, variable, comment, output_folder)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from jaxsif.core import slurm_env
-from jaxsif.lint.rule import ERROR, WARNING, Hit, rule
+from jaxsif.lint.rule import ERROR, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 from jaxsif.lint.shape import count_gpus
 
@@ -31,7 +31,7 @@ _TUNING = (
     "NCCL_P2P_LEVEL",
     "NCCL_LAUNCH_MODE",
 )
-_OF_GPUS = (slurm_env.GPUS_PER_NODE, slurm_env.GPUS_ASKED, slurm_env.GPUS_PER_TASK)
+_OF_GPUS = (slurm_env.GPUS_PER_NODE, slurm_env.GPUS_REQUESTED, slurm_env.GPUS_PER_TASK)
 _OF_NODES = (
     slurm_env.PROCESSES_PER_NODE_OLD,
     slurm_env.STEP_PROCESSES_PER_NODE,
@@ -51,14 +51,14 @@ _AS_NUMBER = re.compile(
     " CPU devices, and whoever sets XLA_FLAGS later loses it without a word",
     source="measured with JAX 0.10.2: JAX_NUM_CPU_DEVICES wins over it",
 )
-def xla_device_count(script: Script) -> Iterator[Hit]:
+def xla_device_count(script: Script) -> Iterator[Violation]:
     """XLA_FLAGS makes up CPU devices"""
     for setting in script.assigned("XLA_FLAGS"):
         if (
             setting.value
             and "xla_force_host_platform_device_count" in setting.value.text
         ):
-            yield Hit(
+            yield Violation(
                 setting.line, "--xla_force_host_platform_device_count in XLA_FLAGS"
             )
 
@@ -70,11 +70,11 @@ def xla_device_count(script: Script) -> Iterator[Hit]:
     why="every rank writes hundreds of lines, which bury the first error",
     source="NCCL documentation, environment variables",
 )
-def nccl_debug(script: Script) -> Iterator[Hit]:
+def nccl_debug(script: Script) -> Iterator[Violation]:
     """NCCL's debug output is switched on for every run"""
     for setting in script.assigned("NCCL_DEBUG"):
         if setting.value and setting.value.text.upper() in _LOUD:
-            yield Hit(setting.line, f"NCCL_DEBUG={setting.value.text}")
+            yield Violation(setting.line, f"NCCL_DEBUG={setting.value.text}")
 
 
 @rule(
@@ -86,7 +86,7 @@ def nccl_debug(script: Script) -> Iterator[Hit]:
     " cost up to the whole bandwidth; NCCL chooses by itself",
     source="NCCL documentation: not for production; docs.cscs.ch: 5 instead of 123 GB/s",
 )
-def nccl_tuning(script: Script) -> Iterator[Hit]:
+def nccl_tuning(script: Script) -> Iterator[Violation]:
     """NCCL is tuned by hand"""
     for setting in script.assigned(*_TUNING):
         value = setting.value
@@ -94,7 +94,7 @@ def nccl_tuning(script: Script) -> Iterator[Hit]:
             continue
         is_default = value.text == ("1" if setting.name.endswith("_ENABLE") else "0")
         if not (setting.name in _SWITCHES and is_default):
-            yield Hit(setting.line, f"{setting.name}={value.text}")
+            yield Violation(setting.line, f"{setting.name}={value.text}")
 
 
 @rule(
@@ -105,12 +105,12 @@ def nccl_tuning(script: Script) -> Iterator[Hit]:
     " them start: Unable to initialize backend 'rocm'",
     source="measured with JAX 0.10.2; jax/_src/xla_bridge.py",
 )
-def jax_platform(script: Script) -> Iterator[Hit]:
+def jax_platform(script: Script) -> Iterator[Violation]:
     """JAX_PLATFORMS=gpu asks for all kinds of GPU at once"""
     for setting in script.assigned("JAX_PLATFORMS"):
         value = setting.value
         if value and "gpu" in value.text.lower().split(","):
-            yield Hit(setting.line, f"JAX_PLATFORMS={value.text}")
+            yield Violation(setting.line, f"JAX_PLATFORMS={value.text}")
 
 
 @rule(
@@ -121,11 +121,11 @@ def jax_platform(script: Script) -> Iterator[Hit]:
     " and `cpu` takes memory of the GPUs all the same",
     source="jax/_src/xla_bridge.py",
 )
-def jax_platform_name(script: Script) -> Iterator[Hit]:
+def jax_platform_name(script: Script) -> Iterator[Violation]:
     """JAX_PLATFORM_NAME is not JAX_PLATFORMS"""
     for setting in script.assigned("JAX_PLATFORM_NAME"):
         if setting.value:
-            yield Hit(setting.line, f"JAX_PLATFORM_NAME={setting.value.text}")
+            yield Violation(setting.line, f"JAX_PLATFORM_NAME={setting.value.text}")
 
 
 @rule(
@@ -135,12 +135,12 @@ def jax_platform_name(script: Script) -> Iterator[Hit]:
     why="where the GPUs are missing, JAX goes on with the CPU and says nothing",
     source="measured with JAX 0.10.2: exit status 0 on the CPU",
 )
-def jax_platform_fallback(script: Script) -> Iterator[Hit]:
+def jax_platform_fallback(script: Script) -> Iterator[Violation]:
     """A job for GPUs may run on the CPU"""
     for setting in script.assigned("JAX_PLATFORMS"):
         platforms = setting.value.text.lower().split(",") if setting.value else []
         if script.shape.has_gpus and "cpu" in platforms[1:]:
-            yield Hit(setting.line, f"JAX_PLATFORMS={','.join(platforms)}")
+            yield Violation(setting.line, f"JAX_PLATFORMS={','.join(platforms)}")
 
 
 @rule(
@@ -151,13 +151,13 @@ def jax_platform_fallback(script: Script) -> Iterator[Hit]:
     " GPUs than there are tasks has none of its own",
     source="jax/_src/clusters/slurm_cluster.py; Slurm documentation, GRES",
 )
-def cuda_visible(script: Script) -> Iterator[Hit]:
+def cuda_visible(script: Script) -> Iterator[Violation]:
     """The script chooses the GPUs that Slurm has chosen already"""
     for launch in script.steps:
         setting = launch.variables.get("CUDA_VISIBLE_DEVICES")
         value = setting.value if setting and setting.is_certain else None
         if setting and value and value.is_known and value.text not in ("", "-1"):
-            yield Hit(setting.line, f"CUDA_VISIBLE_DEVICES={value.text}")
+            yield Violation(setting.line, f"CUDA_VISIBLE_DEVICES={value.text}")
 
 
 @rule(
@@ -168,7 +168,7 @@ def cuda_visible(script: Script) -> Iterator[Hit]:
     " request was made otherwise the variable is missing",
     source="Dist-DL-training, query_v2.py; sbatch manual, output environment variables",
 )
-def slurm_number(script: Script) -> Iterator[Hit]:
+def slurm_number(script: Script) -> Iterator[Violation]:
     """A variable of Slurm's is read as a number, and may be none"""
     for line, text in enumerate(script.lines, start=1):
         for found in _AS_NUMBER.finditer("" if text.startswith("#") else text):
@@ -178,19 +178,19 @@ def slurm_number(script: Script) -> Iterator[Hit]:
             elif name in _OF_NODES:
                 is_certain = (script.shape.nodes or 1) > 1
                 severity = ERROR if is_certain else ""
-                yield Hit(line, f"{name} may be 4(x2)", severity=severity)
+                yield Violation(line, f"{name} may be 4(x2)", severity=severity)
 
 
-def _of_gpus(script: Script, line: int, name: str) -> Hit:
+def _of_gpus(script: Script, line: int, name: str) -> Violation:
     asked = script.directives.options
     gpus = count_gpus(asked.text("gpus-per-node"))
     if gpus and gpus.is_typed:
         value = asked.text("gpus-per-node")
-        return Hit(line, f"{name} is {value} here, no number", severity=ERROR)
+        return Violation(line, f"{name} is {value} here, no number", severity=ERROR)
     if script.shape.has_gpus and gpus is None and name == slurm_env.GPUS_PER_NODE:
         text = f"{name} is not set: the job asks in another way"
-        return Hit(line, text, severity=ERROR)
-    return Hit(line, f"{name} may be a100:4")
+        return Violation(line, text, severity=ERROR)
+    return Violation(line, f"{name} may be a100:4")
 
 
 RULES = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jaxsif.lint.rule import ERROR, NOTE, Hit, rule
+from jaxsif.lint.rule import ERROR, NOTE, Violation, rule
 from jaxsif.lint.script import Script
 
 _BLANK_BEHIND = re.compile(r"(?<!\\)\\[ \t]+$")
@@ -21,17 +21,21 @@ _BYTE_ORDER_MARK = "\ufeff"
     " byte order mark may stand before it",
     source="tried with Slurm 26.05",
 )
-def shebang(script: Script) -> Iterator[Hit]:
+def shebang(script: Script) -> Iterator[Violation]:
     """The first line names no interpreter"""
     first = script.lines[0]
     if first.startswith("#!"):
         return
     if first.startswith(_BYTE_ORDER_MARK):
-        yield Hit(1, "a byte order mark, which nobody sees, stands before the shebang")
+        yield Violation(
+            1, "a byte order mark, which nobody sees, stands before the shebang"
+        )
         return
     late = [n for n, line in enumerate(script.lines, 1) if line.startswith("#!/")]
     where = f", it stands in line {late[0]}" if late else ""
-    yield Hit(1, f"the first line is no shebang{where}; sbatch refuses the script")
+    yield Violation(
+        1, f"the first line is no shebang{where}; sbatch refuses the script"
+    )
 
 
 @rule(
@@ -42,10 +46,12 @@ def shebang(script: Script) -> Iterator[Hit]:
     " for part of the last word",
     source="tried with Slurm 26.05",
 )
-def line_ends(script: Script) -> Iterator[Hit]:
+def line_ends(script: Script) -> Iterator[Violation]:
     """The lines end as on Windows"""
     if script.dos_line is not None:
-        yield Hit(script.dos_line, "the line ends with a carriage return and a newline")
+        yield Violation(
+            script.dos_line, "the line ends with a carriage return and a newline"
+        )
 
 
 @rule(
@@ -56,16 +62,18 @@ def line_ends(script: Script) -> Iterator[Hit]:
     " ends the command: the words behind it are taken for another command",
     source="bash manual, escape character and comments",
 )
-def continuation(script: Script) -> Iterator[Hit]:
+def continuation(script: Script) -> Iterator[Violation]:
     """A command that goes on in the next line is cut off"""
     for line, text in enumerate(script.lines, start=1):
         above = script.lines[line - 2] if line > 1 else ""
         if text.lstrip().startswith("#"):
             goes_on = above.endswith("\\") and not above.lstrip().startswith("#")
             if goes_on and any(below.strip() for below in script.lines[line:][:1]):
-                yield Hit(line, f"this comment ends the command above: {text.strip()}")
+                yield Violation(
+                    line, f"this comment ends the command above: {text.strip()}"
+                )
         elif script.is_shell and _BLANK_BEHIND.search(text):
-            yield Hit(line, "behind the backslash stands a blank")
+            yield Violation(line, "behind the backslash stands a blank")
 
 
 @rule(
@@ -76,16 +84,16 @@ def continuation(script: Script) -> Iterator[Hit]:
     " missed, and of another language than the shell's only the directives are read",
     source="the grammar tree-sitter-bash",
 )
-def unreadable(script: Script) -> Iterator[Hit]:
+def unreadable(script: Script) -> Iterator[Violation]:
     """A part of the script could not be read"""
     if not script.is_shell:
         text = f"a script for {script.interpreter}: only its directives were checked"
-        yield Hit(1, text, fix="nothing to do, if that is what you want")
+        yield Violation(1, text, fix="nothing to do, if that is what you want")
     elif script.reading.unread is not None:
         text = (
             "the shell's grammar is left here; what follows may be checked in part only"
         )
-        yield Hit(script.reading.unread, text)
+        yield Violation(script.reading.unread, text)
 
 
 RULES = (shebang, line_ends, continuation, unreadable)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from jaxsif.lint.commands import Setting
 from jaxsif.lint.launches import Launch
-from jaxsif.lint.rule import ERROR, NOTE, WARNING, Hit, rule
+from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
 _PORT, _ADDRESS = "JAX_COORDINATOR_PORT", "JAX_COORDINATOR_ADDRESS"
@@ -35,7 +35,7 @@ _OWN_PORT = re.compile(r"coordinator|port|address", re.IGNORECASE)
     " steps join each other's group: wrong sums, and exit status 0",
     source="measured with JAX 0.10.2 and 0.12.0.1: wrong sums in 11 of 16 trials",
 )
-def port_shared(script: Script) -> Iterator[Hit]:
+def port_shared(script: Script) -> Iterator[Violation]:
     """Steps that run at the same time share JAX's coordinator port"""
     for group in _concurrent(script):
         group = [launch for launch in group if not _has_own_port(script, launch)]
@@ -45,12 +45,12 @@ def port_shared(script: Script) -> Iterator[Hit]:
             if others:
                 lines = ", ".join(str(other.line) for other in others)
                 text = f"this step and that of line {lines} have one coordinator port"
-                yield Hit(launch.line, text)
+                yield Violation(launch.line, text)
             elif loops and launch.command.place.is_background:
                 text = (
                     f"the steps of the loop in line {loops} have one coordinator port"
                 )
-                yield Hit(launch.line, text)
+                yield Violation(launch.line, text)
 
 
 def _concurrent(script: Script) -> Iterator[list[Launch]]:
@@ -95,16 +95,16 @@ def _port(launch: Launch) -> str:
     " or mixes the ranks of both",
     source="measured with JAX 0.10.2: different incarnation; marin #7994",
 )
-def port_fixed(script: Script) -> Iterator[Hit]:
+def port_fixed(script: Script) -> Iterator[Violation]:
     """The coordinator's port is written down as a number"""
     for setting in script.assigned(_PORT, _ADDRESS):
         value = setting.value
         if value is None:
             continue
         if setting.name == _PORT and value.number is not None:
-            yield Hit(setting.line, f"every job listens on port {value.text}")
+            yield Violation(setting.line, f"every job listens on port {value.text}")
         elif setting.name == _ADDRESS and _FIXED_PORT.search(value.text):
-            yield Hit(setting.line, f"every job listens on {value.text}")
+            yield Violation(setting.line, f"every job listens on {value.text}")
 
 
 @rule(
@@ -116,7 +116,7 @@ def port_fixed(script: Script) -> Iterator[Hit]:
     " 300 s for an answer",
     source="measured with JAX 0.10.2; jax #9582; NetKet docs, sharp bits",
 )
-def proxy(script: Script) -> Iterator[Hit]:
+def proxy(script: Script) -> Iterator[Violation]:
     """JAX would look for its coordinator through a proxy"""
     for launch in script.jax_launches:
         if not launch.shape.has_several_tasks or script.passes_entry(launch):
@@ -126,7 +126,7 @@ def proxy(script: Script) -> Iterator[Hit]:
         for name in _PROXIES:
             setting = launch.variables.get(name)
             if setting and setting.is_certain and _is_filled(setting):
-                yield Hit(
+                yield Violation(
                     setting.line, f"{name} reaches the ranks of line {launch.line}"
                 )
 
@@ -144,11 +144,11 @@ def _is_filled(setting: Setting) -> bool:
     " proxy all the same",
     source="measured with JAX 0.10.2; NetKet docs, sharp bits",
 )
-def proxy_wildcard(script: Script) -> Iterator[Hit]:
+def proxy_wildcard(script: Script) -> Iterator[Violation]:
     """no_proxy holds a wildcard"""
     for setting in script.assigned(*_NO_PROXIES):
         if setting.value and "*" in setting.value.text:
-            yield Hit(setting.line, f"{setting.name}={setting.value.text}")
+            yield Violation(setting.line, f"{setting.name}={setting.value.text}")
 
 
 @rule(
@@ -159,10 +159,10 @@ def proxy_wildcard(script: Script) -> Iterator[Hit]:
     " time limits only from the call",
     source="measured with JAX 0.10.2",
 )
-def unread(script: Script) -> Iterator[Hit]:
+def unread(script: Script) -> Iterator[Violation]:
     """A variable looks as if JAX read it"""
     for setting in script.assigned(*_UNREAD):
-        yield Hit(setting.line, f"JAX does not read {setting.name}")
+        yield Violation(setting.line, f"JAX does not read {setting.name}")
 
 
 RULES = (port_shared, port_fixed, proxy, proxy_wildcard, unread)

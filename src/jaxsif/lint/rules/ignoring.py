@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.lint.rule import ERROR, NOTE, Hit, Rule
+from jaxsif.lint.rule import ERROR, NOTE, Rule, Violation
 from jaxsif.lint.script import Script
 
 
-def _nothing(script: Script) -> Iterator[Hit]:
+def _nothing(script: Script) -> Iterator[Violation]:
     """These rules look at findings, not at the script: see ignored.py."""
     return iter(())
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jaxsif.lint.rule import WARNING, Hit, rule
+from jaxsif.lint.rule import WARNING, Violation, rule
 from jaxsif.lint.script import Script
 from jaxsif.lint.words import Word
 
@@ -23,7 +23,7 @@ _INSTALLERS = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
     " in an error, or on the CPU",
     source="jax docs, installation; tried with Apptainer 1.4",
 )
-def library_path(script: Script) -> Iterator[Hit]:
+def library_path(script: Script) -> Iterator[Violation]:
     """LD_LIBRARY_PATH leads JAX to other libraries than its own"""
     for launch in script.jax_launches:
         setting = launch.variables.get("LD_LIBRARY_PATH")
@@ -35,7 +35,7 @@ def library_path(script: Script) -> Iterator[Hit]:
             continue
         is_meant_for_it = setting.name != "LD_LIBRARY_PATH"
         if is_meant_for_it or _LIBRARIES.search(setting.value.text):
-            yield Hit(setting.line, f"LD_LIBRARY_PATH={setting.value.text}")
+            yield Violation(setting.line, f"LD_LIBRARY_PATH={setting.value.text}")
 
 
 @rule(
@@ -46,14 +46,14 @@ def library_path(script: Script) -> Iterator[Hit]:
     " image's, made for another Python or with another jax",
     source="tried with Apptainer 1.4; blackfish #366",
 )
-def python_path(script: Script) -> Iterator[Hit]:
+def python_path(script: Script) -> Iterator[Violation]:
     """PYTHONPATH brings packages of the host into the container"""
     for launch in script.launches:
         setting = launch.variables.get("PYTHONPATH")
         if launch.container is None or setting is None or setting.value is None:
             continue
         if setting.is_certain and _PACKAGES.search(setting.value.text):
-            yield Hit(setting.line, f"PYTHONPATH={setting.value.text}")
+            yield Violation(setting.line, f"PYTHONPATH={setting.value.text}")
 
 
 @rule(
@@ -64,14 +64,14 @@ def python_path(script: Script) -> Iterator[Hit]:
     " and a second jax may come before the image's",
     source="measured: pip install --target pulled a second jax over the image's",
 )
-def pip_install(script: Script) -> Iterator[Hit]:
+def pip_install(script: Script) -> Iterator[Violation]:
     """The job installs packages"""
     for command in script.commands:
         if _installs(command.words):
-            yield Hit(command.line, "packages are installed while the job runs")
+            yield Violation(command.line, "packages are installed while the job runs")
     for launch in script.launches:
         if _installs(launch.program):
-            yield Hit(launch.line, "packages are installed while the job runs")
+            yield Violation(launch.line, "packages are installed while the job runs")
 
 
 def _installs(words: tuple[Word, ...]) -> bool:
@@ -89,12 +89,14 @@ def _installs(words: tuple[Word, ...]) -> bool:
     why="a module changes only what is started behind it",
     source="Lmod documentation",
 )
-def module_late(script: Script) -> Iterator[Hit]:
+def module_late(script: Script) -> Iterator[Violation]:
     """A module is loaded behind all that could need it"""
     last = max((launch.line for launch in script.work), default=None)
     for module in script.modules:
         if last is not None and module.line > last:
-            yield Hit(module.line, f"nothing behind this line needs {module.text}")
+            yield Violation(
+                module.line, f"nothing behind this line needs {module.text}"
+            )
 
 
 RULES = (library_path, python_path, pip_install, module_late)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from jaxsif.lint.launches import Launch
 from jaxsif.lint.options import Options
-from jaxsif.lint.rule import ERROR, WARNING, Hit, rule
+from jaxsif.lint.rule import ERROR, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 from jaxsif.lint.shape import GPU_OPTIONS, TASK_OPTIONS, count_gpus, count_gres
 
@@ -22,14 +22,14 @@ _JAX_CLUSTER = "jax/_src/clusters/slurm_cluster.py"
     " refuses the job",
     source="tried with Slurm 26.05",
 )
-def tasks_conflict(script: Script) -> Iterator[Hit]:
+def tasks_conflict(script: Script) -> Iterator[Violation]:
     """--nodes, --ntasks-per-node and --ntasks do not multiply"""
     for asked in _asked(script):
         nodes, tasks = asked.number("nodes"), asked.number("ntasks")
         each = asked.number("ntasks-per-node")
         if nodes and tasks and each and nodes * each != tasks:
             text = f"{nodes} nodes x {each} tasks a node = {nodes * each}, not {tasks}"
-            yield Hit(_line(asked, "ntasks"), text)
+            yield Violation(_line(asked, "ntasks"), text)
 
 
 @rule(
@@ -40,13 +40,13 @@ def tasks_conflict(script: Script) -> Iterator[Hit]:
     " end in an AssertionError, or in nodes that wait",
     source="measured with JAX 0.10.2: uneven devices fail pmap",
 )
-def tasks_uneven(script: Script) -> Iterator[Hit]:
+def tasks_uneven(script: Script) -> Iterator[Violation]:
     """The tasks do not divide over the nodes"""
     for asked in _asked(script):
         nodes, tasks = asked.number("nodes"), asked.number("ntasks")
         if nodes and tasks and tasks % nodes and not asked.has("ntasks-per-node"):
             text = f"{tasks} tasks do not divide over {nodes} nodes"
-            yield Hit(_line(asked, "ntasks"), text)
+            yield Violation(_line(asked, "ntasks"), text)
 
 
 @rule(
@@ -57,7 +57,7 @@ def tasks_uneven(script: Script) -> Iterator[Hit]:
     " where it can",
     source="tried with Slurm 26.05: Invalid generic resource (gres) specification",
 )
-def gpus_conflict(script: Script) -> Iterator[Hit]:
+def gpus_conflict(script: Script) -> Iterator[Violation]:
     """The counts of GPUs contradict each other, or do not divide over the nodes"""
     asked, nodes = script.directives.options, script.shape.nodes
     total = count_gpus(asked.text("gpus"))
@@ -66,17 +66,19 @@ def gpus_conflict(script: Script) -> Iterator[Hit]:
     gres = count_gres(asked.text("gres"))
     if total and each and nodes and total.count != nodes * each.count:
         text = f"{nodes} nodes x {each.count} GPUs = {nodes * each.count}"
-        yield Hit(_line(asked, "gpus"), f"{text}, not {total.count} as --gpus says")
+        yield Violation(
+            _line(asked, "gpus"), f"{text}, not {total.count} as --gpus says"
+        )
     elif total and nodes and total.count % nodes:
         text = f"{total.count} GPUs do not divide over {nodes} nodes"
-        yield Hit(_line(asked, "gpus"), text)
+        yield Violation(_line(asked, "gpus"), text)
     tasks = asked.number("ntasks")
     if total and of_task and tasks and total.count != tasks * of_task.count:
         text = f"{tasks} tasks x {of_task.count} GPUs = {tasks * of_task.count}"
-        yield Hit(_line(asked, "gpus-per-task"), f"{text}, not {total.count}")
+        yield Violation(_line(asked, "gpus-per-task"), f"{text}, not {total.count}")
     if each and gres and each.count != gres.count:
         text = f"--gres asks for {gres.count} GPUs a node, --gpus-per-node for {each.count}"
-        yield Hit(_line(asked, "gres"), text)
+        yield Violation(_line(asked, "gres"), text)
 
 
 @rule(
@@ -87,7 +89,7 @@ def gpus_conflict(script: Script) -> Iterator[Hit]:
     " without a GPU of their own fail; uneven shares leave GPUs idle",
     source=f"jax #29669; {_JAX_CLUSTER}",
 )
-def gpus_tasks(script: Script) -> Iterator[Hit]:
+def gpus_tasks(script: Script) -> Iterator[Violation]:
     """The tasks of a node cannot share its GPUs evenly"""
     for launch in _on_gpus(script):
         gpus, tasks = launch.shape.gpus_per_node, launch.shape.tasks_per_node
@@ -95,7 +97,7 @@ def gpus_tasks(script: Script) -> Iterator[Hit]:
             text = (
                 f"{tasks} tasks on a node with {gpus} {'GPU' if gpus == 1 else 'GPUs'}"
             )
-            yield Hit(_line_of(script, launch, *TASK_OPTIONS, *GPU_OPTIONS), text)
+            yield Violation(_line_of(script, launch, *TASK_OPTIONS, *GPU_OPTIONS), text)
 
 
 @rule(
@@ -107,7 +109,7 @@ def gpus_tasks(script: Script) -> Iterator[Hit]:
     " local rank; the others stay idle, and nothing says so",
     source=f"jax #16788; {_JAX_CLUSTER}",
 )
-def gpus_idle(script: Script) -> Iterator[Hit]:
+def gpus_idle(script: Script) -> Iterator[Violation]:
     """A task has several GPUs, and plain JAX takes one of them"""
     for launch in _on_gpus(script):
         shape = launch.shape
@@ -121,7 +123,7 @@ def gpus_idle(script: Script) -> Iterator[Hit]:
             text = (
                 f"{gpus // tasks} GPUs for each task, and plain JAX takes one of them"
             )
-            yield Hit(_line_of(script, launch, *TASK_OPTIONS, *GPU_OPTIONS), text)
+            yield Violation(_line_of(script, launch, *TASK_OPTIONS, *GPU_OPTIONS), text)
 
 
 @rule(
@@ -133,7 +135,7 @@ def gpus_idle(script: Script) -> Iterator[Hit]:
     " ordinal of its local rank: invalid device ordinal on every rank but the first",
     source="jax #23452, jax #28194",
 )
-def gpu_binding(script: Script) -> Iterator[Hit]:
+def gpu_binding(script: Script) -> Iterator[Violation]:
     """Each task sees GPUs of its own, and plain JAX looks for another"""
     for launch in _on_gpus(script):
         shape = launch.shape
@@ -146,7 +148,7 @@ def gpu_binding(script: Script) -> Iterator[Hit]:
         ):
             names = ("gpus-per-task", "gpu-bind", "tres-per-task")
             text = f"{shape.binding} hides the GPUs of the other tasks from each"
-            yield Hit(_line_of(script, launch, *names), text)
+            yield Violation(_line_of(script, launch, *names), text)
 
 
 def _asked(script: Script) -> Iterator[Options]:

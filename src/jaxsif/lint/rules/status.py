@@ -7,8 +7,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from jaxsif.lint.commands import Fate
-from jaxsif.lint.rule import ERROR, WARNING, Hit, rule
+from jaxsif.lint.commands import StatusUse
+from jaxsif.lint.rule import ERROR, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
 _LOOKS = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
@@ -27,13 +27,15 @@ _STATUS = re.compile(r"\$\?")
     " its module, and the job's status is that of its last command",
     source="sbatch manual; bash manual, the set builtin",
 )
-def strict_mode(script: Script) -> Iterator[Hit]:
+def strict_mode(script: Script) -> Iterator[Violation]:
     """The script goes on after a failure"""
     commands = script.commands
     if len(commands) < 2 or not any(script.work):
         return
     if not any(command.modes.errexit for command in commands):
-        yield Hit(commands[0].line, "nothing ends the script when a command fails")
+        yield Violation(
+            commands[0].line, "nothing ends the script when a command fails"
+        )
 
 
 @rule(
@@ -45,7 +47,7 @@ def strict_mode(script: Script) -> Iterator[Hit]:
     " is COMPLETED, and what depends on it starts",
     source="sbatch manual",
 )
-def status_lost(script: Script) -> Iterator[Hit]:
+def status_lost(script: Script) -> Iterator[Violation]:
     """Another command behind the step decides the job's status"""
     for launch in script.work:
         command, place = launch.command, launch.command.place
@@ -53,7 +55,7 @@ def status_lost(script: Script) -> Iterator[Hit]:
         if (
             follower is None
             or command.modes.errexit
-            or place.fate is not Fate.COUNTS
+            or place.fate is not StatusUse.COUNTS
             or place.is_background
             or place.is_function
             or _LOOKS.search(follower.text)
@@ -67,7 +69,7 @@ def status_lost(script: Script) -> Iterator[Hit]:
         else:
             first = follower.text.partition("\n")[0]
             text = f"what counts is the status of line {follower.line}: {first}"
-        yield Hit(launch.line, text)
+        yield Violation(launch.line, text)
 
 
 @rule(
@@ -77,15 +79,15 @@ def status_lost(script: Script) -> Iterator[Hit]:
     why="without pipefail a pipe has the status of its last command, and tee never fails",
     source="bash manual, pipelines",
 )
-def status_pipe(script: Script) -> Iterator[Hit]:
+def status_pipe(script: Script) -> Iterator[Violation]:
     """A pipe hides the step's status"""
     if any("PIPESTATUS" in line for line in script.lines):
         return
     for launch in script.work:
         place = launch.command.place
-        if place.fate is Fate.PIPED:
+        if place.fate is StatusUse.PIPED:
             reader = place.reader.partition("\n")[0]
-            yield Hit(launch.line, f"what counts is the status of: {reader}")
+            yield Violation(launch.line, f"what counts is the status of: {reader}")
 
 
 @rule(
@@ -95,15 +97,17 @@ def status_pipe(script: Script) -> Iterator[Hit]:
     why="a failure that is answered with true or echo is none any more, also under set -e",
     source="bash manual, lists",
 )
-def status_swallowed(script: Script) -> Iterator[Hit]:
+def status_swallowed(script: Script) -> Iterator[Violation]:
     """|| turns the step's failure into a success"""
     for launch in script.work:
         place = launch.command.place
         answer = place.otherwise
-        is_answered = place.fate is Fate.TESTED and answer and not place.branch
+        is_answered = place.fate is StatusUse.TESTED and answer and not place.branch
         if is_answered and _is_harmless(answer):
             first = answer.partition("\n")[0]
-            yield Hit(launch.line, f"after a failure the status is that of: {first}")
+            yield Violation(
+                launch.line, f"after a failure the status is that of: {first}"
+            )
 
 
 def _is_harmless(answer: str) -> bool:
@@ -120,12 +124,12 @@ def _is_harmless(answer: str) -> bool:
     why="`!` has turned the status into 0 already when `$?` is read",
     source="measured: rc=0 for a child that exits with 3",
 )
-def status_negated(script: Script) -> Iterator[Hit]:
+def status_negated(script: Script) -> Iterator[Violation]:
     """$? behind `if ! command` is always 0"""
     for command in script.commands:
         place = command.place
-        if place.fate is Fate.NEGATED and _STATUS.search(place.branch):
-            yield Hit(command.line, "the branch reads $?, which is 0 behind `!`")
+        if place.fate is StatusUse.NEGATED and _STATUS.search(place.branch):
+            yield Violation(command.line, "the branch reads $?, which is 0 behind `!`")
 
 
 @rule(
@@ -136,7 +140,7 @@ def status_negated(script: Script) -> Iterator[Hit]:
     why="`wait` without a process has status 0 whatever became of the steps",
     source="bash manual, wait; measured",
 )
-def status_wait(script: Script) -> Iterator[Hit]:
+def status_wait(script: Script) -> Iterator[Violation]:
     """`wait` alone forgets the status of the steps in the background"""
     waits = [command for command in script.commands if command.name == "wait"]
     if any(len(command.words) > 1 for command in waits):
@@ -147,7 +151,7 @@ def status_wait(script: Script) -> Iterator[Hit]:
         before = bisect_left(lines, command.line)
         if before:
             line = lines[before - 1]
-            yield Hit(command.line, f"the step of line {line} may fail unnoticed")
+            yield Violation(command.line, f"the step of line {line} may fail unnoticed")
 
 
 RULES = (

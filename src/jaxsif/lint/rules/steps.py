@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from jaxsif.core import slurm_env
 from jaxsif.lint import programs
 from jaxsif.lint.launches import Launch
-from jaxsif.lint.rule import ERROR, NOTE, WARNING, Hit, rule
+from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
 _OF_ONE_RANK = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
@@ -22,7 +22,7 @@ _OF_ONE_RANK = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
     " of the many, which waits for the rest or computes alone",
     source="jax #30073; measured: coordinator_address should be defined",
 )
-def missing(script: Script) -> Iterator[Hit]:
+def missing(script: Script) -> Iterator[Violation]:
     """A program of a job with several tasks is started without srun"""
     has_launcher = any(
         launch.launcher and not launch.is_small for launch in script.launches
@@ -33,7 +33,7 @@ def missing(script: Script) -> Iterator[Hit]:
         is_snippet = any(word.text == "-c" for word in launch.program[1:2])
         if not is_snippet and not launch.command.place.is_background:
             text = f"one process is started, the job has {script.shape.tasks} tasks"
-            yield Hit(launch.line, text)
+            yield Violation(launch.line, text)
 
 
 @rule(
@@ -45,7 +45,7 @@ def missing(script: Script) -> Iterator[Hit]:
     source="Slurm release notes (reframe #2655, ulhpc-docs #55); 26.05 does, tried; jax"
     " docs, GPU performance tips",
 )
-def cpus(script: Script) -> Iterator[Hit]:
+def cpus(script: Script) -> Iterator[Violation]:
     """srun is not told the job's --cpus-per-task"""
     each = script.directives.options.number("cpus-per-task")
     for launch in script.steps:
@@ -57,7 +57,7 @@ def cpus(script: Script) -> Iterator[Hit]:
             and "SRUN_CPUS_PER_TASK" not in launch.variables
         ):
             text = f"the job asks for {each} CPUs a task, this srun for none"
-            yield Hit(launch.line, text)
+            yield Violation(launch.line, text)
 
 
 @rule(
@@ -68,7 +68,7 @@ def cpus(script: Script) -> Iterator[Hit]:
     " JAX's own limits, and for ever where a rank only hangs",
     source="measured with JAX 0.10.2; srun manual",
 )
-def kill(script: Script) -> Iterator[Hit]:
+def kill(script: Script) -> Iterator[Violation]:
     """srun does not end the other ranks when one fails"""
     for launch in script.steps:
         option = launch.srun.last("kill-on-bad-exit")
@@ -83,7 +83,7 @@ def kill(script: Script) -> Iterator[Hit]:
             and slurm_env.KILL_BAD_EXIT not in launch.variables
         ):
             text = f"one of {launch.shape.tasks} ranks may fail, and the others go on"
-            yield Hit(launch.line, text)
+            yield Violation(launch.line, text)
 
 
 @rule(
@@ -94,7 +94,7 @@ def kill(script: Script) -> Iterator[Hit]:
     " none of the script's variables",
     source="tried with Slurm 26.05: execve(): No such file or directory",
 )
-def export(script: Script) -> Iterator[Hit]:
+def export(script: Script) -> Iterator[Violation]:
     """The ranks get no environment"""
     names = {setting.name for setting in script.settings}
     for launch in script.steps:
@@ -108,7 +108,7 @@ def export(script: Script) -> Iterator[Hit]:
         # Who names PATH knows what is left out.
         is_whole = "ALL" in items or "PATH" in items or "$" in value
         if asked and not is_whole and not is_mended:
-            yield Hit(
+            yield Violation(
                 launch.line, f"--export={value} leaves the ranks without the rest"
             )
 
@@ -120,13 +120,13 @@ def export(script: Script) -> Iterator[Hit]:
     why="a step cannot have more nodes than its job",
     source="tried with Slurm 26.05: Only allocated 1 nodes asked for 2",
 )
-def nodes(script: Script) -> Iterator[Hit]:
+def nodes(script: Script) -> Iterator[Violation]:
     """A step wants more nodes than the job has"""
     for launch in script.steps:
         wanted = launch.srun.number("nodes")
         if wanted and script.shape.nodes and wanted > script.shape.nodes:
             text = f"{wanted} nodes for a step of a job with {script.shape.nodes}"
-            yield Hit(launch.line, text)
+            yield Violation(launch.line, text)
 
 
 @rule(
@@ -138,13 +138,15 @@ def nodes(script: Script) -> Iterator[Hit]:
     " rank believes that it is the first",
     source="tried with Slurm 26.05",
 )
-def rank_early(script: Script) -> Iterator[Hit]:
+def rank_early(script: Script) -> Iterator[Violation]:
     """A rank's number is filled in before there are ranks"""
     for launch in script.steps:
         for word in launch.command.words:
             early = sorted(script.origins(word) & _OF_ONE_RANK)
             if early and not launch.is_small:
-                yield Hit(word.line, f"every rank gets the batch script's ${early[0]}")
+                yield Violation(
+                    word.line, f"every rank gets the batch script's ${early[0]}"
+                )
     for setting in script.settings:
         if setting.is_exported and setting.value and any(script.steps):
             early = sorted(script.origins(setting.value) & _OF_ONE_RANK)
@@ -152,7 +154,7 @@ def rank_early(script: Script) -> Iterator[Hit]:
                 text = (
                     f"{setting.name} is the batch script's ${early[0]} for every rank"
                 )
-                yield Hit(setting.line, text)
+                yield Violation(setting.line, text)
 
 
 @rule(
@@ -163,11 +165,11 @@ def rank_early(script: Script) -> Iterator[Hit]:
     " until 0.12, and then it wants mpi4py",
     source="jax #14576, jax #39849",
 )
-def mpirun(script: Script) -> Iterator[Hit]:
+def mpirun(script: Script) -> Iterator[Violation]:
     """JAX is started by a launcher of MPI"""
     for launch in script.jax_launches:
         if launch.launcher in programs.MPI_LAUNCHERS:
-            yield Hit(launch.line, f"{launch.launcher} starts the ranks")
+            yield Violation(launch.line, f"{launch.launcher} starts the ranks")
 
 
 @rule(
@@ -177,14 +179,14 @@ def mpirun(script: Script) -> Iterator[Hit]:
     why="the job ends with its script, and Slurm kills the steps that still run",
     source="sbatch manual",
 )
-def wait_missing(script: Script) -> Iterator[Hit]:
+def wait_missing(script: Script) -> Iterator[Violation]:
     """Steps run in the background, and nothing waits for them"""
     steps = [launch for launch in script.steps if launch.command.place.is_background]
     if not steps:
         return
     last = steps[-1]
     if not any(_holds(script, last)):
-        yield Hit(last.line, "the script ends without waiting for this step")
+        yield Violation(last.line, "the script ends without waiting for this step")
 
 
 def _holds(script: Script, step: Launch) -> Iterator[bool]:

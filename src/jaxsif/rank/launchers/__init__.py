@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.slurm_env import ARGUMENTS, NO_LAUNCHER, Identity
+from jaxsif.core.slurm_env import ARGUMENTS, SINGLE_PROCESS, Identity
 from jaxsif.rank.launchers import ports
 from jaxsif.rank.launchers.detect import recognise
 from jaxsif.rank.launchers.machine import Machine
@@ -80,7 +80,7 @@ def coordinator(
     if given is None:
         host = _launcher(environment).coordinator_host(environment, identity, machine)
         return (host, _port(environment, identity)) if host else None
-    if identity.launcher == NO_LAUNCHER:
+    if identity.launcher == SINGLE_PROCESS:
         raise UsageError(
             f"the coordinator is {given!r}, but no launcher says which of how many"
             " processes this one is; start it with srun, mpirun or jax-sif launch, or"

@@ -50,7 +50,7 @@ def first_node(environment: Mapping[str, str], identity: Identity) -> str | None
     return nodes[0] if nodes else None
 
 
-def nobody_knows(identity: Identity, way: str) -> NoReturn:
+def raise_unknown_host(identity: Identity, way: str) -> NoReturn:
     """Raises UsageError. `way`: how the launcher hands a variable to all ranks."""
     raise UsageError(
         f"{identity.launcher} does not tell rank {identity.rank} on {identity.node} which"

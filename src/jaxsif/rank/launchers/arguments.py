@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.slurm_env import ARGUMENTS, NO_LAUNCHER, Identity
+from jaxsif.core.slurm_env import ARGUMENTS, SINGLE_PROCESS, Identity
 from jaxsif.rank.launchers import given_address
 
 NAMES = ("process_id", "num_processes")
@@ -22,7 +22,7 @@ def identify(
     Raises UsageError when one is missing that no launcher gives.
     """
     given = {name: settings.get(name) for name in NAMES}
-    has_launcher = found.launcher != NO_LAUNCHER
+    has_launcher = found.launcher != SINGLE_PROCESS
     if not has_launcher and None in given.values():
         raise UsageError(
             f"initialize_distributed() got {given}, and there is no launcher that tells"

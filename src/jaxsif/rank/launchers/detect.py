@@ -26,7 +26,7 @@ SIGNS = {
     "slurm": STEP_NODE_LIST,
     "kubernetes": "JOB_COMPLETION_INDEX",
 }
-NOBODY = "alone"
+NOBODY = "single"
 
 _OF_MPI = ("open_mpi", "pmix", "pmi")
 # The variables in which PMI names the step that it belongs to, when srun itself speaks it

@@ -50,7 +50,7 @@ def coordinator_host(
     return (
         allocation.first_node(environment, identity)
         or mpirun_host(environment)
-        or allocation.nobody_knows(identity, "mpirun -x JAX_COORDINATOR_ADDRESS")
+        or allocation.raise_unknown_host(identity, "mpirun -x JAX_COORDINATOR_ADDRESS")
     )
 
 

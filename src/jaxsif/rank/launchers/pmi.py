@@ -45,7 +45,7 @@ def coordinator_host(
     """The only node, or the allocation's first, and rank 0 looks."""
     host = allocation.first_node(environment, identity)
     if host is None:
-        allocation.nobody_knows(identity, "mpiexec -genv JAX_COORDINATOR_ADDRESS")
+        allocation.raise_unknown_host(identity, "mpiexec -genv JAX_COORDINATOR_ADDRESS")
     has_port = bool(environment.get(PORT_VARIABLE))
     if identity.step.endswith(f".{allocation.UNNAMED}") and not has_port:
         raise UsageError(

@@ -45,7 +45,7 @@ def coordinator_host(
     return (
         allocation.first_node(environment, identity)
         or open_mpi.mpirun_host(environment)
-        or allocation.nobody_knows(identity, "prterun -x JAX_COORDINATOR_ADDRESS")
+        or allocation.raise_unknown_host(identity, "prterun -x JAX_COORDINATOR_ADDRESS")
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jaxsif.core.slurm_env import NO_LAUNCHER, Identity
+from jaxsif.core.slurm_env import SINGLE_PROCESS, Identity
 from jaxsif.rank.launchers.machine import Machine
 
 
 def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
     """Rank 0 of 1. (Whether the allocation has more tasks is checked before the start.)"""
     node = machine.host_name
-    return Identity("local.0.0.0", 0, 1, 0, node, node, launcher=NO_LAUNCHER)
+    return Identity("local.0.0.0", 0, 1, 0, node, node, launcher=SINGLE_PROCESS)
 
 
 def coordinator_host(

@@ -26,7 +26,7 @@ from jaxsif.core.slurm_env import (
     STEP_PROCESSES_PER_NODE,
     TOPOLOGY_PATTERN,
     Identity,
-    is_on_one_machine,
+    is_local_launch,
 )
 from jaxsif.rank.launchers.machine import Machine
 from jaxsif.rank.launchers.variables import number
@@ -45,7 +45,7 @@ def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
         node=node,
         node_list=environment[STEP_NODE_LIST],
         local_processes=tasks_on_node(environment, node),
-        launcher=LOCAL_LAUNCH if is_on_one_machine(environment) else SLURM,
+        launcher=LOCAL_LAUNCH if is_local_launch(environment) else SLURM,
     )
 
 

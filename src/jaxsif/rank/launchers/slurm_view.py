@@ -12,11 +12,11 @@ from jaxsif.core.slurm_env import (
     GPUS_PER_TASK,
     LOCAL_LAUNCH,
     LOCAL_RANK,
-    NO_LAUNCHER,
     NODE_INDEX,
     NODE_NAME,
     PROCESSES,
     RANK,
+    SINGLE_PROCESS,
     SLURM,
     STEP_NODE_LIST,
     STEP_NODES,
@@ -40,9 +40,7 @@ _OF_A_STEP = (
 )
 
 
-def in_slurms_words(
-    environment: Mapping[str, str], identity: Identity
-) -> dict[str, str]:
+def as_slurm_env(environment: Mapping[str, str], identity: Identity) -> dict[str, str]:
     """The environment with the step that the launcher made in the place of any other."""
     if identity.launcher in (SLURM, LOCAL_LAUNCH):
         # In a step that was given the job's environment it is the job's number.
@@ -52,7 +50,7 @@ def in_slurms_words(
         for name, value in environment.items()
         if name not in _OF_A_STEP and not name.startswith(STEP_PREFIX)
     }
-    if identity.launcher == NO_LAUNCHER:
+    if identity.launcher == SINGLE_PROCESS:
         return words
     is_on_one_node = identity.local_processes == identity.processes
     return {

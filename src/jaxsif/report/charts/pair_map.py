@@ -14,11 +14,11 @@ from jaxsif.report.pairs import Cells, NodePair
 _MOST_TICKS = 40
 
 
-def pair_map(cells: Cells, accused: set[str]) -> Chart:
+def pair_map(cells: Cells, slow_nodes: set[str]) -> Chart:
     """A square of nodes: blue is as fast as the median, orange is slow."""
     count = len(cells.groups)
-    labels = [_nodes_label(nodes, accused) for nodes in cells.groups]
-    ticks = _ticks([bool(accused & set(nodes)) for nodes in cells.groups])
+    labels = [_nodes_label(nodes, slow_nodes) for nodes in cells.groups]
+    ticks = _ticks([bool(slow_nodes & set(nodes)) for nodes in cells.groups])
     axis = {
         "tickvals": ticks,
         "ticktext": [labels[i] for i in ticks],
@@ -40,9 +40,9 @@ def pair_map(cells: Cells, accused: set[str]) -> Chart:
     return Chart(data, layout, _map_words(cells), size_px + 110)
 
 
-def _nodes_label(nodes: Sequence[str], accused: set[str]) -> str:
+def _nodes_label(nodes: Sequence[str], slow_nodes: set[str]) -> str:
     label = plain(nodes[0] if len(nodes) == 1 else f"{nodes[0]} … {nodes[-1]}")
-    return f"<b>✗ {label}</b>" if accused & set(nodes) else label
+    return f"<b>✗ {label}</b>" if slow_nodes & set(nodes) else label
 
 
 def _ticks(is_accused: Sequence[bool]) -> list[int]:

@@ -13,9 +13,9 @@ from jaxsif.report.phases import WORDS, Life
 _ROW_PX = 22
 
 
-def timeline(lives: Sequence[Life], accused: set[int]) -> Chart:
+def timeline(lives: Sequence[Life], slow_nodes: set[int]) -> Chart:
     """A bar for each rank, cut where it told a phase."""
-    names = [_rank_label(life, accused) for life in lives]
+    names = [_rank_label(life, slow_nodes) for life in lives]
     ordered = [word for word in dict.fromkeys([*WORDS.values(), *_all_words(lives)])]
     data = [
         trace
@@ -47,9 +47,9 @@ def _all_words(lives: Sequence[Life]) -> list[str]:
     return [stretch.word for life in lives for stretch in life.stretches]
 
 
-def _rank_label(life: Life, accused: set[int]) -> str:
+def _rank_label(life: Life, slow_nodes: set[int]) -> str:
     label = f"{life.rank.rank} {plain(life.rank.node)}"
-    return f"<b>✗ {label}</b>" if life.rank.rank in accused else label
+    return f"<b>✗ {label}</b>" if life.rank.rank in slow_nodes else label
 
 
 def _bars(

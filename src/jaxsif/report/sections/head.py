@@ -87,7 +87,7 @@ def findings(frame: Frame, verdict: Verdict) -> Markup:
 
 def _finding(finding: Finding, verdict: Verdict) -> Markup:
     kind = "warning" if finding.is_warning else "failure"
-    names = words.where(finding.ranks, verdict.accused)
+    names = words.where(finding.ranks, verdict.slow_nodes)
     return tag(
         "li",
         tag("p", tag("span", kind, class_="kind"), " ", finding.text, class_="what"),

@@ -35,7 +35,7 @@ def section(frame: Frame, figures: Figures) -> Markup | None:
         "Pairs of nodes",
         text,
         _slowest_nodes(found),
-        frame.chart("map", pair_map(square, set(verdict.accused.values()))),
+        frame.chart("map", pair_map(square, set(verdict.slow_nodes.values()))),
         folded(
             f"The slowest {len(rows)} pairs as a table",
             table(head, rows, label=label),

@@ -10,7 +10,7 @@ from jaxsif.report.document import Verdict
 from jaxsif.report.environment import environment
 
 
-def surroundings(frame: Frame, verdict: Verdict) -> Markup:
+def host_info(frame: Frame, verdict: Verdict) -> Markup:
     """What the ranks ran on and with."""
     rows: list[tuple[object, ...]] = [
         (fact.name, fact.value, fact.holders or "all") for fact in environment(verdict)
@@ -33,9 +33,9 @@ def ranks(frame: Frame, verdict: Verdict) -> Markup | None:
     """All ranks, and how far each came."""
     if not verdict.ranks:
         return None
-    accused = verdict.accused
+    slow_nodes = verdict.slow_nodes
     rows: list[tuple[object, ...]] = [
-        (r.rank, r.node, r.phase, "named by a finding" if r.rank in accused else "")
+        (r.rank, r.node, r.phase, "named by a finding" if r.rank in slow_nodes else "")
         for r in verdict.ranks
     ]
     head = ("rank", "node", "phase reached", "")

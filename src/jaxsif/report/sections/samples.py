@@ -13,7 +13,7 @@ from jaxsif.report.measured import Bandwidth, Pair, told
 from jaxsif.report.samples import as_csv
 
 # More rows than this are a download, not a table.
-_MOST_ROWS = 1500
+_MAX_ROWS = 1500
 # What of the samples a page carries, as text and packed.
 _MOST_PLAIN_BYTES = 1 << 19
 _MOST_PACKED_BYTES = 8 << 20
@@ -53,7 +53,7 @@ def _sample_table(name: str, samples: list[tuple[object, ...]]) -> Markup | None
     if not samples:
         return None
     head, *rows = samples
-    if len(rows) > _MOST_ROWS:
+    if len(rows) > _MAX_ROWS:
         return tag("p", f"{name}: {len(rows):,} rows are too many for a table here.")
     columns = tuple(map(str, head))
     return folded(

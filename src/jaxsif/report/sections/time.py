@@ -22,8 +22,8 @@ def timeline(frame: Frame, figures: Figures) -> Markup | None:
     shown = [life for life in figures.lives if life.stretches]
     if not shown:
         return None
-    accused = set(figures.verdict.accused)
-    drawn = chosen(shown, sorted(accused), _MOST_BARS)
+    slow_nodes = set(figures.verdict.slow_nodes)
+    drawn = chosen(shown, sorted(slow_nodes), _MOST_BARS)
     part = (
         f" Of {len(shown):,} ranks the {len(drawn)} that findings name or that ended"
         " last."
@@ -42,7 +42,7 @@ def timeline(frame: Frame, figures: Figures) -> Markup | None:
         "What each rank did when",
         text,
         tag("p", tag("strong", never)) if never else None,
-        frame.chart("life", chart.timeline(drawn, accused)),
+        frame.chart("life", chart.timeline(drawn, slow_nodes)),
         folded("As a table", _lives_table(drawn)),
     )
 
