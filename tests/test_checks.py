@@ -161,7 +161,7 @@ SPOILERS = [
             "2 of 8 ranks never reported: ranks 6-7 on node2",
         ),
         (_sixteen_processes, "process-count", "the step has 16 processes"),
-        (_alone, "independent-runs", "ranks 0-3 on node1, 4-7 on node2"),
+        (_alone, "independent-processes", "ranks 0-3 on node1, 4-7 on node2"),
         (_cpu, "platform", "ranks 2-3 on node1: JAX runs on cpu, gpu was asked for"),
         (_gpu_twice, "device-shared", "ranks 6-7 on node2: the same GPU GPU-7"),
         (_two_local_devices, "local-devices", "rank 4 on node2: 2 local devices, 1"),
@@ -170,9 +170,9 @@ SPOILERS = [
         (_other_jax, "jax-differs", "rank 7 on node2: JAX 0.9"),
         (_other_nccl, "nccl-differs", "rank 7 on node2: NCCL 2.18.1"),
         (_wrong_sum, "wrong-sum", "rank 3 on node1: the all-reduce of ones gave 7"),
-        (_foreign, "foreign-identity", "in the place of rank 5 on node2"),
-        (_swapped, "rank-swapped", "rank 1 on node1"),
-        (_unfinished, "unfinished", "rank 6 on node2 did not finish"),
+        (_foreign, "foreign-peer", "in the place of rank 5 on node2"),
+        (_swapped, "rank-mismatch", "rank 1 on node1"),
+        (_unfinished, "rank-incomplete", "rank 6 on node2 did not finish"),
         (_crowded, "node-count", "5 on node1, 3 on node2"),
     ],
 )
@@ -211,7 +211,7 @@ def test_the_first_rank_to_end_by_sruns_word_is_the_cause():
     )
 
     assert 1 == verdict.status
-    assert ["rank-ended", "unfinished"] == [f.kind for f in verdict.findings]
+    assert ["rank-exited", "rank-incomplete"] == [f.kind for f in verdict.findings]
     assert "rank 7 on node2: Exited with exit code 9" in verdict.findings[0].text
 
 
@@ -255,7 +255,7 @@ def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
     (verdict,) = judge(job_state, G8N2P8)
 
     assert 1 == verdict.status
-    assert ["rank-twice"] == [f.kind for f in verdict.findings]
+    assert ["duplicate-rank"] == [f.kind for f in verdict.findings]
     assert "ranks 0-3 on node1, 4-7 on node2" in verdict.findings[0].text
 
 
@@ -326,7 +326,7 @@ def test_the_first_cause_comes_before_what_follows_from_it():
 
     kinds = [finding.kind for finding in verdict_on(job).findings]
 
-    assert kinds == ["program-failed", "unfinished"]
+    assert kinds == ["program-failed", "rank-incomplete"]
 
 
 def test_a_rank_that_proved_nothing_is_not_a_pass():
@@ -337,14 +337,14 @@ def test_a_rank_that_proved_nothing_is_not_a_pass():
     verdict = verdict_on(job)
 
     assert verdict.status == 3
-    assert [f.kind for f in verdict.findings] == ["identity-unproven"]
+    assert [f.kind for f in verdict.findings] == ["peers-not-verified"]
 
 
 def test_a_damaged_record_that_is_not_missed_changes_nothing():
     verdict = verdict_on(healthy(), damaged=1)
 
     assert verdict.status == 0
-    assert [f.kind for f in verdict.findings] == ["damaged-records"]
+    assert [f.kind for f in verdict.findings] == ["corrupt-records"]
 
 
 def test_silence_where_records_were_damaged_could_be_anything():

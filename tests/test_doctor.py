@@ -257,11 +257,11 @@ def test_the_reason_is_one_short_line_that_scontrol_takes(count):
         (
             [
                 Result("a", NOT_CHECKED, "no answer", is_needed=True),
-                result(Problem("own-name", "text", "remedy")),
+                result(Problem("hostname-unresolvable", "text", "remedy")),
             ],
             1,
         ),
-        ([result(Problem("shm-small", "text", "remedy", is_fatal=False))], 0),
+        ([result(Problem("dev-shm-too-small", "text", "remedy", is_fatal=False))], 0),
     ],
 )
 def test_the_exit_status_fails_closed(results, status):

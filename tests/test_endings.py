@@ -73,7 +73,7 @@ def test_the_exception_that_was_heard_first_is_the_cause_whatever_the_clocks_say
         broken(), late_clock, make_record(0, "failed", error="ValueError: shape")
     )
 
-    assert ["program-failed", "errors-after"] == kinds(verdict)[:2]
+    assert ["program-failed", "secondary-errors"] == kinds(verdict)[:2]
     assert "rank 5 on node2 ended in an exception: OSError: disk" in (
         verdict.findings[0].text
     )
@@ -93,7 +93,7 @@ def test_an_exception_that_only_follows_is_not_the_cause():
         "srun: error: node2: task 5: Killed\n",
     )
 
-    assert ["rank-ended", "errors-after"] == kinds(verdict)[:2]
+    assert ["rank-exited", "secondary-errors"] == kinds(verdict)[:2]
     assert "rank 5 on node2: Killed, says srun" == verdict.findings[0].text
 
 
@@ -115,7 +115,7 @@ def test_ranks_at_another_place_are_named_with_their_line():
         make_record(1, "failed", error="RuntimeError: the coordinator is gone"),
     )
 
-    assert ["out-of-step", "errors-after"] == kinds(verdict)[:2]
+    assert ["collective-desync", "secondary-errors"] == kinds(verdict)[:2]
     assert (
         "rank 5 on node2: after devices (train.py:7 in step), while 7 other ranks wait"
         " in allreduce" == verdict.findings[0].text
@@ -129,7 +129,7 @@ def test_an_expired_deadline_names_the_phase_and_the_line():
 
     verdict = verdict_on(broken(after="identity"), stuck)
 
-    assert "no-progress" == kinds(verdict)[0]
+    assert "deadline-exceeded" == kinds(verdict)[0]
     assert "rank 3 on node1: no 'done' after 120 s (at train.py:7 in step)" == (
         verdict.findings[0].text
     )
@@ -144,7 +144,7 @@ def test_a_rank_that_never_came_is_the_cause_of_the_others_deadline():
         0, "stuck", missing="connected", for_s=120.0, line="x.py:1 in <module>"
     )
 
-    assert ["rank-missing", "no-progress"] == kinds(verdict_on(job, stuck))[:2]
+    assert ["rank-missing", "deadline-exceeded"] == kinds(verdict_on(job, stuck))[:2]
 
 
 CANCELLED = "slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03:04:05"
@@ -183,7 +183,7 @@ def test_slurms_cancel_for_a_ranks_sake_does_not_hide_the_rank():
         f"srun: Terminating StepId=7.0\n{CANCELLED} ***",
     )
 
-    assert (1, "rank-ended") == (verdict.status, kinds(verdict)[0])
+    assert (1, "rank-exited") == (verdict.status, kinds(verdict)[0])
     assert "rank 5 on node2" in verdict.findings[0].text
 
 
@@ -236,7 +236,7 @@ def test_programs_that_srun_did_not_number_are_independent_runs():
 
     (verdict,) = judge(job_state, G8N2P8)
 
-    assert "independent-runs" == kinds(verdict)[0]
+    assert "independent-processes" == kinds(verdict)[0]
     assert "rank 0 on node1 started 8 times, each time as the only process" in (
         verdict.findings[0].text
     )
@@ -265,7 +265,7 @@ def test_wrong_numbers_come_before_the_ranks_that_srun_ended_for_their_sake():
 
     verdict = verdict_on(job, said="srun: error: node2: task 7: Terminated")
 
-    assert "foreign-identity" == kinds(verdict)[0]
+    assert "foreign-peer" == kinds(verdict)[0]
 
 
 def test_devices_that_nobody_counted_are_no_pass():
@@ -276,7 +276,7 @@ def test_devices_that_nobody_counted_are_no_pass():
 
     verdict = verdict_on(job)
 
-    assert (3, ["devices-untold"]) == (verdict.status, kinds(verdict))
+    assert (3, ["devices-not-reported"]) == (verdict.status, kinds(verdict))
 
 
 def test_a_rank_that_ended_without_a_word_gets_the_remedy_of_the_catalogue():
@@ -313,7 +313,7 @@ def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
 
     assert (1, "slurm-node-failed") == (verdict.status, verdict.findings[0].kind)
     assert (4, 5, 6, 7) == verdict.findings[0].ranks
-    assert {"cancelled", "terminated", "rank-ended"}.isdisjoint(kinds(verdict))
+    assert {"cancelled", "terminated", "rank-exited"}.isdisjoint(kinds(verdict))
     assert 1 == kinds(verdict).count("slurm-node-failed")
 
 
@@ -339,7 +339,7 @@ def test_a_rank_that_left_with_status_0_is_the_first_cause():
     verdict = verdict_on(broken(after="devices"), said=LOST)
 
     assert ("rank-left", (2,)) == (kinds(verdict)[0], verdict.findings[0].ranks)
-    assert "rank-ended" not in kinds(verdict)
+    assert "rank-exited" not in kinds(verdict)
 
 
 def test_exceptions_of_the_others_do_not_hide_who_left():

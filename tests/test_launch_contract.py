@@ -83,7 +83,7 @@ def test_a_laptops_own_name_may_point_to_itself(tmp_path):
 
     real = {**LAUNCHED, "SLURM_CLUSTER_NAME": "real"}
 
-    assert ["own-name"] == [t.kind for t in host.hostname(node(real))]
+    assert ["hostname-unresolvable"] == [t.kind for t in host.hostname(node(real))]
     assert [] == list(host.hostname(node(LAUNCHED)))
 
 
@@ -95,5 +95,5 @@ def test_the_coordinator_of_all_nodes_is_on_this_machine():
         found = preflight.reach_coordinator(where, 0.1, "node2", environment)
         return [problem.kind for problem in found]
 
-    assert ["coordinator-misdirected"] == kinds(real)
-    assert ["coordinator-absent"] == kinds(LAUNCHED)
+    assert ["coordinator-resolves-to-self"] == kinds(real)
+    assert ["coordinator-not-listening"] == kinds(LAUNCHED)

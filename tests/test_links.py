@@ -139,7 +139,7 @@ def test_most_nodes_slow_accuses_the_configuration():
     judged = verdict("G8N8p8", lambda p: 4000.0 if min(p) < 5 else 1000.0)
 
     (finding,) = judged.findings
-    assert ("pairs-all-slow", 1) == (finding.kind, judged.status)
+    assert ("cluster-wide-slowness", 1) == (finding.kind, judged.status)
     assert "more than half of the 8 nodes" in finding.text
 
 
@@ -151,7 +151,11 @@ def fabric(rank: int, node: str, gb_per_s: float) -> Record:
 
 @pytest.mark.parametrize(
     ("gb_per_s", "kinds", "status"),
-    [(1.2, [], 0), (1.35, ["pairs-all-slow"], 0), (2.0, ["pairs-all-slow"], 1)],
+    [
+        (1.2, [], 0),
+        (1.35, ["cluster-wide-slowness"], 0),
+        (2.0, ["cluster-wide-slowness"], 1),
+    ],
 )
 def test_all_pairs_are_compared_with_the_network_cards(gb_per_s, kinds, status):
     more = [fabric(rank, f"node{rank + 1}", gb_per_s) for rank in range(2)]
@@ -164,7 +168,9 @@ def test_all_pairs_are_compared_with_the_network_cards(gb_per_s, kinds, status):
 def test_two_nodes_alone_are_a_warning():
     judged = verdict("G2N2p2", even)
 
-    assert [("pair-alone", True)] == [(f.kind, f.is_warning) for f in judged.findings]
+    assert [("no-reference-pair", True)] == [
+        (f.kind, f.is_warning) for f in judged.findings
+    ]
     assert 0 == judged.status
 
 
@@ -175,14 +181,17 @@ def test_one_node_measured_nothing_and_so_nothing_is_told():
     )
     judged = verdict("G1N1p1", even, more=[alone])
 
-    assert (["pair-alone"], 3) == ([f.kind for f in judged.findings], judged.status)
+    assert (["no-reference-pair"], 3) == (
+        [f.kind for f in judged.findings],
+        judged.status,
+    )
 
 
 def test_pairs_that_do_not_answer_are_silent_and_not_slow():
     judged = verdict("G8N8p8", lambda p: None if 4 in p else 1000.0)
 
     (finding,) = judged.findings
-    assert ("pair-silent", (4,)) == (finding.kind, finding.ranks)
+    assert ("pair-timeout", (4,)) == (finding.kind, finding.ranks)
     assert "says nothing about speed" in finding.text
     assert finding.remedy.endswith("--exclude=node5")
 
@@ -211,7 +220,7 @@ def test_a_pair_is_silent_whatever_it_was_about_to_exchange(size_bytes):
     judged = verdict("G8N8p8", even, more=silence(2, 5, size_bytes))
 
     (finding,) = judged.findings
-    assert ("pair-silent", (2, 5), 1) == (finding.kind, finding.ranks, judged.status)
+    assert ("pair-timeout", (2, 5), 1) == (finding.kind, finding.ranks, judged.status)
     assert finding.text.startswith("node3 and node6 did not answer each other")
 
 
@@ -228,7 +237,7 @@ def test_ranks_that_gave_up_are_not_blamed_for_their_end():
         job_state.add(make_record(rank, "terminated", f"node{rank + 1}"))
     (judged,) = judge(job_state, topology)
 
-    assert (["pair-silent"], 1) == ([f.kind for f in judged.findings], judged.status)
+    assert (["pair-timeout"], 1) == ([f.kind for f in judged.findings], judged.status)
 
 
 def test_a_late_link_of_a_node_that_is_named_already_is_not_told_as_well():
@@ -244,7 +253,7 @@ def test_wrong_data_fails_whatever_its_speed():
     wrong = measured(topology, even, even, wrong=3)[0]
     judged = verdict("G8N8p8", even, more=[wrong])
 
-    assert ("wrong-exchange", 1) == (judged.findings[0].kind, judged.status)
+    assert ("data-corrupt-pair", 1) == (judged.findings[0].kind, judged.status)
 
 
 def test_a_job_without_pairs_says_nothing_of_them():

@@ -47,22 +47,22 @@ def test_a_plain_python_in_an_allocation_of_several_is_told_to_use_srun(
 def test_an_own_name_that_nobody_knows_is_fatal(tmp_path):
     problem = only(host.hostname(well(tmp_path, resolve=lambda name: ())))
 
-    assert ("own-name", True) == (problem.kind, problem.is_fatal)
+    assert ("hostname-unresolvable", True) == (problem.kind, problem.is_fatal)
     assert "'node2' does not resolve" in problem.text
 
 
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        (STEP, [("own-name", False)]),
-        ({**STEP, "JAX_PLATFORMS": "cpu"}, [("own-name", True)]),
-        ({**STEP, "JAX_SIF_PLATFORM": "cpu"}, [("own-name", True)]),
+        (STEP, [("hostname-unresolvable", False)]),
+        ({**STEP, "JAX_PLATFORMS": "cpu"}, [("hostname-unresolvable", True)]),
+        ({**STEP, "JAX_SIF_PLATFORM": "cpu"}, [("hostname-unresolvable", True)]),
         ({**STEP, "SLURM_STEP_NODELIST": "node2"}, []),
         ({**STEP, "SLURM_STEP_NODELIST": "node["}, []),
         # Another launcher's list may name fewer nodes than there are.
         (
             {**STEP, "SLURM_STEP_NODELIST": "n", "SLURM_STEP_NUM_NODES": "2"},
-            [("own-name", False)],
+            [("hostname-unresolvable", False)],
         ),
         ({}, []),
     ],
@@ -136,7 +136,11 @@ def test_who_can_raise_the_number_of_open_files_is_said(tmp_path, most, remedy):
 def test_too_little_shared_memory_is_a_warning_with_its_size(tmp_path, room, text):
     problem = only(host.shared_memory(well(tmp_path, room=lambda folder: room)))
 
-    assert ("shm-small", False, text) == (problem.kind, problem.is_fatal, problem.text)
+    assert ("dev-shm-too-small", False, text) == (
+        problem.kind,
+        problem.is_fatal,
+        problem.text,
+    )
 
 
 def test_one_gib_of_shared_memory_is_enough(tmp_path):
@@ -148,7 +152,7 @@ def test_one_gib_of_shared_memory_is_enough(tmp_path):
 @pytest.mark.parametrize(
     ("has_rdma", "limit", "expected"),
     [
-        (True, 8 * MIB, [("memlock", False)]),
+        (True, 8 * MIB, [("locked-memory-limit", False)]),
         (True, math.inf, []),
         (True, 64 * MIB, []),
         (False, 8 * MIB, []),

@@ -47,7 +47,7 @@ def test_a_package_of_the_hosts_is_named_with_what_lets_it_in(
 
     problem = only(host_packages(node))
 
-    assert ("host-leak", False) == (problem.kind, problem.is_fatal)
+    assert ("host-packages-visible", False) == (problem.kind, problem.is_fatal)
     assert problem.text == (
         f"numpy would be imported from {place} instead of the image's {PACKAGES}: {cause}"
     )
@@ -58,7 +58,7 @@ def test_another_jax_is_fatal(tree, package):
     put(tree, f"{LOCAL}/{package}/__init__.py")
     node = well(tree, {}, search_path=(LOCAL, PACKAGES))
 
-    assert [("host-leak", True)] == kinds(host_packages(node))
+    assert [("host-packages-visible", True)] == kinds(host_packages(node))
 
 
 def test_packages_from_one_folder_are_named_together(tree):
@@ -94,7 +94,10 @@ def test_outside_the_image_nothing_is_said(tmp_path):
     [
         ({"PATH": "/opt/jax/bin:/home/me/conda/bin"}, []),
         ({"PATH": "/no/such/folder::/opt/jax/bin/"}, []),
-        ({"PATH": "/home/me/conda/bin:/opt/jax/bin"}, [("host-leak", False)]),
+        (
+            {"PATH": "/home/me/conda/bin:/opt/jax/bin"},
+            [("host-packages-visible", False)],
+        ),
         (
             {
                 "PATH": "/home/me/conda/bin:/opt/jax/bin",
@@ -123,7 +126,7 @@ def test_libraries_of_another_cuda_are_named(tree, library):
 
     problem = only(host_packages(well(tree, environment)))
 
-    assert ("host-leak", False) == (problem.kind, problem.is_fatal)
+    assert ("host-packages-visible", False) == (problem.kind, problem.is_fatal)
     assert f"/usr/local/cuda-12.4/lib64/{library} may be loaded" in problem.text
 
 
@@ -143,8 +146,11 @@ def test_libraries_of_the_driver_and_of_the_image_are_no_trouble(tree, folder):
     ("preloaded", "expected"),
     [
         ("/usr/lib/libxalt_init.so", []),
-        ("/x/libxalt_init.so:/opt/nccl/libnccl.so.2", [("host-leak", False)]),
-        ("/opt/nccl/libnccl.so", [("host-leak", False)]),
+        (
+            "/x/libxalt_init.so:/opt/nccl/libnccl.so.2",
+            [("host-packages-visible", False)],
+        ),
+        ("/opt/nccl/libnccl.so", [("host-packages-visible", False)]),
     ],
 )
 def test_a_preloaded_library_of_cuda_is_named(tree, preloaded, expected):

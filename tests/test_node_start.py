@@ -41,7 +41,7 @@ def test_what_is_fatal_comes_first(tmp_path):
         ("xla-flags", True),
         ("proxy", True),
         ("disk-full", False),
-        ("shm-small", False),
+        ("dev-shm-too-small", False),
     ]
 
 
@@ -62,7 +62,7 @@ def test_where_cpu_devices_stand_in_for_gpus_shared_memory_counts(tmp_path):
         tmp_path, variables, room=lambda folder: Room(2**26, 2**26, 9**9, True)
     )
 
-    assert kinds(start_problems(small, "node1")) == [("shm-small", False)]
+    assert kinds(start_problems(small, "node1")) == [("dev-shm-too-small", False)]
 
 
 def test_this_machine_can_be_looked_at():

@@ -76,7 +76,7 @@ def test_somebody_else_who_listens_is_found_out(answer, text):
     with listener(answer) as where:
         ((kind, got),) = kinds(where)
 
-    assert "coordinator-foreign" == kind
+    assert "coordinator-wrong-service" == kind
     assert text in got
 
 
@@ -118,7 +118,7 @@ def test_the_coordinator_of_another_step_does_not(tmp_path):
     with listener(tls(tmp_path, "box.7.1.0")) as where:
         ((kind, text),) = kinds(where, **mine)
 
-    assert "coordinator-foreign" == kind
+    assert "coordinator-wrong-service" == kind
     assert "TLS fails, certificate signature failure" in text
 
 
@@ -128,7 +128,7 @@ def test_a_port_where_nobody_listens_is_waited_for_and_then_named():
 
     ((kind, text),) = kinds(where)
 
-    assert "coordinator-absent" == kind
+    assert "coordinator-not-listening" == kind
     assert "Connection refused" in text
 
 
@@ -175,13 +175,13 @@ def test_the_name_of_a_pod_that_has_still_to_start_is_waited_for(monkeypatch):
         ("train-0.train", 9), 1.0, "train-1", {}, has_late_names=True
     )
 
-    assert ("coordinator-absent", 3) == (problem.kind, len(asked))
+    assert ("coordinator-not-listening", 3) == (problem.kind, len(asked))
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (TimeoutError(), "coordinator-filtered"),
+        (TimeoutError(), "coordinator-packets-dropped"),
         (OSError(113, "No route to host"), "coordinator-unreachable"),
         (OSError(101, "Network is unreachable"), "coordinator-unreachable"),
     ],
@@ -204,7 +204,7 @@ def test_a_node_that_takes_the_coordinator_for_itself_is_named(monkeypatch):
 
     ((kind, text),) = kinds(("localhost", 9), node="node2")
 
-    assert "coordinator-misdirected" == kind
+    assert "coordinator-resolves-to-self" == kind
     assert "node2 takes localhost, the coordinator's node, for itself" in text
 
 
@@ -219,7 +219,7 @@ def test_where_all_ranks_are_on_one_node_they_may_meet_at_its_loopback(
     )
 
     # Nobody listens on that port, which is another trouble.
-    assert "coordinator-absent" == problem.kind
+    assert "coordinator-not-listening" == problem.kind
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_another_rank_of_the_coordinators_node_may_look_for_it_there(
 
     ((kind, _),) = kinds((host, 9), node=node)
 
-    assert "coordinator-absent" == kind
+    assert "coordinator-not-listening" == kind
 
 
 def rank_0(node: str) -> Identity:
@@ -253,7 +253,7 @@ def elsewhere(host: str, is_chosen: bool = False) -> list[Problem]:
 def test_rank_0_says_so_where_the_others_look_for_it_elsewhere():
     (problem,) = elsewhere("localhost")
 
-    assert ("coordinator-elsewhere", True) == (problem.kind, problem.is_fatal)
+    assert ("coordinator-on-other-node", True) == (problem.kind, problem.is_fatal)
     assert "rank 0 runs on node2, but by Open MPI the others look for it on" in (
         problem.text
     )

@@ -23,11 +23,11 @@ def test_a_pass_ends_with_one_line_that_says_what_it_rests_on():
     *table, last = render.text(_verdict(healthy())).splitlines()
 
     assert len(table) == 9
-    assert table[0] == "rank  node   local devices  phase reached"
+    assert table[0] == "rank  node   local devices  last phase"
     assert table[6] == "5     node2  1: GPU-5       done"
     assert (
         last == "PASS  G8N2p8: 8 processes on 2 nodes (node1, node2), 8 gpu devices,"
-        " every rank proved its peers, 3.0 s"
+        " every rank verified its peers, 3.0 s"
     )
 
 

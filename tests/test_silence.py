@@ -84,7 +84,7 @@ def test_what_ends_because_the_step_was_ended_is_not_the_first_cause(job_state):
     verdict = verdict_on(job_state)
 
     assert (1, "rank-silent") == (verdict.status, verdict.findings[0].kind)
-    named = {r for f in verdict.findings if f.kind == "rank-ended" for r in f.ranks}
+    named = {r for f in verdict.findings if f.kind == "rank-exited" for r in f.ranks}
     assert set() == named
 
 

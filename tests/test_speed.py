@@ -46,7 +46,7 @@ def test_the_line_of_a_pass_tells_the_speed_and_the_expected():
     verdict = verdict_on(fabrics(), measured(167.4))
 
     assert (
-        "every rank proved its peers, all-reduce 167 GB/s busbw at 1 GiB, 0.93 of the"
+        "every rank verified its peers, all-reduce 167 GB/s busbw at 1 GiB, 0.93 of the"
         " expected 180," in render.summary(verdict)
     )
 
@@ -210,7 +210,11 @@ def test_wrong_elements_fail_and_name_the_ranks_before_any_speed():
     )
 
     first = verdict.findings[0]
-    assert (1, "wrong-elements", (5, 6)) == (verdict.status, first.kind, first.ranks)
+    assert (1, "data-corrupt-collective", (5, 6)) == (
+        verdict.status,
+        first.kind,
+        first.ranks,
+    )
     assert "ranks 5-6 on node2: 13 elements of all-reduce at 1 GiB" in first.text
     assert not first.is_warning
 
@@ -240,7 +244,7 @@ def test_a_rank_that_ends_for_its_wrong_elements_needs_no_other_cause():
 
     (verdict,) = judge(job_state, G8N2P8)
 
-    assert ["wrong-elements"] == kinds(verdict)
+    assert ["data-corrupt-collective"] == kinds(verdict)
 
 
 def sizes(**changes) -> list:

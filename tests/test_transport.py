@@ -195,7 +195,7 @@ def test_cpu_devices_never_fail_for_their_sockets():
     assert 0 == verdict.status
     assert [
         (
-            "network-untested",
+            "network-not-exercised",
             "node1, node2, node3, node4 use sockets on eth0, as CPU devices always do;"
             " the cluster's InfiniBand or RoCE was not tried",
         )

@@ -87,7 +87,9 @@ def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Pro
         found = read(Path(packages))
     except KitError as error:
         yield Problem(
-            "packages-unfit", str(error), f"give the job another file: {_NAMED_BY}"
+            "packages-incompatible",
+            str(error),
+            f"give the job another file: {_NAMED_BY}",
         )
         return
     yield from misfit(found, read_image(), is_any_image=is_any_image)

@@ -68,9 +68,9 @@ _NO_VERDICT = (
 _DESCRIPTIONS = {
     "started": "started",
     "connected": "connected",
-    "devices": "counted their devices",
-    "allreduce": "summed ones",
-    "identity": "proved their peers",
+    "devices": "reported devices",
+    "allreduce": "all-reduce ok",
+    "identity": "verified peers",
     "done": "done",
 }
 

@@ -37,7 +37,7 @@ def wrong_elements(case: StepEvidence) -> Iterator[Finding]:
     more = len(spoiled) - 1
     also = f" and {_plural(more, 'more result')}" if more else ""
     yield Finding(
-        "wrong-elements",
+        "data-corrupt-collective",
         f"{where([case.histories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
         f" {spoiled[0].words}{also} {'are' if count > 1 else 'is'} not what was sent"
         f"{_narrowest(case, spoiled, len(ranks))}",
@@ -118,7 +118,7 @@ def baseline_no_match(case: StepEvidence) -> Iterator[Finding]:
     if not baseline.knows(name, label):
         known = sorted({f"{key.topology} on {key.hardware}" for key in baseline.runs})
         yield Finding(
-            "no-baseline",
+            "baseline-no-match",
             f"{baseline.name} knows nothing of {label} on {name}; it knows"
             f" {'; '.join(known[:4]) or 'nothing yet'}",
             "jax-sif baseline add learns from this run, if it is a good one; otherwise"

@@ -94,7 +94,7 @@ def _not_checked(check: Check, why: str, is_needed: bool) -> Result:
 def _late(check: Check, limit_s: float) -> Result:
     said = f"no answer within {limit_s:.3g} s"
     problem = check.late or Problem(
-        "node-hangs",
+        "check-timeout",
         f"{check.name}: {said}",
         "look for a file system or a name service that does not answer",
     )

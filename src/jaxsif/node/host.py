@@ -61,14 +61,14 @@ def hostname(host_info: HostInfo) -> Iterator[Problem]:
     addresses = host_info.resolve(name)
     if not addresses:
         yield Problem(
-            "own-name",
+            "hostname-unresolvable",
             f"the node's own host name {name!r} does not resolve to an address",
             "add the name to /etc/hosts of the node or to the site's DNS; JAX cannot"
             " start its CPU back end without it",
         )
     elif addresses[0].startswith(_ADDRESSES_OF_SELF) and _step_nodes(host_info) > 1:
         yield Problem(
-            "own-name",
+            "hostname-unresolvable",
             f"the node's own host name {name!r} resolves to {addresses[0]}, where no"
             " other node can reach it",
             "let the name point to the node's address in the cluster's network; look"
@@ -123,7 +123,7 @@ def shared_memory(host_info: HostInfo) -> Iterator[Problem]:
         remedy = "remove what ended jobs have left there: ls -l /dev/shm"
     else:
         return
-    yield Problem("shm-small", text, remedy, is_fatal=False)
+    yield Problem("dev-shm-too-small", text, remedy, is_fatal=False)
 
 
 def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
@@ -132,7 +132,7 @@ def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
     limit = host_info.locked_bytes
     if devices and limit < ENOUGH_LOCKED_BYTES:
         yield Problem(
-            "memlock",
+            "locked-memory-limit",
             f"this process may lock {amount(limit)} of memory; RDMA over"
             f" {', '.join(devices)} needs more",
             "set `* - memlock unlimited` in /etc/security/limits.conf, LimitMEMLOCK="

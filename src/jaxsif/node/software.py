@@ -70,7 +70,7 @@ def _other_packages(
 ) -> Problem:
     cause, remedy = _cause(host_info, folder)
     return Problem(
-        "host-leak",
+        "host-packages-visible",
         f"{', '.join(packages)} would be imported from {folder} instead of the image's"
         f" {own}: {cause}",
         remedy,
@@ -112,7 +112,7 @@ def _other_python(host_info: HostInfo) -> Iterator[Problem]:
             continue
         if folder != f"{VENV}/bin" and not (chosen and folder.startswith(chosen)):
             yield Problem(
-                "host-leak",
+                "host-packages-visible",
                 f"`python` is {folder}/python instead of the image's"
                 f" {VENV}/bin/python: PATH names {folder} first",
                 f"call {VENV}/bin/python, or take {folder} out of PATH",
@@ -139,7 +139,7 @@ def _other_libraries(host_info: HostInfo) -> Iterator[Problem]:
 
 def _other_library(variable: str, path: str) -> Problem:
     return Problem(
-        "host-leak",
+        "host-packages-visible",
         f"{path} may be loaded instead of the image's: {variable} names it",
         f"unset {variable} in the container (SINGULARITYENV_{variable},"
         f" APPTAINERENV_{variable})",

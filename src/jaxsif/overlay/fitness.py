@@ -41,7 +41,7 @@ def misfit(
     named = "; ".join(different[:_MAX_NAMED])
     more = len(different) - _MAX_NAMED
     yield Problem(
-        "packages-unfit",
+        "packages-incompatible",
         f"the packages were made for {found.image.name}, and this image is"
         f" {image.name}: {named}{f'; and {more} more' if more > 0 else ''}",
         "make them again on this image: jax-sif env freeze OLD.sqsh > mine.txt; jax-sif"

@@ -28,7 +28,7 @@ def corrupt_exchanges(case: StepEvidence) -> Iterator[Finding]:
         if wrong:
             partners = sorted({str(record["partner_node"]) for record in wrong})
             yield Finding(
-                "wrong-exchange",
+                "data-corrupt-pair",
                 f"{where([history])}: {sum(r['wrong'] for r in wrong)} elements from"
                 f" {_some(partners)} are not what was sent",
                 "do not trust results of this allocation; leave the node out with which"
@@ -47,7 +47,7 @@ def pair_timeouts(case: StepEvidence) -> Iterator[Finding]:
     nodes = sorted(common or {node for pair in silent for node in pair})
     names = _some([_names(pairs, pair) for pair in silent])
     yield Finding(
-        "pair-silent",
+        "pair-timeout",
         f"{names} did not answer each other in time; this says nothing about speed",
         "see whether the node is up, what srun says of it, and whether its network is;"
         f" without it: --exclude={','.join(pairs.nodes[node] for node in nodes)}",
@@ -94,7 +94,7 @@ def _pairs(case: StepEvidence) -> Pairs | None:
 
 def _only_node(pairs: Pairs) -> Finding:
     return Finding(
-        "pair-alone",
+        "no-reference-pair",
         f"{_some(pairs.nodes)} is the only node: no pair of nodes was measured",
         "ask for three nodes or more: jax-sif job pairs --topology G12N3p12",
         is_failure=False,
@@ -103,7 +103,7 @@ def _only_node(pairs: Pairs) -> Finding:
 
 def _two_nodes(pairs: Pairs, median_us: float) -> Finding:
     return Finding(
-        "pair-alone",
+        "no-reference-pair",
         f"{' and '.join(pairs.nodes)} exchange {pairs.gb_per_s(median_us):.3g} GB/s each"
         " way, and there is no third node to compare them with",
         "ask for three nodes or more, or compare with what the network should give",
@@ -122,7 +122,7 @@ def _everybody_slow(
     expected = _expected_gb_per_s(case)
     if sight.is_widespread:
         yield Finding(
-            "pairs-all-slow",
+            "cluster-wide-slowness",
             f"more than half of the {len(pairs.nodes)} nodes run below"
             f" {BANDWIDTH.fails:.2f} of the {got:.3g} GB/s that some pairs have",
             remedy,
@@ -130,7 +130,7 @@ def _everybody_slow(
     elif expected and got < BANDWIDTH.passes * expected:
         is_warning = got >= BANDWIDTH.fails * expected
         yield Finding(
-            "pairs-all-slow",
+            "cluster-wide-slowness",
             f"the median pair exchanges {got:.3g} GB/s each way, {got / expected:.2f} of"
             f" the {expected:.3g} GB/s of a node's active network cards",
             remedy,
@@ -217,7 +217,7 @@ def _way(pairs: Pairs, blame: SlowElement) -> str:
 def _undecided(pairs: Pairs, undecided: Sequence[Pair]) -> Finding:
     nodes = sorted({node for pair in undecided for node in pair})
     return Finding(
-        "slow-pair",
+        "pair-slow-ambiguous",
         f"{_some([_names(pairs, pair) for pair in undecided])} are slow, and it does not"
         " show whose fault it is",
         "measure again, with more nodes or more --trials",

@@ -87,7 +87,7 @@ def check_coordinator_address(
         return
     by = "the address that was set" if is_chosen else identity.launcher
     yield Problem(
-        "coordinator-elsewhere",
+        "coordinator-on-other-node",
         f"rank 0 runs on {identity.node}, but by {by} the others look for it on {host}"
         f" ({', '.join(addresses)})",
         f"set JAX_COORDINATOR_ADDRESS={identity.node}:{port} for every rank, or let rank"
@@ -145,7 +145,7 @@ def reach_coordinator(
     is_here = _is_same(host, own_node) or _is_network_address(host) or has_one_node
     if not is_here and all(map(is_own_address, addresses)):
         yield Problem(
-            "coordinator-misdirected",
+            "coordinator-resolves-to-self",
             f"{own_node} takes {host}, the coordinator's node, for itself:"
             f" {host} is {', '.join(addresses)} there",
             f"mend {host} in /etc/hosts of {own_node}, or set JAX_COORDINATOR_ADDRESS to"
@@ -211,7 +211,7 @@ def _connect(
                 return
         except TimeoutError:
             yield Problem(
-                "coordinator-filtered",
+                "coordinator-packets-dropped",
                 f"{where}, the coordinator, does not answer within {_UNANSWERED_S:.0f} s,"
                 " nor refuse: packets are dropped on the way",
                 "let compute nodes talk to each other on all ports (firewall, nftables,"
@@ -243,7 +243,7 @@ def _unreachable(where: str, error: OSError) -> Problem:
 
 def _refused(where: str, error: OSError) -> Problem:
     return Problem(
-        "coordinator-absent",
+        "coordinator-not-listening",
         f"nobody listens at {where}, where rank 0 should: {error.strerror}",
         "see what rank 0 says; if it is well, the name has a wrong address here",
     )
@@ -274,7 +274,7 @@ def _identify_service(
             complaint = str(error)
     if complaint:
         yield Problem(
-            "coordinator-foreign",
+            "coordinator-wrong-service",
             f"at {where} listens somebody who is not this step's coordinator:"
             f" {complaint}",
             _SAME_STEP,

@@ -55,7 +55,7 @@ def _ranks(verdict: Verdict) -> Iterator[str]:
         shown = shown[:_MAX_RANKS]
     rows = [(str(r.rank), r.node, r.phase) for r in shown]
     if rows:
-        yield from _table(("rank", "node", "phase reached"), rows, "<<<")
+        yield from _table(("rank", "node", "last phase"), rows, "<<<")
     if len(shown) < len(verdict.ranks):
         yield f"... and {words.plural(len(verdict.ranks) - len(shown), 'more rank')}"
 

@@ -159,7 +159,7 @@ def network_not_exercised(case: StepEvidence) -> Iterator[Finding]:
     if group:
         network = _NETWORKS[group[0].declared]
         yield Finding(
-            "network-untested",
+            "network-not-exercised",
             f"{_use(group)} {group[0].words}, as CPU devices always do; the cluster's"
             f" {network} was not tried",
             "run it on GPUs, whose collectives go through NCCL",

@@ -28,7 +28,7 @@ def foreign_peers(case: StepEvidence) -> Iterator[Finding]:
         case.histories.get(r, RankHistory(r, "unknown")) for r in sorted(slow_nodes)
     ]
     yield Finding(
-        "foreign-identity",
+        "foreign-peer",
         f"{where(witnesses)}: the all-reduce holds a contribution that is not this"
         f" run's in the place of {where(peers)}",
         "another step or job answers in that rank's place (do two steps share"
@@ -66,8 +66,8 @@ def peers_not_verified(case: StepEvidence) -> Iterator[Finding]:
     ]
     if silent:
         yield Finding(
-            "identity-unproven",
-            f"{where(silent)} finished without proving its peers",
+            "peers-not-verified",
+            f"{where(silent)} finished without verifying its peers",
             "let the program call prove_identity() as diag/allreduce.py does",
             ranks_of(silent),
             is_failure=False,

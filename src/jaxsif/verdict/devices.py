@@ -38,7 +38,7 @@ def devices_not_reported(case: StepEvidence) -> Iterator[Finding]:
     ]
     if silent:
         yield Finding(
-            "devices-untold",
+            "devices-not-reported",
             f"{where(silent)} ended well without using JAX's devices:"
             f" {case.topology.devices} were asked for, and nobody counted them",
             "judge a program that computes with JAX, or run diag/query_v1.py",

@@ -113,7 +113,7 @@ def secondary_errors(case: StepEvidence) -> Iterator[Finding]:
     if later:
         group = [later[rank] for rank in sorted(later)]
         yield Finding(
-            "errors-after",
+            "secondary-errors",
             f"{where(group)} ended in exceptions after that: {errors[0][0]}",
             "mend the first cause; their own words are in the output above",
             ranks_of(group),
@@ -247,7 +247,7 @@ def _apart(
     lines = {str(s.fact(WAITING, "line")) for s in few if s.fact(WAITING, "line")}
     at = f" ({', '.join(sorted(lines)[:2])})" if lines else ""
     return Finding(
-        "out-of-step",
+        "collective-desync",
         f"{where(few)}: {place['place']}{at}, while {crowd['count']} other ranks wait"
         f" {crowd['place']}",
         "all ranks must call the same collectives in the same order: look at that line",
@@ -267,7 +267,7 @@ def deadlines_exceeded(case: StepEvidence) -> Iterator[Finding]:
             by_place[str(missing), str(line)].append(history)
     for (missing, line), group in by_place.items():
         yield Finding(
-            "no-progress",
+            "deadline-exceeded",
             f"{where(group)}: no {missing!r} after {group[0].fact(DEADLINE_EXCEEDED, 'for_s'):.0f} s"
             f" (at {line})",
             "its stacks are in the output above; JAX_SIF_DEADLINE_S gives more time",
@@ -312,7 +312,7 @@ def _ended(case: StepEvidence, endings: list[RankExit]) -> Iterator[Finding]:
         silent = silent_ranks(case, ending)
         if silent:
             yield Finding(
-                "rank-ended",
+                "rank-exited",
                 f"{where(silent)}: {ending.reason}, says {ending.speaker}",
                 _remedy(ending),
                 ranks_of(silent),

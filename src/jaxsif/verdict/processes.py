@@ -25,7 +25,7 @@ def independent_processes(case: StepEvidence) -> Iterator[Finding]:
     alone = [s for s in histories if s.fact("connected", "process_count") == 1]
     if unaware:
         yield Finding(
-            "independent-runs",
+            "independent-processes",
             f"{where(unaware)} started {sum(s.start_count for s in unaware)} times, each time"
             f" as the only process, where {case.topology.processes} belong together",
             "start with srun, and let its variables through to the program (no"
@@ -34,7 +34,7 @@ def independent_processes(case: StepEvidence) -> Iterator[Finding]:
         )
     elif alone:
         yield Finding(
-            "independent-runs",
+            "independent-processes",
             f"{where(alone)}: a group of one process, where {case.topology.processes} belong"
             " together; these are independent runs of the same program",
             "call jax.distributed.initialize() before anything else of JAX, and start"
@@ -52,7 +52,7 @@ def duplicate_ranks(case: StepEvidence) -> Iterator[Finding]:
     ]
     if twice:
         yield Finding(
-            "rank-twice",
+            "duplicate-rank",
             f"{where(twice)} started more than once in one step",
             "give each program a step of its own (one srun, one verdict); if there was"
             " one program only, start it with srun so that every process has its number",
@@ -170,7 +170,7 @@ def unexpected_group_size(case: StepEvidence) -> Iterator[Finding]:
     ]
     if swapped:
         yield Finding(
-            "rank-swapped",
+            "rank-mismatch",
             f"{where(swapped)}: JAX numbers the process differently than Slurm does",
             "do not pass process_id to jax.distributed.initialize()",
             ranks_of(swapped),
@@ -196,7 +196,7 @@ def ranks_unfinished(case: StepEvidence) -> Iterator[Finding]:
             by_phase[history.phase].append(history)
     for phase, group in by_phase.items():
         yield Finding(
-            "unfinished",
+            "rank-incomplete",
             f"{where(group)} did not finish; the last phase told was {phase!r}",
             "if another finding names a rank, this follows from it; otherwise look"
             " above for what srun says",

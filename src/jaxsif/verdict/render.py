@@ -50,7 +50,7 @@ def summary(verdict: Verdict) -> str:
         f"{topology.label}:{_warnings(verdict)}"
         f" {_plural(topology.processes, 'process', 'es')} on"
         f" {_plural(len(nodes), 'node')}"
-        f" ({_some(nodes)}),{devices if platform else ''} every rank proved its peers,"
+        f" ({_some(nodes)}),{devices if platform else ''} every rank verified its peers,"
         f"{f' {verdict.headline},' if verdict.headline else ''}"
         f" {_seconds(verdict.histories):.1f} s{_wish(verdict.histories)}"
     )
@@ -125,7 +125,7 @@ def _table(histories: Histories, slow_nodes: set[int]) -> list[str]:
     shown = list(histories.values())
     if len(shown) > _MAX_ROWS:
         shown = [s for s in shown if s.rank in slow_nodes or not s.is_done][:_MAX_ROWS]
-    rows = [("rank", "node", "local devices", "phase reached")]
+    rows = [("rank", "node", "local devices", "last phase")]
     rows += [(str(s.rank), s.node, _devices(s), s.phase) for s in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

@@ -18,7 +18,7 @@ from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
 from jaxsif.verdict.checks import find
 from jaxsif.verdict.processes import LEFT_QUIETLY
 
-_NO_RECORDS = "nothing-measured"
+_NO_RECORDS = "no-records"
 
 WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 
@@ -152,7 +152,7 @@ def _unexplained(case: StepEvidence) -> list[Finding]:
         return []
     text = f"{where(silent)} did not come to an end, and nobody says why"
     remedy = "please report this output: the judge should know the cause"
-    return [Finding("unexplained", text, remedy, ranks_of(silent))]
+    return [Finding("unknown-failure", text, remedy, ranks_of(silent))]
 
 
 def _status(findings: list[Finding], damaged: int, is_strict: bool) -> int:
@@ -161,7 +161,7 @@ def _status(findings: list[Finding], damaged: int, is_strict: bool) -> int:
     findings = [f for f in findings if not f.is_warning]
     if warnings and not findings:
         return FAIL if is_strict else PASS
-    if any(f.kind == "newer-records" for f in findings):
+    if any(f.kind == "unknown-record-version" for f in findings):
         # What is missing may stand in what cannot be read.
         return COULD_NOT_TELL
     if damaged and all(f.kind in _INCONCLUSIVE_KINDS for f in findings):
@@ -173,15 +173,15 @@ def _status(findings: list[Finding], damaged: int, is_strict: bool) -> int:
 
 _INCONCLUSIVE_KINDS = {
     "rank-missing",
-    "unfinished",
-    "identity-unproven",
-    "damaged-records",
+    "rank-incomplete",
+    "peers-not-verified",
+    "corrupt-records",
 }
 
 
 def _damaged_records(damaged: int) -> Finding:
     return Finding(
-        "damaged-records",
+        "corrupt-records",
         f"{damaged} records arrived damaged (cut, or mixed with other output)",
         "let each rank print whole lines; keep `srun --unbuffered`",
         is_failure=False,
@@ -190,7 +190,7 @@ def _damaged_records(damaged: int) -> Finding:
 
 def _newer_records(newer: int) -> Finding:
     return Finding(
-        "newer-records",
+        "unknown-record-version",
         f"{newer} records are of a newer jax-sif than this one, and cannot be read",
         "judge with the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif"
         " verify",

@@ -38,7 +38,7 @@ def ranks(frame: Frame, verdict: Verdict) -> Markup | None:
         (r.rank, r.node, r.phase, "named by a finding" if r.rank in slow_nodes else "")
         for r in verdict.ranks
     ]
-    head = ("rank", "node", "phase reached", "")
+    head = ("rank", "node", "last phase", "")
     title = (
         f"{words.plural(len(verdict.ranks), 'rank')}, and the phase that each reached"
     )
