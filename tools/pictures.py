@@ -1,4 +1,4 @@
-"""Draws the pictures of the pages into docs/pictures: topologies from their labels, and the way of a job; run by a developer after a change."""
+"""Draws docs/pictures: topologies from their labels, and the path of a job."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from jaxsif.core.topology import Topology, parse_topology  # noqa: E402
 
 LABELS = ("G4N1p4", "G4N2p4", "G4N2p2", "G4N1p1", "G8N2p4")
 
-# A GPU, the room for it in its process, and so on outwards; in pixels.
+# Sizes in pixels: a GPU, its space in the process, and so on outwards.
 _GPU_WIDTH, _GPU_HEIGHT, _GPU_GAP = 58, 30, 8
-_PROCESS_INSET, _PROCESS_HEAD, _PROCESS_GAP, _PROCESS_LEAST = 10, 44, 12, 96
+_PROCESS_INSET, _PROCESS_HEAD, _PROCESS_GAP, _MIN_PROCESS_WIDTH = 10, 44, 12, 96
 _NODE_INSET, _NODE_HEAD, _NODE_GAP = 14, 30, 44
 _PROCESS_HEIGHT = _PROCESS_HEAD + _GPU_HEIGHT + _PROCESS_INSET
 _NODE_HEIGHT = _NODE_HEAD + _PROCESS_HEIGHT + _NODE_INSET
 
-# Without a ground of its own, and in colours that both a light and a dark page bear.
+# No background, and colours that suit a light and a dark page.
 _STYLE = """
   svg { color: #24292f; font: 13px system-ui, sans-serif; }
   text { fill: currentColor; } .name { font-weight: 600; } .quiet { opacity: .75; font-size: 12px; }
@@ -42,7 +42,7 @@ _STYLE = """
 
 
 def topology_svg(topology: Topology) -> str:
-    """Nodes side by side, in them their processes, in these the GPUs that are theirs."""
+    """Draw nodes side by side, their processes in them, and each process's GPUs."""
     step = _node_width(topology) + _NODE_GAP
     parts = []
     for node in range(topology.nodes):
@@ -55,7 +55,7 @@ def topology_svg(topology: Topology) -> str:
 
 
 def topology_words(topology: Topology) -> str:
-    """The picture in a sentence, for whoever does not see it."""
+    """Describe the picture in a sentence, as its alternative text."""
     return (
         f"{topology.label}: {_count(topology.nodes, 'node')} with"
         f" {_count(topology.processes_per_node, 'process', 'processes')} each,"
@@ -92,7 +92,7 @@ def _process(topology: Topology, rank: int, local_rank: int, left: float) -> lis
     ]
     for index in range(gpus):
         x = left + (width - row) / 2 + index * (_GPU_WIDTH + _GPU_GAP)
-        # As the image's entry shares them out: the first process has the first.
+        # As the image's entry assigns them: the first process has the first GPUs.
         number = local_rank * gpus + index
         parts.append(_box("gpu", x, top + _PROCESS_HEAD, _GPU_WIDTH, _GPU_HEIGHT))
         middle = x + _GPU_WIDTH / 2
@@ -104,7 +104,7 @@ def _process(topology: Topology, rank: int, local_rank: int, left: float) -> lis
 
 def _process_width(topology: Topology) -> float:
     row = topology.devices_per_process * (_GPU_WIDTH + _GPU_GAP) - _GPU_GAP
-    return max(row + 2 * _PROCESS_INSET, _PROCESS_LEAST)
+    return max(row + 2 * _PROCESS_INSET, _MIN_PROCESS_WIDTH)
 
 
 def _node_width(topology: Topology) -> float:
@@ -112,49 +112,70 @@ def _node_width(topology: Topology) -> float:
     return topology.processes_per_node * step - _PROCESS_GAP + 2 * _NODE_INSET
 
 
-# The way of a job: boxes as (kind, left, top, width, height, lines), arrows as points.
+# The path of a job: boxes as (kind, left, top, width, height, lines), arrows as points.
 _HOW_BOXES = (
     ("node", 1, 1, 200, 86, ()),
     ("process", 15, 37, 172, 38, ("sbatch train.slurm",)),
     ("gpu", 426, 37, 158, 38, ("PASS or FAIL",)),
-    ("node", 1, 127, 598, 86, ()),
-    ("process", 15, 163, 172, 38, ("jax-sif check",)),
-    ("process", 227, 163, 90, 38, ("srun",)),
-    ("process", 426, 163, 158, 38, ("jax-sif verify",)),
-    ("node", 1, 263, 598, 118, ()),
-    ("process", 15, 299, 172, 68, ("the image's entry", "port, GPUs, certificates")),
-    ("process", 221, 299, 171, 68, ("joining the group", "node and peers checked")),
-    ("process", 426, 299, 158, 68, ("your program", "a watchdog beside it")),
+    ("node", 1, 127, 598, 105, ()),
+    ("process", 15, 163, 172, 57, ("jax-sif check", "job/allocation.py")),
+    ("process", 227, 163, 90, 57, ("srun",)),
+    ("process", 426, 163, 158, 57, ("jax-sif verify", "verify.py, verdict/")),
+    ("node", 1, 282, 598, 126, ()),
+    (
+        "process",
+        15,
+        318,
+        172,
+        76,
+        ("the image's entry", "port, GPUs, certificates", "entry"),
+    ),
+    (
+        "process",
+        207,
+        318,
+        199,
+        76,
+        ("initialize_distributed()", "checks node and peers", "rank/, node/"),
+    ),
+    (
+        "process",
+        426,
+        318,
+        158,
+        76,
+        ("your program", "with a watchdog", "rank/watchdog.py"),
+    ),
 )
 _HOW_ARROWS = (
     ((101, 75), (101, 163)),
-    ((187, 182), (227, 182)),
-    ((272, 201), (272, 238), (101, 238), (101, 299)),
-    ((187, 333), (221, 333)),
-    ((392, 333), (426, 333)),
-    ((505, 299), (505, 201)),
+    ((187, 191), (227, 191)),
+    ((272, 220), (272, 257), (101, 257), (101, 318)),
+    ((187, 356), (207, 356)),
+    ((406, 356), (426, 356)),
+    ((505, 318), (505, 220)),
     ((505, 163), (505, 75)),
 )
 # Beside the arrows, which would cross them.
 _HOW_TITLES = (
     (13, 25, "login node"),
     (113, 151, "first node of the job: its script"),
-    (113, 287, "every node: a container for each rank"),
+    (113, 306, "every node: one container per rank"),
 )
 _HOW_LABELS = (
-    (495, 242, "lines and records"),
+    (495, 261, "output with records"),
     (495, 110, "verdict, the job's exit status"),
 )
 HOW_WORDS = (
-    "sbatch gives the script to Slurm; on the first node it checks the allocation, and"
-    " srun starts a container for each rank on every node; in it the image's entry, the"
-    " checks, and the program with its watchdog; what all ranks print goes through"
+    "sbatch submits the script to Slurm; on the first node it checks the allocation, and"
+    " srun starts one container per rank on every node; in it run the image's entry, the"
+    " checks, and the program with its watchdog; the output of all ranks is read by"
     " jax-sif verify, which ends with the verdict"
 )
 
 
 def how_svg() -> str:
-    """From sbatch to the verdict."""
+    """Draw a job from sbatch to the verdict."""
     parts = [_arrow(points) for points in _HOW_ARROWS]
     for kind, left, top, width, height, lines in _HOW_BOXES:
         parts.append(_box(kind, left, top, width, height))
@@ -163,11 +184,11 @@ def how_svg() -> str:
             parts.append(_words(x, y, line, "quiet" if number else "name"))
     parts += [_words(x, y, text, "name") for x, y, text in _HOW_TITLES]
     parts += [_words(x, y, text, "quiet", anchor="end") for x, y, text in _HOW_LABELS]
-    return _drawing(600, 382, HOW_WORDS, parts)
+    return _drawing(600, 409, HOW_WORDS, parts)
 
 
 def pictures() -> dict[str, str]:
-    """The text of each picture by the name of its file."""
+    """Return the SVG of each picture by file name."""
     drawn = {f"{label}.svg": topology_svg(parse_topology(label)) for label in LABELS}
     return {**drawn, "how.svg": how_svg()}
 
