@@ -18,6 +18,7 @@ import reported
 from test_report_formats import HOSTILE, hostile, verdicts
 
 from jaxsif.core.topology import parse_topology
+from jaxsif.core.version import kit_version
 from jaxsif.html import plotly
 from jaxsif.html.markup import Markup, as_script_data, tag
 from jaxsif.report.page import as_html
@@ -258,3 +259,9 @@ def test_no_library_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(plotly, "find_spec", lambda name: None)
 
     assert plotly.plotly_js(tmp_path / "none") is None
+
+
+def test_the_foot_names_the_version():
+    html = as_html(verdicts(reported.silent()), None)
+
+    assert f"<footer>jax-sif {kit_version()}. Made by jax-sif report" in html

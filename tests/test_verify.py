@@ -13,6 +13,7 @@ import pytest
 from sample_records import healthy, make_record, output
 
 from jaxsif.core.records import encode
+from jaxsif.core.version import kit_version
 
 SRC = Path(__file__).parent.parent / "src"
 
@@ -151,6 +152,7 @@ def test_the_json_file_holds_the_verdict(tmp_path):
 
     content = json.loads(file.read_text())
     assert content["schema"] == "jax-sif/verdict/1"
+    assert content["kit"] == kit_version()
     assert content["verdicts"][0]["verdict"] == "FAIL"
     assert [file] == list(tmp_path.iterdir())
 

@@ -76,6 +76,11 @@ def _run(words: list[str]) -> int:
     if words and words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
+    if words and words[0] == "--version":
+        from jaxsif.core.version import version_text
+
+        print(version_text())
+        return 0
     if not words:
         print(_help(), file=sys.stderr)
         return UsageError.exit_status
@@ -99,7 +104,7 @@ def _help() -> str:
             "",
             *rows,
             "",
-            "jax-sif COMMAND --help tells more.",
+            "jax-sif COMMAND --help shows its options, jax-sif --version the versions.",
         ]
     )
 

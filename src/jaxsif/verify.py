@@ -31,6 +31,7 @@ from jaxsif.core.interruption import Interruption, keep_in_memory
 from jaxsif.core.records import KEY_VARIABLE, PHASES, REQUEUE_REQUEST, job_keys
 from jaxsif.core.slurm_env import JOB_NODE_LIST
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+from jaxsif.core.version import kit_version
 from jaxsif.logs.diagnosis import Diagnosis
 from jaxsif.logs.scanner import LogScanner
 from jaxsif.verdict import render
@@ -455,6 +456,7 @@ def _told(job_state: JobState, stream: Stream) -> Topology:
 def _write_json(path: Path, verdicts: list[Verdict]) -> None:
     content = {
         "schema": render.SCHEMA,
+        "kit": kit_version(),
         "verdicts": [render.as_json(verdict) for verdict in verdicts],
     }
     try:

@@ -34,6 +34,11 @@ def describe(description: Path = DESCRIPTION) -> dict[str, Any]:
     return facts
 
 
+def name(facts: dict[str, Any]) -> str:
+    """The image's name, such as jax-sif-0.12.0.1-cpu, from its description."""
+    return f"jax-sif-{facts['versions']['jax']}-{facts['accel']}"
+
+
 def bill_of_materials(path: Path = BILL_OF_MATERIALS) -> str:
     """Every package of the image, as CycloneDX in JSON. Raises CouldNotTell."""
     try:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxsif.core.version import kit_version
 from jaxsif.html.markup import Markup, tag
 from jaxsif.html.plotly import MISSING
 
@@ -42,8 +43,8 @@ def one_file(
         None if plotly else tag("p", MISSING, class_="missing"),
         tag(
             "footer",
-            f"{made_by} This file loads nothing; its charts are drawn by plotly.js (MIT"
-            " licence), which it carries.",
+            f"jax-sif {kit_version()}. {made_by} This file loads nothing; its charts are"
+            " drawn by plotly.js (MIT licence), which it carries.",
         ),
         *(tag("script", script) for script in safe),
     )
