@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from jaxsif import cli
@@ -37,5 +39,27 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys):
     assert 2 == cli.main(["verfy"])
 
     said = capsys.readouterr().err
-    assert said.startswith("jax-sif: no command 'verfy'; there are job,")
-    assert said.endswith("did you mean verify?\n")
+    assert said.startswith(
+        "jax-sif: no command 'verfy'; did you mean verify? the commands are job,"
+    )
+
+
+def test_a_command_like_no_other_is_answered_with_the_list(capsys):
+    assert 2 == cli.main(["xyzzy"])
+    assert "no command 'xyzzy'; the commands are job," in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_the_same_as_the_option(name, capsys):
+    shown = []
+    for words in (["help", name], [name, "--help"]):
+        with contextlib.suppress(SystemExit):
+            cli.main(words)
+        shown.append(capsys.readouterr().out)
+
+    assert shown[0] == shown[1] != ""
+
+
+def test_help_for_an_unknown_command_is_answered_with_the_nearest(capsys):
+    assert 2 == cli.main(["help", "verfy"])
+    assert "did you mean verify?" in capsys.readouterr().err

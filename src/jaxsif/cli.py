@@ -73,6 +73,8 @@ def _own_fault(error: Exception) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"] and words[1:]:
+        words = [*words[1:], "--help"]
     if words and words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
@@ -104,7 +106,7 @@ def _help() -> str:
             "",
             *rows,
             "",
-            "jax-sif COMMAND --help shows its options, jax-sif --version the versions.",
+            "jax-sif help COMMAND shows its options, jax-sif --version the versions.",
         ]
     )
 
@@ -113,5 +115,5 @@ def _unknown(name: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, COMMANDS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"no command {name!r}; there are {', '.join(COMMANDS)}{hint}"
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"no command {name!r}; {hint}the commands are {', '.join(COMMANDS)}"
