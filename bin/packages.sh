@@ -1,9 +1,9 @@
-# Shows the container what a user's own packages need, and their file itself; sourced after runtime.sh, on the host.
+# Binds a user's packages, and the paths they need, into the container; sourced after runtime.sh, on the host.
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=sh disable=SC2034,SC2154 # packages and bind are read, me is set, by whoever sources it
+# shellcheck shell=sh disable=SC2034,SC2154 # packages and bind are read, me is set, by the sourcing script
 
-# packages_bind FILE: sets packages to the mount of a file of jax-sif env, or ends the
-# program. The image's entry tells whether it was made for that image.
+# packages_bind FILE: sets packages to the mount of a file of jax-sif env, or exits. The
+# image's entry checks that it was made for that image.
 packages_bind() {
   case $1 in
     *[:,]*)
@@ -19,15 +19,15 @@ packages_bind() {
   fi
   if [ "${JAX_SIF_RUNTIME:-apptainer}" != apptainer ]; then
     echo "$me: only Apptainer mounts a file of packages, and JAX_SIF_RUNTIME is" \
-      "'$JAX_SIF_RUNTIME'; unset JAX_SIF_ENV, and install them into an image of your own" >&2
+      "'$JAX_SIF_RUNTIME'; unset JAX_SIF_ENV, and install them into your own image" >&2
     exit 2
   fi
   packages=$1:/opt/jax-sif/env:image-src=/,ro
 }
 
-# show PATH: lets the container see it, or the folder where it shall be. Never a folder
-# above the image's own.
-show() {
+# bind_path PATH: binds its folder into the container. Never a folder above the image's
+# own.
+bind_path() {
   folder=$1
   if [ ! -d "$folder" ]; then
     case $folder in
@@ -43,20 +43,20 @@ show() {
   bind=$folder${bind:+,$bind}
 }
 
-# Paths among words, also as --find-links=PATH.
-show_words() {
-  for word in "$@"; do
-    case $word in
-      -*=*/*) show "${word#*=}" ;;
+# Paths among arguments, including --find-links=PATH.
+bind_args() {
+  for arg in "$@"; do
+    case $arg in
+      -*=*/*) bind_path "${arg#*=}" ;;
       -*) ;;
-      */*) show "$word" ;;
+      */*) bind_path "$arg" ;;
     esac
   done
 }
 
-# What pip needs of the host: its settings, certificates and room to build.
-show_for_pip() {
-  if [ -d "${TMPDIR:-}" ]; then show "$TMPDIR"; fi
+# pip's settings, certificates and build folder on the host.
+bind_pip_config() {
+  if [ -d "${TMPDIR:-}" ]; then bind_path "$TMPDIR"; fi
   for file in "${PIP_CONFIG_FILE:-}" "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" \
     "${REQUESTS_CA_BUNDLE:-}" "${CURL_CA_BUNDLE:-}" /etc/pip.conf /etc/xdg/pip; do
     case ,$bind, in *",$file,"*) continue ;; esac

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh
 
-# Sets runtime. Ends the program with status 2 and a way out when something is missing.
+# Sets runtime. Exits with status 2 and a remedy if something is missing.
 me=${0##*/}
 
 if [ -z "${JAX_IMAGE:-}" ]; then
@@ -22,7 +22,7 @@ case ${JAX_SIF_RUNTIME:-apptainer} in
       exit 2
     fi
     ;;
-  # srun is what starts Pyxis's containers.
+  # srun starts Pyxis's containers.
   pyxis) runtime=srun ;;
   podman-hpc) runtime=podman-hpc ;;
   *)

@@ -1,13 +1,13 @@
-# Submits jobs, waits for their ends, and takes them back; sourced by the programs beside it, on a login node.
+# Submits jobs, waits for them, and cancels them on a signal; sourced, on a login node.
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=sh disable=SC2034 # job, state and status are read by whoever sources it
+# shellcheck shell=sh disable=SC2034 # job, state and status are read by the sourcing script
 
-look_every_s=${JAX_SIF_LOOK_EVERY_S:-2}
-# So long Slurm may not answer, before nobody waits for it any more.
-patience_s=${JAX_SIF_PATIENCE_S:-3600}
-heard_s=$(date +%s) said_silent=''
+poll_interval_s=${JAX_SIF_LOOK_EVERY_S:-2}
+# Give up when Slurm has not responded for this long.
+timeout_s=${JAX_SIF_PATIENCE_S:-3600}
+last_response_s=$(date +%s) warned_no_response=''
 
-# Jobs that have not ended, as far as is known.
+# Submitted jobs that are not known to have ended.
 submitted=''
 
 need_slurm() {
@@ -16,25 +16,25 @@ need_slurm() {
   exit 2
 }
 
-# give_up STATUS: takes along what has been submitted.
-give_up() {
+# cancel_and_exit STATUS: cancels all submitted jobs and exits.
+cancel_and_exit() {
   trap - INT TERM
   if [ -n "$submitted" ]; then
-    # shellcheck disable=SC2086 # a word a job
+    # shellcheck disable=SC2086 # one word per job
     if scancel $submitted; then
       printf '\njax-sif: cancelled:%s\n' "$submitted" >&2
     else
-      printf '\njax-sif: could not cancel; say it again: scancel%s\n' "$submitted" >&2
+      printf '\njax-sif: could not cancel; try again: scancel%s\n' "$submitted" >&2
     fi
   fi
   exit "$1"
 }
-trap 'give_up 130' INT
-trap 'give_up 143' TERM
+trap 'cancel_and_exit 130' INT
+trap 'cancel_and_exit 143' TERM
 
-# submit OPTION...: submits a script, a file or the standard input; sets job to its number.
+# submit OPTION...: submits a script file or standard input; sets job to its id.
 submit() {
-  # One assignment: a signal waits for its end, and finds the job noted.
+  # One assignment: a signal is handled after it, when the job is in the list.
   if ! submitted="$submitted $(ask_sbatch "$@")"; then
     submitted=${submitted% }
     return 1
@@ -43,21 +43,21 @@ submit() {
 }
 
 ask_sbatch() {
-  # A signal would take the answer away from a job that is submitted.
+  # A signal here would lose the id of a submitted job.
   trap '' INT TERM
   answer=$(sbatch --parsable "$@") || exit
   answer=${answer%%;*}
   case $answer in
     '' | *[!0-9]*)
-      echo "jax-sif: error: sbatch answers '$answer', and not the number of a job" >&2
+      echo "jax-sif: error: sbatch printed '$answer' instead of a job id" >&2
       exit 1
       ;;
   esac
   printf '%s\n' "$answer"
 }
 
-# wait_for JOB: sets state, Slurm's word for how it ended, and status, its exit status as a
-# shell says it: 3 where that is no proof of anything.
+# wait_for JOB: sets state, Slurm's final state of the job, and status, its exit status as in
+# a shell: 3 if that proves nothing.
 wait_for() {
   forgotten=0
   while :; do
@@ -66,7 +66,7 @@ wait_for() {
     state=${answer%% *}
     case $state in
       '')
-        if ! has_patience; then
+        if ! slurm_responds_in_time; then
           answer='UNKNOWN 3 0' state=UNKNOWN
           break
         fi
@@ -79,8 +79,8 @@ wait_for() {
       BOOT_FAIL | CANCELLED | COMPLETED | DEADLINE | FAILED | NODE_FAIL | OUT_OF_MEMORY | \
         PREEMPTED | TIMEOUT) break ;;
     esac
-    if [ -n "$state" ]; then heard_s=$(date +%s) said_silent=''; fi
-    sleep "$look_every_s"
+    if [ -n "$state" ]; then last_response_s=$(date +%s) warned_no_response=''; fi
+    sleep "$poll_interval_s"
   done
   submitted=" ${submitted# } "
   submitted=${submitted%%" $1 "*}" "${submitted#*" $1 "}
@@ -93,55 +93,55 @@ exit_of() { # ANSWER
   set -- $1
   status=${2:-3}
   if [ "${3:-0}" -ne 0 ]; then status=$((128 + $3)); fi
-  # Cancelled before it began, stopped at its time limit: nothing was found.
+  # Cancelled before it began, or stopped at its time limit: no result.
   case $1 in
     COMPLETED | FAILED) ;;
     *) if [ "$status" -eq 0 ]; then status=3; fi ;;
   esac
 }
 
-# ask_scontrol JOB: its state, exit status and signal; nothing where Slurm does not answer.
+# ask_scontrol JOB: prints state, exit status and signal; nothing if Slurm does not respond.
 ask_scontrol() {
-  if told=$(scontrol --oneliner show job "$1" 2>&1); then
-    printf '%s\n' "$told" \
+  if output=$(scontrol --oneliner show job "$1" 2>&1); then
+    printf '%s\n' "$output" \
       | sed -n 's/.* JobState=\([A-Z_]*\) .* ExitCode=\([0-9]*\):\([0-9]*\) .*/\1 \2 \3/p'
     return
   fi
   # Slurm keeps a job that has ended for minutes (MinJobAge), its accounting for longer.
-  case $told in *'Invalid job id'*) ask_sacct "$1" ;; esac
+  case $output in *'Invalid job id'*) ask_sacct "$1" ;; esac
 }
 
 ask_sacct() { # JOB
-  told=$(sacct --noheader --parsable2 --allocations --jobs="$1" --format=State,ExitCode \
-    2> /dev/null) || told=
-  told=$(printf '%s\n' "$told" \
+  output=$(sacct --noheader --parsable2 --allocations --jobs="$1" --format=State,ExitCode \
+    2> /dev/null) || output=
+  output=$(printf '%s\n' "$output" \
     | sed -n 's/^\([A-Z_]*\)[^|]*|\([0-9]*\):\([0-9]*\)$/\1 \2 \3/p')
-  printf '%s\n' "${told:-FORGOTTEN 3 0}"
+  printf '%s\n' "${output:-FORGOTTEN 3 0}"
 }
 
-# A controller may be restarted, or busy, without an end to the waiting.
-has_patience() {
-  silent_s=$(($(date +%s) - heard_s))
-  if [ "$silent_s" -ge "$patience_s" ]; then
-    if [ "$said_silent" != end ]; then
-      said_silent=end
-      echo "jax-sif: Slurm has not answered for $silent_s s, and nobody waits any more;" \
-        "these jobs may run on:$submitted" >&2
+# A controller that is restarted or busy does not end the waiting.
+slurm_responds_in_time() {
+  silent_s=$(($(date +%s) - last_response_s))
+  if [ "$silent_s" -ge "$timeout_s" ]; then
+    if [ "$warned_no_response" != end ]; then
+      warned_no_response=end
+      echo "jax-sif: Slurm has not responded for $silent_s s; giving up;" \
+        "these jobs may still be running:$submitted" >&2
     fi
     return 1
   fi
-  if [ -z "$said_silent" ] && [ "$silent_s" -ge 30 ]; then
-    said_silent=waiting
-    echo "jax-sif: Slurm does not answer (scontrol show job); waiting for it" >&2
+  if [ -z "$warned_no_response" ] && [ "$silent_s" -ge 30 ]; then
+    warned_no_response=waiting
+    echo "jax-sif: Slurm does not respond (scontrol show job); waiting for it" >&2
   fi
 }
 
-# has_output FILE: whether a job has written anything. A shared file system may show it late.
+# has_output FILE: whether a job has written output. A shared file system may show it late.
 has_output() {
-  looks=0
+  tries=0
   until [ -s "$1" ]; do
-    looks=$((looks + 1))
-    if [ "$looks" -gt 3 ]; then return 1; fi
-    sleep "$look_every_s"
+    tries=$((tries + 1))
+    if [ "$tries" -gt 3 ]; then return 1; fi
+    sleep "$poll_interval_s"
   done
 }

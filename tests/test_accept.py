@@ -152,7 +152,7 @@ def test_accept_takes_back_what_it_submitted_when_slurm_refuses_one(accept, tmp_
 
 def test_accept_says_where_it_can_run(accept):
     assert 2 == accept("train.py").returncode
-    assert "got 'train.py'" in accept("train.py").stderr
+    assert "not 'train.py'" in accept("train.py").stderr
 
 
 def test_a_verdict_that_does_not_fit_the_status_is_the_text_of_a_program(

@@ -1,4 +1,4 @@
-"""What bin/accept and bin/scale share: jobs are submitted, waited for whatever Slurm answers, and taken back."""
+"""bin/slurm.sh: jobs are submitted, waited for and cancelled, whatever Slurm prints."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ RUNNING = "JobId=7 JobName=x JobState=RUNNING Reason=None ExitCode=0:0 End=now"
 SILENT = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 FORGOTTEN = "slurm_load_jobs error: Invalid job id specified"
 
-# Each call is answered by the next line of a file, and the last line is said again. An
-# answer that is an error goes where errors go.
+# Each call prints the next line of a file, and the last line again and again. Errors go
+# to standard error.
 ANSWERS = """#!/bin/sh
 echo "${0##*/} $*" >> told
 read -r answer < "${0##*/}.answers"
@@ -98,7 +98,7 @@ WAIT = 'submitted=" 6 7 8"; wait_for 7; echo "$state $status$submitted"'
         ("OUT_OF_MEMORY", "0:125", 253),
     ],
 )
-def test_how_a_job_ended_is_told_and_it_needs_no_cancelling(
+def test_an_ended_job_sets_state_and_status_and_is_not_cancelled(
     shell, state, exit_code, status
 ):
     told = run(shell(WAIT, RUNNING, ended(state, exit_code)))
@@ -110,29 +110,30 @@ def test_how_a_job_ended_is_told_and_it_needs_no_cancelling(
     "state",
     ["PENDING", "CONFIGURING", "SUSPENDED", "COMPLETING", "REQUEUE_HOLD", "NEW"],
 )
-def test_whatever_is_no_end_is_waited_for(shell, state):
+def test_waits_while_the_state_is_not_final(shell, state):
     told = run(shell(WAIT, ended(state, "0:0"), ended("COMPLETED", "0:0")))
 
     assert (0, "COMPLETED 0 6 8\n", "") == told
 
 
-def test_a_slurm_that_does_not_answer_for_a_while_does_not_end_the_waiting(shell):
+def test_waits_while_slurm_does_not_respond(shell):
     told = run(shell(WAIT, *[SILENT] * 40, RUNNING, SILENT, ended("FAILED", "1:0")))
 
     assert (0, "FAILED 1 6 8\n", "") == told
 
 
-def test_after_half_a_minute_it_is_said_once_and_after_an_hour_nobody_waits(shell):
-    wait = "heard_s=$((heard_s - 40)); " + WAIT + '; wait_for 8; echo "$state $status"'
+def test_warns_after_30_s_and_gives_up_after_the_timeout(shell):
+    wait = "last_response_s=$((last_response_s - 40)); " + WAIT
+    wait += '; wait_for 8; echo "$state $status"'
     status, out, err = run(shell(wait, SILENT, JAX_SIF_PATIENCE_S="41"))
 
     assert (0, "UNKNOWN 3 6 8\nUNKNOWN 3\n") == (status, out)
     waiting, end = err.splitlines()
     assert (
-        "jax-sif: Slurm does not answer (scontrol show job); waiting for it" == waiting
+        "jax-sif: Slurm does not respond (scontrol show job); waiting for it" == waiting
     )
-    assert end.startswith("jax-sif: Slurm has not answered for 41 s")
-    assert end.endswith("these jobs may run on: 6 7 8")
+    assert end.startswith("jax-sif: Slurm has not responded for 41 s")
+    assert end.endswith("these jobs may still be running: 6 7 8")
 
 
 def test_a_job_that_slurm_has_forgotten_is_in_its_accounting(shell):
@@ -151,18 +152,20 @@ def test_a_job_s_number_is_taken_without_its_cluster(shell):
     assert (0, "2, 1 2\n", "") == told
 
 
-def test_what_is_no_number_is_no_job(shell):
-    process = shell("submit a.slurm || give_up 2", "", ANSWERS_WITH="hello")
+def test_output_of_sbatch_that_is_no_job_id_is_an_error(shell):
+    process = shell("submit a.slurm || cancel_and_exit 2", "", ANSWERS_WITH="hello")
 
     status, _, err = run(process)
 
     assert 2 == status
-    assert "sbatch answers 'hello', and not the number of a job" in err
+    assert "sbatch printed 'hello' instead of a job id" in err
 
 
-def test_whoever_is_refused_takes_back_what_was_submitted(shell, tmp_path):
+def test_a_refused_job_cancels_those_submitted_before(shell, tmp_path):
     process = shell(
-        "submit a.slurm; submit b.slurm; submit c.slurm || give_up 2", "", REFUSES="3"
+        "submit a.slurm; submit b.slurm; submit c.slurm || cancel_and_exit 2",
+        "",
+        REFUSES="3",
     )
 
     status, _, err = run(process)
@@ -172,9 +175,9 @@ def test_whoever_is_refused_takes_back_what_was_submitted(shell, tmp_path):
 
 
 def test_what_cannot_be_cancelled_is_named(shell):
-    _, _, err = run(shell("submit a.slurm; give_up 2", "", LOST="1"))
+    _, _, err = run(shell("submit a.slurm; cancel_and_exit 2", "", LOST="1"))
 
-    assert "jax-sif: could not cancel; say it again: scancel 1" in err
+    assert "jax-sif: could not cancel; try again: scancel 1" in err
 
 
 def until(path: Path, text: str) -> None:
