@@ -61,10 +61,11 @@ _DESCRIPTIONS = {
     "env": ("create", "list", "info", "freeze", "check"),
     "baseline": ("add", "show"),
     "scale": ("plan", "show"),
-    "site": ("detect",),
+    "profile": ("list", "show"),
+    "site": ("list", "show", "detect"),
 }
 # The others of these go on with a word of the user's, too.
-_WITH_DEED = ("env", "baseline", "site")
+_WITH_DEED = ("env", "baseline", "profile", "site")
 # Takes the name of any command: the image's own program.
 _WITHOUT_OPTIONS = ("run",)
 
@@ -91,8 +92,6 @@ def options_of(*words: str) -> dict[str, bool]:
 
 @functools.cache
 def _known(name: str) -> dict[str, bool]:
-    if name == "site detect":
-        return options_of("site")
     if name == "accept":
         return {**options_of("accept"), **options_of("job"), "--topology": True}
     return options_of(*name.split())

@@ -63,3 +63,26 @@ def test_help_shows_the_same_as_the_option(name, capsys):
 def test_help_for_an_unknown_command_is_answered_with_the_nearest(capsys):
     assert 2 == cli.main(["help", "verfy"])
     assert "did you mean verify?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["profile", "list"], "production"),
+        (["profile", "show", "debug"], "topology: G4N1p1"),
+        (["site", "list"], "generic *"),
+        (["site", "show", "ibex"], "constraint: a100"),
+    ],
+)
+def test_profiles_and_sites_are_listed_and_shown(words, shown, capsys):
+    assert 0 == cli.main(words)
+    assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("noun", ["profile", "site"])
+def test_without_a_subcommand_the_choice_is_named(noun, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([noun])
+
+    assert 2 == ended.value.code
+    assert "list|show" in capsys.readouterr().err

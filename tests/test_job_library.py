@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,30 @@ def test_a_wrong_file_says_so_in_the_list_and_hides_no_other(home):
 def test_the_list_of_sites_marks_the_one_that_is_used():
     assert "ibex *" in listing.sites({"JAX_SIF_SITE": "ibex"})
     assert "generic *" in listing.sites({})
+
+
+@pytest.mark.parametrize("noun", ["profile", "site"])
+def test_a_shown_file_can_be_read_again(noun, tmp_path):
+    kind = {"profile": Profile, "site": Site}[noun]
+    for entry in configs.entries(kind, {}):
+        path = tmp_path / f"{entry.name}.yaml"
+        path.write_text(listing.text_of(noun, entry.name, {}))
+
+        assert configs.find(kind, entry.name, {}) == configs.read(kind, path)
+
+
+def test_of_two_files_of_one_name_ones_own_is_shown(home):
+    home.write("profiles", "debug", "description: mine\ntopology: G2N1p2\n")
+
+    assert "mine" in listing.text_of("profile", "debug", home.variables)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("debgu", "did you mean debug?"), ("wrong", "'topology' is missing")],
+)
+def test_a_file_that_is_missing_or_wrong_is_not_shown(home, name, complaint):
+    home.write("profiles", "wrong", "description: x\n")
+
+    with pytest.raises(UsageError, match=re.escape(complaint)):
+        listing.text_of("profile", name, home.variables)

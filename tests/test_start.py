@@ -62,7 +62,7 @@ def test_it_starts_the_tool_from_anywhere(tmp_path):
     (tmp_path / "argparse.py").write_text("raise SystemExit('not mine')")
 
     done = subprocess.run(
-        [sys.executable, start.__file__, "profiles"],
+        [sys.executable, start.__file__, "profile", "list"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -85,7 +85,7 @@ def test_closed_streams_are_empty_ones(command, status):
     assert "an error of its own" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["job G1N1p1 x.py", "profiles", "lint --rules"])
+@pytest.mark.parametrize("command", ["job G1N1p1 x.py", "profile list", "lint --rules"])
 def test_a_text_that_could_not_be_written_is_said_in_one_line(command):
     done = shell(f"kit {command} > /dev/full")
 

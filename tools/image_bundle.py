@@ -18,8 +18,8 @@ from jaxsif.cli import main as run
 COMMANDS = (
     ("job", "G8N2p8", "--site", "ibex", "train.py"),
     ("job", "medium", "--stage"),
-    ("profiles",),
-    ("sites",),
+    ("profile", "list"),
+    ("site", "list"),
     ("check",),
     ("verify", os.devnull),
     ("info",),

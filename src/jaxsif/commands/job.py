@@ -97,8 +97,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif job",
         usage="jax-sif job [options] PROFILE [options] [PROGRAM [ARGUMENT ...]]",
-        description="Prints a job script. PROFILE is a name (jax-sif profiles), a file,"
-        " or a topology such as G8N2p8; without PROGRAM the profile's own runs, or the"
+        description="Prints a job script. PROFILE is a name (jax-sif profile list),"
+        " a file, or a topology such as G8N2p8; without PROGRAM the profile's own runs, or the"
         " all-reduce check.",
         epilog="jax-sif job G8N2p8 train.py --epochs 3 | sbatch",
         allow_abbrev=False,
@@ -112,7 +112,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.add_argument(
         "--site",
-        help="a name (jax-sif sites) or a file; $JAX_SIF_SITE, or generic, by default",
+        help="a name (jax-sif site list) or a file; $JAX_SIF_SITE, or generic, by default",
     )
     for title, fields in (("of the profile", _PROFILE), ("of the site", _SITE)):
         group = parser.add_argument_group(f"in the place of what stands in {title[3:]}")

@@ -54,7 +54,7 @@ def make(
     """
     if not words:
         raise UsageError(
-            "jax-sif job needs a profile (jax-sif profiles) or a topology, as in:"
+            "jax-sif job needs a profile (jax-sif profile list) or a topology, as in:"
             " jax-sif job G8N2p8 train.py"
         )
     site = _site(options, environment)

@@ -66,8 +66,13 @@ def find(kind: type[T], name: str, environment: Mapping[str, str]) -> T:
     Raises UsageError with the nearest names, or with the file, line and field that is
     wrong.
     """
+    return read(kind, path_of(kind, name, environment))
+
+
+def path_of(kind: type[T], name: str, environment: Mapping[str, str]) -> Path:
+    """The file of that name or path. Raises UsageError with the nearest names."""
     if "/" in name or name.endswith(_SUFFIX):
-        return read(kind, Path(name).expanduser())
+        return Path(name).expanduser()
     known = {entry.name: entry for entry in entries(kind, environment)}
     if name not in known:
         near = get_close_matches(name, known, n=1, cutoff=0.5)
@@ -77,7 +82,7 @@ def find(kind: type[T], name: str, environment: Mapping[str, str]) -> T:
             f"no {kind.__name__.lower()} {name!r}; there are {', '.join(known)}{hint}"
             f" (your own belong into {folder}/)"
         )
-    return read(kind, known[name].path)
+    return known[name].path
 
 
 def has(kind: type[T], name: str, environment: Mapping[str, str]) -> bool:
@@ -94,7 +99,7 @@ def read(kind: type[T], path: Path) -> T:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"cannot read the {kind.__name__.lower()} {str(path)!r}: {reason}; give a"
-            " name (jax-sif profiles, jax-sif sites) or the path of a YAML file that the"
+            " name (jax-sif profile list, jax-sif site list) or the path of a YAML file that the"
             " container can see"
         ) from error
     if len(raw) > _MOST_BYTES:

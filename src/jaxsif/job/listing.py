@@ -1,4 +1,4 @@
-"""What profiles and sites there are, as tables; runs in the container, on a login node."""
+"""Tables of the profiles and sites that exist, and the text of each."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,6 +10,19 @@ from jaxsif.job import configs
 from jaxsif.job.configs import Entry, T
 from jaxsif.job.request import topology_of
 from jaxsif.job.schema import Profile, Site
+
+
+def table(noun: str, environment: Mapping[str, str]) -> str:
+    """The table of all profiles or sites."""
+    return profiles(environment) if noun == "profile" else sites(environment)
+
+
+def text_of(noun: str, name: str, environment: Mapping[str, str]) -> str:
+    """The file of a profile or site. Raises UsageError if it is missing or wrong."""
+    kind: type[Profile] | type[Site] = Profile if noun == "profile" else Site
+    path = configs.path_of(kind, name, environment)
+    configs.read(kind, path)
+    return path.read_text()
 
 
 def profiles(environment: Mapping[str, str]) -> str:
