@@ -81,7 +81,7 @@ def test_cpu_devices_get_less_time_unless_somebody_says():
         (["--min-size=2M", "--max-size=1M"], "the first must not be the larger"),
         (["--factor=1"], "--factor is 1, expected 2 or more"),
         (["--trials=3"], "--trials is 3, expected 5 or more"),
-        (["--sizes=3"], "bandwidth.py: unrecognized arguments: --sizes=3; --help"),
+        (["--sizes=3"], "bandwidth.py: unrecognized arguments: --sizes=3; see --help"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments, complaint):

@@ -87,7 +87,7 @@ def test_an_unknown_failure_is_said_to_be_unknown_with_the_lines_that_look_bad(e
     assert status == 3
     assert shown.startswith("not recognised: 4 lines of ")
     assert "   line 4: [data] error: shard 17 is bad\n" in shown
-    assert "-> look at the job's other logs" in shown
+    assert "-> check the job's other logs" in shown
 
 
 def test_several_logs_are_one_story(explain):

@@ -50,7 +50,7 @@ def test_known_hardware_has_its_value(label, gpu, cards, collective, size, value
     found = expected(label, collective, size, gpu=gpu, gpus=gpus, cards=cards)
 
     assert value == found.gb_per_s
-    assert "nobody has measured" not in found.source
+    assert "no published value" not in found.source
 
 
 def test_a_name_within_a_name_is_not_meant():
@@ -58,7 +58,7 @@ def test_a_name_within_a_name_is_not_meant():
     for gpu in ("NVIDIA GH200 120GB", "NVIDIA GB200"):
         found = expected("G8N1p8", gpu=gpu, gpus=8)
 
-        assert "nobody has measured" in found.source
+        assert "no published value" in found.source
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_unknown_hardware_is_as_fast_as_its_slowest_link(label, node, value):
     found = expected(label, **node)
 
     assert value == pytest.approx(found.gb_per_s)
-    assert found.source.startswith("nobody has measured this hardware: 0.")
+    assert found.source.startswith("no published value, computed: 0.")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,9 @@ def test_unknown_hardware_is_as_fast_as_its_slowest_link(label, node, value):
         ("G8N2p8", "all-reduce", 2**20, {"gpu": "X"}),
     ],
 )
-def test_nothing_is_expected_where_nobody_can_tell(label, collective, size, node):
+def test_nothing_is_expected_without_a_published_value_or_rule(
+    label, collective, size, node
+):
     assert expected(label, collective, size, **node) is None
 
 

@@ -76,7 +76,7 @@ def test_every_log_of_the_folder_is_in_the_table():
         ),
         (
             "srun: error: n7: tasks 0,4,15-17: Out Of Memory",
-            "ranks 0, 4, 15-17 on n7 used more main memory than the job asked for, and"
+            "ranks 0, 4, 15-17 on n7 used more main memory than the job requested, and"
             " the kernel ended a process",
             (0, 4, 15, 16, 17),
             ("n7",),

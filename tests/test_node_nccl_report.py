@@ -78,7 +78,7 @@ EXPECTED = {
         ("infiniband", 1, None, "peer-to-peer"),
     ),
     "only-a-version-2.21": (
-        "not known: NCCL's report names no way",
+        "not known: NCCL's report names no transport",
         ("unknown", 0, None, None),
     ),
 }

@@ -173,7 +173,7 @@ def test_nobody_to_talk_to_is_nothing_to_tell(jax):
 
 def test_on_cpu_devices_the_library_is_named(jax):
     jax("cpu", jax_cpu_collectives_implementation="mpi")
-    assert "not known: mpi does not tell it" == found_words()
+    assert "not known: mpi does not report its transport" == found_words()
 
     jax("cpu", jax_cpu_collectives_implementation="gloo")
     assert "not known: this process has no connection to another" == found_words()

@@ -127,8 +127,8 @@ def test_a_low_speed_names_measured_expected_and_the_source():
     text, _ = text_of(fabrics(), measured(0.8 * DUE))
 
     assert text.startswith(
-        "all-reduce 144 GB/s busbw at 1 GiB, 0.80 of the expected 180 (nobody has"
-        " measured this hardware: 0.9 x network 200 GB/s)"
+        "all-reduce 144 GB/s busbw at 1 GiB, 0.80 of the expected 180 (no published"
+        " value, computed: 0.9 x network 200 GB/s)"
     )
 
 
@@ -328,6 +328,6 @@ def test_a_baseline_that_knows_nothing_of_these_nodes_is_a_warning():
     (finding,) = verdict.findings
     assert (0, True) == (verdict.status, finding.is_warning)
     assert (
-        "baseline.toml knows nothing of G8N2p8 on cpu; it knows G8N2p8 on A100"
+        "baseline.toml has no entry for G8N2p8 on cpu; it has G8N2p8 on A100"
         == finding.text
     )

@@ -144,7 +144,9 @@ def test_two_nodes_that_do_not_hear_each_other_are_silent_and_not_slow(four_node
         four_nodes.on("node4", "nft", "delete", "table", "ip", "cut")
 
     assert 1 == job.status, job.output
-    assert "G4N4p4: node2 and node4 did not answer each other in time" in job.verdict
+    assert (
+        "G4N4p4: node2 and node4 did not respond to each other in time" in job.verdict
+    )
     assert "nodename=" not in job.output
     assert 5 < seconds < 20, job.output
 

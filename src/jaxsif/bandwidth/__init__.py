@@ -1,2 +1,2 @@
-"""How fast collectives are: what is measured in the ranks, what is expected, how it is rated."""
+"""The bandwidth of collectives: measured, expected, and rated."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,4 +1,4 @@
-"""Speeds that were seen when all was well, by hardware and topology: read, learned, looked up; pure, runs anywhere."""
+"""The baseline: speeds of healthy runs, by hardware and topology."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from jaxsif.core.errors import UsageError
 SCHEMA = "jax-sif/baseline/1"
 
 _HEAD = """\
-# Speeds that were seen when all was well; written by `jax-sif baseline add`, read by `jax-sif verify --baseline`.
+# Speeds of healthy runs; written by `jax-sif baseline add`, read by `jax-sif verify --baseline`.
 # Values of `runs` are busbw in GB/s, one a run; the expected value is their median.
 """
-# More runs than this say nothing new: the oldest are forgotten.
+# Older runs are dropped.
 _MOST_RUNS = 50
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a speed is a speed of."""
+    """What was measured, and on which hardware."""
 
     hardware: str
     topology: str
@@ -37,17 +37,17 @@ class Key:
 
 @dataclass(frozen=True)
 class Baseline:
-    """busbw in GB/s of every known run, by what was measured; `name` is its file's."""
+    """busbw in GB/s of every known run, by what was measured; `name` is its file."""
 
     name: str = ""
     runs: Mapping[Key, tuple[float, ...]] = field(default_factory=dict)
 
     def expected_gb_per_s(self, key: Key) -> float | None:
-        """The median of the runs; None when there was none."""
+        """The median of the runs; None if there are none."""
         return statistics.median(self.runs[key]) if key in self.runs else None
 
     def knows(self, hardware_name: str, topology: str) -> bool:
-        """Whether anything was ever measured there."""
+        """Whether there is any run of this hardware and topology."""
         return any(
             key.hardware == hardware_name and key.topology == topology
             for key in self.runs
@@ -55,7 +55,7 @@ class Baseline:
 
 
 def parse(text: str, name: str) -> Baseline:
-    """Reads a baseline's file. Raises UsageError with what is wrong in it."""
+    """Parse a baseline file. Raises UsageError that names the mistake."""
     try:
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -104,7 +104,7 @@ def _entry(entry: Any, name: str, number: int) -> tuple[Key, tuple[float, ...]]:
 
 
 def render(baseline: Baseline) -> str:
-    """The text of the file, in an order that changes little from run to run."""
+    """Format the file, in an order that changes little from run to run."""
     parts = [_HEAD, f'schema = "{SCHEMA}"\n']
     for key in sorted(baseline.runs, key=lambda k: tuple(vars(k).values())):
         runs = ", ".join(f"{run:.5g}" for run in baseline.runs[key])
@@ -121,21 +121,20 @@ def render(baseline: Baseline) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A basic string of TOML; a name from a driver may hold anything."""
+    """Quote as a basic TOML string; a driver's name may hold any character."""
     safe = "".join(c if c.isprintable() else "?" for c in text)
     return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def learned(baseline: Baseline, verdict: Mapping[str, Any], origin: str) -> Baseline:
-    """The baseline with one more run: a verdict of `jax-sif verify --json`.
+    """Return the baseline with one more run, a verdict of `jax-sif verify --json`.
 
-    Raises UsageError for a run that is no example: one that did not pass, or measured
-    nothing, or had wrong elements.
+    Raises UsageError if the run did not pass, measured nothing or had wrong elements.
     """
     if verdict.get("verdict") != "PASS":
         raise UsageError(
-            f"{origin}: the verdict is {verdict.get('verdict')!r}, expected 'PASS'; learn"
-            " from runs that are known to be good"
+            f"{origin}: the verdict is {verdict.get('verdict')!r}, expected 'PASS'; add"
+            " only runs that are known to be good"
         )
     ranks: Sequence[Mapping[str, Any]] = verdict.get("ranks") or ()
     records = {rank["rank"]: rank.get("measured") or [] for rank in ranks}
@@ -150,14 +149,14 @@ def learned(baseline: Baseline, verdict: Mapping[str, Any], origin: str) -> Base
     runs = dict(baseline.runs)
     for point in found:
         key = Key(name, label, point.collective, point.dtype, point.size_bytes)
-        # One device sends nothing over anything: there is no speed.
+        # A single device sends nothing, so there is no speed.
         if point.bus_gb_per_s > 0:
             runs[key] = (*runs.get(key, ()), point.bus_gb_per_s)[-_MOST_RUNS:]
     return Baseline(baseline.name, runs)
 
 
 def table(baseline: Baseline) -> str:
-    """For people: a line for each value."""
+    """Format the baseline as text, one line per value."""
     rows = [
         ("hardware", "topology", "collective", "type", "size", "busbw", "range", "runs")
     ]

@@ -1,4 +1,4 @@
-"""Elements that arrived wrong, speeds below what was expected, and ranks that lag; pure, runs beside the job."""
+"""Checks for wrong elements, for low bandwidth, and for stragglers."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from jaxsif.bandwidth.results import Point
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
 
-# A rank lags when it takes so many times as long as the others, at nearly every size.
+# A straggler takes this many times as long as the others, at nearly every size.
 _LAGS = 1.5
 _NEARLY_ALWAYS = 0.75
 _FEWEST_POINTS = 3
-# Trials that spread more than this were disturbed by something.
+# A larger spread of the trials is reported.
 _CALM = 0.15
-# Of smaller messages times are mostly those of the operating system.
+# Times of smaller messages depend mostly on the operating system.
 _LARGE_BYTES = 2**16
 
 
 def wrong_elements(case: StepEvidence) -> Iterator[Finding]:
-    """Collectives that brought other values than were sent."""
+    """Collectives delivered values that differ from those sent."""
     spoiled = [
         point
         for point in results.points(rating.records_of(case.histories))
@@ -41,8 +41,8 @@ def wrong_elements(case: StepEvidence) -> Iterator[Finding]:
         f"{where([case.histories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
         f" {spoiled[0].words}{also} {'are' if count > 1 else 'is'} not what was sent"
         f"{_narrowest(case, spoiled, len(ranks))}",
-        "do not trust results of this allocation; a device, a link or memory spoils"
-        " data: see jax-sif doctor on these nodes, and run again on fewer nodes",
+        "do not trust results from this allocation; a device, link or memory corrupts"
+        " data: run jax-sif doctor on these nodes, then repeat on fewer nodes",
         tuple(ranks),
     )
 
@@ -52,7 +52,7 @@ def _receivers(point: Point) -> list[int]:
 
 
 def _narrowest(case: StepEvidence, spoiled: Sequence[Point], all_ranks: int) -> str:
-    """The result that the fewest ranks received wrong: it is nearest to the fault."""
+    """Describe the result that is wrong on the fewest ranks, nearest to the fault."""
     nearest = min(spoiled, key=lambda point: len(_receivers(point)))
     receivers = _receivers(nearest)
     if len(receivers) == all_ranks:
@@ -74,12 +74,12 @@ def _plural(count: int, noun: str) -> str:
 
 
 def bandwidth_low(case: StepEvidence) -> Iterator[Finding]:
-    """Speeds below what the hardware, or a run before, was seen to reach."""
+    """Speeds are below what the hardware, or an earlier run, is known to reach."""
     if case.has_failed:
         return
     records = rating.records_of(case.histories)
     judged = rating.judged(case.histories, case.topology, case.baseline)
-    # What looks the same has one cause: it is told once, failures before warnings.
+    # Results with the same likely cause are reported once, failures before warnings.
     alike: dict[tuple[bool, str, str], list[Measured]] = defaultdict(list)
     for measured in judged:
         if not measured.is_good:
@@ -108,7 +108,7 @@ def _too_slow(group: Sequence[Measured], seems: str) -> str:
 
 
 def baseline_no_match(case: StepEvidence) -> Iterator[Finding]:
-    """A baseline was given that knows nothing of what ran."""
+    """The given baseline has no entry for what ran."""
     baseline = case.baseline
     records = rating.records_of(case.histories)
     if baseline is None or case.has_failed or not results.points(records):
@@ -119,16 +119,16 @@ def baseline_no_match(case: StepEvidence) -> Iterator[Finding]:
         known = sorted({f"{key.topology} on {key.hardware}" for key in baseline.runs})
         yield Finding(
             "baseline-no-match",
-            f"{baseline.name} knows nothing of {label} on {name}; it knows"
-            f" {'; '.join(known[:4]) or 'nothing yet'}",
-            "jax-sif baseline add learns from this run, if it is a good one; otherwise"
-            " see why nodes or network are others than before",
+            f"{baseline.name} has no entry for {label} on {name}; it has"
+            f" {'; '.join(known[:4]) or 'no entries'}",
+            "if this run is a good one, jax-sif baseline add records it; otherwise find"
+            " out why nodes or network differ from before",
             is_warning=True,
         )
 
 
 def stragglers(case: StepEvidence) -> Iterator[Finding]:
-    """A rank that is slower than the others at nearly every size."""
+    """A rank is slower than the others at nearly every size."""
     if case.has_failed:
         return
     found = [
@@ -146,7 +146,7 @@ def stragglers(case: StepEvidence) -> Iterator[Finding]:
                 "straggler",
                 f"{where([history])} takes {factor:.1f} times as long as the other ranks"
                 f" for {what}",
-                "all ranks wait for the slowest: see its clocks, temperature and other"
+                "all ranks wait for the slowest: check its clocks, temperature and other"
                 " processes (jax-sif doctor on that node)",
                 ranks_of([history]),
                 is_warning=True,
@@ -157,13 +157,13 @@ def stragglers(case: StepEvidence) -> Iterator[Finding]:
 def _stragglers(
     times: Iterable[Mapping[int, Sequence[float]]],
 ) -> Iterator[tuple[int, float]]:
-    """Ranks that lag, each with how many times as long it takes, the slowest first."""
+    """Ranks and how many times as long as the others they take, the slowest first."""
     factors: dict[int, list[float]] = defaultdict(list)
     for by_rank in times:
         medians = {r: statistics.median(t) for r, t in by_rank.items() if t}
         if len(medians) < 2:
             continue
-        # Of two the faster is the measure, of more the middle one.
+        # The reference: the faster of two ranks, the median of more.
         usual = statistics.median_low(medians.values())
         for rank, median in medians.items():
             factors[rank].append(median / max(usual, 1e-3))

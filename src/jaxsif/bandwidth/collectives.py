@@ -1,4 +1,4 @@
-"""The collectives that are measured, and nccl-tests' formulae for their sizes and speeds; runs anywhere."""
+"""The collectives, and nccl-tests' formulae for their sizes and speeds."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from jaxsif.core.errors import UsageError
 
-# GB is 1e9 bytes, as everywhere in nccl-tests; sizes are powers of two all the same.
+# GB is 1e9 bytes, as everywhere in nccl-tests; sizes are powers of two nevertheless.
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 @dataclass(frozen=True)
 class Collective:
-    """One collective, with what nccl-tests prints of it: `redop`, `root`, the program.
+    """One collective, with what nccl-tests prints for it: `redop`, `root`, the program.
 
-    `sends_all` and `receives_all` tell whether a device's buffer on that side holds the
-    whole size S, or one part of as many as there are devices.
+    `sends_all` and `receives_all`: whether a device's buffer on that side holds the whole
+    size S, or one part per device.
     """
 
     name: str
@@ -58,7 +58,7 @@ DTYPES = {"f32": ("float", 4), "bf16": ("bfloat16", 2), "i32": ("int32", 4)}
 
 @dataclass(frozen=True)
 class Buffers:
-    """What S bytes mean for one device, in elements.
+    """The buffers of one device for S bytes, in elements.
 
     `size_bytes` is S, rounded down to what divides; `count` is nccl-tests' column of
     that name: a device's own part where there are parts, otherwise all.
@@ -71,13 +71,13 @@ class Buffers:
 
     @property
     def needed_bytes(self) -> int:
-        """Of both buffers of one device."""
+        """The bytes of both buffers of one device."""
         element_bytes = self.size_bytes // max(self.sent, self.received)
         return element_bytes * (self.sent + self.received)
 
 
 def buffers(collective: str, dtype: str, size_bytes: int, devices: int) -> Buffers:
-    """A device's buffers at size S, in nccl-tests' meaning of S.
+    """Return a device's buffers at size S, in nccl-tests' meaning of S.
 
     S is the *total*: of all-gather all that a device receives (its own part times the
     devices), of reduce-scatter all that it sends, of all-to-all both. At least one
@@ -103,7 +103,7 @@ def algorithm_gb_per_s(size_bytes: int, time_us: float) -> float:
 
 
 def bus_factor(collective: str, devices: int) -> float:
-    """busbw / algbw: what makes the figure one of the hardware, whatever n is.
+    """busbw / algbw: makes the figure independent of the number of devices n.
 
     A part is S/n. In a ring all-gather every device passes n-1 parts on to its
     neighbour, and so it does in a reduce-scatter: (n-1)/n S cross each link. An
@@ -131,8 +131,7 @@ def bus_gb_per_s(
 
 
 def across_ranks(times_us: Sequence[Sequence[float]]) -> list[float]:
-    """The time of each trial: the mean of what the ranks measured, as of `-a 1` of
-    nccl-tests, its default."""
+    """The time of each trial: the mean of the ranks, as nccl-tests' default `-a 1`."""
     return [statistics.fmean(of_trial) for of_trial in zip(*times_us, strict=False)]
 
 

@@ -1,4 +1,4 @@
-"""How fast known hardware is, and what follows for hardware that nobody has measured; pure, runs beside the job."""
+"""The expected bandwidth of hardware, from published values or from its links."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ ETHERNET = "ethernet"
 # Collectives whose rings load every link of a node as an all-reduce does.
 _RINGS = ("all-reduce", "all-gather", "reduce-scatter")
 
-# A ring reaches this much of what NVLink can carry (8 A100: 232 of 300 GB/s; 8 H100: 370
-# of 450), and this much of what the network cards can (0.87 to 0.96 in hardware.toml).
+# A ring reaches this share of the rate of NVLink (8 A100: 232 of 300 GB/s; 8 H100: 370
+# of 450), and this share of that of the network cards (0.87 to 0.96 in hardware.toml).
 _OF_NVLINK = 0.8
 _OF_CARDS = 0.9
 
-# Sums of cards that are called the same: a rate in the table is a round number.
+# Tolerance for the sum of the cards: rates in the table are round numbers.
 _SAME = 0.05
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """The busbw that should be seen, in GB/s, and where that is known from.
+    """The expected busbw in GB/s, and its source.
 
-    `least_gb_per_s` has been seen too when all was well, where several runs are known.
+    `least_gb_per_s`: the slowest healthy run, if several are known.
     """
 
     gb_per_s: float
@@ -54,7 +54,7 @@ class PeerInfo:
 
 @dataclass(frozen=True)
 class Node:
-    """What one node told of itself in its `fabric` record."""
+    """One node's hardware, from its `fabric` record."""
 
     name: str
     gpu: str | None
@@ -64,12 +64,12 @@ class Node:
 
     @property
     def compute_cards(self) -> tuple[PeerInfo, ...]:
-        """The cards that NCCL would take: of the fastest kind, no more than one a GPU.
+        """The cards that NCCL would use: of the fastest kind, at most one per GPU.
 
-        Slower ones, and those beyond the number of GPUs, are for storage and for people.
+        Slower cards, and those beyond the number of GPUs, are for storage and logins.
         """
         fastest = max((card.gb_per_s for card in self.cards), default=0.0)
-        # A card that is down may tell a lower rate, or none.
+        # A card that is down may report a lower rate, or none.
         kinds = {card.kind for card in self.cards if card.gb_per_s == fastest}
         able = [
             card
@@ -82,12 +82,12 @@ class Node:
 
     @property
     def cards_gb_per_s(self) -> float:
-        """What the active ones carry together, in one direction."""
+        """The total rate of the active cards, in one direction."""
         return sum(card.gb_per_s for card in self.compute_cards if card.is_active)
 
 
 def nodes(records: Mapping[int, Iterable[Record]]) -> list[Node]:
-    """Every node that told its fabric, by name; `records` are by rank."""
+    """Every node that reported its hardware, by name; `records` are by rank."""
     found = {
         record["node"]: _node(record)
         for told in records.values()
@@ -119,10 +119,10 @@ def _node(record: Record) -> Node:
 
 
 def hardware_name(found: Sequence[Node]) -> str:
-    """What a baseline calls this hardware: GPU, and the kinds of its compute cards.
+    """The name in a baseline: GPU, and the kinds of its compute cards.
 
-    Not how many of them are active: a node that has lost one must not become hardware
-    of another name, of which nobody knows what to expect.
+    Without their number: a node that has lost a card must keep the name, because no
+    expected values are known for a new one.
     """
     gpus = sorted({node.gpu for node in found if node.gpu})
     kinds = sorted({card.kind for node in found for card in node.compute_cards})
@@ -132,15 +132,15 @@ def hardware_name(found: Sequence[Node]) -> str:
 def expected(
     collective: str, size_bytes: int, topology: Topology, found: Sequence[Node]
 ) -> Expectation | None:
-    """What the table knows of this hardware, or else what follows from its links.
+    """The published value of this hardware, or else what follows from its links.
 
-    None where neither says anything: no GPUs, GPUs of several models, a collective that
-    the rule does not hold for, or a size at which the speed is not reached yet.
+    None if there is neither: no GPUs, GPUs of several models, a collective without a
+    rule, or a size at which the speed is not reached yet.
     """
     models = {node.gpu for node in found}
     if len(found) < topology.nodes or len(models) != 1 or None in models:
         return None
-    # The best node: one that has lost a card must fall behind what it should be.
+    # Of the best node, so that a node that has lost a card is below it.
     best = max(found, key=lambda node: node.cards_gb_per_s)
     known = _known(collective, size_bytes, topology, best)
     return known or _by_rule(collective, size_bytes, topology, found, best)
@@ -187,14 +187,14 @@ def _by_rule(
     found: Sequence[Node],
     best: Node,
 ) -> Expectation | None:
-    """min(NVLink's ring, the active cards of a node), each by what rings reach of it."""
+    """min(NVLink, active cards of a node), each times the share that rings reach."""
     if collective not in _RINGS or size_bytes < _table()["rule_from_bytes"]:
         return None
     limits: list[tuple[float, str]] = []
     speeds = [node.nvlink_gb_per_s for node in found]
     if topology.devices_per_node > 1:
         if None in speeds:
-            # PCIe: whose paths nobody can tell from here.
+            # PCIe, whose paths are not known here.
             return None
         nvlink = min(speed for speed in speeds if speed is not None)
         limits.append((_OF_NVLINK * nvlink, f"{_OF_NVLINK:g} x NVLink {nvlink:g} GB/s"))
@@ -208,7 +208,7 @@ def _by_rule(
     if not limits:
         return None
     value, words = min(limits)
-    return Expectation(value, f"nobody has measured this hardware: {words}")
+    return Expectation(value, f"no published value, computed: {words}")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Measures collectives, size by size, and checks every element that they bring; runs in each rank."""
+"""Measures collectives, size by size, and checks every element received."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from jaxsif.bandwidth.time_budget import TimeBudget
 from jaxsif.rank import memory
 from jaxsif.rank.reporter import Reporter
 
-# The first series, the one that the verdict speaks of, may take so much of all the time.
+# The share of the time for the first series, which the verdict line reports.
 _FIRST_SHARE = 0.5
 
 
 def measure(reporter: Reporter, plan: Plan) -> None:
-    """Runs the plan's tests in order and tells each result; rank 0 prints the table."""
+    """Run the plan's tests in order and report each result; rank 0 prints the table."""
     group = Group()
     usable = memory.usable_bytes(reporter.identity.local_processes)
-    # Of the device that has least.
+    # Of the device that has the least.
     limit_bytes = float(np.min(group.told([usable])))
     began_s = time.monotonic()
     budget_s = plan.time_budget_s(jax.default_backend())
@@ -65,18 +65,18 @@ class _Run:
         self._limit_bytes = limit_bytes
         self._limit_s = limit_s
         self._began_s = time.monotonic()
-        # By the ranks together, of the size before: microseconds of one collective.
+        # Microseconds of one collective at the previous size, agreed by all ranks.
         self._last_us: float | None = None
         self._rows: list[nccl_table.Row] = []
 
     def run(self) -> None:
-        """The sizes, up to the first that memory or time do not allow."""
+        """Measure the sizes, up to the first that memory or time do not allow."""
         try:
             self._sizes(self._shapes())
         except (NotImplementedHere, jax.errors.JaxRuntimeError) as error:
             if not is_unimplemented(error):
                 raise
-            # Said by the compiler of every rank alike, before any of them sends.
+            # All ranks' compilers raise it alike, before any of them sends.
             name = f"{self._series.collective} {self._series.dtype}"
             platform = jax.default_backend()
             _print(f"# {name}: JAX does not implement it on {platform} devices")
@@ -90,7 +90,7 @@ class _Run:
             shapes = self._following(shapes, cost_s)
 
     def _shapes(self) -> list[Buffers]:
-        """Each size once, the smallest first, as far as there is memory for it."""
+        """Each size once, the smallest first, up to the limit of memory."""
         series = self._series
         found = {
             shape.size_bytes: shape
@@ -111,7 +111,7 @@ class _Run:
         return [s for s in found.values() if s.needed_bytes <= self._limit_bytes]
 
     def _following(self, shapes: list[Buffers], cost_s: float) -> list[Buffers]:
-        """What is left to measure after the first; rank 0's clock decides for all."""
+        """The sizes left to measure after the first; rank 0's clock decides for all."""
         first, *rest = shapes
         if not rest:
             return []
@@ -144,13 +144,13 @@ class _Run:
         return f"{self._series.collective} {self._series.dtype} {size}"
 
     def _point(self, shape: Buffers) -> None:
-        """Measures one size, tells it, and prints its row."""
+        """Measure one size, report it, and print its row."""
         series = self._series
         sampler = Sampler(
             self._group,
             series,
             self._plan.trials,
-            # The place is the same for all trials: only a sign of life to the watchdog.
+            # The position is the same for all trials: only a keepalive for the watchdog.
             lambda: self._reporter.enters(self._words(shape)),
         )
         sample = sampler.take(shape, self._last_us)
@@ -172,7 +172,7 @@ class _Run:
         self._show(shape, sample)
 
     def _show(self, shape: Buffers, sample: Sample) -> None:
-        """The row that all ranks' times make."""
+        """Print the row of all ranks' times."""
         told = self._group.told([float(sample.wrong), *sample.times_us])
         times_us = across_ranks(told[:, 1:].tolist())
         median_us = statistics.median(times_us)
@@ -193,7 +193,7 @@ class _Run:
 
 
 def _print(lines: str | Sequence[str]) -> None:
-    """The table is rank 0's to print, a row as soon as it is known."""
+    """Print on rank 0, each row as soon as it is known."""
     if jax.process_index() == 0:
         text = lines if isinstance(lines, str) else "\n".join(lines)
         print(text, flush=True)

@@ -1,4 +1,4 @@
-"""The table that nccl-tests prints, byte for byte, for whoever reads that already; printed by rank 0."""
+"""Formats results as nccl-tests does, byte for byte, for existing parsers."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UNITS = ("(B)", "(elements)", "", "", "", "(us)", "(GB/s)", "(GB/s)", "")
 
 @dataclass(frozen=True)
 class Row:
-    """One size: the time of one collective, the ranks' mean, the trials' median."""
+    """One size: the time of one collective, mean of the ranks, median of the trials."""
 
     collective: str
     dtype: str
@@ -43,7 +43,7 @@ class Row:
     time_us: float
     wrong: int
     devices: int
-    # Between the first and the third quarter of the trials, as a part of their median.
+    # The interquartile range of the trials, relative to their median.
     spread: float = 0.0
 
     @property
@@ -66,7 +66,7 @@ class Row:
 
 
 def _fitted(value: float, width: int) -> str:
-    """As many decimals as the width has room for, as getFloatStr of nccl-tests does."""
+    """Format with as many decimals as fit, like getFloatStr of nccl-tests."""
     digits = len(str(int(value))) if value >= 1 else 0
     decimals = 2 if digits < width - 2 else 1 if digits < width - 1 else 0
     text = f"{value:{width}.{decimals}f}"
@@ -74,7 +74,7 @@ def _fitted(value: float, width: int) -> str:
 
 
 def opening(trials: int, budget_s: float, devices: int, processes: int) -> list[str]:
-    """What is measured and how, before the first table."""
+    """The lines before the first table: what is measured, and how."""
     return [
         f"# jax-sif bandwidth: {devices} devices in {processes} processes,"
         f" {trials} trials of each size, time budget {budget_s:g} s",
@@ -103,7 +103,7 @@ def _line(words: Iterable[str]) -> str:
 
 
 def footer(rows: Sequence[Row], collective: str) -> list[str]:
-    """What nccl-tests' users search for, and the figure that means something."""
+    """The lines that nccl-tests' users search for, and the speed at the largest size."""
     if not rows:
         return []
     bad = sum(row.wrong > 0 for row in rows)

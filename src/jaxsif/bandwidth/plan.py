@@ -1,4 +1,4 @@
-"""What a bandwidth run measures, from its command line; read in each rank."""
+"""The command line of the bandwidth test, and the plan that follows from it."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _FEWEST_TRIALS = 5
 # GPUs need seconds for all sizes, but XLA and NCCL take their time to start.
 _BUDGET_S = {"cpu": 30.0}
 _BUDGET_ELSEWHERE_S = 120.0
-# Bytes of bf16 that 32 bits can count.
+# Bytes of bf16 whose elements 32 bits can count.
 _LARGEST = 2**32
 
-# What is measured at a few sizes only, where nobody chooses: after all-reduce of f32,
-# the other types of it and the other collectives.
+# Measured at a few sizes by default, after all-reduce of f32: its other types and the
+# other collectives.
 _OTHERS = (
     ("all-reduce", "bf16"),
     ("all-reduce", "i32"),
@@ -45,21 +45,21 @@ class Plan:
 
     series: tuple[Series, ...]
     trials: int
-    # None: nobody has said, and it depends on the devices.
+    # None: not given; the default depends on the devices.
     time_budget_asked_s: float | None = None
 
     def time_budget_s(self, platform: str) -> float:
-        """In all, on devices of a platform (`gpu`, `cpu`)."""
+        """The total time on devices of a platform (`gpu`, `cpu`)."""
         if self.time_budget_asked_s is not None:
             return self.time_budget_asked_s
         return _BUDGET_S.get(platform, _BUDGET_ELSEWHERE_S)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises UsageError in the place of ending the process, so that the verdict says it."""
+    """Raises UsageError instead of exiting, so that the verdict reports the error."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}; --help tells more")
+        raise UsageError(f"{self.prog}: {message}; see --help")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """After --help; a rank does not wait for the others then."""
@@ -81,15 +81,14 @@ def parse_plan(arguments: Sequence[str]) -> Plan:
     if chosen.trials < _FEWEST_TRIALS:
         raise UsageError(
             f"--trials is {chosen.trials}, expected {_FEWEST_TRIALS} or more: a median"
-            " of fewer says little"
+            " of fewer is unreliable"
         )
     sizes = sizes_between(smallest, largest, chosen.factor)
     return Plan(_series(chosen, sizes), chosen.trials, chosen.time_budget)
 
 
 def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
-    """From the largest down by the factor, and the smallest: the largest is what the
-    verdict speaks of."""
+    """The sizes from the largest, which the verdict reports, down, and the smallest."""
     sizes = {smallest}
     size = largest
     while size > smallest:

@@ -1,4 +1,4 @@
-"""Collectives over all devices of the job, many in one program, with data that is known beforehand; runs in each rank."""
+"""Programs of collectives over all devices of the job, with known data."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _EACH = P(_AXIS)
 
 
 class NotImplementedHere(Exception):
-    """JAX has no such collective for these devices."""
+    """JAX does not implement this collective for these devices."""
 
 
 class Group:
-    """All devices of all processes in one row, and what the ranks tell each other."""
+    """All devices of all processes in one row, and exchange of values between ranks."""
 
     def __init__(self) -> None:
         # Not jax.make_mesh: it refuses device sets that span nodes (netket/netket#2260).
@@ -44,33 +44,33 @@ class Group:
         results: int = 1,
         donated: tuple[int, ...] = (),
     ) -> jax.stages.Wrapped:
-        """A program of each device's part of its arguments, for all devices at once."""
+        """Compile a function of each device's part of the arguments for all devices."""
         return jax.jit(
             jax.shard_map(
                 program,
                 mesh=self.mesh,
                 in_specs=(_EACH,) * arguments,
                 out_specs=_EACH if results == 1 else (_EACH,) * results,
-                # Which results are alike on all devices is no matter here.
+                # Replication of the results does not matter here.
                 check_vma=False,
             ),
             donate_argnums=donated,
         )
 
     def told(self, numbers: Sequence[float]) -> np.ndarray:
-        """What every rank gave, as an array [rank, number]; all ranks wait for all.
+        """Gather every rank's numbers, as an array [rank, number]; a barrier as well.
 
         float32: times in microseconds keep seven digits.
         """
         processes, mine = jax.process_count(), jax.process_index()
         rows = np.zeros((jax.local_device_count(), processes, len(numbers)), np.float32)
-        # A process speaks through its first device.
+        # A process contributes through its first device.
         rows[0, mine] = numbers
         given = jax.make_array_from_process_local_data(self.sharding, rows)
         return np.asarray(self._gather(given).addressable_shards[0].data)[0]
 
     def number(self, value: int) -> jax.Array:
-        """One integer for each device."""
+        """Put an integer on each device."""
         local = np.full(jax.local_device_count(), value, np.uint32)
         return jax.make_array_from_process_local_data(self.sharding, local)
 
@@ -79,25 +79,24 @@ class Group:
 class Programs:
     """The programs of one collective at one size.
 
-    `fill(trial)` makes what is sent, `chain(sent, received)` does the collective k times
-    and returns both, `wrong(received, trial)` counts the elements that are not what they
-    must be, on the device.
+    `fill(trial)` makes the data to send, `chain(sent, received)` runs the collective k
+    times and returns both, `wrong(received, trial)` counts wrong elements on the device.
     """
 
     fill: jax.stages.Wrapped
-    # Makes the buffer that is received into, with anything in it.
+    # Makes the receive buffer, with arbitrary content.
     empty: jax.stages.Wrapped
     wrong: jax.stages.Wrapped
 
 
 def programs(group: Group, collective: str, dtype: str, shape: Buffers) -> Programs:
-    """What surrounds the collective; nothing here communicates."""
+    """Return the programs around the collective; none of them communicates."""
     data = Data(collective, dtype, shape, group.size)
     fill = group.each(lambda trial: data.sent(lax.axis_index(_AXIS), trial[0]), 1)
     empty = group.each(lambda trial: jnp.zeros(shape.received, TYPES[dtype]), 1)
     return Programs(
         fill,
-        # One program less to compile: no trial has number 0, so it is never right.
+        # Saves one compilation: no trial has number 0, so its content is never right.
         fill if shape.sent == shape.received else empty,
         group.each(
             lambda received, trial: data.wrong(
@@ -111,12 +110,12 @@ def programs(group: Group, collective: str, dtype: str, shape: Buffers) -> Progr
 def chain(
     group: Group, collective: str, dtype: str, shape: Buffers, length: int
 ) -> tuple[jax.stages.Wrapped, list[jax.ShapeDtypeStruct]]:
-    """A program of so many collectives one after the other, and what it is given.
+    """Return a program of `length` collectives in a row, and the shapes of its inputs.
 
-    Each waits for the one before it: the first element of what it sends is taken from
-    what the last one brought, if that is negative. It never is, so that the values stay
-    exact, but no compiler can know, and none can leave a collective out. The buffers
-    are used again (`donate_argnums`), and nothing but that element is copied.
+    Each depends on the one before: the first element that it sends is taken from the
+    last result, if that is negative. It never is, so that the values stay exact, but the
+    compiler cannot know, and so cannot remove a collective. The buffers are reused
+    (`donate_argnums`), and only that element is copied.
     """
     operation = _operation(collective, group.size)
 
@@ -139,9 +138,9 @@ def chain(
 def compiled_chain(
     group: Group, collective: str, dtype: str, shape: Buffers, length: int
 ) -> tuple[jax.stages.Compiled, float]:
-    """The chain, compiled, and the seconds that took.
+    """Return the compiled chain, and the seconds it took to compile.
 
-    Raises NotImplementedHere where JAX has no such collective for the platform.
+    Raises NotImplementedHere if JAX has no such collective for the platform.
     """
     program, given = chain(group, collective, dtype, shape, length)
     began_s = time.perf_counter()
@@ -155,7 +154,7 @@ def compiled_chain(
 
 
 def is_unimplemented(error: Exception) -> bool:
-    """Whether JAX says that it cannot do this on any machine of the kind."""
+    """Whether JAX reports that the platform does not support this at all."""
     is_named = isinstance(error, (NotImplementedError, NotImplementedHere))
     return is_named or "UNIMPLEMENTED" in str(error)
 

@@ -1,4 +1,4 @@
-"""How a measured speed stands to the one that was expected, and what its shape looks like; pure, runs beside the job."""
+"""Compares measured with expected bandwidth and derives the likely cause."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
 from jaxsif.core.topology import Topology
 
-# Parts of the expected speed: from the first on it is a pass, below the second a failure.
+# Ratios to the expected speed: below the first a warning, below the second a failure.
 GOOD, POOR = 0.85, 0.70
 
 # NCCL over TCP reaches no more than this, on any network (GB/s).
@@ -27,21 +27,21 @@ _NEAR = 0.06
 
 @dataclass(frozen=True)
 class Measured:
-    """A point, and what was expected of it, if anybody knows."""
+    """A measured point, and its expected speed if known."""
 
     point: Point
     expectation: Expectation | None
 
     @property
     def ratio(self) -> float | None:
-        """Measured by expected."""
+        """Measured divided by expected."""
         if self.expectation is None:
             return None
         return self.point.bus_gb_per_s / self.expectation.gb_per_s
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is to be said of it; so when nobody knows what to expect."""
+        """Whether there is nothing to report; true as well if nothing is expected."""
         if self.expectation is None or self.ratio is None:
             return True
         least = self.expectation.least_gb_per_s
@@ -70,7 +70,7 @@ def records_of(histories: Histories) -> dict[int, list[Record]]:
 def judged(
     histories: Histories, topology: Topology, baseline: Baseline | None
 ) -> list[Measured]:
-    """Of each test the largest size for which a speed is expected, or the largest."""
+    """Per test, the largest size for which a speed is expected, or the largest."""
     records = records_of(histories)
     found = results.points(records)
     nodes = hardware.nodes(records)
@@ -82,7 +82,7 @@ def judged(
             Measured(point, _expected(point, topology, nodes, baseline))
             for point in of_test
         )
-        # A baseline may have been learned when a run was cut at a smaller size.
+        # A baseline may come from a run that ended at a smaller size.
         known = next((m for m in expected if m.expectation), None)
         chosen.append(known or Measured(top, None))
     return chosen
@@ -91,7 +91,7 @@ def judged(
 def headline(
     histories: Histories, topology: Topology, baseline: Baseline | None
 ) -> str:
-    """The speed for the verdict's line; empty where none was measured."""
+    """The speed for the verdict's line; empty if none was measured."""
     every = judged(histories, topology, baseline)
     first = results.headline(m.point for m in every)
     if first is None or topology.devices == 1:
@@ -112,7 +112,7 @@ def _expected(
     nodes: Sequence[Node],
     baseline: Baseline | None,
 ) -> Expectation | None:
-    """What was seen here before comes before what others have seen elsewhere."""
+    """The baseline's value, or else the one for the hardware."""
     if baseline is not None:
         name = hardware.hardware_name(nodes)
         key = Key(name, topology.label, point.collective, point.dtype, point.size_bytes)
@@ -128,9 +128,9 @@ def _expected(
 def cause(
     measured: Measured, topology: Topology, records: Mapping[int, Sequence[Record]]
 ) -> tuple[str, str]:
-    """What a low speed looks like, and what to do; what was seen before what fits.
+    """The likely cause of a low speed, and the remedy; observed facts before guesses.
 
-    Returns words for the finding, which may be empty, and the remedy.
+    Returns text for the finding, which may be empty, and the remedy.
     """
     nodes = hardware.nodes(records)
     down = [
@@ -143,8 +143,8 @@ def cause(
     if topology.nodes > 1 and down:
         return (
             f"not active: {', '.join(down[:8])}",
-            "look at cable, switch port and subnet manager there: jax-sif doctor on"
-            " that node tells more",
+            "check cable, switch port and subnet manager there: jax-sif doctor on"
+            " that node shows more",
         )
     fast = any(
         card.kind != hardware.ETHERNET and card.is_active
@@ -154,7 +154,10 @@ def cause(
     if any(r.get("kind") == "sockets" and r.get("by") == "nccl" for r in transports):
         if fast:
             return ("NCCL uses TCP instead of InfiniBand", _USE_RDMA)
-        return ("NCCL uses TCP", "no RDMA card is seen on these nodes; is one due?")
+        return (
+            "NCCL uses TCP",
+            "no RDMA card was found on these nodes; should there be one?",
+        )
     if any(r.get("gpudirect") is False for r in transports):
         return ("NCCL works without GPUDirect RDMA", _USE_GPUDIRECT)
     return _by_shape(measured, topology, nodes)
@@ -162,7 +165,7 @@ def cause(
 
 _USE_RDMA = (
     "does the container see /dev/infiniband, is NCCL_IB_DISABLE unset, does"
-    " NCCL_SOCKET_IFNAME or NCCL_IB_HCA name what there is? NCCL_DEBUG=INFO tells"
+    " NCCL_SOCKET_IFNAME or NCCL_IB_HCA name existing devices? NCCL_DEBUG=INFO shows it"
 )
 _USE_GPUDIRECT = (
     "is the module nvidia_peermem loaded on the nodes, and does each card hang off the"
@@ -185,7 +188,7 @@ def _is_transport(record: Record) -> bool:
 def _by_shape(
     measured: Measured, topology: Topology, nodes: Sequence[Node]
 ) -> tuple[str, str]:
-    """What the figure itself looks like; a guess, and said as one."""
+    """Guess the cause from the figure itself; worded as a guess."""
     ratio = measured.ratio
     is_gpu = any(node.gpu for node in nodes)
     if not is_gpu:

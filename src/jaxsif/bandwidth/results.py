@@ -1,4 +1,4 @@
-"""What the ranks measured of the network, put together size by size; pure, runs beside the job."""
+"""Results of the bandwidth test, gathered from the ranks' records."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from jaxsif.bandwidth.collectives import (
 )
 from jaxsif.core.records import Record
 
-# The test that the verdict's line speaks of, where there are several.
+# The test in the verdict's line, if there are several.
 _HEADLINE = ("all-reduce", "f32")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One collective of one type at one size, by all ranks that told it.
+    """One collective of one type at one size, from all ranks that reported it.
 
-    `times_us` and `local_us` are, by rank, of one collective in each trial, and of what
-    the rank did for itself in each; `wrong` counts the elements that were not right.
+    By rank: `times_us` of one collective in each trial, `local_us` of the rank's own work
+    in each; `wrong` counts wrong elements.
     """
 
     collective: str
@@ -55,7 +55,7 @@ class Point:
 
     @property
     def spread(self) -> float:
-        """The interquartile range of the trials, as a part of their median."""
+        """The interquartile range of the trials, relative to their median."""
         return interquartile(self.by_trial_us) / self.time_us
 
     @property
@@ -72,7 +72,7 @@ class Point:
 
 
 def points(records: Mapping[int, Iterable[Record]]) -> list[Point]:
-    """Every point, in the order in which they were measured; `records` are by rank."""
+    """All points, in the order of measurement; `records` are by rank."""
     found: dict[tuple[str, str, int], dict[int, Record]] = defaultdict(dict)
     for rank, told in records.items():
         for record in told:
@@ -83,7 +83,7 @@ def points(records: Mapping[int, Iterable[Record]]) -> list[Point]:
 
 
 def _is_whole(record: Mapping[str, Any]) -> bool:
-    """Whether a record has what a point is made of: any program may tell records."""
+    """Whether a record has the fields of a point: any program may emit records."""
     times = record.get("times_us")
     return (
         record.get("collective") in COLLECTIVES
@@ -115,7 +115,7 @@ def _point(
 
 
 def largest(found: Iterable[Point]) -> list[Point]:
-    """Of each test the point of its largest size, which is what a speed is judged by."""
+    """Per test, the point of its largest size, which is rated."""
     by_test: dict[tuple[str, str], Point] = {}
     for point in found:
         known = by_test.get(point.test)
@@ -125,7 +125,7 @@ def largest(found: Iterable[Point]) -> list[Point]:
 
 
 def headline(found: Iterable[Point]) -> Point | None:
-    """All-reduce of f32 at its largest size, or the first test's where there is none."""
+    """All-reduce of f32 at its largest size, or else the first test's."""
     candidates = largest(found)
     named = [point for point in candidates if point.test == _HEADLINE]
     return next(iter([*named, *candidates]), None)

@@ -1,4 +1,4 @@
-"""Measures one collective at one size: finds how many go into a program, runs the trials, checks each; runs in each rank."""
+"""Measures one collective at one size: repetitions per program, trials, checks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from jaxsif.bandwidth.collectives import Buffers
 from jaxsif.bandwidth.plan import Series
 from jaxsif.bandwidth.programs import Group, Programs, compiled_chain, programs
 
-# One program lasts about this long: the start of it, some tens of microseconds, is then
-# not seen, and a run of all sizes stays short.
+# The target duration of a program: its start, some tens of microseconds, is then
+# negligible, and a run of all sizes stays short.
 _PROGRAM_US = 10_000.0
 _LONGEST_CHAIN = 1024
-# Outside of these a chain's length is chosen anew, so many times at most.
+# Outside of these a chain's length is chosen again, up to this many times.
 _SHORTEST_PROGRAM_US, _LONGEST_PROGRAM_US = 2_000.0, 20_000.0
 _MOST_LENGTHS = 3
 
-# No trial has number 0: what a buffer holds at first is then never right.
+# No trial has number 0: the initial content of a buffer is then never right.
 _WARM_UP_TRIALS = (1, 2)
 _FIRST_TRIAL = 3
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One size of one series, as this rank saw it.
+    """This rank's measurement of one size of one series.
 
-    `times_us` are of one collective, a value a trial; `local_us` is what this rank
-    needed in each trial for filling and checking, which no other rank has a part in.
-    `common_us` is the time of one collective that the ranks agree upon, roughly.
+    `times_us`: the time of one collective, per trial; `local_us`: this rank's own time
+    for filling and checking, per trial; `common_us`: the rough time of one collective,
+    the same on all ranks.
     """
 
     chained: int
@@ -46,7 +46,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Measures sizes of a series. `live` is told before everything that may take long."""
+    """Measures sizes of a series; calls `live` before everything that may take long."""
 
     group: Group
     series: Series
@@ -54,9 +54,9 @@ class Sampler:
     live: Callable[[], None]
 
     def take(self, shape: Buffers, guess_us: float | None) -> Sample:
-        """Warms up until the chain has its length, then measures.
+        """Warm up until the length of the chain fits, then measure.
 
-        `guess_us` is what the size before took; None when there was none.
+        `guess_us`: the time at the previous size; None for the first.
         """
         series = self.series
         around = programs(self.group, series.collective, series.dtype, shape)
@@ -79,12 +79,12 @@ class Sampler:
     def _warm_up(
         self, chain: jax.stages.Compiled, around: Programs, received: jax.Array
     ) -> tuple[float, jax.Array]:
-        """The first run opens connections; the second tells how long one takes."""
+        """Run twice: the first opens connections, the second is timed."""
         for trial in _WARM_UP_TRIALS:
             sent = around.fill(self.group.number(trial))
             self._meet()
             took_us, received = _timed(chain, sent, received)
-            # For its compilation: that is not to fall into a trial.
+            # Compiles it, so that no trial includes the compilation.
             around.wrong(received, self.group.number(trial))
         return took_us, received
 
@@ -115,14 +115,14 @@ class Sampler:
         return Sample(length, times_us, local_us, compile_s, wrong, common_us)
 
     def _meet(self) -> None:
-        """All ranks go on at about the same moment."""
+        """Let all ranks continue at about the same moment."""
         self.group.told([0.0])
 
 
 def _timed(
     chain: jax.stages.Compiled, sent: jax.Array, received: jax.Array
 ) -> tuple[float, jax.Array]:
-    """Microseconds of one run, and what it brought; both buffers are given away."""
+    """Time one run in microseconds; return its result. Both buffers are donated."""
     jax.block_until_ready((sent, received))
     began_s = time.perf_counter()
     _, received = jax.block_until_ready(chain(sent, received))
@@ -130,12 +130,11 @@ def _timed(
 
 
 def chain_length(time_us: float) -> int:
-    """How many collectives go into a program: a power of two, so that few lengths are
-    ever compiled."""
+    """Collectives per program: a power of two, so that few lengths are compiled."""
     wanted = _PROGRAM_US / max(time_us, 0.1)
     return min(1 << max(round(math.log2(wanted)), 0), _LONGEST_CHAIN)
 
 
 def is_well_timed(program_us: float) -> bool:
-    """Whether a program lasts long enough to be measured and no longer than needed."""
+    """Whether a program is long enough to be measured, and no longer than needed."""
     return _SHORTEST_PROGRAM_US <= program_us <= _LONGEST_PROGRAM_US

@@ -1,4 +1,4 @@
-"""Integers that say which device, element and trial they are of, exact in every type; made and checked on the devices of each rank."""
+"""Test data: exact integers that depend on device, element and trial."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ _ELEMENTS, _DEVICES, _TRIALS = 97, 61, 17
 class Data:
     """Integers that the type holds exactly, and that differ by element, device and trial.
 
-    By trial, so that a buffer which nobody has written since is not taken for right. A
-    sum is exact when it, and so each of its parts, stays below what the type counts to.
-    Where it would not (bf16, above all), each element comes from one device and the
-    others give zeros, the next element from the next device.
+    By trial, so that a buffer that was not overwritten counts as wrong. A sum is exact if
+    it stays within the exact integers of the type. If it would not (bf16 above all), each
+    element comes from one device, the next from the next, and the others contribute 0.
     """
 
     collective: str
@@ -45,7 +44,7 @@ class Data:
         return self._is_sum and most * self.devices > _EXACT[self.dtype]
 
     def sent(self, device: jax.Array, trial: jax.Array) -> jax.Array:
-        """What a device sends in a trial."""
+        """The data that a device sends in a trial."""
         element = jnp.arange(self.shape.sent, dtype=jnp.uint32)
         device = device.astype(jnp.uint32)
         if self._is_sparse:
@@ -59,7 +58,7 @@ class Data:
         return values.astype(TYPES[self.dtype])
 
     def wrong(self, received: jax.Array, device: jax.Array, trial: jax.Array) -> Any:
-        """How many elements of what a device received are not right: one number."""
+        """Count the wrong elements that a device received, as one number."""
         device = device.astype(jnp.uint32)
         index = jnp.arange(self.shape.received, dtype=jnp.uint32)
         right = self._received(index, device, trial).astype(TYPES[self.dtype])
@@ -79,7 +78,7 @@ class Data:
         return _by_element(element, trial) + _by_device(source)
 
     def _source(self, index: jax.Array, device: jax.Array) -> tuple[Any, jax.Array]:
-        """From which device an element comes, and where it was there."""
+        """The device that an element comes from, and its index there."""
         part = self.shape.count
         if self.collective == "all-gather":
             return index // part, index % part
@@ -91,7 +90,7 @@ class Data:
 
 
 def _by_element(element: jax.Array, trial: jax.Array) -> jax.Array:
-    # One at least: a sum of zeros proves nothing.
+    # At least 1: a sum of zeros proves nothing.
     return (element + trial * _TRIALS) % _ELEMENTS + 1
 
 

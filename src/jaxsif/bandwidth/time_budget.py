@@ -1,4 +1,4 @@
-"""Which sizes a series of measurements still has time for; pure, used in each rank."""
+"""Selects the sizes that a series of measurements still has time for."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Runs of each size besides the trials, until a chain has its length.
+# Runs of each size besides the trials, until the length of the chain fits.
 WARM_UPS = 4
 
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """How long the last size took, `cost_s` in all, and `time_us` for one collective."""
+    """The time of the last size: `cost_s` in all, `time_us` for one collective."""
 
     limit_s: float
     spent_s: float
@@ -27,7 +27,7 @@ class TimeBudget:
         return self.limit_s - self.spent_s
 
     def expected_s(self, size_bytes: int) -> float:
-        """For another size: as long as the last, and its runs once more in proportion.
+        """Estimate another size: the last one's time, plus its runs scaled by size.
 
         Filling and checking take about as long as the collective.
         """
@@ -36,10 +36,10 @@ class TimeBudget:
         return self.cost_s + runs * growth * self.time_us / 1e6
 
     def next_of(self, sizes: Sequence[int]) -> int | None:
-        """The place of the size to measure next; None when there is no time for one.
+        """The index of the next size to measure; None if there is no time for one.
 
-        Where the small ones are slow (many ranks on few cores) some are left out, so that
-        the large ones, which a speed is judged by, have their turn.
+        Skips small sizes if they are slow (many ranks on few cores), so that there is
+        time for the large ones, which are rated.
         """
         possible = [n for n, s in enumerate(sizes) if self.expected_s(s) <= self.left_s]
         if not possible:

@@ -1,2 +1,2 @@
-"""Causes in a job's output: the catalogue, the scanner, the diagnosis; pure."""
+"""Causes of failure in a job's output: catalogue, scanner and diagnosis."""
 # SPDX-License-Identifier: Apache-2.0

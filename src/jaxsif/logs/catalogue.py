@@ -1,4 +1,4 @@
-"""The catalogue of causes: what a line of a job's output means; reads its own data file and nothing else, beside a job or after it."""
+"""The catalogue of causes: what lines of a job's output mean."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import tomllib
 
 CONFIDENCES = ("certain", "likely", "possible")
-# The first cause is one of the first kind that there is, whatever comes earlier.
+# In order of precedence: a cause comes before all symptoms, wherever it is in the log.
 ROLES = ("cause", "symptom", "note", "follows")
 
-# Whoever finds none of these in a piece of a log need not look for the causes. Each
-# signature contains one of them, or else is looked for by itself.
+# A piece of a log without any of these needs no search for causes. A signature that
+# contains none of them is its own trigger.
 _TRIGGERS = (
     "FATAL: ",
     "NCCL WARN",
@@ -40,13 +40,13 @@ _TRIGGERS = (
     "Name or service not known",
     "Barrier timed out. Id: ",
 )
-# With fewer plain characters a signature is not distinctive, and searching is slow.
+# With fewer literal characters a signature is not distinctive, and searching is slow.
 FEWEST_PLAIN = 8
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A regular expression for one line, and the plain text that such a line contains."""
+    """A regular expression for one line, and the literal texts that it contains."""
 
     pattern: str
     texts: tuple[str, ...]
@@ -76,21 +76,21 @@ class Cause:
 
     @property
     def names_ranks(self) -> bool:
-        """Whether it says itself which ranks are concerned, in this or a later line."""
+        """Whether its lines name the ranks concerned."""
         patterns = [*(signature.pattern for signature in self.signature), *self.then]
         return bool(self.ranks) or any("(?P<rank" in pattern for pattern in patterns)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A line that has a cause, and the facts that it names."""
+    """The cause of a line, and the facts that the line names."""
 
     cause: Cause
     facts: Mapping[str, str]
 
 
 class Catalogue:
-    """All causes, arranged so that a line which has none costs little."""
+    """All causes, indexed so that a line without one costs little."""
 
     def __init__(self, causes: tuple[Cause, ...]) -> None:
         self.causes = causes
@@ -122,22 +122,22 @@ class Catalogue:
         return None
 
 
-# What one element of a pattern may take; of a fact, no more is shown.
+# Maximum length of a repeat.
 _LONGEST = 200
 
 
 # Compiling all of them would take longer than reading most logs.
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern in a form that takes time in proportion to the line."""
+    """Compile the pattern so that matching is linear in the length of the line."""
     return re.compile(linear(pattern))
 
 
 def linear(pattern: str) -> str:
-    """The same with bounded repeats, and each part between two `.*` looked for once.
+    """Return the pattern with bounded repeats, and one search per part between `.*`.
 
-    A part that was found is not looked for again further on when the next is missing:
-    it would be missing there as well. A pattern that begins with ^ has one beginning.
+    If the next part is missing, the part before it is not searched for again further on,
+    because the next would be missing there as well. A pattern with ^ starts only once.
     """
     if pattern.startswith("^"):
         return pattern
@@ -156,7 +156,7 @@ def linear(pattern: str) -> str:
 
 
 def facts_of(found: re.Match[str]) -> dict[str, str]:
-    """The named groups that took part."""
+    """The named groups that matched."""
     return {k: v.strip() for k, v in found.groupdict().items() if v is not None}
 
 
@@ -168,7 +168,7 @@ def load() -> Catalogue:
 
 
 def parse(text: str) -> Catalogue:
-    """Reads a catalogue. Raises ValueError that names the row and what is wrong with it."""
+    """Parse a catalogue. Raises ValueError that names the row and its mistake."""
     causes = tuple(_cause(row) for row in tomllib.loads(text)["cause"])
     seen: set[str] = set()
     for cause in causes:
@@ -230,9 +230,9 @@ _ELEMENT = re.compile(r"(\[(?:\\.|[^\]\\])*\]|\\.|.)([*+?]|\{[^}]*\})?\??", re.D
 
 
 def plain_texts(pattern: str) -> tuple[str, ...]:
-    """The texts that every match of `pattern` contains, as far as they are easily seen.
+    """Return literal texts that every match of `pattern` contains.
 
-    What stands in groups is not looked at. Raises ValueError for alternatives outside
+    Groups are skipped. Raises ValueError for alternatives outside
     of groups, which would make none of it certain.
     """
     texts, run, depth = [], "", 0
@@ -252,7 +252,7 @@ def plain_texts(pattern: str) -> tuple[str, ...]:
 
 
 def _character(element: str) -> str | None:
-    """The one character that an element stands for; None when it may be several."""
+    """The character that an element matches; None if it may match several."""
     if element.startswith("\\"):
         return None if element[1].isalnum() else element[1]
     return None if len(element) > 1 or element in ".^$()[]|" else element

@@ -1,4 +1,4 @@
-"""What a job's output names, in words and in order: causes, symptoms, notes, consequences; pure, runs beside a job or after it."""
+"""The findings in a job's output, in order: causes, symptoms, notes, consequences."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MOST_FACT = 200
 
 @dataclass(frozen=True)
 class Line:
-    """Where something stands: the log's name, the line's number, and its text, cut."""
+    """A line of a log: the log's name, the line's number, and its text, cut."""
 
     log: str
     number: int
@@ -25,9 +25,9 @@ class Line:
 
 @dataclass
 class CauseHits:
-    """What has been heard of one cause: its first line, and who is concerned.
+    """The hits of one cause: its first line, and the ranks and nodes concerned.
 
-    `order` is the place of its first line among all lines of all logs.
+    `order` is the position of its first line among all lines of all logs.
     """
 
     cause: Cause
@@ -41,7 +41,7 @@ class CauseHits:
 
 @dataclass(frozen=True)
 class LogCause:
-    """A cause that the output names, in words. `line` is the first of `count` lines."""
+    """A cause found in the output. `line` is the first of `count` lines."""
 
     cause: Cause
     text: str
@@ -59,7 +59,7 @@ class LogCause:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that was recognised: causes first, then symptoms, notes, and what follows.
+    """All that was recognised: causes first, then symptoms, notes and consequences.
 
     `records` counts the kit's own records, `newer_records` those of a newer kit,
     `suspicious` are the last lines that look like errors and have no known cause.
@@ -73,7 +73,7 @@ class Diagnosis:
 
     @property
     def causes(self) -> tuple[LogCause, ...]:
-        """Without what only follows; the first is the first cause."""
+        """All but consequences; the first is the first cause."""
         return tuple(r for r in self.recognised if not r.follows)
 
     @property
@@ -87,10 +87,10 @@ NO_DIAGNOSIS = Diagnosis((), 0, 0, 0, ())
 def conclude(
     tallies: Collection[CauseHits], node_of: Mapping[int, str]
 ) -> tuple[LogCause, ...]:
-    """Everything heard, the first cause first.
+    """Order all hits, the first cause first.
 
-    Of what srun says about ranks that ended, only the first can be a cause: srun ends
-    the others for its sake.
+    Of srun's messages about ended ranks, only the first can be a cause: srun terminates
+    the other ranks because of it.
     """
     first = min((t.order for t in tallies if t.cause.ending), default=0)
     ordered = []
@@ -117,7 +117,7 @@ def _recognised(tally: CauseHits, node_of: Mapping[int, str]) -> LogCause:
 
 
 class _Facts(dict[str, str]):
-    """A fact that the line did not name is said to be unknown."""
+    """Shows `?` for a fact that the line did not name."""
 
     def __missing__(self, name: str) -> str:
         return "?"

@@ -1,4 +1,4 @@
-"""Finds, in gigabytes of a job's output, the lines that are worth a look; pure, runs beside a job or after it."""
+"""Finds the lines that may match a cause in gigabytes of a job's output."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,23 +6,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# What counts of a line. Causes stand at its front; the rest may be megabytes.
+# The part of a line that is read. Causes are at its front; the rest may be megabytes.
 MAX_RECORD_BYTES = 4096
 _MAX_TAIL_BYTES = 1 << 16
 
-# Given a line and its number, says whether it wants the next line whatever is in it.
+# Given a line and its number, returns whether it needs the next line, whatever is in it.
 Take = Callable[[bytes, int], bool]
 
 
 class LineFilter:
-    """Takes output piece by piece, however it was cut, and counts lines by newlines.
+    """Reads output in pieces, cut anywhere, and counts lines by newlines.
 
-    A carriage return ends what a progress bar wrote over: a message may stand behind
-    hundreds of them in one line. Memory: one piece, and the front of one line.
+    A carriage return ends a line as well: a message may follow hundreds of progress bars
+    in one line. Memory: one piece, and the front of one line.
     """
 
     def __init__(self, triggers: tuple[bytes, ...], take: Take) -> None:
-        """`take` is given the lines that contain one of the triggers."""
+        """`take` receives the lines that contain one of the triggers."""
         self.lines = 0
         self._triggers = triggers
         self._any_trigger = re.compile(b"|".join(map(re.escape, triggers)))
@@ -31,7 +31,7 @@ class LineFilter:
         self._tail = b""
 
     def feed(self, piece: bytes) -> None:
-        """The next piece of output."""
+        """Read the next piece of output."""
         text = self._tail + piece if self._tail else piece
         cut = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
         self._tail = text[cut:]
@@ -41,7 +41,7 @@ class LineFilter:
             self._sift(text[:cut])
 
     def hear(self, line: bytes) -> None:
-        """One line, with or without its newline."""
+        """Read one line, with or without its newline."""
         if self._wants_next or self._tail or b"\n" in line[:-1]:
             self.feed(line if line.endswith(b"\n") else line + b"\n")
             return
@@ -51,12 +51,12 @@ class LineFilter:
             self.lines += 1
 
     def close(self) -> None:
-        """The output has ended, perhaps in the middle of a line."""
+        """Read the rest, if the output ended within a line."""
         if self._tail:
             self.feed(b"\n")
 
     def _sift(self, text: bytes) -> None:
-        """Looks through whole lines. Each trigger is searched for once from end to end."""
+        """Filter whole lines. Each trigger is searched for once, from end to end."""
         end = len(text)
         nearest = dict.fromkeys(self._triggers, -1)
         at = counted = 0
@@ -77,7 +77,7 @@ class LineFilter:
 
 
 def _nearest(text: bytes, nearest: dict[bytes, int], at: int) -> int:
-    """Where the first trigger stands from `at` on; the text's length if there is none."""
+    """The position of the first trigger from `at` on; the length if there is none."""
     for trigger, position in nearest.items():
         if position < at:
             found = text.find(trigger, at)

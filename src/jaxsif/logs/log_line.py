@@ -1,4 +1,4 @@
-"""How a line of a job's output is put: who said it, which ranks it names, whether it sounds bad; pure, runs beside a job or after it."""
+"""Parses a line of a job's output: its source, its ranks, whether it is an error."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,12 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# No line names more ranks than anyone has.
+# Upper limit, so that a malformed line cannot exhaust memory.
 MOST_RANKS = 1 << 16
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LABEL = re.compile(r"\s*(\d{1,7})(?::(?: |$)| [\w.-]+\| )")
-# From Slurm 26.05 on the time stands where slurmstepd's name stood.
+# From Slurm 26.05 on, the time replaces slurmstepd's name.
 _SLURMSTEPD = re.compile(r"^\[\d{4}-\d\d-\d\dT[\d:.]+\] error: ")
 _NUMBERS = re.compile(r"\b(\d{1,7})(?:-(\d{1,7}))?\b")
 _BY_SLURM = re.compile(r"\b(?:slurmstepd|slurmd|srun|sbatch)\b[^ ]{0,99}: ")
@@ -20,8 +20,8 @@ _HOST = re.compile(
     r"(?:^|\s)([\w.-]{1,255})(?::\d{1,9}:\d{1,9} \[\d{1,9}\] | kernel: )"
 )
 _BEHIND_A_HOST = ("NCCL WARN", "NVRM: Xid", "SQUASHFS error")
-# Neither the metrics of a program that is well ("error 0.02") nor what is only told for
-# information, as the names of backends that JAX does not find.
+# Neither the metrics of a healthy program ("error 0.02") nor informational messages,
+# such as the names of backends that JAX does not find.
 _LOOKS_BAD = re.compile(
     r"[a-z]Error\b|\b(?i:error)\b(?!\s*+(?:[:=]\s*+)?[\d.-]|\s++rate)"
     r"|\b(?i:fatal|failed|failure|exception|aborted|killed|denied)\b"
@@ -30,9 +30,9 @@ _INFORMS = re.compile(r"I\d{4} |INFO\b")
 
 
 def strip_srun_label(text: str) -> tuple[str, str]:
-    """The rank that a launcher's --label puts before a line, or "", and the line itself.
+    """Split a line into the rank of a launcher's --label, or "", and the line itself.
 
-    What slurmstepd says begins with its name, whatever Slurm's version.
+    Messages of slurmstepd begin with its name, whatever Slurm's version.
     """
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
@@ -44,12 +44,12 @@ def strip_srun_label(text: str) -> tuple[str, str]:
 
 
 def is_slurm_message(text: str) -> bool:
-    """Whether Slurm said it, so that the label tells nothing about who is concerned."""
+    """Whether it is Slurm's, so that its label does not name the rank concerned."""
     return bool(_BY_SLURM.search(text))
 
 
 def host(text: str) -> str | None:
-    """The node that NCCL or a kernel names before its own words."""
+    """The node that NCCL or a kernel names before its message."""
     ends = [end for mark in _BEHIND_A_HOST if (end := text.find(mark)) >= 0]
     found = _HOST.search(text, 0, min(ends)) if ends else None
     return found[1] if found else None
@@ -66,5 +66,5 @@ def numbers(text: str, most: int = MOST_RANKS) -> Iterator[int]:
 
 
 def looks_like_error(text: str) -> bool:
-    """Whether a person would take the line for an error."""
+    """Whether the line looks like an error to a reader."""
     return bool(_LOOKS_BAD.search(text)) and not _INFORMS.match(text)

@@ -1,4 +1,4 @@
-"""Shows what a log names to people, as text, and to programs, as JSON; pure, runs beside a job or after it."""
+"""Renders a diagnosis as text and as JSON."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _MAX_SHOWN = 12
 _LONGEST_QUOTE = 200
 
 _NEXT = (
-    "look at the job's other logs (scontrol show job tells StdOut and StdErr), or run it"
+    "check the job's other logs (scontrol show job lists StdOut and StdErr), or run it"
     " again with srun --label --unbuffered, TF_CPP_MIN_LOG_LEVEL=0 and NCCL_DEBUG=WARN,"
     " and explain that output"
 )
 
 
 def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) -> str:
-    """The first cause on top; or, honestly, that none is known.
+    """Format the diagnosis, the first cause on top; or that no cause is known.
 
     Args:
-      logs: their names; told with each line when there are several.
+      logs: their names; shown with each line if there are several.
       binary: those among them that are not text.
     """
     several = len(logs) > 1
@@ -77,7 +77,7 @@ def _not_recognised(
             " --output names",
         ]
     lines = [
-        f"not recognised: {diagnosis.lines:,} lines of {names} name no cause that is known"
+        f"not recognised: {diagnosis.lines:,} lines of {names} contain no known cause"
     ]
     if diagnosis.suspicious:
         lines.append("   the last lines that look like errors:")
@@ -95,14 +95,14 @@ def _records(diagnosis: Diagnosis, logs: Sequence[str]) -> list[str]:
         )
     if diagnosis.newer_records:
         lines.append(
-            f"{diagnosis.newer_records} records of a newer kit in it: only its own jax-sif"
-            " can judge them"
+            f"{diagnosis.newer_records} records of a newer kit in it: only its own"
+            " jax-sif can read them"
         )
     return lines
 
 
 def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
-    """The same values for programs."""
+    """Return the same values for JSON."""
     return {
         "schema": SCHEMA,
         "logs": list(logs),
@@ -134,7 +134,7 @@ def _line_as_json(line: Line) -> dict[str, Any]:
 
 
 def table(catalogue: Catalogue) -> str:
-    """The catalogue for docs/explain.md: what each kind of message is known by."""
+    """Format the catalogue for docs/explain.md: the ids of each kind of message."""
     kinds: dict[str, list[str]] = {}
     for cause in catalogue.causes:
         kinds.setdefault(cause.id.partition("-")[0], []).append(f"`{cause.id}`")

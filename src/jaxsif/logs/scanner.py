@@ -1,4 +1,4 @@
-"""Listens to a job's output for the causes that it names; pure, runs beside a job or after it."""
+"""Scans a job's output for known causes of failure."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from jaxsif.logs.catalogue import Catalogue, Cause, Match
 from jaxsif.logs.diagnosis import CauseHits, Diagnosis, Line, conclude
 from jaxsif.logs.line_filter import LineFilter
 
-# However long the log, this much is kept of it.
+# Limits on what is kept, however long the log.
 _MAX_RANKS = log_line.MOST_RANKS
-# And this much is read in it: what lines name is spelled out, line by line.
+# Limit on the ranks read from all lines together.
 _MAX_NAMED = 4 * _MAX_RANKS
 _MAX_NODES = 1024
 _MAX_PENDING = 256
 _MAX_UNMATCHED = 8
 _MAX_SHOWN = 300
-# A rank that began a message and fell silent is waited for this long, or twice.
+# A rank's unfinished message is dropped after this many lines, or twice as many.
 _FOLLOWUP_MAX_LINES = 4096
 
-# No cause is known by it, but what looks like an error is shown where none is known.
+# No cause contains it, but such lines are shown if no cause is found.
 _UPPERCASE_ERROR = b"ERROR"
 _OWN = MARKER.rstrip("0123456789 ")
 _RECORD = re.compile(rf"{_OWN}(\d{{1,4}}) ")
@@ -37,7 +37,7 @@ _RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})
 
 @dataclass
 class _Pending:
-    """A cause of which facts stand in later lines of the same rank."""
+    """A cause whose facts are in later lines of the same rank."""
 
     cause: Cause
     left: int
@@ -46,7 +46,7 @@ class _Pending:
     repeats: bool = False
 
     def is_over(self, is_found: bool) -> bool:
-        """Counts one more line; the last kind of line that is waited for may repeat."""
+        """Count one more line; the last expected kind of line may repeat."""
         last = len(self.cause.then) - 1
         if not is_found:
             self.left -= 1
@@ -58,7 +58,7 @@ class _Pending:
 
 
 def recognise(lines: Iterable[str | bytes]) -> Diagnosis:
-    """What the lines name. For files and for live output, a LogScanner is faster."""
+    """Scan lines. For files and for live output, a LogScanner is faster."""
     listener = LogScanner()
     for line in lines:
         listener.hear(line)
@@ -74,7 +74,7 @@ class LogScanner:
     def __init__(
         self, catalogue: Catalogue | None = None, *, believes_records: bool = True
     ) -> None:
-        """`believes_records=False`: the job's own are read elsewhere, others are text."""
+        """`believes_records=False`: the job's records are read elsewhere, others ignored."""
         self._believes_records = believes_records
         self._catalogue = catalogue or causes.load()
         self._tallies: dict[str, CauseHits] = {}
@@ -93,24 +93,24 @@ class LogScanner:
         self._sieve = LineFilter(triggers, self._take)
 
     def begin(self, log: str) -> None:
-        """What follows is another log, whose lines count from 1."""
+        """Start another log, whose lines count from 1."""
         self._sieve.close()
         self._lines_before += self._sieve.lines
         self._pending.clear()
         self._start(log)
 
     def feed(self, piece: bytes) -> None:
-        """The next piece of output, however it was cut."""
+        """Scan the next piece of output, cut anywhere."""
         self._sieve.feed(piece)
 
     def hear(self, line: str | bytes) -> None:
-        """The next line of output."""
+        """Scan the next line of output."""
         if isinstance(line, str):
             line = line.encode(errors="replace")
         self._sieve.hear(line)
 
     def diagnosis(self) -> Diagnosis:
-        """What the output named up to now. More may be heard afterwards."""
+        """Return the diagnosis so far. More output may follow."""
         self._sieve.close()
         return Diagnosis(
             conclude(self._tallies.values(), self._node_of),
@@ -121,7 +121,7 @@ class LogScanner:
         )
 
     def _take(self, raw: bytes, number: int) -> bool:
-        """Looks at one line; says whether the next is wanted, whatever it holds."""
+        """Match one line; return whether the next is needed, whatever it holds."""
         self._taken += 1
         if len(raw) < causes.FEWEST_PLAIN and not self._pending:
             return False
@@ -139,7 +139,7 @@ class LogScanner:
         return bool(self._pending)
 
     def _without_record(self, text: str) -> str:
-        """What stands before one of the kit's records, which tells where a rank is."""
+        """Return the text before one of the kit's records; read the rank's node from it."""
         found = _RECORD.search(text) if _OWN in text else None
         if found is None:
             return text
@@ -154,14 +154,14 @@ class LogScanner:
         return text[: found.start()]
 
     def _await(self, match: Match, who: str) -> None:
-        """From now on, the lines of this rank are looked at for the missing facts."""
+        """Search the next lines of this rank for the missing facts."""
         if len(self._pending) < _MAX_PENDING:
             until = self._taken + _FOLLOWUP_MAX_LINES
             pending = _Pending(match.cause, match.cause.within, until)
             self._pending[who][match.cause.id] = pending
 
     def _resolve(self, who: str, body: str) -> Match | None:
-        """Takes facts out of a later line; returns a cause that had to wait for them."""
+        """Take facts from a later line; return the cause that is complete with them."""
         complete = None
         for pending in list(self._pending.get(who, {}).values()) if body else ():
             cause = pending.cause
@@ -205,7 +205,7 @@ class LogScanner:
             self._name_node(cause, host)
 
     def _concern(self, cause: Cause, facts: Mapping[str, str], who: str) -> None:
-        """Adds who is concerned: named in the line, by the cause, or by srun's label."""
+        """Add the ranks concerned: from the line, the cause, or srun's label."""
         tally = self._tallies[cause.id]
         ranks = self._ranks(facts) or cause.ranks
         if not ranks and who and not cause.names_ranks:
@@ -232,9 +232,9 @@ class LogScanner:
     def place(
         self, ranks: Iterable[int], node: str, *, is_certain: bool = False
     ) -> None:
-        """Says where ranks are, for what names their numbers alone.
+        """Set the node of ranks, for lines that name only their numbers.
 
-        `is_certain`: by the ranks' own records, whatever lines said before.
+        `is_certain`: from the ranks' own records, which override other lines.
         """
         for rank in ranks:
             is_wanted = is_certain or rank not in self._node_of

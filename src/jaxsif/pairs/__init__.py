@@ -1,2 +1,2 @@
-"""The search for the slow node: rounds of pairs, their times, and which node or switch explains them."""
+"""The search for a slow node: rounds of pairs, their times, and what explains them."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,4 +1,4 @@
-"""Slow nodes, slow links, and pairs of nodes whose data was wrong or did not come; pure, runs beside the job."""
+"""Checks for slow nodes and links, and for pairs whose data was wrong or missing."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_NAMED = 4
 
 
 def corrupt_exchanges(case: StepEvidence) -> Iterator[Finding]:
-    """Data that arrived other than it was sent."""
+    """The received data differ from the data sent."""
     for history in case.histories.values():
         wrong = [r for r in history.measured if r["phase"] == "pair" and r.get("wrong")]
         if wrong:
@@ -31,14 +31,14 @@ def corrupt_exchanges(case: StepEvidence) -> Iterator[Finding]:
                 "data-corrupt-pair",
                 f"{where([history])}: {sum(r['wrong'] for r in wrong)} elements from"
                 f" {_some(partners)} are not what was sent",
-                "do not trust results of this allocation; leave the node out with which"
-                f" this happens: --exclude={history.node}",
+                "do not trust results from this allocation; leave the affected node out:"
+                f" --exclude={history.node}",
                 ranks_of([history]),
             )
 
 
 def pair_timeouts(case: StepEvidence) -> Iterator[Finding]:
-    """Two nodes that did not answer each other: not slow, but gone or cut off."""
+    """Two nodes did not respond to each other: not slow, but dead or cut off."""
     pairs = _pairs(case)
     silent = pairs.silent() if pairs else ()
     if pairs is None or not silent:
@@ -48,15 +48,15 @@ def pair_timeouts(case: StepEvidence) -> Iterator[Finding]:
     names = _some([_names(pairs, pair) for pair in silent])
     yield Finding(
         "pair-timeout",
-        f"{names} did not answer each other in time; this says nothing about speed",
-        "see whether the node is up, what srun says of it, and whether its network is;"
+        f"{names} did not respond to each other in time; their speed is unknown",
+        "check that the node and its network are up, and srun's messages about it;"
         f" without it: --exclude={','.join(pairs.nodes[node] for node in nodes)}",
         pairs.ranks_of(nodes),
     )
 
 
 def pairs_slow(case: StepEvidence) -> Iterator[Finding]:
-    """Nodes and links that are slower than the rest, or all of them than the network is."""
+    """Nodes or links are slower than the rest, or all are slower than the network."""
     pairs = _pairs(case)
     if pairs is None:
         return
@@ -83,7 +83,7 @@ def pairs_slow(case: StepEvidence) -> Iterator[Finding]:
 
 
 def _is_told(blame: SlowElement, sight: SearchResult) -> bool:
-    """Whether it is named by its bandwidth, or is the link of a node that is."""
+    """Whether it, or a node of the link, is already reported as slow by bandwidth."""
     is_link_of_named = blame.kind == LINK and not sight.slow_nodes.isdisjoint(blame.who)
     return is_link_of_named or blame.who in {known.who for known in sight.blames}
 
@@ -96,7 +96,7 @@ def _only_node(pairs: Pairs) -> Finding:
     return Finding(
         "no-reference-pair",
         f"{_some(pairs.nodes)} is the only node: no pair of nodes was measured",
-        "ask for three nodes or more: jax-sif job pairs --topology G12N3p12",
+        "request three nodes or more: jax-sif job pairs --topology G12N3p12",
         is_failure=False,
     )
 
@@ -106,7 +106,7 @@ def _two_nodes(pairs: Pairs, median_us: float) -> Finding:
         "no-reference-pair",
         f"{' and '.join(pairs.nodes)} exchange {pairs.gb_per_s(median_us):.3g} GB/s each"
         " way, and there is no third node to compare them with",
-        "ask for three nodes or more, or compare with what the network should give",
+        "request three nodes or more, or compare with what the network should reach",
         is_warning=True,
     )
 
@@ -115,7 +115,7 @@ def _everybody_slow(
     case: StepEvidence, pairs: Pairs, sight: SearchResult
 ) -> Iterator[Finding]:
     remedy = (
-        "not a matter of single nodes: look at what all have in common, as NCCL's"
+        "not a fault of single nodes: check what all have in common, such as NCCL's"
         " transport (NCCL_DEBUG=INFO shows it), NCCL_SOCKET_IFNAME, NCCL_IB_HCA"
     )
     got = pairs.gb_per_s(sight.median_us or 1.0)
@@ -139,9 +139,9 @@ def _everybody_slow(
 
 
 def _expected_gb_per_s(case: StepEvidence) -> float | None:
-    """What the active network cards of a node carry, where the ranks have told it.
+    """The bandwidth of a node's active network cards, if the ranks reported it.
 
-    CPU devices do not come near it, and are not meant to.
+    Only for GPUs: CPU devices do not come near it.
     """
     cards = [
         sum(nic["gb_per_s"] for nic in record["nics"] if nic["is_active"])
@@ -161,12 +161,12 @@ def _slow(pairs: Pairs, blame: SlowElement, how: str) -> Finding:
     if is_link:
         last = pairs.nodes[blame.who[-1]]
         remedy = (
-            "both are well with others: look at the way between them (route, switch"
+            "both are fast with others: check the path between them (route, switch"
             f" port, cable); without it: --exclude={last}"
         )
     else:
         remedy = (
-            "the nodes are well below their own switch: look at its uplinks; until then"
+            "the nodes are fast below their own switch: check its uplinks; until then"
             " keep jobs below one switch: --switches=1"
         )
     return Finding(
@@ -211,15 +211,15 @@ def _way(pairs: Pairs, blame: SlowElement) -> str:
     count = f"{len(blame.who)} nodes"
     if blame.kind == SWITCH:
         return f"the uplink of {blame.places[0]}, by {count}"
-    return f"the way between {' and '.join(blame.places)}, by {count}"
+    return f"the path between {' and '.join(blame.places)}, by {count}"
 
 
 def _undecided(pairs: Pairs, undecided: Sequence[Pair]) -> Finding:
     nodes = sorted({node for pair in undecided for node in pair})
     return Finding(
         "pair-slow-ambiguous",
-        f"{_some([_names(pairs, pair) for pair in undecided])} are slow, and it does not"
-        " show whose fault it is",
+        f"{_some([_names(pairs, pair) for pair in undecided])} are slow, and the"
+        " cause is not determined",
         "measure again, with more nodes or more --trials",
         pairs.ranks_of(nodes),
         is_warning=True,

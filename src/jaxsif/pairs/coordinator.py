@@ -1,4 +1,4 @@
-"""How the ranks agree, round by round, which nodes exchange data next; through JAX's key-value store, in each rank."""
+"""Assigns the pairs of each round to the ranks, through JAX's key-value store."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from jaxsif.core.slurm_env import Identity
 from jaxsif.pairs.model import BANDWIDTH, LATENCY, Pair, times_of_pair
 from jaxsif.pairs.rounds import Round
 
-# Each rank writes and reads a few words a round; rank 0 reads and writes one for each
-# pair and node. So the traffic grows with the ranks and no faster.
+# Each rank writes and reads a few keys per round; rank 0 reads and writes one for each
+# pair and node. Traffic is linear in the number of ranks.
 _FOLDER = "jaxsif/pairs"
-# As many words are read at once, so that an answer fits a message of gRPC's.
+# Keys read at once, so that a response fits into one gRPC message.
 _BLOCK = 1000
-# The watchdog ends a rank sooner, and says why.
+# The watchdog ends a rank sooner, and reports why.
 _LIMIT_MS = 24 * 3600 * 1000
-# What the loads are for, in their order.
+# What the message sizes measure, in their order.
 _LOADS = (LATENCY, BANDWIDTH)
 
 
@@ -35,7 +35,7 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class Task:
-    """What a node does in a round. Without a partner it waits for the next round."""
+    """A node's task in a round. Without a partner it waits for the next round."""
 
     number: int
     kind: str
@@ -47,12 +47,12 @@ class Task:
 
     @property
     def is_reporter(self) -> bool:
-        """Whether this node sums up for the pair."""
+        """Whether this node reports the pair's result to rank 0."""
         return self.ours < self.theirs
 
 
 class PairCoordinator:
-    """The words of one rank to the others."""
+    """Exchanges tasks and results between the ranks."""
 
     def __init__(self, client: Any, identity: Identity) -> None:
         """`client`: JAX's client of the coordinator, as in peers.py."""
@@ -62,7 +62,7 @@ class PairCoordinator:
         self._folder = f"{_FOLDER}/{identity.step}"
 
     def register(self, place: str) -> None:
-        """Says on which node this rank is, and below which switch."""
+        """Publish this rank's node, and the switch above it."""
         self._set_numbered("seat", self._rank, [self._node, place])
 
     def seats(self) -> list[NodeInfo]:
@@ -77,7 +77,7 @@ class PairCoordinator:
     def assign(
         self, seats: Sequence[NodeInfo], planned: Round | None, number: int
     ) -> None:
-        """Tells every node what it does in a round, or that there is none; for rank 0."""
+        """Give every node its task in a round, or None after the last; for rank 0."""
         words: dict[str, Any] = {seat.node: None for seat in seats}
         if planned is not None:
             words = {seat.node: [planned.kind] for seat in seats}
@@ -90,7 +90,7 @@ class PairCoordinator:
             self._set(f"task/{number}/{node}", word)
 
     def task(self, number: int) -> Task | None:
-        """Waits for this node's task; None: there are no more rounds."""
+        """Wait for this node's task; None if there are no more rounds."""
         key = f"{self._folder}/task/{number}/{self._node}"
         word = json.loads(self._client.blocking_key_value_get(key, _LIMIT_MS))
         if word is None or len(word) == 1:
@@ -101,8 +101,7 @@ class PairCoordinator:
     def report(
         self, task: Task, partner: int, times_us: Sequence[Sequence[float]]
     ) -> None:
-        """Says how long it took, for each load; one rank of the pair sums up what all
-        its ranks say."""
+        """Publish the times per message size; one rank merges those of the pair."""
         folder = f"told/{task.number}/{task.pair}"
         self._set(f"{folder}/{self._rank}", [partner, times_us])
         if task.is_reporter and self._rank == task.ours[0]:
@@ -116,7 +115,7 @@ class PairCoordinator:
             self._set_numbered(f"result/{task.number}", task.pair, result)
 
     def results(self, planned: Round) -> dict[Pair, list[list[float]]]:
-        """The times of each pair, for each load; for rank 0."""
+        """The times of each pair, per message size; for rank 0."""
         found = self._all_numbered(f"result/{planned.number}", len(planned.pairs))
         return {planned.pairs[index]: times for index, times in found}
 
@@ -128,13 +127,13 @@ class PairCoordinator:
         self._set(f"{folder}/{number // _BLOCK}/{number}", word)
 
     def _all_numbered(self, folder: str, count: int) -> Iterator[tuple[int, Any]]:
-        """The words 0 to count - 1, in order."""
+        """The values numbered 0 to count - 1, in order."""
         for start in range(0, count, _BLOCK):
             block = self._all(f"{folder}/{start // _BLOCK}", min(_BLOCK, count - start))
             yield from block
 
     def _all(self, folder: str, count: int) -> list[tuple[int, Any]]:
-        """Waits until so many have written into a folder, each under a number."""
+        """Wait until a folder holds `count` numbered values."""
         pause_s = 0.002
         while True:
             found = self._client.key_value_dir_get(f"{self._folder}/{folder}/")

@@ -1,4 +1,4 @@
-"""Exchanges data between the devices of two nodes, checks every element, and takes the time; runs in each rank."""
+"""Exchanges data between the devices of two nodes, times it, checks every element."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from jax.sharding import PartitionSpec as P
 from jaxsif.core.errors import KitError
 
 _ROWS = P("device")
-# The data of two devices begin so far apart.
+# The distance between the first values of two devices.
 _PATTERN_STRIDE = 8191
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is exchanged: bytes per device and direction, how often in one program, and
-    how many such programs are timed. The result shows the partner's data when the number
-    of exchanges is odd, as it has to be."""
+    """Bytes per device and direction, exchanges per program, and timed programs.
+
+    The number of exchanges must be odd: only then the result is the partner's data.
+    """
 
     size_bytes: int
     chained: int
@@ -34,7 +35,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Ready:
-    """A load's programs and data on this rank's devices."""
+    """The programs and data of one message size on this rank's devices."""
 
     load: Load
     sent: jax.Array
@@ -45,7 +46,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Taken:
-    """The time of one exchange in each trial, as this rank saw it, and wrong elements."""
+    """This rank's time of one exchange in each trial, and its wrong elements."""
 
     times_us: list[float]
     wrong: int
@@ -55,7 +56,7 @@ class Taken:
 
 
 class Exchange:
-    """The devices of two nodes: the first of one with the first of the other, and so on.
+    """Pairs the devices of two nodes: first with first, second with second, and so on.
 
     The program spans these devices only, so no rank waits for another pair: neither for
     its data nor to connect (a program over all devices would connect all with all).
@@ -85,12 +86,12 @@ class Exchange:
         return int(self._partner_of[self._own()[0]].process_index)
 
     def run(self, load: Load) -> Taken:
-        """Sends and takes, `load.chained` times in a program, and checks every element."""
+        """Exchange `load.chained` times per program, and check every element."""
         ready = self.prepare(load)
         return self.connect(ready) + self.take(ready, load.trials)
 
     def prepare(self, load: Load) -> Ready:
-        """Compiles what a load needs; nothing is sent yet."""
+        """Compile the programs; nothing is sent yet."""
         count = max(load.size_bytes // 4, 1)
         own = self._own()
         sent = self._rows([_data(device.id, count) for device in own])
@@ -101,8 +102,7 @@ class Exchange:
 
     @staticmethod
     def connect(ready: Ready) -> Taken:
-        """Sends once without taking the time: connects the two, and lets both begin the
-        first trial at the same time."""
+        """Exchange once, untimed, to connect the two and to synchronize them."""
         wrong = _sum(ready.check(ready.exchange(ready.sent), ready.due))
         return Taken([], wrong)
 
@@ -110,7 +110,7 @@ class Exchange:
     def take(
         ready: Ready, trials: int, has_answered: Callable[[], None] = lambda: None
     ) -> Taken:
-        """The time of so many trials; `has_answered` is called after each."""
+        """Time the trials; `has_answered` is called after each."""
         times_us, wrong = [], 0
         for _ in range(trials):
             began_s = time.perf_counter()
@@ -125,7 +125,7 @@ class Exchange:
         return [d for d in self._devices if d.process_index == jax.process_index()]
 
     def _rows(self, values: Sequence[Any]) -> jax.Array:
-        """Integers for each local device."""
+        """Distribute one row of integers per local device."""
         return jax.make_array_from_process_local_data(
             NamedSharding(self._mesh, _ROWS), np.concatenate(values, dtype=np.int32)
         )
@@ -139,19 +139,19 @@ class Exchange:
 
     def _chain(self, x: jax.Array, chained: int) -> jax.Array:
         for _ in range(chained):
-            # Each needs the one before, and no compiler can take two for none.
+            # Each depends on the one before, so the compiler cannot cancel two of them.
             x = jax.lax.ppermute(x, "device", self._ways) + 1
         return x
 
 
 def _data(number: int, count: int) -> np.ndarray:
-    """What only the device of this number sends; integers, so that it is exact."""
+    """The data that only this device sends; integers, so that they are exact."""
     first = number * _PATTERN_STRIDE % (1 << 30)
     return np.arange(first, first + count, dtype=np.int32)
 
 
 def _wrong(x: jax.Array, number: jax.Array, count: int, chained: int) -> jax.Array:
-    """How many elements are not what the device of a number sends."""
+    """Count the elements that differ from what that device sends."""
     first = number[0] * _PATTERN_STRIDE % (1 << 30)
     due = first + jnp.arange(count, dtype=jnp.int32)
     return jnp.sum(x != due + chained, dtype=jnp.int32).reshape(1)

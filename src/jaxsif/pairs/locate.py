@@ -1,4 +1,4 @@
-"""From the times of pairs of nodes to the node, or the link, that is slow; pure, runs anywhere."""
+"""Locates the slow node, link or switch from the times of pairs of nodes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from jaxsif.pairs.model import (
 from jaxsif.pairs.noise import NoiseModel, Speed, by_pair, relative_speeds
 from jaxsif.pairs.switches import SwitchPaths
 
-# A pair is measured so often before nothing more is expected of it.
+# Maximum number of measurements per pair.
 _MOST_REPEATS = 5
 
 
 def look(
     outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds = BANDWIDTH
 ) -> SearchResult:
-    """Judges the pairs of all rounds so far, relative to those that are well.
+    """Rate the pairs of all rounds so far, relative to the healthy ones.
 
-    A pair is as slow as the slower of its two nodes, so a slow pair accuses both until
-    another partner acquits one of them. What a switch explains is taken from its nodes,
-    what a node explains from its pairs, the slowest first.
+    A pair is as slow as its slower node, so both nodes of a slow pair are suspects until
+    one of them is fast with another partner. Pairs that a slow switch explains do not
+    count against their nodes, nor pairs of a slow node against the partner.
 
     Args:
-      places: the switch of each node, by the node's index; "" where it is unknown.
+      places: the switch of each node, by the node's index; "" if unknown.
     """
     silent = tuple(sorted({o.pair for o in outcomes if o.time_us is None}))
     timed = [o for o in outcomes if o.time_us]
@@ -74,7 +74,7 @@ def _good(
     ways: SwitchPaths,
     places: Sequence[str],
 ) -> tuple[int, ...]:
-    """Who is a measure for others: known, none of those, and below no doubtful switch."""
+    """The partners for retests: measured, not among `others`, below no doubtful switch."""
     known = {node for pair, _ in speeds for node in pair}
     return tuple(
         node
@@ -85,20 +85,19 @@ def _good(
 
 @dataclass(frozen=True)
 class _Links:
-    """Pairs that are slow by themselves, that are to be measured again, and that nobody
-    in particular can be accused of."""
+    """Pairs that are slow themselves, to be measured again, or slow without a cause."""
 
     blames: tuple[SlowElement, ...]
     doubtful: tuple[Pair, ...]
     undecided: tuple[Pair, ...]
 
 
-# Of one node: the speeds by partner.
+# The speeds of one node, by partner.
 _Tally = dict[int, list[float]]
 
 
 class _Nodes:
-    """What the pairs say of their nodes; a slow node's pairs are taken from the others."""
+    """The speeds of each node; pairs with a slow node do not count for its partners."""
 
     def __init__(self, speeds: Sequence[Speed], scale: NoiseModel) -> None:
         self._speeds = by_pair(speeds)
@@ -127,8 +126,7 @@ class _Nodes:
                 heapq.heappush(queue, (_mean(others), partner))
 
     def _is_slow(self, tally: _Tally) -> bool:
-        """Slow on the whole, without the partner with whom it is slowest, and with the
-        one with whom it is best."""
+        """Slow on average, without its slowest partner, and even with its fastest."""
         if len(tally) < 2:
             return False
         rest, scale = _without_worst(tally), self._scale
@@ -139,7 +137,7 @@ class _Nodes:
         )
 
     def links(self) -> _Links:
-        """Pairs that are slow though both nodes are well with others."""
+        """Pairs that are slow although both nodes are fast with others."""
         blames, doubtful, undecided = [], [], []
         for pair, speeds in self._speeds.items():
             mean, count = statistics.fmean(speeds), len(speeds)
@@ -152,7 +150,7 @@ class _Nodes:
                 second, first, mean
             )
             is_clear = mean < self._scale.limit(count)
-            # Each time, so that one that was very long is not taken for two.
+            # Slow every time, so that a single very long time does not count as two.
             is_again = count > 1 and max(speeds) < self._scale.passes / 2
             if is_link and is_clear and is_again:
                 blames.append(_blame(LINK, pair, mean, self._scale))
@@ -165,8 +163,7 @@ class _Nodes:
         return _Links(tuple(blames), tuple(sorted(doubtful)), tuple(sorted(undecided)))
 
     def _is_well(self, node: int, partner: int, mean: float) -> bool:
-        """Whether a node is well with others than a partner, or at least not half as
-        slow as with this one."""
+        """Whether a node is healthy with others, or at most half as slow as here."""
         rest = {p: v for p, v in self._tallies[node].items() if p != partner}
         if not rest:
             return False
@@ -174,7 +171,7 @@ class _Nodes:
         return statistics.median(_means(rest)) >= bound
 
     def suspects(self, unfit: AbstractSet[int]) -> tuple[int, ...]:
-        """Who is to be measured again, the slowest first; the accused are among them."""
+        """The nodes to measure again, slow ones included, the slowest first."""
         means = {
             node: _mean(tally)
             for node, tally in self._tallies.items()
@@ -183,12 +180,12 @@ class _Nodes:
         return tuple(sorted(means, key=lambda node: (means[node], node)))
 
     def _is_suspect(self, tally: _Tally) -> bool:
-        """Also one that has met accused nodes only, of which nothing is known."""
+        """True as well for a node that met slow nodes only: its own speed is unknown."""
         if not tally:
             return True
         if _mean(tally) >= self._scale.suspicion(_count(tally)):
             return False
-        # Another measurement costs little; a slow node that is taken for well is missed.
+        # Another measurement costs little; a slow node taken for healthy is missed.
         rest = _without_worst(tally)
         return not rest or _mean(rest) < self._scale.clearly_well
 

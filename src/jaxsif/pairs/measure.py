@@ -1,4 +1,4 @@
-"""Searches the nodes of a job for a slow one: plans rounds of pairs, measures this rank's own, tells it; runs in each rank."""
+"""Searches a job for a slow node: plans rounds of pairs, measures and reports them."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from jaxsif.pairs.rounds import DISJOINT
 from jaxsif.pairs.timeout import PartnerTimeout
 from jaxsif.rank.reporter import Reporter
 
-# Two nodes of which one waits so long for the other do not answer each other.
+# A node that waits this long for its partner gives up.
 ANSWERS_S = 60.0
 _MOST_FOR_ALL_PAIRS = 1024
-# So many trials of small messages for one of large ones: they cost little, and the best
-# counts.
+# Trials of small messages per trial of large ones: they cost little, and the best counts.
 _SMALL_FOR_ONE = 8
 # More would not fit a record.
 _MOST_TRIALS = 200
 
 
 def loads_for(platform: str, size_bytes: int | None, trials: int) -> list[Load]:
-    """A small message for the latency, a large one for the bandwidth, in this order.
+    """Return a small message for the latency, then a large one for the bandwidth.
 
     Raises UsageError.
     """
@@ -51,11 +50,11 @@ def search(
     is_full: bool = False,
     timeout_s: float = ANSWERS_S,
 ) -> None:
-    """Measures pairs of nodes until it is known which node or link is slow, if any.
+    """Measure pairs of nodes until it is known which node or link is slow, if any.
 
-    All ranks call it together. Every rank tells its own times as `pair` records; rank 0
-    plans, and the judge comes to the same conclusions from the records. A rank whose
-    partner does not answer for `timeout_s` says so and ends.
+    All ranks call it together. Every rank reports its own times as `pair` records; rank 0
+    plans, and the verdict follows from the same records. A rank whose partner does not
+    respond for `timeout_s` reports that and exits.
     """
     # There is no public way to the client (JAX 0.12).
     from jax._src.distributed import global_state
@@ -79,7 +78,7 @@ def search(
         task = assembly.task(number)
         if task is None:
             break
-        # The same words in all rounds: ranks come to the next one moments apart.
+        # The same position in all rounds: ranks reach the next one moments apart.
         reporter.enters("pairs")
         if task.partner:
             _PairRun(reporter, task, place, timeout_s).measure(assembly, loads)
@@ -94,12 +93,12 @@ def _refuse_too_many(nodes: int, is_full: bool) -> None:
     if is_full and nodes > _MOST_FOR_ALL_PAIRS:
         raise UsageError(
             f"--full with {nodes} nodes would take {nodes - 1} rounds; leave it out, or"
-            f" ask for at most {_MOST_FOR_ALL_PAIRS} nodes"
+            f" request at most {_MOST_FOR_ALL_PAIRS} nodes"
         )
 
 
 def _place(environment: Mapping[str, str]) -> str:
-    """The switch above this node: `core.leaf3` of `core.leaf3.node17`; "" unknown."""
+    """The switch above this node: `core.leaf3` of `core.leaf3.node17`; "" if unknown."""
     return environment.get(TOPOLOGY_ADDRESS, "").rpartition(".")[0]
 
 
@@ -122,8 +121,10 @@ class _PairRun:
         }
 
     def measure(self, assembly: PairCoordinator, loads: Sequence[Load]) -> None:
-        """The small messages before and after the large ones: what keeps a core busy
-        for a moment is not there both times."""
+        """Measure small messages before and after the large ones.
+
+        What keeps a core busy for a moment does not affect both halves.
+        """
         small, large = loads
         before = small.trials // 2
         of_small = self._exchange.prepare(small)
@@ -138,7 +139,7 @@ class _PairRun:
         assembly.report(self._task, self._exchange.partner_rank, times_us)
 
     def _take(self, ready: Ready, trials: int, *, is_first: bool = False) -> Taken:
-        # For the watchdog, which gives all this no more time than any other step.
+        # For the watchdog: the deadline applies to this step alone.
         self._reporter.enters("pairs")
         facts = {**self._facts, "size_bytes": ready.load.size_bytes}
         with PartnerTimeout(self._reporter, self._answers_s, facts) as patience:
@@ -160,14 +161,14 @@ class _PairRun:
 
 
 def _devices(ranks: Sequence[int]) -> list[Any]:
-    """The devices of some ranks, in an order that is the same everywhere."""
+    """The devices of some ranks, in the same order on all ranks."""
     mine = set(ranks)
     devices = [d for d in jax.devices() if d.process_index in mine]
     return sorted(devices, key=lambda d: (d.process_index, d.id))
 
 
 def _report_single_node(reporter: Reporter, place: str) -> None:
-    """One node: there is no pair, and the judge is told that nothing was measured."""
+    """Report that there is a single node, and so no pair to measure."""
     who = reporter.identity
     if who.local_rank == 0:
         print(f"{who.node} is the only node: there is no pair to measure", flush=True)

@@ -1,4 +1,4 @@
-"""What pairs of nodes measured, and what it is taken to show: the values of the search for a slow node; runs anywhere."""
+"""The values of the search for a slow node: pair timings, and what they show."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# What one rank says of an exchange: its number, its partner's, the time of each trial.
+# One rank's timings of an exchange: its number, its partner's, the time of each trial.
 PairSample = tuple[int, int, Sequence[float]]
 
 # Two nodes by their indices, the lower first.
 Pair = tuple[int, int]
 
 # Speed relative to the median of the pairs: below the first it is a warning, below the
-# second a failure. The same share of what is expected is asked of collectives.
+# second a failure. Collectives are rated by the same ratios of the expected speed.
 PASSES, FAILS = 0.85, 0.70
 
 NODE, LINK, SWITCH, SWITCHES = "node", "link", "switch", "switches"
 
-# The standard deviation of a normal distribution whose median deviation is 1, and how
-# much more than their mean the median of its samples scatters.
+# The standard deviation of a normal distribution whose median deviation is 1, and the
+# standard error of its samples' median relative to that of their mean.
 DEVIATION, _OF_THE_MEDIAN = 1.4826, 1.2533
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Below which relative speed something is slow, and below which it fails.
+    """The relative speeds below which something is slow, and below which it fails.
 
-    `is_by_best`: of a pair's trials in a round the best is its time, not their median,
-    and of a trial the mean of its two ends, not the shorter.
+    `is_by_best`: the time of a pair is the best of its trials in a round instead of their
+    median, and the time of a trial the mean of its two ends instead of the shorter.
     """
 
     passes: float = PASSES
@@ -40,18 +40,17 @@ class Bounds:
 
 
 BANDWIDTH = Bounds()
-# Small messages scatter more, and are slow only when they take twice the time. A core
-# that is busy with something else keeps some of them waiting for milliseconds; a slow way
-# delays every one, so also the best.
+# Small messages scatter more, and are slow only when they take twice the time. A busy
+# core delays some of them by milliseconds; a slow path delays all, even the best.
 LATENCY = Bounds(0.5, 0.5, is_by_best=True)
 
 
 @dataclass(frozen=True)
 class PairTiming:
-    """What one pair of nodes measured in one round.
+    """The time of one pair of nodes in one round.
 
-    `time_us` is None where the two did not answer each other in time, which says nothing
-    about speed. `scatter` is the relative standard error of the time, by its trials.
+    `time_us` is None if the two did not respond to each other in time; their speed is
+    then unknown. `scatter` is the relative standard error of the time over its trials.
     """
 
     pair: Pair
@@ -61,11 +60,10 @@ class PairTiming:
 
 @dataclass(frozen=True)
 class SlowElement:
-    """Something slow: a node, the link of two nodes, the uplink of a switch, or the way
-    between two switches.
+    """A slow node, link of two nodes, uplink of a switch, or path between two switches.
 
     `speed` is relative to the median of the pairs; `partners` are the nodes with which
-    it was measured. `who` are the nodes concerned; `places` names switches.
+    it was measured. `who` are the nodes concerned; `places` the switches.
     """
 
     kind: str
@@ -78,23 +76,23 @@ class SlowElement:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What the outcomes show, and what they leave open."""
+    """What the timings show, and what they leave open."""
 
     blames: tuple[SlowElement, ...] = ()
-    # The time of a pair when all is well, and how far such times scatter, relatively.
+    # The time of a healthy pair, and the relative scatter of such times.
     median_us: float | None = None
     scatter: float = 0.0
-    # More than half of the nodes are slow: no fault of theirs.
+    # More than half of the nodes are slow: the fault is not in single nodes.
     is_widespread: bool = False
-    # Pairs that did not answer in time.
+    # Pairs that did not respond in time.
     silent: tuple[Pair, ...] = ()
-    # Pairs that are clearly slow, by the fault of nobody in particular.
+    # Pairs that are clearly slow, but neither node nor link is implicated.
     undecided: tuple[Pair, ...] = ()
-    # For the next round: who is to be measured again, which pairs, and with whom.
+    # For the next round: nodes and pairs to measure again, and healthy partners.
     suspects: tuple[int, ...] = ()
     doubtful_links: tuple[Pair, ...] = ()
     good: tuple[int, ...] = ()
-    # Nodes by which it shows at which of two switches the fault is.
+    # Nodes whose next times show which of two switches is slow.
     probes: tuple[int, ...] = ()
 
     @property
@@ -104,14 +102,14 @@ class SearchResult:
 
 
 def as_pair(first: int, second: int) -> Pair:
-    """The lower number first."""
+    """Return the pair, the lower number first."""
     return (first, second) if first < second else (second, first)
 
 
 def pair_timing(
     pair: Pair, times_us: Sequence[float], bounds: Bounds = BANDWIDTH
 ) -> PairTiming:
-    """What a pair's trials come to; without trials the two did not answer in time."""
+    """Summarize a pair's trials; without trials the two did not respond in time."""
     if not times_us:
         return PairTiming(pair, None)
     if bounds.is_by_best:
@@ -123,7 +121,7 @@ def pair_timing(
 
 
 def _best(pair: Pair, times_us: Sequence[float]) -> PairTiming:
-    """How far the second best is from the best tells how far the best is to be trusted."""
+    """The gap between the two best trials is the uncertainty of the best."""
     best, *others = sorted(times_us)
     error = others[0] - best if others else 0.0
     return PairTiming(pair, best, error / best if best else 0.0)
@@ -132,14 +130,14 @@ def _best(pair: Pair, times_us: Sequence[float]) -> PairTiming:
 def times_of_pair(
     tellings: Iterable[PairSample], bounds: Bounds = BANDWIDTH
 ) -> list[float]:
-    """The times of two nodes, the shortest first, from what their ranks measured.
+    """Merge the ranks' times of two nodes into the times of the pair, shortest first.
 
     The earlier of two ranks waits for the later, so the shorter time of both is that of
-    their exchange. Not so for a small message, which is there already when the later
-    begins: as much as that one saves, the earlier waits, so their mean is never too short,
-    as it has to be where the best counts. Two nodes are as fast as their slowest ranks: in the best trial of
-    each, in the second best and so on, since what keeps one rank waiting once is not to
-    spoil the others' trials. Empty when a rank did not come to an end.
+    their exchange. A small message has already arrived when the later rank begins: the
+    time one rank saves, the other waits. The mean is therefore never too short, which
+    matters because the minimum is used. Two nodes are as fast as their slowest ranks: in
+    the best trial of each, in the second best and so on, so that one delayed trial of one
+    rank does not affect the others' trials. Empty if a rank did not finish.
     """
     by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
     for rank, partner, times_us in tellings:

@@ -1,4 +1,4 @@
-"""The times of pairs as speeds relative to healthy ones, and what counts as slow among them; pure, runs anywhere."""
+"""Pair times as speeds relative to healthy pairs, and the thresholds for slow ones."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from jaxsif.pairs.model import DEVIATION, Bounds, Pair, PairTiming
 # A pair and the logarithm of its speed.
 Speed = tuple[Pair, float]
 
-# What scatters less than this is taken to scatter so much.
+# Lower bound of the relative scatter.
 _LEAST_SCATTER = 0.02
-# More slow nodes than this share of all are not so many bad nodes.
+# If a larger share of the nodes is slow, the fault is not in single nodes.
 _WIDESPREAD = 0.5
-# So many pairs tell how far times scatter, and what is usual for pairs of their kind.
+# Pairs needed to estimate the scatter, and the reference speed of their kind.
 _MANY, _ENOUGH = 20, 8
-# Half of a normal distribution lies within so many standard deviations.
+# Half of a normal distribution is within an interval of this many standard deviations.
 _OF_HALF = 1.349
 
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Which relative speeds, as logarithms, are slow; a mean of several says more.
+    """Thresholds for relative speeds, as logarithms, of one measurement or a mean.
 
-    Where times scatter the bounds are wider: by chance alone not one node in a hundred
-    runs is accused.
+    The more times scatter, the wider the bounds: by chance alone, fewer than one node in
+    a hundred runs is reported.
     """
 
     bounds: Bounds
@@ -45,28 +45,28 @@ class NoiseModel:
         return math.log(self.bounds.fails)
 
     def limit(self, count: int = 1) -> float:
-        """Below it something is slow, by the mean of `count` measurements."""
+        """The mean of `count` measurements below which something is slow."""
         # The slowest of many healthy nodes is slower than that of few.
         sigmas = max(4.0, math.sqrt(2 * math.log(max(self.nodes, 2))) + 0.5)
         return min(self.passes, -sigmas * self.scatter / math.sqrt(count))
 
     def limit_of_rest(self, count: int) -> float:
-        """The same for what is left after the slowest: that it is slow is known."""
+        """The same without the slowest partner, for a node already below `limit`."""
         return min(self.passes, -3 * self.scatter / math.sqrt(count))
 
     def suspicion(self, count: int) -> float:
-        """Below it another measurement is worth its while."""
+        """The mean below which another measurement is made."""
         return min(self.passes / 1.5, -2 * self.scatter / math.sqrt(count))
 
     @property
     def clearly_well(self) -> float:
-        """Above it nobody needs to look again."""
+        """The speed above which no other measurement is needed."""
         return min(self.passes / 3, -self.scatter / 2)
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Of all measurements, relative to the median of those that are well."""
+    """All measurements, relative to the median of the healthy ones."""
 
     values: tuple[Speed, ...]
     median_us: float
@@ -74,7 +74,7 @@ class Speeds:
 
     @property
     def is_widespread(self) -> bool:
-        """Whether more than half of the nodes are slow with everybody."""
+        """Whether more than half of the nodes are slow with every partner."""
         best = _best_by_node(self.values)
         bound = min(self.scale.fails, -3 * self.scale.scatter)
         slow = [speed for speed in best.values() if speed < bound]
@@ -84,7 +84,7 @@ class Speeds:
 def relative_speeds(
     outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds
 ) -> Speeds:
-    """Pairs below one switch are compared with such pairs, and those across with those.
+    """Compare pairs below one switch, and pairs across switches, with their own kind.
 
     `outcomes` must not be empty, and all must have a time.
     """
@@ -95,8 +95,8 @@ def relative_speeds(
             kinds[is_across].append((o.pair, -math.log(o.time_us)))
     both = [*kinds[False], *kinds[True]]
     noise = statistics.median(o.scatter for o in outcomes)
-    # Most of few pairs may be those of one bad node; that does not touch how far the two
-    # times of one pair differ.
+    # A bad node may be in most of a few pairs; the difference between two times of the
+    # same pair is not affected by that.
     repeats = _by_repeats(both) if len(both) < _MANY else None
     if repeats is None:
         cut = _cut(bounds, max(noise, *map(_by_most, kinds.values())))
@@ -128,10 +128,10 @@ def by_pair(speeds: Iterable[Speed]) -> Mapping[Pair, list[float]]:
 
 
 def _usual(speeds: Sequence[Speed], cut: float) -> float:
-    """The median of the pairs that are well.
+    """The median of the healthy pairs.
 
-    Not of all pairs: of four nodes, one that is slow makes half of the pairs slow. Most
-    nodes are well in their best pair.
+    Not of all pairs: one slow node of four makes half of the pairs slow. Most nodes are
+    fast in their best pair.
     """
     best = sorted(_best_by_node(speeds).values())
     usual = best[len(best) * 3 // 4]
@@ -150,18 +150,20 @@ def _best_by_node(speeds: Iterable[Speed]) -> dict[int, float]:
 
 
 def _cut(bounds: Bounds, noise: float) -> float:
-    """How much slower than usual a pair may be and still tell what is usual.
+    """How much slower than the reference a pair may be and still count for it.
 
-    Between the two bounds, so that few of those that fail are among them; more where
-    times scatter, or the fastest alone would be usual.
+    Between the two bounds, so that few failing pairs are included; lower if times
+    scatter, because otherwise only the fastest pairs would count.
     """
     middle = (math.log(bounds.fails) + math.log(bounds.passes)) / 2
     return min(middle, -2 * noise)
 
 
 def _by_most(speeds: Sequence[Speed]) -> float:
-    """How far times scatter, by the half of the pairs that are most alike; of four nodes
-    one that is slow has half of the pairs for itself."""
+    """The scatter of the half of the pairs that are most alike.
+
+    0 for up to four nodes, since one slow node of four is in half of the pairs.
+    """
     if len({node for pair, _ in speeds for node in pair}) <= 4:
         return 0.0
     values = sorted(speed for _, speed in speeds)
@@ -171,13 +173,13 @@ def _by_most(speeds: Sequence[Speed]) -> float:
 
 
 def _by_each_other(speeds: Iterable[Speed], cut: float) -> float:
-    """How far times scatter, by the pairs that are well."""
+    """The scatter of the healthy pairs."""
     deviations = [abs(speed) for _, speed in speeds if speed >= cut]
     return _widened(DEVIATION * statistics.median(deviations), len(deviations))
 
 
 def _by_repeats(speeds: Sequence[Speed]) -> float | None:
-    """How far times scatter, by two measurements of the same pair; None without three."""
+    """The scatter by repeated measurements of pairs; None with fewer than three."""
     twice = [values for values in by_pair(speeds).values() if len(values) > 1]
     if len(twice) < 3:
         return None
@@ -186,5 +188,5 @@ def _by_repeats(speeds: Sequence[Speed]) -> float | None:
 
 
 def _widened(scatter: float, count: int) -> float:
-    """A few that are alike may be so by chance."""
+    """Correct for small samples, which may be alike by chance."""
     return scatter * (1 + 5 / count)

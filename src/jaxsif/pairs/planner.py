@@ -1,4 +1,4 @@
-"""What rank 0 knows of the pairs of nodes, and which it has measured next; runs in rank 0."""
+"""Rank 0's plan: the results so far, and the next round of pairs."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Results = Mapping[Pair, Sequence[Sequence[float]]]
 
 @dataclass
 class Planner:
-    """The nodes, the rounds so far, and what they gave."""
+    """The nodes, the rounds so far, and their results."""
 
     seats: list[NodeInfo]
     is_full: bool
@@ -33,7 +33,7 @@ class Planner:
         )
 
     def note(self, planned: Round, results: Results) -> str:
-        """Adds what a round's pairs measured. Returns it in a line for people."""
+        """Add the results of a round. Return a line that describes them."""
         self.done.append(planned)
         last = []
         for pair, (small, large) in results.items():

@@ -1,4 +1,4 @@
-"""What pairs of nodes measured, gathered from the ranks' records; pure, runs beside the job."""
+"""Results of the pairs of nodes, gathered from the ranks' records."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Pairs:
     """All pairs of a step. Nodes are numbered in the order of their first ranks."""
 
     nodes: Sequence[str]
-    # The switch of each node, "" where it is unknown.
+    # The switch of each node, "" if unknown.
     places: Sequence[str]
     ranks: Sequence[Sequence[int]]
-    # By the bytes that a device sends in one exchange.
+    # By the bytes that a device sends per exchange.
     outcomes: Mapping[int, Sequence[PairTiming]]
     rounds: int
     devices_per_node: int
@@ -50,24 +50,24 @@ class Pairs:
         return self.outcomes[self.sizes[-1]]
 
     def bandwidth(self) -> SearchResult:
-        """What the largest messages show."""
+        """The search by the largest messages."""
         return look(self.largest, self.places, BANDWIDTH)
 
     def latency(self) -> SearchResult:
-        """What the smallest show; nothing where there is one size only."""
+        """The search by the smallest messages; empty if there is only one size."""
         if len(self.sizes) < 2:
             return SearchResult()
         return look(self.outcomes[self.sizes[0]], self.places, LATENCY)
 
     def silent(self) -> tuple[Pair, ...]:
-        """Pairs that did not answer in time, whatever they were exchanging."""
+        """Pairs that did not respond in time, at any message size."""
         told = (outcome for of_size in self.outcomes.values() for outcome in of_size)
         return tuple(
             sorted({outcome.pair for outcome in told if outcome.time_us is None})
         )
 
     def gb_per_s(self, time_us: float) -> float:
-        """From one node to the other, and as much back at the same time."""
+        """The bandwidth from one node to the other, with the same amount back."""
         return self.sizes[-1] * self.devices_per_node / time_us / 1e3
 
     def ranks_of(self, nodes: Iterator[int] | Sequence[int]) -> tuple[int, ...]:
@@ -78,7 +78,7 @@ class Pairs:
         """The measurement in one line, for the report."""
         sight = self.bandwidth()
         if sight.median_us is None:
-            return "no pair of nodes came to an end"
+            return "no pair of nodes finished"
         times: dict[Pair, list[float]] = defaultdict(list)
         for outcome in self.largest:
             if outcome.time_us:
@@ -95,7 +95,7 @@ class Pairs:
 
 
 def pairs_of(histories: Histories, devices_per_node: int) -> Pairs | None:
-    """None where the ranks measured no pairs; no outcomes where there was none to measure."""
+    """None if no pairs were measured; without outcomes if there is only one node."""
     told = list(_told(histories))
     if not told:
         return None
@@ -124,7 +124,7 @@ def _told(histories: Histories) -> Iterator[Record]:
 def _outcomes(
     told: Sequence[Record], numbers: Mapping[str, int]
 ) -> dict[int, list[PairTiming]]:
-    """Each pair of each round, as rank 0 put them together for its plan."""
+    """The timing of each pair in each round, as rank 0 merged them for its plan."""
     tellings: dict[tuple[int, int, Pair], list[PairSample]] = defaultdict(list)
     for record in told:
         ends = (numbers.get(record["node"]), numbers.get(record["partner_node"]))

@@ -1,4 +1,4 @@
-"""Which nodes exchange data with which, round by round, to find the slow one; pure, runs anywhere."""
+"""Plans the pairs of nodes of each round, to find a slow one."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from jaxsif.pairs.model import BANDWIDTH, LATENCY, Bounds, Pair, PairTiming, as_
 # Why a round has the pairs that it has.
 DISJOINT, SHIFTED, RETEST, FULL = "disjoint", "shifted", "suspect", "full"
 
-# Three rounds find a single fault; where times scatter more are needed to be sure. With
-# so few nodes every pair is measured twice.
+# Three rounds find a single fault; scattering times need more. With up to this many
+# nodes every pair is measured twice.
 MOST_ROUNDS = 8
 _FEW_NODES = 6
-# One node is accused by so many measurements, where there are so many partners.
+# Measurements after which a slow node is not retested, if it has as many partners.
 _ENOUGH = 3
 _LONGEST_SEARCH = 256
 
@@ -31,7 +31,7 @@ class Round:
     pairs: tuple[Pair, ...]
 
     def partner(self, node: int) -> int | None:
-        """Who exchanges with a node; None: it sits out."""
+        """The partner of a node; None if it sits out."""
         for first, second in self.pairs:
             if node in (first, second):
                 return second if node == first else first
@@ -46,13 +46,13 @@ def next_round(
     of_small: Sequence[PairTiming] = (),
     is_full: bool = False,
 ) -> Round | None:
-    """What to measure next; None: everything is known, or the rounds are used up.
+    """Return the next round; None if nothing is open, or the rounds are used up.
 
     Args:
       outcomes: of all rounds so far.
-      places: the switch of each node, by the node's index; "" where it is unknown.
+      places: the switch of each node, by the node's index; "" if unknown.
       done: the rounds so far.
-      of_small: the outcomes of small messages, where they were measured too.
+      of_small: the outcomes of small messages, if measured.
       is_full: whether every node meets every other, for a map of all pairs.
     """
     count, number = len(places), len(done) + 1
@@ -62,7 +62,7 @@ def next_round(
     if is_full:
         return full_round(places, number) if number <= robin else None
     if count <= _FEW_NODES:
-        # Every pair twice; how far the two times differ tells the noise.
+        # Every pair twice; the difference between the two times is the noise.
         if number <= 2 * robin:
             return full_round(places, number)
     elif number == 1:
@@ -78,7 +78,7 @@ def next_round(
 
 
 def disjoint_round(places: Sequence[str]) -> Round:
-    """Neighbours, below one switch as far as it goes; of an odd number one sits out."""
+    """Pair neighbours, below one switch if possible; of an odd number one sits out."""
     pairs, alone = [], []
     for nodes in _by_place(places):
         pairs += list(zip(nodes[::2], nodes[1::2], strict=False))
@@ -88,7 +88,7 @@ def disjoint_round(places: Sequence[str]) -> Round:
 
 
 def shifted_round(places: Sequence[str], first: Round) -> Round:
-    """Another partner for each, half the cluster away: below another switch.
+    """Give each node a partner half the cluster away: below another switch.
 
     Of an odd number a node sits out that did not in the first round.
     """
@@ -106,7 +106,7 @@ def shifted_round(places: Sequence[str], first: Round) -> Round:
 
 
 def number_of_full_rounds(count: int) -> int:
-    """In how many rounds every node meets every other."""
+    """The number of rounds in which every node meets every other."""
     return count - 1 if count % 2 == 0 else count
 
 
@@ -136,7 +136,7 @@ def _by_place(places: Sequence[str]) -> list[list[int]]:
 
 
 class _Retests:
-    """Whom to measure again with whom: nobody twice at a time."""
+    """Selects the pairs to measure again, each node at most once per round."""
 
     def __init__(
         self, outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds
@@ -152,14 +152,14 @@ class _Retests:
         self._good: deque[int] = deque()
 
     def pairs(self) -> Iterator[Pair]:
-        """Doubtful pairs once more, then each suspect with a node that is well."""
+        """Unconfirmed links once more, then each suspect with a healthy node."""
         sight = self._sight
         for pair in sight.doubtful_links:
             if self._busy.isdisjoint(pair):
                 self._busy.update(pair)
                 yield pair
         self._good.extend(n for n in sight.good if n not in self._busy)
-        # Not always the first ones: no switch is to be the partner of everybody.
+        # Spread over all healthy nodes, so that no single switch serves all partners.
         count = len(sight.probes) + len(sight.suspects)
         stride = max(len(self._good) // (count + 1), 1)
         for node in dict.fromkeys((*sight.probes, *sight.suspects)):
@@ -169,7 +169,7 @@ class _Retests:
                 yield as_pair(node, partner)
 
     def _partner(self, node: int, is_probe: bool) -> int | None:
-        """Preferably one that was not met; for a probe, below a switch not met."""
+        """Prefer a partner not met before; for a probe, below a switch not met before."""
         met = self._met[node]
         is_known = node in self._sight.slow_nodes and len(met) >= self._enough
         if node in self._busy or (is_known and not is_probe):

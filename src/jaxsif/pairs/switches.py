@@ -1,4 +1,4 @@
-"""The uplink of a switch, or the way between two, on which every pair of nodes is slow; pure, runs anywhere."""
+"""Finds slow uplinks of switches, and slow paths between two switches."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from jaxsif.pairs.noise import NoiseModel, Speed
 # Two switches by their names, in alphabetical order.
 SwitchPair = tuple[str, str]
 
-# A switch is accused by so many of its nodes; with fewer it may be the nodes.
+# Minimum number of slow nodes before their switch is reported instead of the nodes.
 _ENOUGH = 3
 
 
 class SwitchPaths:
-    """What pairs below two different switches say of these; a slow way is taken away."""
+    """The speeds between each two switches; slow paths are removed as they are found."""
 
     def __init__(
         self, speeds: Iterable[Speed], places: Sequence[str], scale: NoiseModel
@@ -37,13 +37,13 @@ class SwitchPaths:
                 self._ways_of[place].append(way)
         # Pairs whose slowness is explained.
         self.explained: set[Pair] = set()
-        # Nodes that are to be measured again below other switches, to see which of two is
-        # slow, and the switches whose nodes are no measure for others until then.
+        # Nodes to measure again with other switches, to see which of two is slow, and the
+        # switches whose nodes are no retest partners until then.
         self.probes: list[int] = []
         self.doubtful_places: set[str] = set()
 
     def blames(self) -> Iterator[SlowElement]:
-        """Uplinks first, then single ways."""
+        """The slow uplinks, then the slow paths between two switches."""
         for place in sorted(self._ways_of, key=self._median_of):
             ways = self._still_open(place)
             if self._is_slow_uplink(place, ways):
@@ -71,7 +71,7 @@ class SwitchPaths:
         pairs = {pair: v for way in ways for pair, v in self._open[way].items()}
         if len(ways) < 2 or len(self._nodes_of(place, pairs)) < _ENOUGH:
             return False
-        # Also without the way that has most pairs, which may be a matter of the other end.
+        # Slow as well without the path of most pairs, which may be slow at its other end.
         rest = sorted(ways, key=lambda way: len(self._open[way]))[:-1]
         others = [v for way in rest for v in self._open[way].values()]
         return (
@@ -81,7 +81,7 @@ class SwitchPaths:
         )
 
     def _is_slow(self, speeds: Iterable[float]) -> bool:
-        """One slow node does not make a way slow: the median counts."""
+        """By the median, since one slow node does not make a path slow."""
         values = list(speeds)
         return statistics.median(values) < self._scale.limit(len(values))
 
@@ -104,7 +104,7 @@ class SwitchPaths:
         )
 
     def _doubt(self, way: SwitchPair, pairs: Iterable[Pair]) -> None:
-        """Two switches that met nobody else: either's uplink may be the slow one."""
+        """If a switch has no other path, either uplink may be the slow one."""
         for place in way:
             if len(self._ways_of[place]) < 2:
                 self.doubtful_places.update(way)

@@ -1,4 +1,4 @@
-"""Ends a rank whose partner does not answer, for the program itself would wait for ever; a thread beside it, in each rank."""
+"""Ends a rank whose partner does not respond; the program would wait forever."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from jaxsif.core.errors import UsageError
 from jaxsif.rank.reporter import Reporter
 
-# The partner, and other pairs that are silent, find out within this time, and tell it.
+# Time for the partner, and for other pairs that hang, to time out and report as well.
 _FLUSH_DELAY_S = 1.0
 _MAX_S = 3600
 
 
 def partner_timeout(seconds: float) -> float:
-    """How long one node of a pair waits for the other. Raises UsageError."""
+    """Check the time one node of a pair waits for the other. Raises UsageError."""
     if not 1 <= seconds <= _MAX_S:
         raise UsageError(
             f"--answer-within is {seconds:g}, expected a number of seconds from 1 to"
@@ -29,7 +29,7 @@ def partner_timeout(seconds: float) -> float:
 
 
 class PartnerTimeout:
-    """Waits as long as a `with` block lasts, and at most `limit_s` for each answer."""
+    """Context manager that exits if the partner does not respond within `limit_s`."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class PartnerTimeout:
         facts: Mapping[str, Any],
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """`facts` of the `pair` record that says who did not answer what."""
+        """`facts`: fields of the `pair` record that reports the timeout."""
         self._reporter = reporter
         self._limit_s = limit_s
         self._facts = facts
@@ -47,7 +47,7 @@ class PartnerTimeout:
         self._is_over = threading.Event()
 
     def heard(self) -> None:
-        """The partner has answered; only a number changes, as times are being taken."""
+        """The partner has responded. Cheap, because it runs between timed trials."""
         self._heard_s = time.monotonic()
 
     def __enter__(self) -> PartnerTimeout:
@@ -70,7 +70,7 @@ class PartnerTimeout:
         who = self._reporter.identity
         print(
             f"jax-sif: rank {who.rank} on {who.node}: {self._facts['partner_node']} did"
-            f" not answer for {self._limit_s:g} s",
+            f" not respond for {self._limit_s:g} s",
             file=sys.__stderr__,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Another network than the cluster has, or other ways on some nodes than on the rest; pure, runs beside the job."""
+"""Checks for an unused fast network, and for nodes with different transports."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from jaxsif.core.history import RankHistory
 from jaxsif.core.naming import ranks_of
 from jaxsif.transport.results import Told, nodes, told
 
-# By the name in job/networks: what people call it, and what to do when it is not used.
+# By the name in job/networks: its common name, and the remedy if it is not used.
 _NETWORKS = {"infiniband": "InfiniBand or RoCE", "slingshot": "Slingshot"}
 _REMEDIES = {
     "infiniband": "see `jax-sif doctor` there: are the ports active, is libibverbs in the"
@@ -19,14 +19,14 @@ _REMEDIES = {
     "slingshot": "bind the site's libfabric and aws-ofi-nccl plugin into the container"
     " (docs/jobs.md); with NCCL_NET='AWS Libfabric' NCCL fails instead",
 }
-# Networks whose cards read and write memory without the kernel. Of another's plugin
-# nobody knows; libfabric without a card of its kind is TCP.
+# Networks whose cards read and write memory without the kernel. Other plugins are
+# unknown; libfabric without a card of its kind is TCP.
 _FAST = ("infiniband", "roce", "slingshot", "efa")
 _SLOW = ("sockets", "libfabric")
 
 
 def network_not_used(case: StepEvidence) -> Iterator[Finding]:
-    """The cluster has a fast network by its site's profile, and NCCL took another."""
+    """NCCL did not use the fast network that the site declares."""
     by_what: dict[tuple[str, str, str], list[Told]] = defaultdict(list)
     for each in told(case.histories):
         declared = each.declared
@@ -49,7 +49,7 @@ def _is_fallback(declared: str, kind: str) -> bool:
 
 
 def _reason(declared: str, each: Told) -> str:
-    """The first that NCCL names is about RDMA cards, the last about plugins."""
+    """NCCL's first reason is about RDMA cards, its last about plugins."""
     if not each.why:
         return ""
     return f" ({each.why[-1 if declared == 'slingshot' else 0]})"
@@ -70,7 +70,7 @@ def _name(those: Sequence[Told]) -> str:
 
 
 def network_differs(case: StepEvidence) -> Iterator[Finding]:
-    """Some nodes use sockets, and others a fast network; nobody has to say which it is."""
+    """Some nodes use sockets, others a fast network; declared by the site or not."""
     slow_nodes = _accused(case, network_not_used)
     known = [t for t in told(case.histories) if t.history.rank not in slow_nodes]
     fast = [t for t in known if t.kind in _FAST]
@@ -90,7 +90,7 @@ def _why(group: Sequence[Told]) -> str:
 
 
 def nvlink_missing(case: StepEvidence) -> Iterator[Finding]:
-    """The GPUs of a node do not use NVLink, while those of the others do."""
+    """The GPUs of a node do not use NVLink, while those of other nodes do."""
     within = [t for t in told(case.histories) if t.record.get("within") is not None]
     having = [t for t in within if t.record["within"] == "nvlink"]
     lacking = [t for t in within if t.record["within"] in ("pcie", "shared-memory")]
@@ -106,7 +106,7 @@ def nvlink_missing(case: StepEvidence) -> Iterator[Finding]:
 
 
 def gpudirect_missing(case: StepEvidence) -> Iterator[Finding]:
-    """A fast network that cannot reach the GPUs' memory by itself."""
+    """A fast network is used without direct access to the GPUs' memory."""
     group = [
         t
         for t in told(case.histories)
@@ -125,7 +125,7 @@ def gpudirect_missing(case: StepEvidence) -> Iterator[Finding]:
 
 
 def transports_differ(case: StepEvidence) -> Iterator[Finding]:
-    """Nodes that go other ways than most, and nothing above says so."""
+    """Nodes use other transports than most, and no check above reports them."""
     slow_nodes = _accused(
         case, network_not_used, network_differs, nvlink_missing, gpudirect_missing
     )
@@ -150,7 +150,7 @@ def transports_differ(case: StepEvidence) -> Iterator[Finding]:
 
 
 def network_not_exercised(case: StepEvidence) -> Iterator[Finding]:
-    """What was computed on CPU devices says nothing of a network for GPUs."""
+    """A run on CPU devices does not test the network for GPUs."""
     group = [
         t
         for t in told(case.histories)
@@ -169,7 +169,7 @@ def network_not_exercised(case: StepEvidence) -> Iterator[Finding]:
 
 
 def transport_unknown(case: StepEvidence) -> Iterator[Finding]:
-    """A fast network was promised, and NCCL's report could not be read."""
+    """The site declares a fast network, and NCCL's report could not be read."""
     silent = [
         t
         for t in told(case.histories)
@@ -198,7 +198,7 @@ def _accused(case: StepEvidence, *checks: Check) -> set[int]:
 
 
 def _ranks_of(case: StepEvidence, those: Sequence[Told]) -> tuple[int, ...]:
-    """All ranks of the nodes: the one that spoke did so for them."""
+    """All ranks of the nodes: one rank reports for its node."""
     names = {each.history.node for each in those}
     group: list[RankHistory] = [s for s in case.histories.values() if s.node in names]
     return ranks_of(group)

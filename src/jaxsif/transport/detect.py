@@ -1,4 +1,4 @@
-"""Finds out over which network a collective really went, and lets NCCL tell it; runs in each rank of a diagnostic."""
+"""Detects which network a collective used, by NCCL's report or the sockets."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxsif.transport.model import Transport, from_nccl, sockets_words, unknown
 from jaxsif.transport.nccl_log import read_report, warnings
 
 LEVEL, FILE, SUBJECTS = "NCCL_DEBUG", "NCCL_DEBUG_FILE", "NCCL_DEBUG_SUBSYS"
-# The ways, the cards, and whether GPUs are joined by NVLink; a few hundred lines.
+# Transports, cards, and NVLink between GPUs; a few hundred lines.
 _OUR_SUBJECTS = "INIT,NET,GRAPH"
 _TELLING_LEVELS = ("INFO", "TRACE")
 
@@ -28,13 +28,13 @@ _MAX_NAMED = 32
 
 @dataclass(frozen=True)
 class NcclLog:
-    """Where NCCL's report of this process will stand; otherwise why it cannot be read."""
+    """The file of NCCL's report for this process, or why it cannot be read."""
 
     path: Path | None = None
     why_not: str = "NCCL was not asked for a report"
 
     def text(self) -> str:
-        """The report so far; nothing when NCCL has not written any."""
+        """The report so far; empty if NCCL has not written any."""
         if self.path is None:
             return ""
         try:
@@ -44,19 +44,19 @@ class NcclLog:
             return ""
 
     def warnings(self) -> list[str]:
-        """What NCCL has warned of."""
+        """NCCL's warnings."""
         return warnings(self.text())
 
 
 def listen(environment: MutableMapping[str, str], host: str, pid: int) -> NcclLog:
-    """Asks NCCL for its report, in memory of this process. To be called before JAX.
+    """Request NCCL's report, in memory of this process. Call it before JAX.
 
-    What the user has set stays: a file of theirs is read, and a report that goes to the
-    output is not taken away from there. A file in memory needs no room on a disk, and
-    is gone with the process, however that ends.
+    The user's settings stay: their file is read, and a report that goes to the output is
+    not redirected. A file in memory needs no disk, and is gone with the process, however
+    that ends.
 
     Args:
-      host: this node's name, pid: this process, as they stand in the name of a file.
+      host, pid: this node's name and process, as used in the name of a file.
     """
     given = environment.get(FILE)
     level = environment.get(LEVEL, "").upper()
@@ -81,22 +81,22 @@ def listen(environment: MutableMapping[str, str], host: str, pid: int) -> NcclLo
 
 
 def _file_name(pattern: str, host: str, pid: int) -> str:
-    """As NCCL does (src/debug.cc): %h is the host without its domain, %p the process."""
+    """Expand as NCCL does (src/debug.cc): %h the host without domain, %p the process."""
     parts = pattern.split("%%")
     short = host.partition(".")[0]
     return "%".join(p.replace("%h", short).replace("%p", str(pid)) for p in parts)
 
 
 def expects_gpus(environment: Mapping[str, str], platform_variable: str) -> bool:
-    """Whether NCCL will have something to report, as far as one can tell without JAX."""
+    """Whether NCCL will be used, as far as that is known without JAX."""
     chosen = environment.get("JAX_PLATFORMS", "").split(",")[0]
     return environment.get(platform_variable, "gpu") == "gpu" and chosen != "cpu"
 
 
 def find(identity: Identity, ear: NcclLog | None) -> Transport | None:
-    """The way that the collectives of this process have taken so far.
+    """Return the transport of this process's collectives so far.
 
-    None where there is nothing to tell: nobody to talk to, and no report.
+    None if there is nothing to report: no other process, and no report.
     """
     import jax
 
@@ -122,12 +122,12 @@ def _by_nccl(identity: Identity, ear: NcclLog) -> Transport | None:
 
 
 def _by_processes(identity: Identity) -> Transport:
-    """Of CPU devices, whose collectives are those of a library for processes."""
+    """Return the transport of CPU devices, whose collectives connect processes."""
     import jax
 
     library = str(getattr(jax.config, "jax_cpu_collectives_implementation", "gloo"))
     if library != "gloo":
-        return unknown(library, f"{library} does not tell it")
+        return unknown(library, f"{library} does not report its transport")
     host_info = inspect_host(os.environ)
     used = sockets.interfaces_used(
         sockets.own_connections(host_info),
@@ -150,7 +150,7 @@ def _coordinator_port() -> int | None:
 
 
 def as_facts(transport: Transport) -> dict[str, Any]:
-    """As a record tells it, with as many names as fit."""
+    """The fields of its record, with as many names as fit."""
     facts = asdict(transport)
     return {
         name: list(value[:_MAX_NAMED]) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""The ways by which a node's ranks reach each other, as facts and in words; runs in each rank."""
+"""The transport that a rank uses, as fields and as text."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from jaxsif.transport.nccl_log import NcclReport
 
 _UNKNOWN = "unknown"
 
-# What libfabric calls its providers, and what people call the network.
+# libfabric's names of its providers, and the network's kind and common name.
 _PROVIDERS = {"cxi": ("slingshot", "Slingshot"), "efa": ("efa", "EFA")}
 
 
 @dataclass(frozen=True)
 class Transport:
-    """What a rank found out, as its record tells it.
+    """The transport that a rank detected, as in its record.
 
-    `by` is the library that moves the data; `kind` the network between nodes or, where
-    nothing leaves the node, the way within it; `interfaces` are cards or interfaces.
-    `within` is the way between the node's own devices. `why` tells why no faster network
-    was taken, as far as the library says so.
+    `by` is the library that moves the data; `kind` the network between nodes or, if
+    nothing leaves the node, the transport within it; `interfaces` are cards or interfaces.
+    `within` is the transport between the node's own devices. `why` holds the library's
+    reasons for not using a faster network.
     """
 
     by: str
@@ -38,14 +38,14 @@ class Transport:
 
 
 def unknown(by: str, reason: str) -> Transport:
-    """Nobody could tell, and why."""
+    """Return an unknown transport, with the reason."""
     return Transport(by, _UNKNOWN, f"not known: {reason}", why=(reason,))
 
 
 def from_nccl(report: NcclReport, *, has_other_nodes: bool) -> Transport:
     """`has_other_nodes`: whether ranks of other nodes belong to the group."""
     if report.is_empty:
-        return unknown("nccl", "NCCL's report names no way")
+        return unknown("nccl", "NCCL's report names no transport")
     within = _within(report)
     kind, words = _between(report, has_other_nodes=has_other_nodes)
     parts = [_WITHIN[within]] if within else []
@@ -57,7 +57,7 @@ def from_nccl(report: NcclReport, *, has_other_nodes: bool) -> Transport:
     return Transport(
         by="nccl",
         kind=kind or within or _UNKNOWN,
-        words=", ".join(parts) or "not known: NCCL's report names no way",
+        words=", ".join(parts) or "not known: NCCL's report names no transport",
         interfaces=report.interfaces if is_networked else (),
         count=report.count if is_networked else 0,
         gpudirect=report.gpudirect if is_networked else None,
@@ -78,9 +78,9 @@ _WITHIN = {
 
 
 def _within(report: NcclReport) -> str | None:
-    """The best way that this process uses within its node.
+    """The best transport that this process uses within its node.
 
-    Peer-to-peer is over NVLink or PCIe, which only the topology tells apart.
+    Peer-to-peer is over NVLink or PCIe, which only the topology distinguishes.
     """
     if report.has_nvls or (report.has_p2p and report.has_nvlink):
         return "nvlink"
@@ -92,9 +92,9 @@ def _within(report: NcclReport) -> str | None:
 def _between(
     report: NcclReport, *, has_other_nodes: bool
 ) -> tuple[str | None, str | None]:
-    """The kind of network, and its words; None where nothing goes through one.
+    """The kind of network, and its description; None if none is used.
 
-    NCCL names a network also where it has no use for it.
+    NCCL names a network even if it does not use it.
     """
     if report.has_multi_node_nvlink and not report.has_net_channels:
         return "nvlink", "NVLink between nodes"

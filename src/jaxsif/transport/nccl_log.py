@@ -1,4 +1,4 @@
-"""What NCCL says of the ways it uses, read from its own report (NCCL_DEBUG=INFO); runs in each rank."""
+"""Reads the transports that NCCL used from its own report (NCCL_DEBUG=INFO)."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MAX_LINE = 4096
 # By number in reports of NCCL 2.18 to 2.22 (NCCL_ALGO_* of src/include/nccl_common.h).
 _ALGORITHMS = ("TREE", "RING", "COLLNET_DIRECT", "COLLNET_CHAIN", "NVLS", "NVLS_TREE")
 
-# Why NCCL did not take a faster network, most telling first.
+# Why NCCL did not use a faster network, the most specific first.
 _COMPLAINTS = (
     (r"NCCL_IB_DISABLE set by environment to 1", "NCCL_IB_DISABLE=1 is set"),
     (r"NCCL_NET set by environment to Socket", "NCCL_NET=Socket is set"),
@@ -67,12 +67,12 @@ _COMPLAINTS = (
 
 @dataclass(frozen=True)
 class NcclReport:
-    """The facts of one process's report; what it does not tell is None or empty.
+    """The facts of one process's report; None or empty if not reported.
 
-    `network` is the name by which NCCL calls it (`IB`, `Socket`, `AWS Libfabric`),
-    `provider` libfabric's, `link` what its cards speak (`IB`, `RoCE`); `interfaces` are
-    the cards or interfaces it offers, `count` their number where only that is told.
-    `has_net_channels`: whether this process itself talks through it.
+    `network` is NCCL's name for it (`IB`, `Socket`, `AWS Libfabric`), `provider` is
+    libfabric's, `link` the protocol of its cards (`IB`, `RoCE`); `interfaces` are the
+    cards or interfaces it offers, `count` their number if only that is reported.
+    `has_net_channels`: whether this process itself uses it.
     """
 
     version: str | None = None
@@ -95,7 +95,7 @@ class NcclReport:
 
     @property
     def is_empty(self) -> bool:
-        """Whether NCCL said nothing of any way."""
+        """Whether NCCL reported no transport."""
         return not (
             self.network
             or self.has_net_channels
@@ -107,7 +107,7 @@ class NcclReport:
 
 
 def read_report(text: str, host: str | None = None) -> NcclReport:
-    """The facts of a report. Lines that are cut, mixed or of other programs add nothing.
+    """Parse a report. Lines that are cut, mixed or of other programs are ignored.
 
     Args:
       host: where this process runs; lines of other hosts, in a file that several share,
@@ -146,7 +146,7 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
 
 
 def warnings(text: str) -> list[str]:
-    """NCCL's own warnings, as whole lines and each once."""
+    """NCCL's own warnings, as whole lines, each once."""
     lines = [line.strip() for line in text.splitlines() if _WARNING.search(line)]
     return list(dict.fromkeys(lines))
 
@@ -166,12 +166,12 @@ def _last(pattern: re.Pattern[str], text: str) -> str | None:
 
 
 def _channels(lines: Iterable[str]) -> list[tuple[str, int, bool]]:
-    """Of each channel through a network: its name, the card, whether with GPUDirect."""
+    """For each network channel: network name, card, whether with GPUDirect."""
     matches = (_NET.search(line) for line in lines)
     return [
         (match[1], int(match[2]), match[3].startswith("/GDRDMA"))
         for match in matches
-        # A word that is neither of NCCL's was cut, or is another line's.
+        # Any other suffix was cut, or belongs to another line.
         if match and re.match(r"(/GDRDMA(\(\w+\))?)?(/Shared)?$", match[3])
     ]
 
@@ -179,7 +179,7 @@ def _channels(lines: Iterable[str]) -> list[tuple[str, int, bool]]:
 def _interfaces(
     network: str | None, used: set[int], text: str
 ) -> tuple[tuple[str, ...], str | None]:
-    """Names, and for RDMA the link's kind. Of sockets only what channels go through."""
+    """Names, and for RDMA the kind of link; for sockets only those in use."""
     if network == "Socket":
         named = dict(_SOCKET.findall(_last(_SOCKETS, text) or ""))
         names = [name for number, name in named.items() if int(number) in used]
@@ -197,7 +197,7 @@ def _interfaces(
 def _gpudirect(
     network: str | None, channels: list[tuple[str, int, bool]], text: str
 ) -> bool | None:
-    """By the channels; where this process has none, by what NCCL says of the cards."""
+    """By the channels; if this process has none, by NCCL's report of the cards."""
     if network is None or network == "Socket":
         return None
     if channels:
@@ -210,7 +210,7 @@ def _gpudirect(
 
 
 def _has_nvlink(text: str) -> bool | None:
-    """Between this node's GPUs; None where the report has no topology."""
+    """Whether NVLink joins this node's GPUs; None if the report has no topology."""
     if _NVLINK.search(text):
         return True
     return False if _TOPOLOGY.search(text) else None

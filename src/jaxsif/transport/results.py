@@ -1,4 +1,4 @@
-"""What the nodes said of the network that they used; pure, runs beside the job."""
+"""The transports of the nodes, from the ranks' records."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from jaxsif.core.records import Record
 
 UNKNOWN = "unknown"
 
-# No line lists more nodes than a person reads.
+# Limits the length of a line.
 _MAX_NAMED = 4
 
 
 @dataclass(frozen=True)
 class Told:
-    """What one node told, by the rank that spoke for it."""
+    """The transport of one node, reported by one of its ranks."""
 
     history: RankHistory
     record: Record
@@ -36,18 +36,18 @@ class Told:
 
     @property
     def why(self) -> list[str]:
-        """Why no faster network was taken, as far as the library said so."""
+        """The library's reasons for not using a faster network."""
         reasons = self.record.get("why")
         return list(map(str, reasons)) if isinstance(reasons, list) else []
 
     @property
     def declared(self) -> str:
-        """The network that the cluster has by its site's profile."""
+        """The network that the site declares."""
         return str(self.history.fact("started", "network"))
 
 
 def told(histories: Histories) -> list[Told]:
-    """The last word of each node, in the order of ranks."""
+    """The last record of each node, in the order of ranks."""
     found: dict[str, Told] = {}
     for history in histories.values():
         for record in history.measured:
@@ -57,8 +57,7 @@ def told(histories: Histories) -> list[Told]:
 
 
 def summary(histories: Histories) -> str | None:
-    """`transport: NVLink, InfiniBand x8, GPUDirect`; None where nodes differ, or told
-    nothing."""
+    """`transport: NVLink, InfiniBand x8, GPUDirect`; None if nodes differ or have none."""
     words = {each.words for each in told(histories)}
     return f"transport: {words.pop()}" if len(words) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Through which interfaces a process talks to other nodes, by the kernel's table of its sockets; runs in each rank."""
+"""Finds the interfaces that a process uses, from the kernel's table of sockets."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_ADDRESSES = 1024
 
 @dataclass(frozen=True)
 class Connection:
-    """One established TCP connection; addresses as people write them."""
+    """One established TCP connection; addresses in their usual notation."""
 
     local: str
     local_port: int
@@ -38,7 +38,7 @@ class Connection:
 
 
 def read_table(text: str) -> Iterator[Connection]:
-    """The established connections in a table as /proc/net/tcp and tcp6 have it."""
+    """Parse the established connections from /proc/net/tcp or tcp6."""
     for line in text.splitlines()[1:]:
         words = line.split()
         if len(words) > 9 and words[3] == _ESTABLISHED:
@@ -57,14 +57,14 @@ def _endpoint(text: str) -> tuple[str, int]:
 def _address(raw: bytes) -> str:
     if len(raw) == 4:
         return socket.inet_ntop(socket.AF_INET, raw)
-    # ::ffff:10.0.0.1 is IPv4 by a socket of IPv6.
+    # ::ffff:10.0.0.1 is IPv4 on an IPv6 socket.
     if raw.startswith(b"\0" * 10 + b"\xff\xff"):
         return socket.inet_ntop(socket.AF_INET, raw[12:])
     return socket.inet_ntop(socket.AF_INET6, raw)
 
 
 def own_connections(host_info: HostInfo) -> list[Connection]:
-    """Those of this process; the tables hold all of its network name space."""
+    """The connections of this process; the tables hold its whole network namespace."""
     own = set()
     for name in host_info.names(_DESCRIPTORS):
         with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def own_connections(host_info: HostInfo) -> list[Connection]:
 
 
 def own_addresses(host_info: HostInfo) -> dict[str, str]:
-    """The name of the interface of each address of this node."""
+    """The interface of each address of this node."""
     found = dict(_ipv4_addresses())
     for line in (host_info.read(_ADDRESSES_6) or "").splitlines():
         words = line.split()
@@ -86,7 +86,7 @@ def own_addresses(host_info: HostInfo) -> dict[str, str]:
 
 
 def _ipv4_addresses() -> Iterator[tuple[str, str]]:
-    # Not needed where nobody asks, and not on every system.
+    # Imported here: rarely needed, and not available on every system.
     import array
     import fcntl
 
@@ -107,12 +107,12 @@ def interfaces_used(
     addresses: Mapping[str, str],
     ignored_port: int | None = None,
 ) -> tuple[str, ...]:
-    """The interfaces of the connections to other nodes, or `lo` where all stay here.
+    """The interfaces of the connections to other nodes, or `lo` if there are none.
 
-    What goes to an address of this node passes `lo`, whichever interface has it.
+    Traffic to an address of this node uses `lo`, whichever interface has the address.
 
     Args:
-      ignored_port: of connections that carry no data, as the coordinator's.
+      ignored_port: of connections that carry no data, such as the coordinator's.
     """
     counted = [
         c for c in connections if ignored_port not in (c.local_port, c.remote_port)

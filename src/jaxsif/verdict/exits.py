@@ -324,7 +324,7 @@ def _remedy(ending: RankExit) -> str:
     """What the catalogue of causes advises for the words of srun."""
     line = f"srun: error: {ending.node}: task {ending.ranks[0]}: {ending.reason}"
     match = catalogue.load().match(line)
-    return match.cause.remedy if match else "look at its last lines in the output above"
+    return match.cause.remedy if match else "check its last lines in the output above"
 
 
 def silent_ranks(case: StepEvidence, ending: RankExit) -> list[RankHistory]:
