@@ -31,7 +31,7 @@ WORLD = MPI.COMM_WORLD
 MIB = 2**20
 
 # Runs so many all-reduces, and returns when the last one has come.
-SwitchPair = Callable[[], None]
+Method = Callable[[], None]
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def agreed_length(size_bytes: int) -> int:
     return chain_length(1e6 * WORLD.allreduce(time.perf_counter() - began_s, MPI.MAX))
 
 
-def ours(size_bytes: int, length: int) -> SwitchPair:
+def ours(size_bytes: int, length: int) -> Method:
     """The program of diag/bandwidth.py: all of them chained on the devices."""
     group = Group()
     shape = buffers("all-reduce", "f32", size_bytes, group.size)
@@ -115,7 +115,7 @@ def ours(size_bytes: int, length: int) -> SwitchPair:
     return way
 
 
-def hand_written(size_bytes: int, length: int) -> SwitchPair:
+def hand_written(size_bytes: int, length: int) -> Method:
     """What anybody would write: the jitted collective, again and again."""
     mesh = Mesh(np.array(jax.devices()), ("i",))
     local = np.ones(jax.local_device_count() * size_bytes // 4, np.float32)
@@ -134,7 +134,7 @@ def hand_written(size_bytes: int, length: int) -> SwitchPair:
     return way
 
 
-def careful(size_bytes: int, length: int) -> SwitchPair:
+def careful(size_bytes: int, length: int) -> Method:
     """The same, but what comes is put where the last one was: a new buffer each time is
     16,384 pages for the kernel to find, at 64 MiB."""
     group = Group()
@@ -162,7 +162,7 @@ def careful(size_bytes: int, length: int) -> SwitchPair:
     return way
 
 
-def mpi(size_bytes: int, length: int) -> SwitchPair:
+def mpi(size_bytes: int, length: int) -> Method:
     """MPI_Allreduce of host memory, which is what a CPU device's memory is."""
     sent = np.ones(size_bytes // 4, np.float32)
     received = np.empty_like(sent)

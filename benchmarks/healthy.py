@@ -24,7 +24,7 @@ from healthy_programs import (  # noqa: E402  (needs the path above)
     FOLDER,
     KIT,
     PLAIN,
-    PairTiming,
+    Outcome,
     programs,
     run,
 )
@@ -71,17 +71,17 @@ def main() -> int:
     return 1 if any(x.harm or x.alarm for x in outcomes) else 0
 
 
-def run_diagnostics(cluster: Cluster, runs: int, busy: int) -> Iterator[PairTiming]:
+def run_diagnostics(cluster: Cluster, runs: int, busy: int) -> Iterator[Outcome]:
     """All four jobs in turn; the first `busy` have a core for themselves no more."""
     for number in range(runs):
         name = JOBS[number % len(JOBS)]
         with busy_core() if number < busy else nullcontext():
-            yield told(PairTiming(name, KIT, cluster.submit(name), is_program=False))
+            yield told(Outcome(name, KIT, cluster.submit(name), is_program=False))
 
 
 def run_programs(
     cluster: Cluster, chosen: argparse.Namespace, runs: int
-) -> Iterator[PairTiming]:
+) -> Iterator[Outcome]:
     """Each program in each way; what runs are left are for those that frighten."""
     known = [
         (name, way)
@@ -96,7 +96,7 @@ def run_programs(
         )
 
 
-def told(outcome: PairTiming) -> PairTiming:
+def told(outcome: Outcome) -> Outcome:
     """Shows at once what became of a job."""
     words = outcome.harm or outcome.alarm
     print(f"{outcome.name}, {outcome.way}: {words or 'unharmed'}", flush=True)
@@ -115,7 +115,7 @@ def busy_core() -> Iterator[None]:
         process.wait()
 
 
-def table(outcomes: list[PairTiming]) -> list[str]:
+def table(outcomes: list[Outcome]) -> list[str]:
     """A line for each kind: what it is, and what became of it in each way."""
     lines = [
         "| Healthy program | with the kit | plain JAX |",
@@ -128,7 +128,7 @@ def table(outcomes: list[PairTiming]) -> list[str]:
     return lines
 
 
-def cell(outcomes: list[PairTiming]) -> str:
+def cell(outcomes: list[Outcome]) -> str:
     """`2 of 2 unharmed`, or what happened."""
     if not outcomes:
         return "-"
@@ -145,7 +145,7 @@ def title(name: str) -> str:
     return (docstring or name).removesuffix("; runs as a rank.")
 
 
-def summary(outcomes: list[PairTiming], minutes: float) -> list[str]:
+def summary(outcomes: list[Outcome], minutes: float) -> list[str]:
     """The figures that docs/faults.md shows."""
     frightening = [x for x in outcomes if _FRIGHTENING.search(x.name)]
     kinds = {x.name for x in outcomes if x.name not in JOBS}
@@ -159,7 +159,7 @@ def summary(outcomes: list[PairTiming], minutes: float) -> list[str]:
     ]
 
 
-def save(outcomes: list[PairTiming], minutes: float) -> None:
+def save(outcomes: list[Outcome], minutes: float) -> None:
     """build/healthy.json, and the end of docs/faults.md."""
     rows = [
         {"name": x.name, "way": x.way, "harm": x.harm, "alarm": x.alarm}
@@ -170,7 +170,7 @@ def save(outcomes: list[PairTiming], minutes: float) -> None:
     PAGE.write_text(f"{kept}\n{section(outcomes, minutes)}")
 
 
-def section(outcomes: list[PairTiming], minutes: float) -> str:
+def section(outcomes: list[Outcome], minutes: float) -> str:
     words = """Programs in which nothing is wrong, each as a job of `jax-sif job PROGRAM | sbatch` on the mini cluster: once with
 `initialize_distributed()`, once as plain JAX. Unharmed is a job that ends with status 0 and PASS (plain JAX: or NO VERDICT),
 and whose every rank came to its last line. Made by `make healthy`; the programs are in `tests/cluster/healthy/`."""

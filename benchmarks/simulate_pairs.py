@@ -64,7 +64,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class CheckOutput:
+class SearchScore:
     """How one search went."""
 
     rounds: int
@@ -176,7 +176,7 @@ def measure_small(
     return pair_timing(pair, times_us, LATENCY)
 
 
-def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> CheckOutput:
+def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> SearchScore:
     """Round by round, as the ranks of a job do."""
     dice = random.Random(seed)
     outcomes: list[PairTiming] = []
@@ -208,7 +208,7 @@ def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> CheckOutpu
             named_by = 0
         elif not named_by:
             named_by = len(done)
-    return CheckOutput(
+    return SearchScore(
         rounds=len(done),
         named_by=named_by,
         pairs=sum(len(r.pairs) for r in done),
@@ -231,7 +231,7 @@ def _true(cluster: Cluster) -> set[tuple[str, tuple[object, ...]]]:
     }
 
 
-def summary(count: int, fault: str, found: Sequence[CheckOutput]) -> dict[str, object]:
+def summary(count: int, fault: str, found: Sequence[SearchScore]) -> dict[str, object]:
     right, wrong = sum(f.right for f in found), sum(f.wrong for f in found)
     missed = sum(f.missed for f in found)
     return {

@@ -70,7 +70,7 @@ def batch_of(numbers):
     )
 
 
-def ranks_of(step, batch, seed):
+def picture_numbers(step, batch, seed):
     """Which pictures a step learns from. Follows from the step alone, so a step that is
     done again, on however many devices, is the same step."""
     epoch, place = divmod(step, PICTURES // batch)
@@ -205,11 +205,11 @@ def train(chosen, checkpoints):
 
     left, compiled = range(done, chosen.steps), done + 1
     bar = tqdm(left, unit="step", ncols=80, mininterval=10, disable=not is_first)
-    batch = batch_of(ranks_of(done, chosen.batch, chosen.seed))
+    batch = batch_of(picture_numbers(done, chosen.batch, chosen.seed))
     for done in (number + 1 for number in bar):
         state, loss, is_over = step(state, *batch, told_by_anybody())
         # The next one is made while the devices are at work.
-        batch = batch_of(ranks_of(done, chosen.batch, chosen.seed))
+        batch = batch_of(picture_numbers(done, chosen.batch, chosen.seed))
         if done % chosen.tell_every == 0:
             say(f"step {done}: loss {float(loss):.9f}")
         if bool(is_over) or done == chosen.steps:

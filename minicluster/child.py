@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-import identity
+import idmaps
 import kernel
 from errors import ClusterError
 
@@ -27,7 +27,7 @@ def exit_status(wait_status: int) -> int:
 
 
 def call(function: Callable[[], bytes | None]) -> bytes:
-    """Calls function in a child process; its result, or its error, comes back here."""
+    """Call function in a child process; return its result or raise its error."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -60,17 +60,17 @@ def call(function: Callable[[], bytes | None]) -> bytes:
 
 
 def call_as_root(map_name: str, function: Callable[[], bytes | None]) -> bytes:
-    """Calls function as root of a user namespace of its own."""
+    """Call function as root of a new user namespace."""
 
     def body() -> bytes | None:
-        identity.become_namespace_root(map_name, 0)
+        idmaps.become_namespace_root(map_name, 0)
         return function()
 
     return call(body)
 
 
 def call_as_first_process(function: Callable[[], bytes | None]) -> bytes:
-    """Calls function where all that it starts ends with it; once in a process."""
+    """Call function in a new PID namespace; once per process."""
     kernel.unshare(kernel.CLONE_NEWPID)
 
     def body() -> bytes | None:
@@ -83,7 +83,7 @@ def call_as_first_process(function: Callable[[], bytes | None]) -> bytes:
 def replace_by(
     command: list[str], environment: dict[str, str], cwd: str, user_id: int
 ) -> NoReturn:
-    """Becomes the command, in this process."""
+    """Replace this process by the command."""
     if user_id:
         os.setgroups([user_id])
         os.setresgid(user_id, user_id, user_id)
@@ -102,7 +102,7 @@ def replace_by(
 
 
 def run_to_end(become: Callable[[], NoReturn]) -> int:
-    """Forks, lets the child become a command, passes signals on, returns its status."""
+    """Run a command in a child, forward signals, return its status."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,4 +1,4 @@
-"""The mini cluster's command line: words in, one call, an exit status; on the host."""
+"""The mini cluster's command line; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import cluster
+import execute
 import host
-import lending
 import rootfs
 import slurm
 import state as cluster_state
 import toolbox
-import use
+import user_switch
 from errors import ClusterError, UsageError
 from machine import Bind
 
@@ -26,7 +26,7 @@ compute nodes with placeholder GPUs, made of namespaces. Exit status: that of th
 command for run, on and toolbox; else 0 done, 1 failed, 2 wrong usage, 3 could not tell.
 """
 _LIMITS = {"nodes": (1, 99), "gpus_per_node": (1, 16)}
-# These make something; the others find all they need, or nothing to do.
+# These need packages on the host; the others do not.
 _STARTING = ("up", "toolbox", "base-tree")
 _WITH_COMMAND = ("run", "on", "toolbox")
 
@@ -42,7 +42,7 @@ def _add_state(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_bind(verb: argparse.ArgumentParser) -> None:
-    text = "also show this path of the host inside, at the same or another place"
+    text = "mount this path of the host, at the same or another path inside"
     verb.add_argument(
         "--bind", action="append", default=[], metavar="SRC[:DST]", help=text
     )
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     status = verb("status", "show the nodes; status 0: each is idle or at work")
     logs = verb("logs", "show the end of the logs of a node, or of all", " [NODE]")
     logs.add_argument("node", nargs="?", default="", metavar="NODE")
-    down = verb("down", "stop the cluster and remove what it left; /home stays")
+    down = verb("down", "stop the cluster and remove its files; /home is kept")
     down.add_argument("--purge", action="store_true", help="remove /home as well")
     text = "run a command as root in the nodes' tree, with the host's network"
     toolbox = verb("toolbox", text, " -- CMD...")
@@ -116,7 +116,7 @@ def _bind(text: str, cwd: str) -> Bind:
     source, _, target = text.partition(":")
     found = Bind(_absolute(source, cwd), _absolute(target or source, cwd))
     if target and not target.startswith("/"):
-        raise UsageError(f"--bind {text!r}: the place inside must start with `/`")
+        raise UsageError(f"--bind {text!r}: the path inside must start with `/`")
     return found
 
 
@@ -129,11 +129,11 @@ def _cache_folder() -> Path:
 
 
 def _become_user(options: argparse.Namespace, arguments: list[str]) -> None:
-    """Root prepares what only root can, and goes on as the ordinary user."""
+    """Prepare what only root can, and continue as the ordinary user."""
     if options.verb in _STARTING:
         host.ensure_packages()
         host.open_fuse_to_users()
-    cwd = lending.working_directory()
+    cwd = user_switch.working_directory()
     owned = []
     if getattr(options, "state", None):
         owned.append(_absolute(options.state, cwd))
@@ -144,11 +144,11 @@ def _become_user(options: argparse.Namespace, arguments: list[str]) -> None:
         if not path.exists():
             raise UsageError(f"--bind: there is no {str(path)!r}")
     program = CHECKOUT / "minicluster" / "minicluster"
-    lending.become_user(arguments, program, owned, [CHECKOUT, *binds])
+    user_switch.become_user(arguments, program, owned, [CHECKOUT, *binds])
 
 
 class Command:
-    """One call of the program, with the caller's paths made reachable."""
+    """One command, with the caller's paths mapped to reachable ones."""
 
     def __init__(self, options: argparse.Namespace, lent: dict[str, str], cwd: str):
         self.options = options
@@ -157,15 +157,15 @@ class Command:
         self.terminal = os.environ.get("TERM", "dumb")
         self.shown_cache = _absolute(_cache_folder(), self.cwd)
         self.cache = self._reach(self.shown_cache)
-        # Root's checkout was moved under our feet; its own name is in the note.
+        # Root's checkout is mounted at another path; `lent` has its own path.
         moved = {target: source for source, target in lent.items()}
-        self.checkout = Bind(CHECKOUT, lending.reach(CHECKOUT, moved))
+        self.checkout = Bind(CHECKOUT, user_switch.reach(CHECKOUT, moved))
 
     def _reach(self, path: Path) -> Path:
-        return lending.reach(path, self.lent)
+        return user_switch.reach(path, self.lent)
 
     def _show(self, path: Path) -> Path:
-        """The name that the caller knows a path of the cache by."""
+        """The caller's own name of a path in the cache."""
         return self.shown_cache / path.relative_to(self.cache)
 
     def _state(self) -> cluster_state.State:
@@ -174,32 +174,34 @@ class Command:
         return cluster_state.State(self._reach(shown), shown)
 
     def _binds(self) -> list[Bind]:
-        wished = (_bind(text, self.cwd) for text in self.options.bind)
-        return [Bind(self._reach(bind.source), bind.target) for bind in wished]
+        binds = (_bind(text, self.cwd) for text in self.options.bind)
+        return [Bind(self._reach(bind.source), bind.target) for bind in binds]
 
     def up(self) -> int:
         state = self._state()
         options = self.options
-        shape = slurm.ResourceRequest(
+        shape = slurm.ClusterShape(
             options.nodes, options.gpus_per_node, options.reversed_switches
         )
-        wish = cluster.JobRequest(shape, self.checkout, tuple(self._binds()))
-        started = cluster.up(state, wish, self.cache)
+        spec = cluster.ClusterSpec(shape, self.checkout, tuple(self._binds()))
+        started = cluster.up(state, spec, self.cache)
         print(f"minicluster: {'' if started else 'already '}up, {shape}")
         return 0
 
     def run(self) -> int:
         running = self._state().require()
         command = self.options.command
-        return use.run_as_user(running, command, self.cwd, self.terminal)
+        return execute.run_as_user(running, command, self.cwd, self.terminal)
 
     def on(self) -> int:
         running = self._state().require()
         options = self.options
-        return use.run_as_root(running, options.node, options.command, self.terminal)
+        return execute.run_as_root(
+            running, options.node, options.command, self.terminal
+        )
 
     def status(self) -> int:
-        table, healthy = use.status_table(self._state().require())
+        table, healthy = execute.status_table(self._state().require())
         print(table, end="")
         return 0 if healthy else 1
 
@@ -244,7 +246,7 @@ class Command:
 
 def main(arguments: list[str]) -> int:
     """Runs one command; prints an error once, and returns the exit status."""
-    lent, cwd = lending.take_note()
+    lent, cwd = user_switch.reachable_folders()
     try:
         options = parse(arguments)
         if os.geteuid() == 0:

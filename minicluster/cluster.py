@@ -19,12 +19,12 @@ import nodes
 import rootfs
 import slurm
 from errors import ClusterError, UsageError
+from execute import states
 from host import check_free_space, check_machine
-from identity import JOB_USER
+from idmaps import JOB_USER
 from machine import Bind, Machine
-from slurm import LOGIN, ResourceRequest
+from slurm import LOGIN, ClusterShape
 from state import Running, State, start_ticks
-from use import states
 
 _START_TIMEOUT_S = 60.0
 _TAIL_LINES = 15
@@ -32,10 +32,10 @@ _STATE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
-class JobRequest:
-    """What `up` is asked for: the shape, and what of the host the nodes see."""
+class ClusterSpec:
+    """The requested cluster: its shape, and the host's folders on its nodes."""
 
-    shape: ResourceRequest
+    shape: ClusterShape
     checkout: Bind
     binds: tuple[Bind, ...]
 
@@ -63,7 +63,7 @@ def _make_folders(state: State, tree: Path) -> None:
         folder.chmod(0o755)
 
 
-def _write_configuration(state: State, shape: ResourceRequest) -> None:
+def _write_configuration(state: State, shape: ClusterShape) -> None:
     files = {
         "slurm.conf": slurm.slurm_conf(shape),
         "gres.conf": slurm.gres_conf(shape),
@@ -77,15 +77,15 @@ def _write_configuration(state: State, shape: ResourceRequest) -> None:
     key.write_bytes(os.urandom(1024))
 
 
-def _bodies(state: State, wish: JobRequest, tree: Path) -> list[Machine]:
-    checkout = wish.checkout
+def _machines(state: State, spec: ClusterSpec, tree: Path) -> list[Machine]:
+    checkout = spec.checkout
     binds = (
         Bind(state.home, Path("/home")),
         Bind(state.log, Path(slurm.LOG_FOLDER)),
         Bind(state.configuration, Path("/etc/slurm")),
         Bind(checkout.source, Path(slurm.CHECKOUT_MOUNT)),
         checkout,
-        *wish.binds,
+        *spec.binds,
     )
     return [
         Machine(
@@ -93,14 +93,14 @@ def _bodies(state: State, wish: JobRequest, tree: Path) -> list[Machine]:
             folder=state.nodes / name,
             binds=binds,
             texts={
-                "/etc/hosts": slurm.hosts_file(wish.shape),
+                "/etc/hosts": slurm.hosts_file(spec.shape),
                 "/etc/hostname": f"{name}\n",
                 # No way out, so no name server to wait for.
                 "/etc/resolv.conf": "",
             },
-            device_names=() if name == LOGIN else wish.shape.device_names,
+            device_names=() if name == LOGIN else spec.shape.device_names,
         )
-        for name in wish.shape.addresses
+        for name in spec.shape.addresses
     ]
 
 
@@ -124,7 +124,7 @@ def _log_stems(node: str) -> tuple[str, ...]:
 
 
 def _read_report(reader: int, deadline: float) -> tuple[str, bool]:
-    """All that the starting cluster says, and whether it came to an end in time."""
+    """The output of the starting cluster, and whether it ended in time."""
     text = b""
     while True:
         left_s = deadline - time.monotonic()
@@ -136,7 +136,7 @@ def _read_report(reader: int, deadline: float) -> tuple[str, bool]:
         text += chunk
 
 
-def _understand(report: str) -> tuple[dict[str, int], list[str]]:
+def _parse_report(report: str) -> tuple[dict[str, int], list[str]]:
     """The nodes' first processes, and the errors, of a report."""
     processes, errors = {}, []
     for line in report.splitlines():
@@ -147,28 +147,30 @@ def _understand(report: str) -> tuple[dict[str, int], list[str]]:
     return processes, errors
 
 
-def _start(state: State, wish: JobRequest, tree: Path) -> Running:
+def _start(state: State, spec: ClusterSpec, tree: Path) -> Running:
     deadline = time.monotonic() + _START_TIMEOUT_S
-    first, reader = nodes.start(state, wish.shape, _bodies(state, wish, tree))
+    first, reader = nodes.start(state, spec.shape, _machines(state, spec, tree))
     running = Running(
         process_id=first,
         start_ticks=start_ticks(first) or 0,
-        shape=wish.shape,
-        binds=wish.bind_names,
-        checkout=str(wish.checkout.target),
+        shape=spec.shape,
+        binds=spec.bind_names,
+        checkout=str(spec.checkout.target),
         node_processes={},
     )
-    # Written before it is whole, so that nothing can be left behind unknown.
+    # Written before it is complete, so that `down` finds every process.
     state.write(running)
     try:
         report, ended = _read_report(reader, deadline)
     finally:
         os.close(reader)
-    processes, errors = _understand(report)
+    processes, errors = _parse_report(report)
     if errors or not ended or not processes:
         why = "; ".join(errors) or "it did not start in time"
-        blamed = errors[0].partition(":")[0] if errors else ""
-        raise ClusterError(f"the cluster did not start: {why}\n{tail(state, blamed)}")
+        failed_node = errors[0].partition(":")[0] if errors else ""
+        raise ClusterError(
+            f"the cluster did not start: {why}\n{tail(state, failed_node)}"
+        )
     running = replace(running, node_processes=processes)
     state.write(running)
     return running
@@ -182,7 +184,7 @@ def _wait_until_idle(state: State, running: Running) -> None:
         try:
             found = states(running)
         except ClusterError as error:
-            # The controller takes a moment before it answers.
+            # The controller takes a moment before it responds.
             problem = f" ({error})"
         if found and set(found.values()) == {"idle"}:
             return
@@ -191,22 +193,22 @@ def _wait_until_idle(state: State, running: Running) -> None:
     words = ", ".join(f"{name} {word}" for name, word in found.items())
     raise ClusterError(
         f"not every node was idle after {_START_TIMEOUT_S:.0f} s:"
-        f" {words or 'slurmctld does not answer'}{problem}\n{tail(state, late[0])}"
+        f" {words or 'slurmctld does not respond'}{problem}\n{tail(state, late[0])}"
     )
 
 
-def _is_up_already(state: State, wish: JobRequest) -> bool:
+def _is_up_already(state: State, spec: ClusterSpec) -> bool:
     running = state.alive()
     if running is None:
         return False
-    asked = (wish.shape, wish.bind_names, str(wish.checkout.target))
-    if asked != (running.shape, running.binds, running.checkout):
+    requested = (spec.shape, spec.bind_names, str(spec.checkout.target))
+    if requested != (running.shape, running.binds, running.checkout):
         raise UsageError(
             f"a cluster is up in {state.shown}: {running.shape}, checkout"
-            f" {running.checkout}, binds {list(running.binds)}; asked for:"
-            f" {wish.shape}, checkout {wish.checkout.target}, binds"
-            f" {list(wish.bind_names)}. Stop it first (minicluster down), or start"
-            " another one beside it (--state DIR)"
+            f" {running.checkout}, binds {list(running.binds)}; requested:"
+            f" {spec.shape}, checkout {spec.checkout.target}, binds"
+            f" {list(spec.bind_names)}. Stop it first (minicluster down), or start"
+            " another one (--state DIR)"
         )
     found = states(running)
     unfit = [f"{name} {word}" for name, word in found.items() if not slurm.fit(word)]
@@ -218,28 +220,28 @@ def _is_up_already(state: State, wish: JobRequest) -> bool:
     return True
 
 
-def up(state: State, wish: JobRequest, cache: Path) -> bool:
-    """Brings the cluster up; False when it already was."""
+def up(state: State, spec: ClusterSpec, cache: Path) -> bool:
+    """Start the cluster; return False if it was already up."""
     with _one_at_a_time(state):
-        if _is_up_already(state, wish):
+        if _is_up_already(state, spec):
             return False
         check_machine()
         state.remove(purge=False)
         check_free_space(state.folder, _STATE_BYTES, "--state")
         tree = rootfs.tree(rootfs.cluster_recipe(), "cluster", cache)
         _make_folders(state, tree)
-        _write_configuration(state, wish.shape)
+        _write_configuration(state, spec.shape)
         try:
-            _wait_until_idle(state, _start(state, wish, tree))
+            _wait_until_idle(state, _start(state, spec, tree))
         except BaseException:
-            # Its logs stay; `down` and the next `up` remove them.
+            # Its logs are kept until `down` or the next `up`.
             state.stop()
             raise
     return True
 
 
 def down(state: State, purge: bool) -> bool:
-    """Ends the cluster and removes what it left; whether there was anything."""
+    """Stop the cluster and remove its files; return whether it was there."""
     if not state.folder.exists():
         return False
     with _one_at_a_time(state):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a user types on a cluster: load the module, submit the job, read its output; runs on the login node.
+# The demo's commands on the login node: load the module, submit the job, read its output.
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 

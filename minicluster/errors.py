@@ -1,4 +1,4 @@
-"""The one error of the mini cluster: what, what was got, what to do; on the host."""
+"""Errors of the mini cluster, with problem, value found and remedy; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ class ClusterError(Exception):
 
 
 class UsageError(ClusterError):
-    """The command line asks for something that cannot be meant."""
+    """The command line is invalid."""
 
     exit_status = 2
 
 
 class UnknownError(ClusterError):
-    """The answer could not be found out."""
+    """The state could not be determined."""
 
     exit_status = 3

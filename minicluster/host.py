@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import identity
+import idmaps
 from errors import ClusterError
 
-# What root becomes: namespaces of an ordinary user are the one path for everybody.
+# Root runs the cluster as this user, so that there is one code path for all users.
 USER, USER_HOME = "jaxsif", Path("/var/lib/jaxsif")
 PROGRAM_PACKAGES = {
     "mmdebstrap": "mmdebstrap",
@@ -23,7 +23,7 @@ PROGRAM_PACKAGES = {
     "tar": "tar",
     "zstd": "zstd",
     "pivot_root": "util-linux",
-    # Root's own Python may lie where the ordinary user cannot go.
+    # Root's own Python may be where the ordinary user has no access.
     "python3": "python3",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -31,11 +31,11 @@ _PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def passed_on(*names: str) -> dict[str, str]:
-    """The few variables of the caller that may go on: the proxies, and those named."""
+def forwarded_env(*names: str) -> dict[str, str]:
+    """The caller's variables that are passed on: the proxies, and those named."""
     proxies = [*_PROXY_NAMES, *(name.upper() for name in _PROXY_NAMES)]
-    wanted = (*proxies, *names)
-    return {name: os.environ[name] for name in wanted if name in os.environ}
+    allowed = (*proxies, *names)
+    return {name: os.environ[name] for name in allowed if name in os.environ}
 
 
 def _missing_packages() -> list[str]:
@@ -74,8 +74,8 @@ def ensure_packages() -> None:
     _apt_get("install", "--yes", "--no-install-recommends", *missing)
 
 
-def ensure_ordinary_user() -> identity.Account:
-    """The account that root becomes, made with all it needs when it is missing."""
+def ensure_ordinary_user() -> idmaps.Account:
+    """The account that root switches to, created if it is missing."""
     try:
         user_id = pwd.getpwnam(USER).pw_uid
     except KeyError:
@@ -83,16 +83,16 @@ def ensure_ordinary_user() -> identity.Account:
         subprocess.run([*command, "--shell", "/bin/bash", USER], check=True)
         user_id = pwd.getpwnam(USER).pw_uid
     try:
-        return identity.account_of(user_id)
+        return idmaps.account_of(user_id)
     except ClusterError:
-        ids = identity.free_range()
+        ids = idmaps.free_range()
         command = ["usermod", "--add-subuids", ids, "--add-subgids", ids, USER]
         subprocess.run(command, check=True)
-        return identity.account_of(user_id)
+        return idmaps.account_of(user_id)
 
 
 def open_fuse_to_users() -> None:
-    """Gives /dev/fuse the mode that udev gives it where udev runs."""
+    """Give /dev/fuse the mode that udev would give it."""
     device = Path("/dev/fuse")
     if device.exists() and stat.S_IMODE(device.stat().st_mode) != 0o666:
         device.chmod(0o666)
@@ -104,7 +104,7 @@ def _sysctl(name: str) -> str:
 
 
 def check_machine() -> None:
-    """Names what forbids the cluster, before anything starts."""
+    """Raise ClusterError if this machine cannot run the cluster."""
     blockers = {
         "user.max_user_namespaces": ("0", "10000"),
         "kernel.unprivileged_userns_clone": ("0", "1"),
@@ -114,13 +114,13 @@ def check_machine() -> None:
         if _sysctl(name) == bad:
             raise ClusterError(
                 f"this machine forbids user namespaces: {name} is {bad!r}; an"
-                f" administrator allows them with: sudo sysctl -w {name}={good}"
+                f" administrator can allow them: sudo sysctl -w {name}={good}"
             )
-    identity.account_of(os.getuid())
+    idmaps.account_of(os.getuid())
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise ClusterError(
             "/dev/fuse is missing or closed to you, and Apptainer mounts images with"
-            " it; an administrator opens it with: sudo modprobe fuse &&"
+            " it; an administrator can open it: sudo modprobe fuse &&"
             " sudo chmod 666 /dev/fuse"
         )
 
@@ -139,5 +139,5 @@ def check_free_space(folder: Path, needed_bytes: int, knob: str) -> None:
     if free_bytes < needed_bytes:
         raise ClusterError(
             f"{folder} has {free_bytes >> 20} MiB free and {needed_bytes >> 20} MiB are"
-            f" needed; free some, or name another place with {knob}"
+            f" needed; free some, or choose another folder with {knob}"
         )

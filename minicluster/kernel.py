@@ -1,4 +1,4 @@
-"""The few Linux calls that Python 3.9 has no name for; on the host and in nodes."""
+"""Linux system calls that Python 3.9 lacks; on the host and in nodes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def die_with_parent(signal_number: int) -> None:
 def make_inspectable() -> None:
     """Lets the user who owns the namespaces open /proc/PID/ns of this process.
 
-    A change of user id takes that away, and only an exec would give it back.
+    A change of user id disables that, until an exec.
     """
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 

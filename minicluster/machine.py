@@ -1,4 +1,4 @@
-"""Builds the root file system that a node or the toolbox lives in; in a namespace."""
+"""Builds the root file system of a node or the toolbox; in a namespace."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _mount_devices(root: Path, placeholders: tuple[str, ...]) -> None:
     dev = root / "dev"
     kernel.mount("tmpfs", str(dev), "tmpfs", data="mode=755")
     sources = {name: f"/dev/{name}" for name in _DEVICES}
-    # Slurm wants a character device for each GPU, and may not make one here.
+    # Slurm needs a character device for each GPU, and cannot make one here.
     sources.update(dict.fromkeys(placeholders, "/dev/null"))
     for name, source in sources.items():
         (dev / name).touch()
@@ -91,8 +91,8 @@ def _mount_system(root: Path, own_network: bool) -> None:
     (root / "run/lock").mkdir(mode=0o1777)
 
 
-def _make_way(root: Path, target: Path, is_folder: bool) -> Path:
-    """The place for a bind; everyone may walk to it, whatever the tree says."""
+def _make_mount_point(root: Path, target: Path, is_folder: bool) -> Path:
+    """Create the mount point of a bind, accessible to all users."""
     place = root / target.relative_to("/")
     for parent in reversed(place.relative_to(root).parents):
         step = root / parent
@@ -108,20 +108,20 @@ def _make_way(root: Path, target: Path, is_folder: bool) -> Path:
 
 
 def _bind(root: Path, bind: Bind) -> None:
-    place = _make_way(root, bind.target, bind.source.is_dir())
+    place = _make_mount_point(root, bind.target, bind.source.is_dir())
     flags = kernel.MS_BIND | kernel.MS_REC
     kernel.mount(str(bind.source), str(place), flags=flags)
 
 
 def _write(root: Path, name: str, text: str) -> None:
     path = root / name.lstrip("/")
-    # It may be a link of the distribution, into /run or further.
+    # It may be a link of the distribution, into /run or elsewhere.
     path.unlink(missing_ok=True)
     path.write_text(text)
 
 
 def enter(machine: Machine, own_network: bool) -> None:
-    """Makes the machine's root file system this process's own."""
+    """Make the machine's root file system that of this process."""
     root = _mount_overlay(machine)
     temporary = machine.folder / "tmp"
     temporary.mkdir(exist_ok=True)
@@ -134,8 +134,8 @@ def enter(machine: Machine, own_network: bool) -> None:
     for name, text in machine.texts.items():
         _write(root, name, text)
     os.chdir(root)
-    # Namespaces of a job's own (Apptainer) are refused to a mere chroot.
-    # It stands in /usr/sbin, which an ordinary user's PATH may lack.
+    # In a chroot a job (Apptainer) could not make namespaces.
+    # The program is in /usr/sbin, which an ordinary user's PATH may lack.
     subprocess.run(["pivot_root", ".", "."], env={"PATH": SYSTEM_PATH}, check=True)
     kernel.detach(".")
     os.chdir("/")

@@ -71,7 +71,7 @@ def _resolved(address: str) -> str:
 
 
 def _sources() -> list[tuple[str, list[str], list[str]]]:
-    """Everything that this machine's apt knows, in the order of its files."""
+    """All sources of this machine's apt, in the order of its files."""
     found = []
     for path in sorted(_SETTINGS.glob("sources.list.d/*.sources")):
         found += deb822_sources(path.read_text())
@@ -97,7 +97,7 @@ def debian_mirror() -> str:
 
 
 def archives(suite: str) -> list[str]:
-    """Address, suite and component of a suite, and of what this machine has beside it."""
+    """Address, suite and component of a suite, and of its updates if used here."""
     found = [f"{debian_mirror()} {suite} main"]
     chosen = os.environ.get(MIRROR_KNOB, "").split()
     if chosen:

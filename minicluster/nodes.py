@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import child
-import identity
+import idmaps
 import kernel
 import machine
 from errors import ClusterError
 from host import SYSTEM_PATH, refused_by_kernel
-from slurm import LOGIN, ResourceRequest
+from slurm import LOGIN, ClusterShape
 from state import State
 
 _BRIDGE = "br0"
@@ -52,7 +52,7 @@ def _report_error(report: int, who: str, error: Exception) -> None:
     os.write(report, f"{who}: {error}\n".encode())
 
 
-def _reap_for_ever() -> NoReturn:
+def _reap_children() -> NoReturn:
     while True:
         try:
             os.wait()
@@ -78,7 +78,7 @@ def _install_munge(key: bytes) -> None:
     path.write_bytes(key)
     run = Path("/run/munge")
     run.mkdir()
-    # Whose number it is, only the tree knows; the host's name service must not say.
+    # The tree has munge's user id; the host's name service may have a different one.
     owner = path.parent.stat()
     for item in (path, run):
         os.chown(item, owner.st_uid, owner.st_gid)
@@ -86,7 +86,7 @@ def _install_munge(key: bytes) -> None:
 
 
 def _serve(name: str, key: bytes) -> None:
-    """Starts the node's daemons as a site's init system would."""
+    """Start the node's daemons, same as a site's init system."""
     _install_munge(key)
     _start_daemon(["runuser", "-u", "munge", "--", "munged"])
     for folder in ("slurmctld", "slurmd"):
@@ -97,10 +97,10 @@ def _serve(name: str, key: bytes) -> None:
         _start_daemon(["slurmd", "-N", name])
 
 
-def _live(
-    name: str, shape: ResourceRequest, body: machine.Machine, report: int
+def _node_main(
+    name: str, shape: ClusterShape, body: machine.Machine, report: int
 ) -> NoReturn:
-    """The first process of a node: builds it, starts its daemons, reaps for ever."""
+    """The first process of a node: builds it, starts its daemons, reaps forever."""
     kernel.set_process_name(name)
     try:
         socket.sethostname(name)
@@ -112,17 +112,17 @@ def _live(
     except Exception as error:
         _report_error(report, name, error)
     os.close(report)
-    _reap_for_ever()
+    _reap_children()
 
 
 def _make_node(
     state: State,
-    shape: ResourceRequest,
+    shape: ClusterShape,
     body: machine.Machine,
     report: int,
     line: socket.socket,
 ) -> None:
-    """Makes the node's namespaces, and its first process once the network is wired."""
+    """Make the node's namespaces, and its first process when the network is up."""
     name = body.folder.name
     _log_to(state.log / f"{name}.log")
     kernel.unshare(_NODE_NAMESPACES)
@@ -131,14 +131,14 @@ def _make_node(
     first = os.fork()
     if first == 0:
         line.close()
-        _live(name, shape, body, report)
+        _node_main(name, shape, body, report)
     line.send(str(first).encode())
 
 
 def _start_node(
-    state: State, shape: ResourceRequest, body: machine.Machine, report: int
+    state: State, shape: ClusterShape, body: machine.Machine, report: int
 ) -> int:
-    """Starts a node in namespaces of its own; returns its first process."""
+    """Start a node in its own namespaces; return its first process."""
     name = body.folder.name
     ours, theirs = socket.socketpair()
     maker = os.fork()
@@ -165,15 +165,15 @@ def _start_node(
 
 
 def _close_all_but(kept: int) -> None:
-    """Whoever waits for the end of a pipe of the caller's must not wait for us."""
+    """Close inherited pipes: their readers must not wait for the cluster."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) != kept:
             with suppress(OSError):
                 os.close(int(name))
 
 
-def _keep(
-    state: State, shape: ResourceRequest, bodies: list[machine.Machine], report: int
+def _supervise(
+    state: State, shape: ClusterShape, bodies: list[machine.Machine], report: int
 ) -> NoReturn:
     """The cluster's first process: wires the network, starts the nodes, reaps."""
     kernel.set_process_name("minicluster")
@@ -190,7 +190,7 @@ def _keep(
         _report_error(report, "cluster", error)
         os._exit(1)
     os.close(report)
-    _reap_for_ever()
+    _reap_children()
 
 
 def _detach_from_caller(log: Path) -> None:
@@ -207,11 +207,11 @@ def _detach_from_caller(log: Path) -> None:
 
 
 def _launch(
-    state: State, shape: ResourceRequest, bodies: list[machine.Machine], report: int
+    state: State, shape: ClusterShape, bodies: list[machine.Machine], report: int
 ) -> bytes:
-    """Leaves the caller, enters the namespaces and returns their first process."""
+    """Detach, enter the namespaces and return their first process."""
     _detach_from_caller(state.log / "cluster.log")
-    identity.become_namespace_root(
+    idmaps.become_namespace_root(
         "cluster",
         kernel.CLONE_NEWNET
         | kernel.CLONE_NEWPID
@@ -220,14 +220,14 @@ def _launch(
     )
     first = os.fork()
     if first == 0:
-        _keep(state, shape, bodies, report)
+        _supervise(state, shape, bodies, report)
     return str(first).encode()
 
 
 def start(
-    state: State, shape: ResourceRequest, bodies: list[machine.Machine]
+    state: State, shape: ClusterShape, bodies: list[machine.Machine]
 ) -> tuple[int, int]:
-    """Starts everything; returns the first process and the pipe that it reports to.
+    """Start everything; return the first process and the pipe of its report.
 
     A line of JSON names the nodes' first processes, any other line is an error; the
     pipe ends when every node has tried to start its daemons.

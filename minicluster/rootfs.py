@@ -1,4 +1,4 @@
-"""Makes Debian trees and keeps them in the cache by content; on the host."""
+"""Makes Debian trees, cached by their recipe; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 
 import child
 import host
-import identity
+import idmaps
 import mirror
 from errors import ClusterError
 
-# Raise it when something below changes what a tree holds.
+# Increase it when a change below alters the content of a tree.
 RECIPE_VERSION = 1
 CACHE_KNOB = "JAX_SIF_CACHE"
 CLUSTER_SUITE = "sid"
-# fuse2fs and gocryptfs: without them Apptainer says so at each start.
+# Without fuse2fs and gocryptfs Apptainer prints a warning at each start.
 CLUSTER_PACKAGES = (
     *("apptainer", "squashfs-tools", "squashfuse", "fuse3", "fuse2fs", "gocryptfs"),
     *("slurm-wlm", "slurm-client", "munge", "lmod", "uidmap", "ca-certificates"),
@@ -52,13 +52,13 @@ def cluster_recipe() -> Recipe:
 
 
 def base_recipe(suite: str) -> Recipe:
-    """With the updates and the security updates that this machine has itself."""
+    """A base tree, with the updates and security updates used on this machine."""
     return Recipe(suite, (), tuple(f"deb {line}" for line in mirror.archives(suite)))
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time makes an entry; the others wait and then find it."""
+    """Hold a lock: one process makes an entry, the others wait and then use it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -86,7 +86,7 @@ def _run_logged(command: list[str], log: Path, environment: dict[str, str]) -> N
 
 
 def _hooks(recipe: Recipe, packages_folder: Path) -> list[str]:
-    """Downloads are kept, and checked again by apt; the job user is made once."""
+    """Hooks that cache downloads (apt verifies them again) and add the job user."""
     archives = "/var/cache/apt/archives"
     hooks = [
         f'--setup-hook=mkdir -p "$1"{archives}',
@@ -95,9 +95,9 @@ def _hooks(recipe: Recipe, packages_folder: Path) -> list[str]:
     ]
     if recipe.packages:
         make_user = (
-            f'chroot "$1" useradd --uid {identity.JOB_ID} --no-create-home'
-            f" --home-dir /home/{identity.JOB_USER} --shell /bin/bash"
-            f" {identity.JOB_USER}"
+            f'chroot "$1" useradd --uid {idmaps.JOB_ID} --no-create-home'
+            f" --home-dir /home/{idmaps.JOB_USER} --shell /bin/bash"
+            f" {idmaps.JOB_USER}"
         )
         hooks.append(f"--customize-hook={make_user}")
     return hooks
@@ -121,12 +121,12 @@ def _bootstrap(
     ]
     if recipe.packages:
         command.append(f"--include={','.join(recipe.packages)}")
-    environment = host.passed_on()
+    environment = host.forwarded_env()
     environment.update(
         PATH=host.SYSTEM_PATH, TMPDIR=str(work), LANG="C.UTF-8", HOME="/root"
     )
     if not recipe.packages:
-        # The same packages make the same file, whose hash stands in image.json.
+        # The same packages make the same file, whose hash is in image.json.
         environment["SOURCE_DATE_EPOCH"] = "1"
     command += [recipe.suite, str(target), *recipe.mirrors]
     _run_logged(command, cache / f"{recipe.name}.log", environment)
@@ -150,8 +150,8 @@ def tar_file(recipe: Recipe, cache: Path) -> Path:
             child.call_as_first_process(
                 lambda: _bootstrap(recipe, part, cache, work, options)
             )
-            # Others than the maker, as a container engine, read it too.
-            os.chown(part, identity.JOB_ID, identity.JOB_ID)
+            # Other users, such as a container engine, read it as well.
+            os.chown(part, idmaps.JOB_ID, idmaps.JOB_ID)
             part.chmod(0o644)
 
         _remove("cluster", work)
@@ -165,7 +165,7 @@ def tar_file(recipe: Recipe, cache: Path) -> Path:
 
 
 def tree(recipe: Recipe, map_name: str, cache: Path) -> Path:
-    """The unpacked tree, its owners those of the named id map."""
+    """The unpacked tree, with owners by the named id map."""
     final = cache / map_name / recipe.name
     if final.exists():
         return final
@@ -193,13 +193,13 @@ def tree(recipe: Recipe, map_name: str, cache: Path) -> Path:
 
 
 def _remove(map_name: str, folder: Path) -> None:
-    """Removes what subordinate ids own, in a namespace where nothing is mounted."""
+    """Remove files of subordinate ids, in a namespace without mounts."""
     if folder.exists():
         child.call_as_root(map_name, lambda: shutil.rmtree(folder))
 
 
 def remove_all(cache: Path) -> None:
-    """Removes every cached tree, also what belongs to subordinate ids."""
+    """Remove every cached tree, including files of subordinate ids."""
     if not cache.exists():
         return
     for path in cache.iterdir():

@@ -1,4 +1,4 @@
-"""What Slurm is told about the nodes, and how their states are read; pure."""
+"""Slurm's configuration files, and the parser of node states; pure."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from pathlib import Path
 from string import Template
 
 CPUS_PER_NODE = 16
-# As on a node with four A100: jobs may ask for it, and nothing holds them to it.
+# Same as a node with four A100; jobs may request it, and it is not enforced.
 MEMORY_MB_PER_NODE = 512000
 GPU_TYPE = "a100"
 LOGIN = "login"
 LOGIN_ADDRESS = "10.77.0.1"
 LOG_FOLDER = "/var/log/slurm"
-# The checkout once more, at a path that surely has no blank.
+# The checkout, mounted again at a path without blanks.
 CHECKOUT_MOUNT = "/opt/checkout"
-# Idle or at work. Any other word, or a mark as in `idle*`, says that it is neither.
+# Idle or at work. Any other state, or a suffix such as `idle*`, is neither.
 _FIT_STATES = frozenset(("idle", "mixed", "allocated", "completing"))
 
 _TEMPLATE = Path(__file__).with_name("slurm.conf.template")
 
 
 @dataclass(frozen=True)
-class ResourceRequest:
-    """How large a cluster is."""
+class ClusterShape:
+    """The size of a cluster."""
 
     nodes: int
     gpus_per_node: int
@@ -57,11 +57,11 @@ def _range(prefix: str, first: int, last: int) -> str:
     return f"{prefix}{first}" if first == last else f"{prefix}[{first}-{last}]"
 
 
-def node_range(shape: ResourceRequest) -> str:
+def node_range(shape: ClusterShape) -> str:
     return _range("node", 1, shape.nodes)
 
 
-def slurm_conf(shape: ResourceRequest) -> str:
+def slurm_conf(shape: ClusterShape) -> str:
     node_line = (
         f"NodeName={node_range(shape)} CPUs={CPUS_PER_NODE}"
         f" RealMemory={MEMORY_MB_PER_NODE} Gres=gpu:{GPU_TYPE}:{shape.gpus_per_node}"
@@ -75,8 +75,8 @@ def slurm_conf(shape: ResourceRequest) -> str:
     )
 
 
-def topology_conf(shape: ResourceRequest) -> str:
-    """A tree of switches, by which Slurm orders the tasks; read by topology/tree alone."""
+def topology_conf(shape: ClusterShape) -> str:
+    """A tree of switches, by which Slurm orders tasks; for topology/tree only."""
     leaves = [
         f"SwitchName=leaf{number} Nodes={name}"
         for number, name in enumerate(reversed(shape.node_names), 1)
@@ -86,7 +86,7 @@ def topology_conf(shape: ResourceRequest) -> str:
     )
 
 
-def gres_conf(shape: ResourceRequest) -> str:
+def gres_conf(shape: ClusterShape) -> str:
     return (
         "AutoDetect=off\n"
         f"NodeName={node_range(shape)} Name=gpu Type={GPU_TYPE}"
@@ -94,7 +94,7 @@ def gres_conf(shape: ResourceRequest) -> str:
     )
 
 
-def hosts_file(shape: ResourceRequest) -> str:
+def hosts_file(shape: ClusterShape) -> str:
     lines = [f"{address} {name}" for name, address in shape.addresses.items()]
     return "\n".join(["127.0.0.1 localhost", "::1 localhost", *lines, ""])
 
@@ -106,7 +106,7 @@ def fit(state: str) -> bool:
 def node_states(scontrol_output: str) -> dict[str, str]:
     """The state by node, as `idle` or `down+completing`, from `show node --oneliner`.
 
-    sinfo has one word for a node, and says `completing` for one that is down as well.
+    sinfo prints one state per node, `completing` even for one that is down.
     """
     found = re.findall(
         r"^NodeName=(\S+) .*? State=(\S+)", scontrol_output, flags=re.MULTILINE

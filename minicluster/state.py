@@ -1,4 +1,4 @@
-"""The folder that says which cluster runs, and how its namespaces are joined; host."""
+"""The state folder of a cluster, and joining its namespaces; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import child
 import kernel
 from errors import ClusterError, UsageError
-from slurm import ResourceRequest
+from slurm import ClusterShape
 
 # Names another cluster than the default one for every command of a shell.
 STATE_KNOB = "JAX_SIF_MINICLUSTER"
@@ -25,18 +25,18 @@ _STOP_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Running:
-    """What `up` wrote down about the cluster it started."""
+    """The record of a started cluster."""
 
     process_id: int
     start_ticks: int
-    shape: ResourceRequest
+    shape: ClusterShape
     binds: tuple[str, ...]
     checkout: str
     node_processes: dict[str, int]
 
 
 class State:
-    """The folder given by --state; `shown` is the name its user knows it by."""
+    """The folder given by --state; `shown` is its name for messages."""
 
     def __init__(self, folder: Path, shown: Path) -> None:
         self.folder = folder
@@ -49,14 +49,14 @@ class State:
         self._record = folder / "cluster.json"
 
     def claim(self) -> None:
-        """Makes the folder, or takes the one that a cluster has made.
+        """Make the folder, or reuse one that a cluster has made.
 
-        What is in any other is somebody's, whatever it is called. Raises UsageError.
+        Any other folder may hold files of a user. Raises UsageError.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.lock.exists() and any(self.folder.iterdir()):
             raise UsageError(
-                f"{self.shown} holds files, and no cluster was ever there; --state"
+                f"{self.shown} holds files that are not a cluster's; --state"
                 f" ({STATE_KNOB}) takes a new or empty folder"
             )
 
@@ -66,10 +66,10 @@ class State:
         part.rename(self._record)
 
     def read(self) -> Running | None:
-        """The cluster that was started here, whether or not it still lives."""
+        """The cluster that was started here, running or not."""
         try:
             record = json.loads(self._record.read_text())
-            record["shape"] = ResourceRequest(**record["shape"])
+            record["shape"] = ClusterShape(**record["shape"])
             record["binds"] = tuple(record["binds"])
             return Running(**record)
         except FileNotFoundError:
@@ -95,7 +95,7 @@ class State:
         return running
 
     def stop(self) -> bool:
-        """Ends every process of the cluster; its mounts and namespaces end with them."""
+        """End every process of the cluster, and so its mounts and namespaces."""
         running = self.alive()
         if running is None:
             return False
@@ -112,7 +112,7 @@ class State:
         return True
 
     def remove(self, purge: bool) -> None:
-        """Removes what the nodes wrote; /home stays unless it is to go, too."""
+        """Remove what the nodes wrote; /home only with `purge`."""
         doomed = [self.nodes, self.log, self.configuration]
         if purge:
             doomed.append(self.home)
@@ -161,7 +161,7 @@ def _become_root_of(process_id: int, kinds: tuple[str, ...]) -> None:
 
 
 def join(running: Running, node: str) -> None:
-    """Puts this process on a node, as its root; its children are on it wholly."""
+    """Move this process to a node, as its root; its children fully."""
     if node not in running.node_processes:
         known = ", ".join(running.node_processes)
         raise UsageError(f"no node is called {node!r}; there are: {known}")

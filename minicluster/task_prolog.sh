@@ -3,13 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
-# Slurm does each printed `export NAME=VALUE` and `unset NAME` to the task's environment.
+# Slurm applies each printed `export NAME=VALUE` and `unset NAME` to the task's environment.
 
 # shellcheck source=src/jaxsif/local_devices.sh
 . "$(dirname "$0")/../src/jaxsif/local_devices.sh"
 
-# A batch script and a nested srun hand their environment on. What this program chose
-# for them is not what the user chose, so it must not hold for the tasks below.
+# A batch script and a nested srun pass their environment on. A value that this program set
+# for them is not the user's choice, so it must not apply to the tasks below.
 if [ "${JAX_NUM_CPU_DEVICES-}" = "${MINICLUSTER_CPU_DEVICES-none}" ]; then
   unset JAX_NUM_CPU_DEVICES
   echo "unset JAX_NUM_CPU_DEVICES"

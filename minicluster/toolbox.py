@@ -13,7 +13,7 @@ from pathlib import Path
 
 import child
 import host
-import identity
+import idmaps
 import kernel
 import machine
 from errors import ClusterError
@@ -29,8 +29,8 @@ CERTIFICATES_TARGET = "/etc/ssl/certs/ca-certificates.crt"
 
 def _texts() -> dict[str, str]:
     """The host's name servers and certificates, since the network is the host's."""
-    # `apptainer build --fakeroot` wants to be given ids even by root.
-    ids = f"root:1:{identity.ID_COUNT}\n"
+    # `apptainer build --fakeroot` needs subordinate ids even for root.
+    ids = f"root:1:{idmaps.ID_COUNT}\n"
     texts = {"/etc/subuid": ids, "/etc/subgid": ids}
     for name in ("/etc/resolv.conf", "/etc/hosts"):
         if Path(name).exists():
@@ -44,19 +44,19 @@ def _texts() -> dict[str, str]:
 
 def _environment() -> dict[str, str]:
     own = {"PATH": host.SYSTEM_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
-    return {**own, **host.passed_on("TERM")}
+    return {**own, **host.forwarded_env("TERM")}
 
 
 def _inside(body: Machine, command: list[str], cwd: str) -> int:
-    """The first process of the toolbox; whatever is left ends with it."""
+    """The first process of the toolbox; all others end with it."""
     machine.enter(body, own_network=False)
-    place = cwd if Path(cwd).is_dir() else "/root"
+    folder = cwd if Path(cwd).is_dir() else "/root"
     environment = _environment()
-    return child.run_to_end(lambda: child.replace_by(command, environment, place, 0))
+    return child.run_to_end(lambda: child.replace_by(command, environment, folder, 0))
 
 
 def _supervise(body: Machine, command: list[str], cwd: str) -> int:
-    identity.become_namespace_root("toolbox", kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC)
+    idmaps.become_namespace_root("toolbox", kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC)
 
     def become() -> None:
         os._exit(_inside(body, command, cwd))
@@ -76,7 +76,7 @@ def run(
     work = cache / "toolbox-work"
     work.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        # Between its making and its lock a folder would look abandoned.
+        # Between mkdtemp and the lock a folder would look abandoned.
         with _alone(work):
             _remove_abandoned(work)
             folder = Path(tempfile.mkdtemp(dir=work))
@@ -90,7 +90,7 @@ def run(
 
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
-    """One toolbox at a time looks for what others left."""
+    """Only one toolbox at a time removes abandoned folders."""
     file_descriptor = os.open(work, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(file_descriptor, fcntl.LOCK_EX)
@@ -105,7 +105,7 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def _owned(folder: Path) -> Iterator[bool]:
-    """Marks a folder as in use; yields False where somebody else uses it."""
+    """Lock a folder; yield False if another process has locked it."""
     file_descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,7 +117,7 @@ def _owned(folder: Path) -> Iterator[bool]:
 
 
 def _remove_abandoned(work: Path) -> None:
-    """Removes what toolboxes left that were killed."""
+    """Remove the folders of killed toolboxes."""
     for folder in work.iterdir():
         with _owned(folder) as free:
             if free:
@@ -125,7 +125,7 @@ def _remove_abandoned(work: Path) -> None:
 
 
 def _run_in_child(body: Machine, command: list[str], cwd: str) -> int:
-    """Keeps this process outside, where it can remove what is left."""
+    """Run in a child, so that this process can remove the folder after it."""
 
     def become() -> None:
         os._exit(_supervise(body, command, cwd))

@@ -35,7 +35,7 @@ srun --cpus-per-task=4 --kill-on-bad-exit=1 --unbuffered \\
 
 
 @dataclass(frozen=True)
-class PairTiming:
+class Outcome:
     """What became of one job of the collection."""
 
     name: str
@@ -90,7 +90,7 @@ def programs() -> list[tuple[str, str]]:
     ]
 
 
-def run(cluster: Cluster, name: str, way: str, scale: float = 1) -> PairTiming:
+def run(cluster: Cluster, name: str, way: str, scale: float = 1) -> Outcome:
     """Writes the job as a user does, submits it, and waits for its end.
 
     Args:
@@ -115,4 +115,4 @@ def run(cluster: Cluster, name: str, way: str, scale: float = 1) -> PairTiming:
         limit_s=900,
     )
     cluster.run("rm", str(script))
-    return PairTiming(name, way, job)
+    return Outcome(name, way, job)

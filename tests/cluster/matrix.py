@@ -22,7 +22,7 @@ FAULTS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in _HELPERS)
 
 
 @dataclass(frozen=True)
-class PairTiming:
+class Outcome:
     """How a fault's job ended, and how long after the fault its last word stood there."""
 
     name: str
@@ -50,7 +50,7 @@ def title(name: str) -> str:
     return load(name).__doc__
 
 
-def run(cluster: Cluster, name: str) -> PairTiming:
+def run(cluster: Cluster, name: str) -> Outcome:
     """Submits the fault's job, unmodified, with the fault around and inside it."""
     fault: Fault = load(name).FAULT
     return _run(
@@ -62,7 +62,7 @@ def run(cluster: Cluster, name: str) -> PairTiming:
     )
 
 
-def run_alone(cluster: Cluster, name: str, minutes: int) -> PairTiming:
+def run_alone(cluster: Cluster, name: str, minutes: int) -> Outcome:
     """The same fault done to JAX without the kit, ended by Slurm after some minutes."""
     fault: Fault = load(name).FAULT
     return _run(
@@ -85,7 +85,7 @@ def _joined(variables: dict, name: str, separator: str, own: str) -> dict[str, s
     return {name: separator.join(filter(None, (variables.get(name), own)))}
 
 
-def _run(cluster: Cluster, name: str, submit: Callable[..., Job]) -> PairTiming:
+def _run(cluster: Cluster, name: str, submit: Callable[..., Job]) -> Outcome:
     module = load(name)
     clock = f"/home/hpc/clock-{uuid.uuid4().hex[:8]}"
     cluster = dataclasses.replace(cluster, clock=clock)
@@ -96,7 +96,7 @@ def _run(cluster: Cluster, name: str, submit: Callable[..., Job]) -> PairTiming:
         job = submit(cluster, {**variables, **module.FAULT.environment, **more})
     marks = cluster.run("sh", "-c", f"cat {clock}; rm {clock}").stdout
     seconds = job.spoken_at - _moment(marks, job.started_at)
-    return PairTiming(name, module.FAULT, job, seconds)
+    return Outcome(name, module.FAULT, job, seconds)
 
 
 def _moment(marks: str, job_start: float) -> float:

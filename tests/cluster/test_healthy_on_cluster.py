@@ -6,7 +6,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from healthy_programs import KIT, PLAIN, PairTiming, run
+from healthy_programs import KIT, PLAIN, Outcome, run
 
 pytestmark = pytest.mark.cluster
 
@@ -26,7 +26,7 @@ _AT_ONCE = 2
 
 
 @pytest.fixture(scope="module")
-def outcomes(cluster) -> dict[tuple[str, str], PairTiming]:
+def outcomes(cluster) -> dict[tuple[str, str], Outcome]:
     """All of them, two at a time: most of their time they wait."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda pair: run(cluster, *pair, scale=_SCALE), CHOSEN)

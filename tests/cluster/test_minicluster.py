@@ -439,7 +439,7 @@ def test_a_mirror_is_found_in_deb822_sources() -> None:
 
 
 def test_a_single_node_and_a_single_gpu_are_written_without_brackets() -> None:
-    shape = slurm.ResourceRequest(nodes=1, gpus_per_node=1)
+    shape = slurm.ClusterShape(nodes=1, gpus_per_node=1)
 
     assert "NodeName=node1 CPUs=16" in slurm.slurm_conf(shape)
     assert "File=/dev/gpu0\n" in slurm.gres_conf(shape)

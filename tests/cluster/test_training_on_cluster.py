@@ -116,14 +116,14 @@ def test_netket_finds_the_exact_energy_on_two_nodes_as_in_one_process(cluster, e
     assert 0 == alone.returncode, alone.stdout + alone.stderr
     assert 0 == job.status, job.output
     assert job.verdict.startswith("PASS  G8N2p8: 8 processes on 2 nodes")
-    one, many = (CheckOutput(text) for text in (alone.stdout, job.output))
+    one, many = (TrainingOutput(text) for text in (alone.stdout, job.output))
     assert 15 == len(many.energies)
     assert one.energies[:10] == many.energies[:10]
     assert abs(one.energy - many.energy) <= 3 * (one.error + many.error)
     assert many.error < 1e-3
 
 
-class CheckOutput:
+class TrainingOutput:
     """What the program has printed: the energy of each step, and the last one."""
 
     def __init__(self, output: str) -> None:

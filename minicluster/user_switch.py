@@ -1,8 +1,8 @@
-"""Root becomes the ordinary user and lends it root's own folders; on the host.
+"""Switches from root to the ordinary user, with root's folders mounted; on the host.
 
-Root's folders may lie where the user cannot go (/root, pytest's /tmp) and belong to
-ids it does not have. Each is bound, in a mount namespace of this one command, to a
-place the user can reach, its owner shown as the user where the file system can do so.
+Root's folders may be where the user has no access (/root, pytest's /tmp) and belong to
+other ids. Each is bound, in a mount namespace of this command, to a path that the user
+can reach, with the user as its owner if the file system supports that.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -18,18 +18,18 @@ from pathlib import Path
 import host
 import kernel
 from errors import ClusterError
-from identity import ID_COUNT, Account
+from idmaps import ID_COUNT, Account
 from mirror import MIRROR_KNOB
 from rootfs import CACHE_KNOB
 from state import STATE_KNOB
 
-_NOTE = "MINICLUSTER_LENT"
+_LENT_VARIABLE = "MINICLUSTER_LENT"
 _LENT_FOLDER = host.USER_HOME / "lent"
 
 
-def take_note() -> tuple[dict[str, str], str]:
-    """Where lent folders can be reached, and the caller's working directory."""
-    note = json.loads(os.environ.pop(_NOTE, "null"))
+def reachable_folders() -> tuple[dict[str, str], str]:
+    """The paths of mounted folders, and the caller's working directory."""
+    note = json.loads(os.environ.pop(_LENT_VARIABLE, "null"))
     if note is None:
         return {}, working_directory()
     return note["lent"], note["cwd"]
@@ -43,7 +43,7 @@ def working_directory() -> str:
 
 
 def _namespace_for(owner: os.stat_result, account: Account) -> int:
-    """A user namespace (its file) that shows owner's files as the account's."""
+    """The file of a user namespace that maps the owner's files to the account."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -57,7 +57,7 @@ def _namespace_for(owner: os.stat_result, account: Account) -> int:
             ("gid", owner.st_gid, account.group_id, account.first_sub_gid),
         )
         for kind, on_disk, shown, first in pairs:
-            # Subordinate ids stay themselves, so that the nodes' root can write too.
+            # Subordinate ids are unchanged, so that the nodes' root can write as well.
             lines = f"{on_disk} {shown} 1\n{first} {first} {ID_COUNT}\n"
             Path(f"/proc/{child}/{kind}_map").write_text(lines)
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -82,8 +82,8 @@ def _bind(source: Path, target: Path, account: Account, share_ids: bool) -> None
         kernel.mount_with_ids(str(source), str(target), namespace)
     except OSError as error:
         print(
-            f"minicluster: {source} can only be read inside: its file system cannot"
-            f" show it as {account.name}'s ({error})",
+            f"minicluster: {source} is read-only inside: its file system cannot"
+            f" map it to {account.name} ({error})",
             file=sys.stderr,
         )
         kernel.mount(str(source), str(target), flags=kernel.MS_BIND | kernel.MS_REC)
@@ -91,8 +91,8 @@ def _bind(source: Path, target: Path, account: Account, share_ids: bool) -> None
         os.close(namespace)
 
 
-def give_folder(folder: Path, account: Account) -> None:
-    """Makes a folder the user's own; one that holds someone else's files is refused."""
+def take_folder(folder: Path, account: Account) -> None:
+    """Make the user the owner of a folder; refuse one with another user's files."""
     if not folder.exists():
         folder.mkdir(parents=True)
         os.chown(folder, account.user_id, account.group_id)
@@ -109,10 +109,10 @@ def give_folder(folder: Path, account: Account) -> None:
 def become_user(
     arguments: list[str], program: Path, owned: list[Path], shared: list[Path]
 ) -> None:
-    """Executes this program again as the ordinary user; returns only by an error."""
+    """Execute this program again as the ordinary user; return only by an error."""
     account = host.ensure_ordinary_user()
     for folder in owned:
-        give_folder(folder, account)
+        take_folder(folder, account)
     current = working_directory()
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_SLAVE)
@@ -127,7 +127,7 @@ def become_user(
     os.setresgid(account.group_id, account.group_id, account.group_id)
     os.setresuid(account.user_id, account.user_id, account.user_id)
     os.chdir("/")
-    environment = host.passed_on("TERM", CACHE_KNOB, MIRROR_KNOB, STATE_KNOB)
+    environment = host.forwarded_env("TERM", CACHE_KNOB, MIRROR_KNOB, STATE_KNOB)
     environment.update(
         HOME=str(host.USER_HOME),
         USER=account.name,
@@ -135,14 +135,14 @@ def become_user(
         PATH=host.SYSTEM_PATH,
         LANG="C.UTF-8",
     )
-    environment[_NOTE] = json.dumps({"lent": lent, "cwd": current})
+    environment[_LENT_VARIABLE] = json.dumps({"lent": lent, "cwd": current})
     reachable = reach(program, lent)
     python = shutil.which("python3", path=host.SYSTEM_PATH) or sys.executable
     os.execve(python, [python, str(reachable), *arguments], environment)
 
 
 def reach(path: Path, lent: dict[str, str]) -> Path:
-    """The place where a path of the caller can be reached by this process."""
+    """The path under which this process can reach a path of the caller."""
     for source, target in lent.items():
         if path == Path(source) or Path(source) in path.parents:
             return Path(target) / path.relative_to(source)

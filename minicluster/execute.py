@@ -1,4 +1,4 @@
-"""Runs commands on a cluster that is up, and asks how it is; on the host."""
+"""Runs commands on a running cluster, and gets its state; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import child
 import slurm
 from errors import ClusterError, UnknownError
 from host import SYSTEM_PATH
-from identity import JOB_ID, JOB_USER
+from idmaps import JOB_ID, JOB_USER
 from slurm import LOGIN
 from state import Running, join
 
@@ -43,11 +43,11 @@ def states(running: Running) -> dict[str, str]:
 
 
 def run_as_user(running: Running, command: list[str], cwd: str, terminal: str) -> int:
-    """The command as the cluster's user, in a login environment on the login node."""
+    """Run a command as the cluster's user, in a login shell on the login node."""
     checkout = Path(running.checkout)
     visible = [checkout, *(Path(name) for name in running.binds)]
     here = Path(cwd)
-    known = any(here == place or place in here.parents for place in visible)
+    known = any(here == path or path in here.parents for path in visible)
     home = f"/home/{JOB_USER}"
     environment = {
         "HOME": home,
@@ -57,7 +57,7 @@ def run_as_user(running: Running, command: list[str], cwd: str, terminal: str) -
         "LANG": "C.UTF-8",
         "TERM": terminal,
     }
-    # The login shell reads /etc/profile, which makes Lmod ready, also for scripts.
+    # A login shell reads /etc/profile, which sets up Lmod, for scripts as well.
     login = ["/bin/bash", "--login", "-c", 'cd -- "$1" && shift && exec "$@"', "login"]
     words = [*login, cwd if known else home, *command]
     join(running, LOGIN)
@@ -65,21 +65,21 @@ def run_as_user(running: Running, command: list[str], cwd: str, terminal: str) -
 
 
 def run_as_root(running: Running, node: str, command: list[str], terminal: str) -> int:
-    """The command as a node's root."""
+    """Run a command as a node's root."""
     environment = {**_ROOT_ENVIRONMENT, "TERM": terminal, "USER": "root"}
     join(running, node)
     return child.run_to_end(lambda: child.replace_by(command, environment, "/", 0))
 
 
 def status_table(running: Running) -> tuple[str, bool]:
-    """A table of the nodes, and whether each of them is fit for work."""
+    """A table of the nodes, and whether all of them can run jobs."""
     layout = "NodeList:10,StateLong:14,CPUsState:16,GresUsed:30,Reason:40"
     command = ["sinfo", "--Node", f"--Format={layout}"]
     try:
         table = capture(running, LOGIN, command)
         found = states(running)
     except ClusterError as error:
-        raise UnknownError(f"slurmctld does not answer: {error}") from error
+        raise UnknownError(f"slurmctld does not respond: {error}") from error
     healthy = len(found) == running.shape.nodes and all(
         slurm.fit(word) for word in found.values()
     )

@@ -1,4 +1,4 @@
-"""Who calls, and which user ids appear as which inside a namespace; on the host."""
+"""The caller's account, and the id maps of user namespaces; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Range:
 
 
 def first_subordinate_id(table: Path, name: str, user_id: int) -> int | None:
-    """The start of the account's first range that is wide enough."""
+    """The start of the account's first range that is large enough."""
     if not table.exists():
         return None
     for line in table.read_text().splitlines():
@@ -50,7 +50,7 @@ def first_subordinate_id(table: Path, name: str, user_id: int) -> int | None:
 
 
 def free_range() -> str:
-    """Ids above every range that is given away, as usermod wants them."""
+    """A range above all allocated ones, in usermod's format."""
     start = 200000
     for table in _TABLES:
         for line in table.read_text().splitlines() if table.exists() else []:
@@ -65,7 +65,7 @@ def account_of(user_id: int) -> Account:
     if uid is None or gid is None:
         raise ClusterError(
             f"user {entry.pw_name!r} has no {ID_COUNT} subordinate ids in /etc/subuid"
-            " and /etc/subgid; an administrator gives them with: sudo usermod"
+            " and /etc/subgid; an administrator can add them: sudo usermod"
             f" --add-subuids {free_range()} --add-subgids {free_range()}"
             f" {entry.pw_name}"
         )
@@ -121,7 +121,7 @@ def become_namespace_root(map_name: str, flags: int) -> None:
         os.write(unshared, b"1")
     except OSError as error:
         raise ClusterError(
-            f"this kernel gives user {account.name!r} no namespaces: {error};"
+            f"this kernel refuses namespaces to user {account.name!r}: {error};"
             " see: sysctl user.max_user_namespaces kernel.unprivileged_userns_clone"
         ) from error
     finally:
@@ -130,13 +130,13 @@ def become_namespace_root(map_name: str, flags: int) -> None:
     if status:
         raise ClusterError(
             f"newuidmap/newgidmap refused to map the ids of {account.name!r}"
-            " (message above); compare /etc/subuid and /etc/subgid, and see that both"
+            " (message above); compare /etc/subuid and /etc/subgid, and check that both"
             " programs are set-user-id root"
         )
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    # The change of id has taken both of these away.
+    # The change of id has reset both of these.
     kernel.die_with_parent(signal.SIGKILL)
     kernel.make_inspectable()
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
