@@ -94,7 +94,7 @@ def test_a_program_that_the_container_does_not_see_is_named(capsys, tmp_path):
     here = tmp_path / "train.py"
 
     assert 1 == check(str(here), BATCH)
-    assert f"there is no '{here}' as the container sees" in capsys.readouterr().out
+    assert f"'{here}' does not exist in the container" in capsys.readouterr().out
 
     here.touch()
     assert 0 == check(str(here), BATCH)

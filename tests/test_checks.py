@@ -162,7 +162,7 @@ SPOILERS = [
         ),
         (_sixteen_processes, "process-count", "the step has 16 processes"),
         (_alone, "independent-processes", "ranks 0-3 on node1, 4-7 on node2"),
-        (_cpu, "platform", "ranks 2-3 on node1: JAX runs on cpu, gpu was asked for"),
+        (_cpu, "platform", "ranks 2-3 on node1: JAX runs on cpu, gpu was requested"),
         (_gpu_twice, "device-shared", "ranks 6-7 on node2: the same GPU GPU-7"),
         (_two_local_devices, "local-devices", "rank 4 on node2: 2 local devices, 1"),
         (_four_in_all, "total-devices", "ranks 4-7 on node2: 4 devices in all"),
@@ -170,7 +170,7 @@ SPOILERS = [
         (_other_jax, "jax-differs", "rank 7 on node2: JAX 0.9"),
         (_other_nccl, "nccl-differs", "rank 7 on node2: NCCL 2.18.1"),
         (_wrong_sum, "wrong-sum", "rank 3 on node1: the all-reduce of ones gave 7"),
-        (_foreign, "foreign-peer", "in the place of rank 5 on node2"),
+        (_foreign, "foreign-peer", "in the slot of rank 5 on node2"),
         (_swapped, "rank-mismatch", "rank 1 on node1"),
         (_unfinished, "rank-incomplete", "rank 6 on node2 did not finish"),
         (_crowded, "node-count", "5 on node1, 3 on node2"),
@@ -194,7 +194,7 @@ def _heard(job: Job, *lines: str, nodes=()) -> Verdict:
     for record in records(job):
         job_state.add(record)
     for line in lines:
-        job_state.hear(line)
+        job_state.add_line(line)
     (verdict,) = judge(job_state, G8N2P8, nodes=nodes)
     return verdict
 
@@ -308,14 +308,14 @@ def test_every_check_is_provoked_by_some_test():
     assert SILENT_HERE == silent
 
 
-def test_a_rank_that_computes_wrongly_does_not_accuse_the_others():
+def test_a_rank_that_computes_wrongly_does_not_implicate_the_others():
     job = healthy()
     _foreign(job)
     set_fact(
         job, [5], "identity", foreign=7, slots=[[r, 0] for r in range(8) if r != 5]
     )
 
-    assert "in the place of rank 5 on node2" in verdict_on(job).findings[0].text
+    assert "in the slot of rank 5 on node2" in verdict_on(job).findings[0].text
 
 
 def test_the_first_cause_comes_before_what_follows_from_it():

@@ -28,7 +28,7 @@ def verdict_on(job, *more: dict, said: str = "") -> Verdict:
     for record in [*records(job), *more]:
         job_state.add(record)
     for line in said.splitlines():
-        job_state.hear(line)
+        job_state.add_line(line)
     diagnosis = recognise(said.splitlines())
     (verdict,) = judge(job_state, G8N2P8, diagnosis=diagnosis)
     return verdict
@@ -94,7 +94,7 @@ def test_an_exception_that_only_follows_is_not_the_cause():
     )
 
     assert ["rank-exited", "secondary-errors"] == kinds(verdict)[:2]
-    assert "rank 5 on node2: Killed, says srun" == verdict.findings[0].text
+    assert "rank 5 on node2: Killed (reported by srun)" == verdict.findings[0].text
 
 
 def test_ranks_at_another_place_are_named_with_their_line():
@@ -155,7 +155,7 @@ CANCELLED = "slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03
     [
         (f"{CANCELLED} DUE TO TIME LIMIT ***", "time limit"),
         (f"{CANCELLED} DUE TO PREEMPTION ***", "preemption"),
-        (f"{CANCELLED} ***", "somebody's order"),
+        (f"{CANCELLED} ***", "cancelled"),
         (
             "[2026-01-02T03:04:05.678] error: *** STEP 7.0 ON node1 CANCELLED AT"
             " 2026-01-02T03:04:05 DUE to SIGNAL Terminated ***",
@@ -163,7 +163,7 @@ CANCELLED = "slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03
         ),
     ],
 )
-def test_an_end_from_outside_blames_nobody_and_proves_nothing(line, reason):
+def test_an_end_from_outside_names_no_rank_and_proves_nothing(line, reason):
     verdict = verdict_on(
         broken(),
         make_record(5, "terminated", "node2", where="after devices"),
@@ -171,7 +171,7 @@ def test_an_end_from_outside_blames_nobody_and_proves_nothing(line, reason):
     )
 
     assert (3, ["cancelled"]) == (verdict.status, kinds(verdict))
-    assert f"Slurm ended the step: {reason}; no rank is to blame" == (
+    assert f"Slurm ended the step: {reason}; no rank is the cause" == (
         verdict.findings[0].text
     )
 
@@ -303,7 +303,7 @@ def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
     if is_interrupted:
         job_state.interrupt("SIGTERM")
     for line in NODE_FAILURE.splitlines():
-        job_state.hear(line)
+        job_state.add_line(line)
     for rank in range(4):
         job_state.add(make_record(rank, "terminated", for_s=1.0))
 
@@ -319,7 +319,7 @@ def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
 
 def test_a_node_of_another_job_has_not_failed():
     job_state = JobState(nodes=["node1", "node2"])
-    job_state.hear("srun: error: Node failure on node77")
+    job_state.add_line("srun: error: Node failure on node77")
 
     assert () == job_state.failed_nodes
 

@@ -129,7 +129,7 @@ def test_what_ends_after_the_signal_is_nobodys_fault(reader):
         " DUE TO TIME LIMIT ***\n"
     )
 
-    assert "time limit; no rank is to blame" in reader.close()[-1]
+    assert "time limit; no rank is the cause" in reader.close()[-1]
     assert 3 == reader.process.returncode
 
 

@@ -27,7 +27,7 @@ LAUNCHED = {
 def judged(text: str, cut: int = 0) -> tuple[JobState, bytes]:
     """What the judge hears of an output, and what it shows of it."""
     job_state = JobState()
-    stream = Stream(job_state.add, job_state.hear)
+    stream = Stream(job_state.add, job_state.add_line)
     raw = text.encode()
     shown = stream.feed(raw[:cut]) + stream.feed(raw[cut:]) + stream.close()
     return job_state, shown

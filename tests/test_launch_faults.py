@@ -102,7 +102,7 @@ def test_a_fault_that_comes_too_late_says_so():
 @pytest.mark.parametrize(
     ("words", "finding"),
     [
-        (("--kill-rank", "3"), "rank 3 on node2: Killed, says jax-sif launch"),
+        (("--kill-rank", "3"), "rank 3 on node2: Killed (reported by jax-sif launch)"),
         (("--drop-rank", "3"), "1 of 4 ranks never reported: rank 3 on node2"),
     ],
 )

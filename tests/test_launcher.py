@@ -60,7 +60,7 @@ def test_a_launcher_that_hangs_is_ended_and_the_verdict_spoken():
 
     assert time.monotonic() - began_s < 20
     assert "the launcher does not end after a rank has failed; ending it" in done.stderr
-    assert "rank 5 on node2: Killed, says srun" in done.stdout
+    assert "rank 5 on node2: Killed (reported by srun)" in done.stdout
     assert "143 1" == done.stdout.splitlines()[-1]
 
 

@@ -232,7 +232,7 @@ def test_ranks_that_gave_up_are_not_blamed_for_their_end():
     job_state = JobState()
     for record in [*records(job), *silence(1, 3, 8)]:
         job_state.add(record)
-    job_state.hear("srun: error: node2: task 1: Exited with exit code 1")
+    job_state.add_line("srun: error: node2: task 1: Exited with exit code 1")
     for rank in (0, 2):
         job_state.add(make_record(rank, "terminated", f"node{rank + 1}"))
     (judged,) = judge(job_state, topology)

@@ -103,7 +103,7 @@ def test_an_end_of_ranks_that_the_job_cannot_have_is_not_believed(ranks):
     for record in records(healthy()):
         job_state.add(record)
     for _ in range(3):
-        job_state.hear(f"srun: error: node1: tasks {ranks}: Killed")
+        job_state.add_line(f"srun: error: node1: tasks {ranks}: Killed")
 
     (verdict,) = judge(job_state, G8N2P8)
 
@@ -114,7 +114,7 @@ def test_an_end_of_ranks_that_the_job_cannot_have_is_not_believed(ranks):
 def test_ends_of_many_ranks_in_many_lines_have_a_bound_in_all():
     job_state = JobState()
     for first in range(100):
-        job_state.hear(f"srun: error: node1: tasks {first}-200000: Killed")
+        job_state.add_line(f"srun: error: node1: tasks {first}-200000: Killed")
 
     endings = {id(e): e for e in job_state.ended.values()}
     assert sum(len(e.ranks) for e in endings.values()) <= 2 * MAX_NAMES
@@ -132,7 +132,7 @@ class Counted(tuple):
 
 def test_the_verdict_on_an_end_does_not_look_at_all_ranks_for_each_of_them():
     job_state = JobState()
-    job_state.hear("srun: error: node1: tasks 0-7: Killed")
+    job_state.add_line("srun: error: node1: tasks 0-7: Killed")
     (ending,) = set(job_state.ended.values())
     object.__setattr__(ending, "ranks", Counted(ending.ranks))
 
@@ -188,7 +188,7 @@ EXTRA = [
 def status_of(told: list[Record]) -> int:
     """The status of the verdict, which is also shown in every form."""
     job_state = JobState()
-    stream = Stream(job_state.add, job_state.hear)
+    stream = Stream(job_state.add, job_state.add_line)
     for record in told:
         try:
             stream.feed(encode(record).encode())

@@ -78,8 +78,8 @@ def test_what_ends_because_the_step_was_ended_is_not_the_first_cause(job_state):
     rounds(job_state, MAY_MISS + 1, {5})
     for rank in range(4):
         job_state.add(make_record(rank, "terminated", for_s=9.0, where="after started"))
-    job_state.hear("srun: error: node2: task 5: Terminated")
-    job_state.hear("srun: error: node1: tasks 0-3: Exited with exit code 143")
+    job_state.add_line("srun: error: node2: task 5: Terminated")
+    job_state.add_line("srun: error: node1: tasks 0-3: Exited with exit code 143")
 
     verdict = verdict_on(job_state)
 

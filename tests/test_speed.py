@@ -240,7 +240,7 @@ def test_a_rank_that_ends_for_its_wrong_elements_needs_no_other_cause():
     told = [*records(healthy()), *measured(1.0, wrong={5: 1})]
     for record in told:
         job_state.add(record)
-    job_state.hear("srun: error: node2: task 5: Exited with exit code 1")
+    job_state.add_line("srun: error: node2: task 5: Exited with exit code 1")
 
     (verdict,) = judge(job_state, G8N2P8)
 

@@ -48,7 +48,7 @@ FRIGHTENING = (
     "jax-sif launch: error: node2: task 3: Killed\n",
     "jax-sif launch: G4N2p4 as node1 to node2 on this machine\n",
     "PASS  G8N2p8: 8 processes on 2 nodes\n",
-    "FAIL  G8N2p8: rank 3 on node2: Killed, says srun\n",
+    "FAIL  G8N2p8: rank 3 on node2: Killed (reported by srun)\n",
     f"@jaxsif2 {OTHER} launcher srun: error: node2: task 3: Killed\n",
     "@jaxsif1 7b940920 {}\n",
     f"@jaxsif9 {OTHER} x\n",
@@ -114,7 +114,7 @@ def judged(raw: bytes, *, is_program: bool = False, job=JOB) -> tuple[int, str]:
 
 def may_end_launcher(raw: bytes, size: int = 1000) -> bool:
     job_state = JobState(G8N2P8.processes, ["node1", "node2"])
-    stream = Stream(job_state.add, job_state.hear, [KEY])
+    stream = Stream(job_state.add, job_state.add_line, [KEY])
     for start in range(0, len(raw), size):
         stream.feed(raw[start : start + size])
     stream.close()
@@ -186,10 +186,10 @@ def test_srun_is_believed_about_the_tasks_of_this_step_alone():
         "srun: error: node9: task 3: Killed",
         "srun: error: node2: task 8: Killed",
     ):
-        job_state.hear(line, True)
+        job_state.add_line(line, True)
     assert not (job_state.ended or job_state.has_failed_rank)
 
-    job_state.hear("srun: error: node2: tasks 7-9: Killed", True)
+    job_state.add_line("srun: error: node2: tasks 7-9: Killed", True)
 
     assert ([7], True) == (list(job_state.ended), job_state.has_failed_rank)
 
@@ -266,7 +266,7 @@ def test_its_exception_is_named_and_nobody_misses_the_others():
     ended = launcher_line("srun: error: node1: task 2: Exited with exit code 1\n", KEY)
     raw = (MARKED + failed + ended).encode()
     job_state = JobState(8, ["node1", "node2"])
-    stream = Stream(job_state.add, job_state.hear, [KEY])
+    stream = Stream(job_state.add, job_state.add_line, [KEY])
     stream.feed(raw)
 
     status, last = judged(raw, is_program=True)
@@ -282,7 +282,7 @@ def test_an_exception_alone_is_no_end_and_gives_it_more_time():
         make_record(2, "failed", "node1", error="ValueError: no such data"), KEY
     )
     job_state = JobState(8, ["node1", "node2"])
-    stream = Stream(job_state.add, job_state.hear, [KEY])
+    stream = Stream(job_state.add, job_state.add_line, [KEY])
 
     stream.feed(failed.encode())
 

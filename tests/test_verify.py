@@ -71,7 +71,7 @@ def test_a_program_that_wants_to_go_on_ends_with_status_75():
 
     assert 75 == done.returncode
     assert done.stdout.splitlines()[-1].startswith(b"PASS  G8N2p8")
-    assert done.stdout.endswith(b" s, to go on\n")
+    assert done.stdout.endswith(b" s, requeue requested\n")
 
 
 def test_a_failing_job_does_not_go_on():
@@ -162,7 +162,7 @@ def test_a_json_file_that_cannot_be_written_leaves_the_verdict_as_it_is(tmp_path
 
     assert done.returncode == 0
     assert b"PASS" in done.stdout
-    assert b"the verdict above stands" in done.stderr
+    assert b"the verdict above is valid" in done.stderr
 
 
 def test_two_steps_in_one_stream_are_judged_one_by_one():
@@ -191,8 +191,8 @@ def test_records_of_a_newer_kit_are_said_to_be_such():
     done, without_topology = verify(NEWER), verify(NEWER, topology=None)
 
     assert (3, 3) == (done.returncode, without_topology.returncode)
-    assert b"1 records are of a newer jax-sif than this one" in done.stdout
-    assert b"of a newer jax-sif" in without_topology.stderr
+    assert b"1 records are from a newer jax-sif than this one" in done.stdout
+    assert b"from a newer jax-sif" in without_topology.stderr
 
 
 def test_clocks_that_disagree_by_an_hour_blame_nobody():
@@ -235,7 +235,7 @@ def test_the_verdict_of_a_cancelled_job_is_still_spoken():
     )
 
     assert 3 == process.returncode
-    assert b"Slurm ended the step: time limit; no rank is to blame" in rest
+    assert b"Slurm ended the step: time limit; no rank is the cause" in rest
 
 
 def test_a_users_program_that_tells_nothing_has_no_verdict_and_keeps_its_status():

@@ -1,4 +1,4 @@
-"""`jax-sif check`: ends a job in its first second when it cannot work; runs in the job's script, before the ranks."""
+"""`jax-sif check`: end a job in its first second if it cannot work."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def check(
     environment: Mapping[str, str] = os.environ,
     packages: str | None = None,
 ) -> int:
-    """Says what is wrong in the shape of a verdict, and nothing when all is well.
+    """Print a verdict if there is a problem, otherwise nothing.
 
-    That the image can be read and a runtime is there is proven by getting here.
+    Running this code already proves that the image and its runtime work.
     """
     if JOB_ID not in environment:
         raise UsageError(
-            "jax-sif check compares a job's allocation with what was asked for, and this"
-            " is no job; it belongs into a job script (jax-sif job prints one)"
+            "jax-sif check compares a job's allocation with the requested topology, but"
+            " this is not a job; use it in a job script (jax-sif job prints one)"
         )
     label = environment.get(TOPOLOGY_VARIABLE)
     if not label:
         raise UsageError(
-            f"{TOPOLOGY_VARIABLE} is not set; say what the job asks for, as in: export"
+            f"{TOPOLOGY_VARIABLE} is not set; set it to the job's topology: export"
             f" {TOPOLOGY_VARIABLE}=G8N2p4"
         )
     topology = parse_topology(label)
@@ -60,14 +60,15 @@ def _unseen(program: str | None) -> Iterator[Problem]:
     if program is not None and not Path(program).is_file():
         yield Problem(
             "program-missing",
-            f"there is no {program!r} as the container sees {os.getcwd()!r}",
-            "submit from the folder of the program, or let the container see its folder"
+            f"{program!r} does not exist in the container (working directory"
+            f" {os.getcwd()!r})",
+            "submit from the program's directory, or mount its directory in the container"
             " (binds of the site, APPTAINER_BIND)",
         )
 
 
 def _unreadable_baseline(environment: Mapping[str, str]) -> Iterator[Problem]:
-    """The verdict would say it too, but only when the ranks have done their work."""
+    """The verdict would report it as well, but only after the ranks have finished."""
     try:
         chosen_baseline(None, environment)
     except KitError as error:

@@ -1,4 +1,4 @@
-"""`jax-sif verify`: reads a job's output while it comes and ends with a verdict; runs beside the job."""
+"""`jax-sif verify`: read a job's output as it arrives and end with a verdict."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PIECE_BYTES = 1 << 16
 _IDLE_NOTICE_S = 10.0
 # After a rank has failed srun ends the others within moments, and a diagnostic's ranks
 # have nothing to save. Those of a user's program may: at SIGTERM, or at exit, within the
-# 30 s that Slurm gives them (KillWait). Only silence counts: whoever prints is at work.
+# 30 s that Slurm gives them (KillWait). Only silence counts: a rank that prints is busy.
 _SRUN_EXIT_TIMEOUT_S = 2.5
 _PROGRAM_SILENT_S = 30.0
 # An exception alone is no end: a program without the kit may upload its results at exit.
@@ -53,17 +53,17 @@ _RAISED_SILENT_S = 120.0
 _ALL_DONE_SILENT_S = 30.0
 
 _FAILED_RANK = "the launcher does not end after a rank has failed"
-_SILENT_RANK = "the launcher waits for a rank that does not report any more"
+_SILENT_RANK = "the launcher waits for a rank that no longer reports"
 _ALL_DONE = (
     f"the launcher does not end {_ALL_DONE_SILENT_S:.0f} s after all ranks were done"
 )
 
-# In the place of a verdict, which has one of three other words.
+# Printed instead of a verdict.
 _NO_VERDICT = (
-    "NO VERDICT  the program told nothing of its ranks, and nothing is known to be wrong;"
-    " its own exit status stands\n"
-    "   -> let it call jaxsif.initialize_distributed() first, and the verdict names"
-    " ranks, devices and causes\n"
+    "NO VERDICT  no rank reported anything and no error was found; keeping the program's"
+    " exit status\n"
+    "   -> call jaxsif.initialize_distributed() first, so that the verdict can name ranks,"
+    " devices and causes\n"
 )
 
 _DESCRIPTIONS = {
@@ -85,32 +85,32 @@ def verify(
     is_strict: bool = False,
     baseline_file: str | None = None,
 ) -> int:
-    """Judges a job's output and returns the exit status.
+    """Verify a job's output and return the exit status.
 
     Args:
       log: a file's path, or `-` for standard input.
-      label: the topology asked for; without it the job's variable, then the records.
-      json_file: where the verdicts are written for programs.
-      is_program: whether it is a user's program, which need not tell anything. The exit
-        status is then 0 where nothing is known to be wrong, so that srun's counts.
-      is_strict: whether a warning fails too.
-      baseline_file: speeds to compare with; without it the job's variable, if any.
+      label: the requested topology; default: the job's variable, then the records.
+      json_file: file for the verdicts as JSON.
+      is_program: whether it is a user's program, which need not report anything. The exit
+        status is then 0 if no error is known, so that srun's counts.
+      is_strict: whether warnings fail.
+      baseline_file: speeds to compare with; default: the job's variable, if any.
     """
     baseline = chosen_baseline(baseline_file, os.environ)
-    topology = _asked(label, os.environ)
+    topology = _requested_topology(label, os.environ)
     nodes = _job_nodes(os.environ)
     job_state = JobState(topology.processes if topology else None, nodes)
     listener = LogScanner(believes_records=False)
     progress = Progress(job_state, topology, is_program=is_program)
-    # A file may be of any job, what comes through a pipe is of this one.
+    # A file may belong to any job, a pipe's data to this one.
     keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
-    stream = Stream(job_state.add, job_state.hear, keys)
+    stream = Stream(job_state.add, job_state.add_line, keys)
 
     def conclude() -> int:
-        """Writes the verdict on what has come up to now."""
+        """Write the verdict on the output so far."""
         verdicts = judge(
             job_state,
-            topology or _told(job_state, stream),
+            topology or _reported_topology(job_state, stream),
             stream.damaged,
             nodes,
             replace(_diagnosis(job_state, listener), newer_records=stream.newer),
@@ -120,7 +120,7 @@ def verify(
             is_program=is_program,
         )
         is_unasked = is_program and not stream.damaged and all(map(is_empty, verdicts))
-        # Whoever looks for the verdict looks at the beginning of a line.
+        # Programs search for the verdict at the start of a line.
         sys.stdout.write("\n" if progress.is_mid_line else "")
         progress.is_mid_line = False
         for verdict in verdicts:
@@ -154,15 +154,15 @@ def _diagnosis(job_state: JobState, listener: LogScanner) -> Diagnosis:
 
 
 def _requests_requeue(verdicts: list[Verdict]) -> bool:
-    """Whether a program asks that its job be started again."""
+    """Whether a program requests that its job be requeued."""
     histories = (
         history for verdict in verdicts for history in verdict.histories.values()
     )
-    return any(REQUEUE_REQUEST in history.told for history in histories)
+    return any(REQUEUE_REQUEST in history.phases for history in histories)
 
 
 class Progress:
-    """Says who has arrived: one live line on a terminal, otherwise a line a phase."""
+    """Print progress: one live line on a terminal, otherwise one line per phase."""
 
     def __init__(
         self, job_state: JobState, topology: Topology | None, *, is_program: bool
@@ -171,16 +171,16 @@ class Progress:
         self._is_program = is_program
         self._topology = topology
         self._started_s = time.monotonic()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._is_line_open = False
-        # Whether the last that was shown has no end.
+        # Whether the last line shown is incomplete.
         self.is_mid_line = False
 
     @property
     def has_failed_rank(self) -> bool:
-        """Whether a rank is known to have ended badly, so that the step cannot pass."""
-        # At SIGTERM a program may save its state for as long as Slurm lets it.
+        """Whether a rank is known to have failed, so that the step cannot pass."""
+        # At SIGTERM a program may save its state until Slurm kills it.
         job_state = self._board
         has_failed = job_state.has_failed_rank or job_state.has_raised_rank
         return has_failed and not job_state.is_ended_from_outside
@@ -220,7 +220,7 @@ class Progress:
 
     @property
     def silence_s(self) -> float:
-        """How long the output may be silent before something is done about it."""
+        """How long the output may be silent before the launcher is checked."""
         if not self.has_failed_rank:
             return _ALL_DONE_SILENT_S if self._has_done_ranks else _IDLE_NOTICE_S
         if not self._board.has_failed_rank:
@@ -228,7 +228,7 @@ class Progress:
         return _PROGRAM_SILENT_S if self._is_program else _SRUN_EXIT_TIMEOUT_S
 
     def update(self) -> None:
-        """Called when records have come."""
+        """Called when records have arrived."""
         if self._topology is None:
             return
         expected = self._topology.processes
@@ -241,18 +241,18 @@ class Progress:
             self._is_line_open = True
             return
         for phase, count in counts:
-            if count >= expected and phase not in self._told:
-                self._told.add(phase)
+            if count >= expected and phase not in self._reported:
+                self._reported.add(phase)
                 self._write(
                     f"jax-sif: {expected} of {expected} ranks {_DESCRIPTIONS[phase]}\n"
                 )
 
     def waiting(self) -> None:
-        """Called when nothing has come for a while."""
+        """Called when nothing has arrived for a while."""
         if self._topology is None or self._is_live:
             return
         expected, started = self._topology.processes, self._board.count["started"]
-        # A user's program may be one that never tells anything.
+        # A user's program may never report anything.
         if started < expected and (started or not self._is_program):
             elapsed_s = time.monotonic() - self._started_s
             self._write(
@@ -261,17 +261,17 @@ class Progress:
             )
 
     def note_interruption(self, reason: str | None) -> None:
-        """Called when a signal has come: what ends from now on ends for its sake."""
+        """Called at a signal: any exit from now on is its consequence."""
         if reason is not None:
             self._board.interrupt(reason)
 
     def interrupted(self, reason: str) -> None:
-        """Called when the verdict is asked for before the output has ended."""
+        """Called when the verdict is requested before the output has ended."""
         self.clear()
         self._write(f"jax-sif: {reason}; what is known now:\n")
 
     def clear(self) -> None:
-        """Takes the live line away before other text is shown."""
+        """Remove the live line before other text is shown."""
         if self._is_line_open:
             self._write("\r\x1b[K")
             self._is_line_open = False
@@ -283,7 +283,7 @@ class Progress:
 
 
 class _Follower:
-    """Shows the output as it comes, and gives each piece to those who judge it."""
+    """Show the output as it arrives, and pass each piece to stream and log scanner."""
 
     def __init__(
         self,
@@ -302,7 +302,7 @@ class _Follower:
         self._has_concluded = False
 
     def follow(self, source: BinaryIO) -> None:
-        """Until the output ends, or nobody is left whose output is worth waiting for."""
+        """Run until the output ends, or no rank is left whose output matters."""
         for piece in self._pieces(source):
             shown = self._stream.feed(piece)
             self._listener.feed(shown)
@@ -324,12 +324,12 @@ class _Follower:
             self._progress.is_mid_line = not text.endswith(b"\n")
 
     def _pieces(self, source: BinaryIO) -> Iterator[bytes]:
-        """The input as it comes; a file is always ready, a pipe may be silent.
+        """The input as it arrives; a file is always ready, a pipe may be silent.
 
-        Ends the launcher where it does not end for itself after a rank has failed: srun
-        waits for a node that is gone as long as Slurm does, for minutes. Never while
-        anything is printed, and never by what lines look like: only a rank's own record,
-        or the launcher's own word, says that a rank has failed.
+        Ends the launcher if it does not end by itself after a rank has failed: srun waits
+        for a lost node as long as Slurm does, for minutes. Never while anything is
+        printed, and never because of a line's text: only a rank's record or a marked line
+        of the launcher is evidence of a failed rank.
         """
         descriptor = source.fileno()
         progress = self._progress
@@ -349,7 +349,7 @@ class _Follower:
                     return
 
     def _wait(self, descriptor: int, limit_s: float) -> bool:
-        """Whether there is input within the limit; answers signals meanwhile."""
+        """Whether there is input within the limit; handles signals meanwhile."""
         until_s = time.monotonic() + limit_s
         interruption = self._interruption
         while True:
@@ -375,9 +375,9 @@ class _Follower:
         return has_ended
 
     def _end_what_is_over(self) -> bool:
-        """All ranks are done; returns whether the launcher had to be ended.
+        """All ranks are done; return whether the launcher had to be ended.
 
-        Only that of a diagnostic: a user's program may have something to do at its exit.
+        Only a diagnostic's launcher: a user's program may still work at its exit.
         """
         progress = self._progress
         if progress.is_diagnostic and self._end(_ALL_DONE, only="srun"):
@@ -389,7 +389,7 @@ class _Follower:
         return False
 
     def _conclude_early(self, reason: str | None) -> None:
-        """The verdict of what is known; a better one may follow, when the output ends."""
+        """Write a preliminary verdict; another may follow when the output ends."""
         self._progress.interrupted(str(reason))
         try:
             self._conclude()
@@ -411,13 +411,15 @@ def _open(log: str) -> BinaryIO:
         ) from error
 
 
-def _asked(label: str | None, environment: Mapping[str, str]) -> Topology | None:
+def _requested_topology(
+    label: str | None, environment: Mapping[str, str]
+) -> Topology | None:
     label = label or environment.get(TOPOLOGY_VARIABLE)
     return parse_topology(label) if label else None
 
 
 def _job_nodes(environment: Mapping[str, str]) -> list[str]:
-    """The job's nodes, when the verdict is spoken inside the job."""
+    """The job's nodes, if running inside the job."""
     try:
         return expand(environment.get(JOB_NODE_LIST, ""))
     except ValueError:
@@ -426,19 +428,19 @@ def _job_nodes(environment: Mapping[str, str]) -> list[str]:
 
 def _note_foreign(lines: int) -> None:
     print(
-        f"jax-sif: {lines} lines look like records, and are not of this job: they carry"
-        f" another key than {KEY_VARIABLE}; they are shown as text and judged as nothing",
+        f"jax-sif: {lines} lines look like records but are not from this job (their key"
+        f" differs from {KEY_VARIABLE}); they are shown as text and ignored",
         file=sys.stderr,
         flush=True,
     )
 
 
-def _told(job_state: JobState, stream: Stream) -> Topology:
-    """The topology that the ranks carried, when nobody else named one."""
+def _reported_topology(job_state: JobState, stream: Stream) -> Topology:
+    """The topology that the ranks reported, if it is not given otherwise."""
     if not job_state.steps and stream.newer:
         raise CouldNotTell(
-            "all records in the input are of a newer jax-sif than this one; judge it"
-            " with that of the job's image: singularity exec $JAX_IMAGE jax-sif verify"
+            "all records in the input are from a newer jax-sif than this one; use the"
+            " jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif verify"
         )
     for histories in job_state.steps.values():
         for history in histories.values():
@@ -448,8 +450,8 @@ def _told(job_state: JobState, stream: Stream) -> Topology:
     if job_state.launched:
         return parse_topology(job_state.launched)
     raise UsageError(
-        f"no topology to judge by: {TOPOLOGY_VARIABLE} is not set and no record names"
-        " one; run jax-sif verify --topology G8N2p4 (8 devices, 2 nodes, 4 processes)"
+        f"no topology: {TOPOLOGY_VARIABLE} is not set and no record names one; run"
+        " jax-sif verify --topology G8N2p4 (8 devices, 2 nodes, 4 processes)"
     )
 
 
@@ -463,7 +465,7 @@ def _write_json(path: Path, verdicts: list[Verdict]) -> None:
         atomic_write(
             path,
             strict_json.encode(content),
-            "the verdict above stands, only the file is missing",
+            "the verdict above is valid, only the file is missing",
         )
     except KitError as error:
         print(f"jax-sif: warning: {error}", file=sys.stderr)

@@ -87,7 +87,11 @@ def test_a_healthy_program_that_prints_frightening_text_is_left_alone(cluster):
             1,
             "rank 2 on node2 ended in an exception: ValueError: no such data",
         ),
-        ("plain_exits.py", 7, "rank 3 on node2: Exited with exit code 7, says srun"),
+        (
+            "plain_exits.py",
+            7,
+            "rank 3 on node2: Exited with exit code 7 (reported by srun)",
+        ),
     ],
 )
 def test_a_program_without_the_kit_that_fails_is_named(cluster, name, status, words):
@@ -145,7 +149,7 @@ def test_a_program_that_is_told_of_the_end_of_its_time_ends_well(cluster):
         (
             ["G4N2p4", "nothere.py"],
             "",
-            "there is no 'nothere.py' as the container sees",
+            "'nothere.py' does not exist in the container",
         ),
     ],
 )

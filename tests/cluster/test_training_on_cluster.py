@@ -64,7 +64,7 @@ def test_a_training_that_is_told_of_the_end_of_its_time_saves_and_goes_on(distur
 
     assert 1 == len(stopped), disturbed.output
     assert ["0", *stopped] == begun[:2]
-    assert ", to go on\n" in disturbed.output
+    assert ", requeue requested\n" in disturbed.output
     assert jobs[0] == jobs[1]
 
 

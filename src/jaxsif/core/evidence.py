@@ -1,4 +1,4 @@
-"""What a check is given and what it finds; pure, runs beside the job."""
+"""Input and output of the checks: StepEvidence and Finding."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,74 +19,74 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: what and where, what to do, and which ranks it names."""
+    """A problem: what and where it is, its remedy, and the ranks it names."""
 
     kind: str
     text: str
     remedy: str
     ranks: tuple[int, ...] = ()
-    # False: nothing is known to be wrong, but nothing proves that it is right either.
+    # False: inconclusive; nothing is known to be wrong, and nothing is proven.
     is_failure: bool = True
-    # True: all is right, and something is not as good as it should be.
+    # True: correct, but not as good as it should be.
     is_warning: bool = False
 
 
 @dataclass(frozen=True)
 class StepEvidence:
-    """What was asked for, and all that is known of what happened.
+    """The requested topology, and all that is known about the step.
 
-    `ended` is what srun said of ranks that ended badly, the first to end first; `nodes`
-    are the names in Slurm's order, as far as they are known.
+    `ended` are the failed ranks according to srun, in order of time; `nodes` are the
+    names in Slurm's order, if known.
     """
 
     topology: Topology
     histories: Histories
     ended: Mapping[int, RankExit]
     nodes: Sequence[str] = ()
-    # Who ended the step from outside, in a clause.
+    # Why the step was ended from outside, in a clause.
     cancelled: str | None = None
-    # What the lines between the records say, by the catalogue of causes.
+    # Causes found in the lines between the records, by the catalogue.
     recognised: Sequence[LogCause] = ()
     # A user's program, which need not use the kit.
     is_program: bool = False
-    # Speeds that were seen when all was well, if somebody has learned them.
+    # The performance baseline, if there is one.
     baseline: Baseline | None = None
     # Ranks that stopped reporting before they had connected, while all others went on.
     silent: frozenset[int] = frozenset()
     # Whether the launcher had to be ended although all ranks were done.
     has_launcher_hung: bool = False
-    # Whether we ended the launcher, which then may not have said how its tasks ended.
+    # Whether we ended the launcher, which then may not have reported how its tasks ended.
     has_ended_launcher: bool = False
-    # Nodes that Slurm has given up.
+    # Nodes that failed according to Slurm.
     failed_nodes: Sequence[str] = ()
-    # Why the verdict was asked for before the output had ended, in a clause.
+    # Why the verdict was requested before the output ended, in a clause.
     interrupted: str | None = None
 
     @property
     def is_without_kit(self) -> bool:
-        """Whether no rank uses the kit, so that nothing but its end can be judged."""
+        """Whether no rank uses the kit, so that only its exits can be checked."""
         has_started = any(
-            "started" in history.told for history in self.histories.values()
+            "started" in history.phases for history in self.histories.values()
         )
         return self.is_program and not has_started
 
     @property
     def has_left_quietly(self) -> bool:
-        """Whether all ranks of a user's program left the group without a word.
+        """Whether all ranks of a user's program ended without a report of their exit.
 
-        So do those that end by os._exit(0). Of any other end srun says so itself.
+        os._exit(0) does that. srun reports any other failure.
         """
         if not self.is_program or self.ended or self.cancelled or self.silent:
             return False
         histories = self.histories.values()
         return len(histories) >= self.topology.processes and all(
-            "connected" in history.told and _HAS_ENDED.isdisjoint(history.told)
+            "connected" in history.phases and _HAS_ENDED.isdisjoint(history.phases)
             for history in histories
         )
 
     @property
     def has_failed(self) -> bool:
-        """Whether something went wrong, by what ranks and Slurm say of their ends."""
+        """Whether something failed, according to the ranks' and Slurm's reports."""
         if self.has_left_quietly:
             return False
         is_whole = len(self.histories) >= self.topology.processes
@@ -95,20 +95,22 @@ class StepEvidence:
 
     @property
     def end_from_outside(self) -> str | None:
-        """Who ended the step, in a clause: no rank is the cause of what follows."""
+        """Why the step was ended from outside, in a clause; then no rank is the cause."""
         if self.failed_nodes:
             return None
         return self.cancelled or (self.interrupted if self.has_failed else None)
 
     @property
     def all_nodes(self) -> Sequence[str]:
-        """A name for every node that was asked for, if only its place in the list."""
+        """A name for every requested node, or its position if names are unknown."""
         count = self.topology.nodes
         if len(self.nodes) == count:
             return self.nodes
-        # All ranks tell the same, so it is spelled out once and not for each of them.
-        told = {history.fact("started", "nodes") for history in self.histories.values()}
-        for nodes in map(_expand_or_empty, told):
+        # All ranks report the same list; expand it once.
+        lists = {
+            history.fact("started", "nodes") for history in self.histories.values()
+        }
+        for nodes in map(_expand_or_empty, lists):
             if len(nodes) == count:
                 return nodes
         return [f"node {i + 1} of {count}" for i in range(count)]

@@ -1,4 +1,4 @@
-"""What each rank has said so far; runs beside the job."""
+"""The state of a job's steps and ranks, collected from records and launcher messages."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from jaxsif.core.records import (
 from jaxsif.core.silence import Silence
 from jaxsif.core.text import printable
 
-# So many results of one rank are kept; more than any program of diag/ tells.
+# Results kept per rank; more than any program in diag/ reports.
 _MAX_MEASUREMENTS = 4096
 
 
 @dataclass
 class RankHistory:
-    """One rank: the last record of each phase it told, and all that it measured."""
+    """One rank: the last record of each reported phase, and all its measurements."""
 
     rank: int
     node: str
-    told: dict[str, Record] = field(default_factory=dict)
-    # When each phase was heard, counted in records: clocks of two nodes may disagree.
+    phases: dict[str, Record] = field(default_factory=dict)
+    # When each phase arrived, counted in records: clocks of two nodes may disagree.
     arrival: dict[str, int] = field(default_factory=dict)
-    # More than one: two programs spoke as this rank, and what the first told is gone.
+    # Above 1 if two programs reported as this rank; the first one's records are lost.
     start_count: int = 0
     measured: list[Record] = field(default_factory=list)
 
     def fact(self, phase: str, name: str) -> Any:
-        """A fact of a phase; None when the rank never told it."""
-        return self.told.get(phase, {}).get(name)
+        """A fact of a phase; None if the rank never reported it."""
+        return self.phases.get(phase, {}).get(name)
 
     @property
     def phase(self) -> str:
-        """The last phase that was reached."""
-        return next((p for p in reversed(PHASES) if p in self.told), "unknown")
+        """The last phase reached."""
+        return next((p for p in reversed(PHASES) if p in self.phases), "unknown")
 
     @property
     def local_device_count(self) -> int | None:
-        """None when the rank never told it; its list may not show all of them."""
+        """None if never reported; the list of devices may be shortened."""
         local = self.fact("devices", "local")
         if local is None:
             return None
@@ -58,15 +58,16 @@ class RankHistory:
 
     @property
     def is_done(self) -> bool:
-        return "done" in self.told
+        return "done" in self.phases
 
     @property
     def may_begin_anew(self) -> bool:
-        """Whether a group of a user's own has ended well, and hides nothing if forgotten.
+        """Whether the rank finished a user's program and may start another one.
 
-        Another program may follow in the same step: an evaluation after its training.
+        An evaluation may follow its training in the same step. False if dropping this
+        history would lose measurements.
         """
-        has_measured = bool(self.measured) or "allreduce" in self.told
+        has_measured = bool(self.measured) or "allreduce" in self.phases
         has_group = self.fact("started", "processes") not in (None, 1)
         return self.is_done and has_group and not has_measured
 
@@ -79,7 +80,7 @@ _SIGNAL_NAMES = {signal.strsignal(number): number for number in signal.valid_sig
 
 @dataclass(frozen=True)
 class RankExit:
-    """What srun, or `jax-sif launch`, said of ranks of one node that ended badly."""
+    """Ranks of one node that failed, as reported by srun or `jax-sif launch`."""
 
     node: str
     ranks: tuple[int, ...]
@@ -88,7 +89,7 @@ class RankExit:
 
     @property
     def exit_status(self) -> int | None:
-        """The status that the reason names, as a shell counts it; None if it names none."""
+        """The exit status in the reason, in the shell's numbering; None if it has none."""
         code = _EXIT_CODE.match(self.reason)
         if code is not None:
             return int(code[1])
@@ -109,31 +110,35 @@ _CANCEL = re.compile(
 _ABORT = re.compile(r"srun: (?:Job step aborted|forcing job termination|interrupt)")
 
 
-# Its node daemon does not answer: Slurm ends the job for it.
+# The node's slurmd does not respond, and Slurm ends the job.
 _NODE_FAILURE = re.compile(r"srun: error: Node failure on (\S{1,255})$")
 
 
 class JobState:
-    """All ranks of all steps in a stream. Memory grows with ranks, and with
-    what they measured, not with records."""
+    """All ranks of all steps in a stream.
+
+    Memory grows with the ranks and their measurements, not with the records.
+    """
 
     def __init__(
         self, processes: int | None = None, nodes: Collection[str] = ()
     ) -> None:
-        """`processes`, `nodes`: of this step, as far as known; srun's lines on any other
-        task are the text of a program."""
+        """`processes`, `nodes`: of this step, if known.
+
+        srun's lines about any other task are a program's text.
+        """
         self._processes = processes
         self._nodes = frozenset(nodes)
-        # Whether the launcher's own lines are marked, so that no other line is believed.
+        # Whether the launcher's lines are marked; then no other line is trusted.
         self.is_marked = False
-        # Ends by rank, the first to end first: by marked lines, and by any.
+        # Exits by rank, in order of time: from marked lines, and from any line.
         self._ended_by_launcher: dict[int, RankExit] = {}
         self._ended_by_text: dict[int, RankExit] = {}
-        # Whether srun says that its step was ended from outside, before any rank ended.
+        # Whether srun reports that its step was ended from outside before any rank ended.
         self._is_aborted = False
         # Why Slurm ended the step, by a line that any program could print.
         self._cancel_reason: str | None = None
-        # The nodes that Slurm has given up, unless the step was ended before.
+        # Failed nodes according to Slurm, unless the step was ended before.
         self._failed_by_launcher: dict[str, None] = {}
         self._failed_by_text: dict[str, None] = {}
         # Why the verdict was asked for before the output had ended.
@@ -158,8 +163,8 @@ class JobState:
         self.has_ended_launcher = self.has_launcher_hung = False
 
     def add(self, record: Record) -> None:
-        """Notes one record; a later restart of a step replaces the earlier one."""
-        histories = self._stories(record["step"])
+        """Add one record; a later restart of a step replaces the earlier one."""
+        histories = self._histories_of(record["step"])
         if histories is None:
             return
         rank, phase = record["rank"], record["phase"]
@@ -169,47 +174,47 @@ class JobState:
         if not self.is_ended_from_outside:
             self._silences[record["step"].rpartition(".")[0]].add(record)
         if phase == "started" and histories[rank].may_begin_anew:
-            self.count.subtract(list(histories[rank].told))
+            self.count.subtract(list(histories[rank].phases))
             histories[rank] = RankHistory(rank, record["node"])
         if phase in MEASUREMENT_KINDS:
             if len(histories[rank].measured) < _MAX_MEASUREMENTS:
                 histories[rank].measured.append(record)
             return
         histories[rank].start_count += phase == "started"
-        told = histories[rank].told
-        self.count[phase] += phase not in told
-        told[phase] = record
+        phases = histories[rank].phases
+        self.count[phase] += phase not in phases
+        phases[phase] = record
         if phase in (FAILED, DEADLINE_EXCEEDED) and not self.is_ended_from_outside:
             # The kit ends its ranks at once.
-            has_kit = "started" in told
+            has_kit = "started" in phases
             self.has_failed_rank |= has_kit
             self.has_raised_rank |= not has_kit
         histories[rank].arrival[phase] = self._records
 
     @property
     def ended(self) -> dict[int, RankExit]:
-        """By rank, the first to end first; later words on the same rank add nothing."""
+        """Exits by rank, in order of time; only the first of each rank counts."""
         return self._ended_by_launcher if self.is_marked else self._ended_by_text
 
     @property
     def cancelled(self) -> str | None:
-        """Why somebody ended the step; None if nobody did, or a rank had ended before."""
+        """Why the step was cancelled; None if it was not, or a rank had ended before."""
         if self.is_marked and not self._is_aborted:
             return None
         reason = self._cancel_reason
         if reason is None and self._is_aborted:
-            reason = "somebody's order"
+            reason = "cancelled"
         return reason and f"Slurm ended the step: {reason}"
 
-    def hear(self, line: str, is_launchers: bool = False) -> None:
-        """Notes a line that Slurm printed about an end, of ranks or of the step.
+    def add_line(self, line: str, is_launchers: bool = False) -> None:
+        """Add a line of Slurm's about the end of ranks or of the step.
 
-        `is_launchers`: it is known to be the launcher's own, because it is marked.
+        `is_launchers`: the line is marked, so it is known to be the launcher's.
         """
         line = printable(line.rstrip())
         self.is_marked |= is_launchers
-        self._hear_cancel(line)
-        self._hear_node_failure(line, is_launchers)
+        self._add_cancel(line)
+        self._add_node_failure(line, is_launchers)
         has_reason = self._ended_by_launcher or self.failed_nodes
         if is_launchers and _ABORT.match(line) and not has_reason:
             self._is_aborted = True
@@ -228,20 +233,20 @@ class JobState:
         # `jax-sif launch` always ends by itself.
         self.has_failed_rank |= is_launchers and ending.speaker == "srun"
 
-    def _hear_cancel(self, line: str) -> None:
+    def _add_cancel(self, line: str) -> None:
         found = _CANCEL.match(line)
         has_reason = self._cancel_reason is not None or self.ended or self.failed_nodes
         if found is None or has_reason:
             return
-        reason = (found[1] or "somebody's order").lower()
-        # Slurm says the same when it ends the step for a rank's sake, or for a node that
-        # is lost: there is something wrong, which other lines name.
+        reason = (found[1] or "cancelled").lower()
+        # Slurm prints the same when it ends the step because of a failed rank or node,
+        # which other lines name.
         if reason != "task failure" and not reason.startswith("node fail"):
             self._cancel_reason = reason
 
-    def _hear_node_failure(self, line: str, is_launchers: bool) -> None:
+    def _add_node_failure(self, line: str, is_launchers: bool) -> None:
         found = _NODE_FAILURE.match(line)
-        # An interruption may be noted first: Slurm sends SIGTERM for the node's sake.
+        # An interruption may come first: Slurm sends SIGTERM because of the node.
         if found is None or self.cancelled:
             return
         try:
@@ -256,17 +261,17 @@ class JobState:
 
     @property
     def failed_nodes(self) -> tuple[str, ...]:
-        """Nodes that Slurm has given up, and ended the job for."""
+        """Nodes that failed according to Slurm, which ended the job because of them."""
         by_launcher = self._failed_by_launcher
         return tuple(by_launcher if self.is_marked else self._failed_by_text)
 
     def _ending(self, line: str) -> RankExit | None:
-        """What the line says of ranks of this step that ended badly."""
+        """The failed ranks of this step that the line names."""
         match = _ENDING.match(line)
         if match is None or self.is_ended_from_outside:
             return None
         speaker, node, numbers, reason = match.groups()
-        # The nodes of `jax-sif launch` are none of Slurm's.
+        # The nodes of `jax-sif launch` are not Slurm's.
         if self._nodes and speaker == "srun" and node not in self._nodes:
             return None
         try:
@@ -279,25 +284,25 @@ class JobState:
         return RankExit(node, ranks, reason.strip(), speaker) if ranks else None
 
     def interrupt(self, reason: str) -> None:
-        """Notes a signal to the reader, unless ranks have failed by then."""
+        """Note a signal to the verdict's process, unless ranks have already failed."""
         has_failed = self.has_failed_rank or self.ended
         if not has_failed and self.interrupted is None:
             self.interrupted = f"the job was interrupted: {reason}"
 
     @property
     def is_ended_from_outside(self) -> bool:
-        """Whether what ends now ends for that reason: it is nobody's fault."""
+        """Whether the step was ended from outside, so that no rank is the cause."""
         return not self.failed_nodes and bool(self.cancelled or self.interrupted)
 
-    def _stories(self, run: str) -> Histories | None:
-        """The ranks of a run, `cluster.job.step.restart`; None if a later one began."""
+    def _histories_of(self, run: str) -> Histories | None:
+        """The ranks of a run, `cluster.job.step.restart`; None if a later one started."""
         step, _, text = run.rpartition(".")
-        # No job is restarted so often that it takes more digits.
+        # More digits than any restart count has.
         restart = int(text) if text.isdecimal() and len(text) < 19 else 0
         latest, histories = self._runs.get(step, (-1, {}))
         if restart > latest:
             for history in histories.values():
-                self.count.subtract(history.told.keys())
+                self.count.subtract(history.phases.keys())
             histories = {}
             self._runs[step] = (restart, histories)
             self._silences[step] = Silence()

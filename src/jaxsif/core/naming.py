@@ -1,4 +1,4 @@
-"""Ranks and nodes in words, and in groups; pure, runs beside the job."""
+"""Format, sort and group ranks and nodes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from jaxsif.core import hostlist
 from jaxsif.core.history import Histories, RankHistory
 
-# No line of a verdict lists more ranks than a person reads.
+# Longest list of ranks in a line of a verdict.
 _MAX_NAMED = 8
 
 
@@ -27,27 +27,27 @@ def where(histories: Sequence[RankHistory]) -> str:
 
 
 def spans(ranks: Iterable[int]) -> str:
-    """`0-3, 7`, as many as a line bears."""
+    """`0-3, 7`, shortened to fit a line."""
     return hostlist.spans(ranks, _MAX_NAMED)
 
 
 def ranks_of(histories: Iterable[RankHistory]) -> tuple[int, ...]:
-    """The ranks' numbers, each once, in order."""
+    """The ranks' numbers, unique and sorted."""
     return tuple(sorted({history.rank for history in histories}))
 
 
 def sorted_by_arrival(
     histories: Iterable[RankHistory], phase: str
 ) -> list[RankHistory]:
-    """Those that told a phase, the first to be heard first."""
-    told = [history for history in histories if phase in history.told]
-    return sorted(told, key=lambda history: history.arrival[phase])
+    """The ranks that reported a phase, in order of arrival."""
+    reporting = [history for history in histories if phase in history.phases]
+    return sorted(reporting, key=lambda history: history.arrival[phase])
 
 
 def group_by_value(
     histories: Histories, phase: str, name: str, expected: set[Any]
 ) -> Iterator[tuple[Any, list[RankHistory]]]:
-    """Each value of a fact that was not expected, with the ranks that told it."""
+    """Each unexpected value of a fact, with the ranks that reported it."""
     by_value: dict[Any, list[RankHistory]] = defaultdict(list)
     for history in histories.values():
         value = history.fact(phase, name)

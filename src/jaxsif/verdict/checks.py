@@ -1,4 +1,4 @@
-"""Every way in which what the ranks saw can differ from what was asked; pure, runs beside the job."""
+"""All checks of a step, in order."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from jaxsif.pairs import checks as pairs_checks
 from jaxsif.transport import checks as transport_checks
 from jaxsif.verdict import correctness, devices, exits, processes
 
-# Causes first: each check may assume that the reader has seen those before it.
+# Causes first: the reader has seen the findings of the checks above.
 CHECKS: tuple[Check, ...] = (
     processes.ranks_silent,
     exits.nodes_failed,
@@ -60,8 +60,8 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-# What can be said of ranks that tell nothing while they are well.
-_ENDINGS: tuple[Check, ...] = (
+# For programs without the kit, whose ranks report nothing.
+_EXIT_CHECKS: tuple[Check, ...] = (
     exits.programs_failed,
     exits.cancelled,
     exits.log_causes,
@@ -73,6 +73,6 @@ _ENDINGS: tuple[Check, ...] = (
 
 
 def find(case: StepEvidence) -> list[Finding]:
-    """All findings, first causes before what follows from them."""
-    checks = _ENDINGS if case.is_without_kit else CHECKS
+    """All findings, causes before their consequences."""
+    checks = _EXIT_CHECKS if case.is_without_kit else CHECKS
     return [finding for check in checks for finding in check(case)]

@@ -1,4 +1,4 @@
-"""Wrong sums, and peers that are not this run's; pure, runs beside the job."""
+"""Checks of all-reduce results and of the peers' identity."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,32 +13,34 @@ from jaxsif.core.records import PHASES
 
 
 def foreign_peers(case: StepEvidence) -> Iterator[Finding]:
-    """A peer contributed what no rank of this run can have contributed."""
-    witnesses = [s for s in case.histories.values() if s.fact("identity", "foreign")]
-    if not witnesses:
+    """The all-reduce contains a value that no rank of this run contributes."""
+    reporting_ranks = [
+        s for s in case.histories.values() if s.fact("identity", "foreign")
+    ]
+    if not reporting_ranks:
         return
-    accusers = Counter(
+    votes = Counter(
         rank
-        for history in witnesses
+        for history in reporting_ranks
         for rank in {slot[0] for slot in history.fact("identity", "slots")}
     )
-    # A rank that computes wrongly also accuses the others, alone against many.
-    slow_nodes = {rank for rank, n in accusers.items() if n == max(accusers.values())}
+    # A rank that computes wrongly implicates all others; each has only its vote.
+    implicated = {rank for rank, n in votes.items() if n == max(votes.values())}
     peers = [
-        case.histories.get(r, RankHistory(r, "unknown")) for r in sorted(slow_nodes)
+        case.histories.get(r, RankHistory(r, "unknown")) for r in sorted(implicated)
     ]
     yield Finding(
         "foreign-peer",
-        f"{where(witnesses)}: the all-reduce holds a contribution that is not this"
-        f" run's in the place of {where(peers)}",
-        "another step or job answers in that rank's place (do two steps share"
+        f"{where(reporting_ranks)}: the all-reduce contains a foreign contribution in"
+        f" the slot of {where(peers)}",
+        "another step or job answers instead of that rank (do two steps share"
         " JAX_COORDINATOR_PORT?), or its device computes wrongly; do not trust results",
-        tuple(sorted(slow_nodes)),
+        tuple(sorted(implicated)),
     )
 
 
 def wrong_sums(case: StepEvidence) -> Iterator[Finding]:
-    """The all-reduce of ones gave another number than there are devices."""
+    """The all-reduce of ones differs from the number of devices."""
     by_sum: dict[float, list[RankHistory]] = defaultdict(list)
     for history in case.histories.values():
         got = history.fact("allreduce", "got")
@@ -51,18 +53,20 @@ def wrong_sums(case: StepEvidence) -> Iterator[Finding]:
             "wrong-sum",
             f"{where(group)}: the all-reduce of ones gave {got:g},"
             f" {case.topology.devices} expected",
-            "do not trust results of this allocation; see which ranks are foreign or"
-            " missing",
+            "do not trust results from this allocation; check which ranks are foreign"
+            " or missing",
             ranks_of(group),
         )
 
 
 def peers_not_verified(case: StepEvidence) -> Iterator[Finding]:
-    """A rank finished without the one measurement that proves who its peers were."""
+    """A rank finished without verifying its peers' identity."""
     silent = [
         s
         for s in case.histories.values()
-        if s.is_done and "identity" not in s.told and not s.fact("connected", "has_met")
+        if s.is_done
+        and "identity" not in s.phases
+        and not s.fact("connected", "has_met")
     ]
     if silent:
         yield Finding(
@@ -75,7 +79,7 @@ def peers_not_verified(case: StepEvidence) -> Iterator[Finding]:
 
 
 def records_lost(case: StepEvidence) -> Iterator[Finding]:
-    """A rank finished, and a record that the other ranks have written did not arrive."""
+    """A rank finished, but a record that the other ranks wrote did not arrive."""
     finished = [history for history in case.histories.values() if history.is_done]
     results = {history.rank: _results(history) for history in finished}
     written = set().union(*results.values())
@@ -85,17 +89,17 @@ def records_lost(case: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "record-lost",
             f"{where(silent)}: no record of {', '.join(lost[:4])}, which other ranks"
-            " have written",
-            "see whether a line of the output above is damaged; run the job again",
+            " reported",
+            "check the output above for a damaged line; run the job again",
             ranks_of(silent),
             is_failure=False,
         )
 
 
 def _results(history: RankHistory) -> set[str]:
-    """The phases, and the measurements, that every rank of a group reports."""
-    # A finding of its own speaks of the devices.
-    phases = {p for p in PHASES if p in history.told and p != "devices"}
+    """The phases and measurements that every rank of a group reports."""
+    # devices_not_reported covers the devices.
+    phases = {p for p in PHASES if p in history.phases and p != "devices"}
     measured = {
         f"{r['collective']} {r['dtype']} at {r['size_bytes']} bytes"
         for r in history.measured

@@ -1,4 +1,4 @@
-"""Other devices, or other software, than was asked for; pure, runs beside the job."""
+"""Checks of devices and software versions."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from jaxsif.core.naming import group_by_value, ranks_of, where
 
 
 def platform_differs(case: StepEvidence) -> Iterator[Finding]:
-    """CPU where GPUs were asked, or the other way round."""
+    """JAX runs on CPU instead of the requested GPUs, or vice versa."""
     by_platform: dict[tuple[str, str], list[RankHistory]] = defaultdict(list)
     for history in case.histories.values():
-        asked, got = (
+        requested, got = (
             history.fact("started", "platform"),
             history.fact("devices", "backend"),
         )
-        if got is not None and got != asked:
-            by_platform[(str(asked), str(got))].append(history)
-    for (asked, got), group in by_platform.items():
+        if got is not None and got != requested:
+            by_platform[(str(requested), str(got))].append(history)
+    for (requested, got), group in by_platform.items():
         yield Finding(
             "platform",
-            f"{where(group)}: JAX runs on {got}, {asked} was asked for",
+            f"{where(group)}: JAX runs on {got}, {requested} was requested",
             "start the container with --nv on a node with GPUs; unset JAX_PLATFORMS",
             ranks_of(group),
         )
 
 
 def devices_not_reported(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that came to their end without a word on their devices."""
+    """Ranks that finished without reporting their devices."""
     silent = [
-        s for s in case.histories.values() if s.is_done and "devices" not in s.told
+        s for s in case.histories.values() if s.is_done and "devices" not in s.phases
     ]
     if silent:
         yield Finding(
             "devices-not-reported",
-            f"{where(silent)} ended well without using JAX's devices:"
-            f" {case.topology.devices} were asked for, and nobody counted them",
-            "judge a program that computes with JAX, or run diag/query_v1.py",
+            f"{where(silent)} succeeded but never reported JAX devices"
+            f" ({case.topology.devices} requested)",
+            "verify a program that computes with JAX, or run diag/query_v1.py",
             ranks_of(silent),
             is_failure=False,
         )
@@ -60,13 +60,13 @@ def shared_devices(case: StepEvidence) -> Iterator[Finding]:
                 "device-shared",
                 f"{where(group)}: the same GPU {uuid}",
                 "do not set JAX_LOCAL_DEVICE_IDS or CUDA_VISIBLE_DEVICES for all ranks"
-                " alike; ask for as many GPUs as there are processes",
+                " alike; request one GPU per process",
                 ranks_of(group),
             )
 
 
 def local_devices_differ(case: StepEvidence) -> Iterator[Finding]:
-    """A process has more or fewer devices than its share."""
+    """A process has more or fewer devices than the topology assigns."""
     by_count: dict[int, list[RankHistory]] = defaultdict(list)
     for history in case.histories.values():
         count = history.local_device_count
@@ -78,20 +78,20 @@ def local_devices_differ(case: StepEvidence) -> Iterator[Finding]:
             f"{where(group)}: {count} local devices,"
             f" {case.topology.devices_per_process} expected",
             f"submit with --gpus-per-node={case.topology.devices_per_node}; JAX_SIF_VERBOSE=1"
-            " shows how the image shares them out",
+            " shows how the image distributes them",
             ranks_of(group),
         )
 
 
 def unexpected_device_total(case: StepEvidence) -> Iterator[Finding]:
-    """A group has more or fewer devices in all than was asked."""
+    """A group has more or fewer devices in total than requested."""
     for total, group in group_by_value(
         case.histories, "devices", "total", {case.topology.devices}
     ):
         yield Finding(
             "total-devices",
             f"{where(group)}: {total} devices in all, {case.topology.devices} expected",
-            "see the findings above; the group is not the one that was asked for",
+            "see the findings above; this is not the requested group",
             ranks_of(group),
         )
 
@@ -110,12 +110,12 @@ def versions_differ(case: StepEvidence) -> Iterator[Finding]:
     for phase, name, what in _VERSIONS:
         by_value: dict[Any, list[RankHistory]] = defaultdict(list)
         for history in case.histories.values():
-            if phase in history.told:
+            if phase in history.phases:
                 by_value[history.fact(phase, name)].append(history)
         if len(by_value) < 2:
             continue
-        *few, (common, _) = sorted(by_value.items(), key=lambda item: len(item[1]))
-        for value, group in few:
+        *minority, (common, _) = sorted(by_value.items(), key=lambda item: len(item[1]))
+        for value, group in minority:
             yield Finding(
                 f"{name}-differs",
                 f"{where(group)}: {what} {value}, the other ranks have {common}",

@@ -1,4 +1,4 @@
-"""Why ranks did not come to their end: by their own words, by Slurm's, by the log's; pure, runs beside the job."""
+"""Checks of how ranks ended, from their records, Slurm's messages and the log."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, TERMINATED, WAITING
 from jaxsif.logs import catalogue
 
 _BY_SIGTERM = ("Terminated", "Exited with exit code 143")
-# Ends that a rank brings upon itself for another's sake: JAX aborts when a peer is gone,
-# srun terminates the rest, and takes away the image that they run from.
+# Exits that follow from another rank's: JAX aborts when a peer is gone, and srun
+# terminates the rest and unmounts the image that they run from.
 _COLLATERAL_REASONS = ("Aborted", "Bus error", *_BY_SIGTERM)
 
 
 _FEW = 8
-# Told by a check of its own, with the ranks of the node.
+# Reported by nodes_failed(), with the ranks of the node.
 _NODE_FAILED = "slurm-node-failed"
 
 
 def has_reported_cause(history: RankHistory | None) -> bool:
-    """Whether a rank said itself why it ended."""
+    """Whether a rank reported why it ended."""
     return history is not None and (
-        not {FAILED, DEADLINE_EXCEEDED, TERMINATED}.isdisjoint(history.told)
+        not {FAILED, DEADLINE_EXCEEDED, TERMINATED}.isdisjoint(history.phases)
         or bool(
             history.fact("allreduce", "wrong") or history.fact("identity", "foreign")
         )
@@ -38,31 +38,31 @@ def has_reported_cause(history: RankHistory | None) -> bool:
 
 
 def has_partner_timeout(history: RankHistory) -> bool:
-    """Whether a rank gave up because the other node of its pair did not answer."""
+    """Whether a rank gave up because the other node of its pair did not respond."""
     return any(record.get("timed_out") for record in history.measured)
 
 
 def starts_failed(case: StepEvidence) -> Iterator[Finding]:
-    """What a rank found wrong before it could begin."""
+    """Problems that a rank found before it could start."""
     by_problem: dict[tuple[str, str, str], list[RankHistory]] = defaultdict(list)
-    slow_nodes: dict[tuple[str, str, str], tuple[int, ...]] = {}
+    named_ranks: dict[tuple[str, str, str], tuple[int, ...]] = {}
     for history in sorted_by_arrival(case.histories.values(), FAILED):
         for problem in history.fact(FAILED, "problems") or ():
             key = (problem["kind"], problem["text"], problem["remedy"])
             by_problem[key].append(history)
-            slow_nodes[key] = tuple(problem.get("ranks") or ())
+            named_ranks[key] = tuple(problem.get("ranks") or ())
     for key, group in by_problem.items():
         kind, text, remedy = key
-        # What rank 0 says of others names them itself.
-        named = text if slow_nodes[key] else f"{where(group)}: {text}"
-        yield Finding(kind, named, remedy, slow_nodes[key] or ranks_of(group))
+        # A problem that rank 0 reports about others names them in its text.
+        named = text if named_ranks[key] else f"{where(group)}: {text}"
+        yield Finding(kind, named, remedy, named_ranks[key] or ranks_of(group))
 
 
 def ranks_left(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that ended with status 0 before they were done, as by `os._exit(0)`.
+    """Ranks that ended with status 0 before they were done, for example by `os._exit(0)`.
 
-    The launcher says of every other end how it was: who is neither done nor named by
-    anybody, while all others are, has left without a word.
+    The launcher reports any other status, so these are the ranks that are neither done
+    nor named in a report.
     """
     histories = case.histories
     if (
@@ -80,20 +80,20 @@ def ranks_left(case: StepEvidence) -> Iterator[Finding]:
             history.is_done or history.rank in case.ended or has_reported_cause(history)
         )
     ]
-    # Of many, the launcher's words may have been lost.
+    # If many are missing, the launcher's messages may have been lost.
     if is_whole and 0 < len(left) <= max(1, len(histories) // _FEW):
         yield Finding(
             "rank-left",
-            f"{where(left)} left with status 0 before the others were done; the last"
-            f" phase told was {left[0].phase!r}",
-            "look for os._exit(0), or a wrapper that hides a status; a program ends by"
-            " itself when all ranks have passed their last collective",
+            f"{where(left)} exited with status 0 before the other ranks were done; last"
+            f" phase: {left[0].phase!r}",
+            "check for os._exit(0), or a wrapper that hides an exit status; a rank must"
+            " not exit before all ranks have passed their last collective",
             ranks_of(left),
         )
 
 
 def programs_failed(case: StepEvidence) -> Iterator[Finding]:
-    """An exception in a rank's program: the first, unless it follows from another end."""
+    """The first exception in a rank, unless it is a consequence of another exit."""
     for error, failed in list(_errors(case).items())[:1]:
         if not _follows(case, error, failed[0]):
             yield Finding(
@@ -115,13 +115,13 @@ def secondary_errors(case: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "secondary-errors",
             f"{where(group)} ended in exceptions after that: {errors[0][0]}",
-            "mend the first cause; their own words are in the output above",
+            "fix the first cause; their tracebacks are in the output above",
             ranks_of(group),
         )
 
 
 def _errors(case: StepEvidence) -> dict[str, list[RankHistory]]:
-    """The ranks by their exception, true causes first and then the first heard."""
+    """The ranks by exception, causes first, then in order of arrival."""
     by_error: dict[str, list[RankHistory]] = defaultdict(list)
     for history in sorted_by_arrival(case.histories.values(), FAILED):
         error = history.fact(FAILED, "error")
@@ -132,11 +132,11 @@ def _errors(case: StepEvidence) -> dict[str, list[RankHistory]]:
 
 
 def _follows(case: StepEvidence, error: str, first: RankHistory) -> bool:
-    """Whether an exception was brought about by the end of another rank."""
+    """Whether an exception is a consequence of another rank's exit."""
     stuck = [
         s.arrival[DEADLINE_EXCEEDED]
         for s in case.histories.values()
-        if DEADLINE_EXCEEDED in s.told
+        if DEADLINE_EXCEEDED in s.phases
     ]
     match = catalogue.load().match(error)
     is_consequence = match is not None and match.cause.role != "cause"
@@ -144,12 +144,12 @@ def _follows(case: StepEvidence, error: str, first: RankHistory) -> bool:
 
 
 def log_causes(case: StepEvidence) -> Iterator[Finding]:
-    """Why something ended, by lines that programs other than the kit have printed."""
+    """Causes found in lines that other programs printed."""
     yield from _recognised(case, "cause")
 
 
 def log_symptoms(case: StepEvidence) -> Iterator[Finding]:
-    """That something ended, by such lines, while the reason stands elsewhere."""
+    """Symptoms found in such lines, whose cause is elsewhere."""
     yield from _recognised(case, "symptom")
 
 
@@ -161,11 +161,11 @@ def _recognised(case: StepEvidence, role: str) -> Iterator[Finding]:
             continue
         if found.cause.id == _NODE_FAILED and case.failed_nodes:
             continue
-        # What a rank prints for people it has told the judge as well.
+        # A rank reports what it prints as a record as well.
         if found.cause.id.startswith("kit-") and _have_reported(case, found.ranks):
             continue
         text, ranks = found.text, found.ranks
-        # A line without a name is most likely about the first who ended.
+        # A line without a rank is most likely about the first rank to exit.
         if not ranks and not found.nodes and case.ended:
             ending = next(iter(case.ended.values()))
             group = [
@@ -176,7 +176,7 @@ def _recognised(case: StepEvidence, role: str) -> Iterator[Finding]:
 
 
 def nodes_failed(case: StepEvidence) -> Iterator[Finding]:
-    """Nodes that Slurm has given up."""
+    """Nodes that failed according to Slurm."""
     index_of = {node: index for index, node in enumerate(case.all_nodes)}
     for node in case.failed_nodes:
         ranks = [
@@ -190,29 +190,29 @@ def nodes_failed(case: StepEvidence) -> Iterator[Finding]:
         on_it = f" (ranks {spans(ranks)})" if ranks else ""
         yield Finding(
             _NODE_FAILED,
-            f"{node}{on_it} failed or stopped answering Slurm",
-            "submit again, without that node (--exclude), and tell the operators",
+            f"{node}{on_it} failed or stopped responding to Slurm",
+            "submit again without that node (--exclude), and inform the operators",
             tuple(ranks),
         )
 
 
 def cancelled(case: StepEvidence) -> Iterator[Finding]:
-    """Somebody ended the step from outside: no rank is to blame, nothing is proven."""
+    """The step was ended from outside: no rank is the cause, nothing is proven."""
     if case.end_from_outside:
         yield Finding(
             "cancelled",
-            f"{case.end_from_outside}; no rank is to blame",
-            "see what the ranks had reached in the table above; for a time limit, ask for"
+            f"{case.end_from_outside}; no rank is the cause",
+            "the table above shows the last phase of each rank; for a time limit, request"
             " more with --time",
             is_failure=False,
         )
 
 
 def terminated(case: StepEvidence) -> Iterator[Finding]:
-    """SIGTERM came to ranks, and nobody knows of a reason in the step itself."""
+    """Ranks got SIGTERM, and no cause within the step is known."""
     group = sorted_by_arrival(case.histories.values(), TERMINATED)
     has_reason = any(
-        not {FAILED, DEADLINE_EXCEEDED}.isdisjoint(s.told) or has_partner_timeout(s)
+        not {FAILED, DEADLINE_EXCEEDED}.isdisjoint(s.phases) or has_partner_timeout(s)
         for s in case.histories.values()
     )
     has_reason |= bool(case.silent or case.failed_nodes)
@@ -220,38 +220,42 @@ def terminated(case: StepEvidence) -> Iterator[Finding]:
     if group and not has_reason and not others and not case.end_from_outside:
         yield Finding(
             "terminated",
-            f"{where(group)} got SIGTERM from outside; no rank is to blame",
-            "a preemption, or somebody's order; see what the ranks had reached in the"
-            " table above",
+            f"{where(group)} got SIGTERM from outside; no rank is the cause",
+            "the job was preempted or cancelled; the table above shows the last phase of"
+            " each rank",
             ranks_of(group),
             is_failure=False,
         )
 
 
 def desynchronized_ranks(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that wait for each other at different places of the program."""
+    """Ranks that wait for each other at different positions in the program."""
     for history in sorted_by_arrival(case.histories.values(), DEADLINE_EXCEEDED)[:1]:
-        places: list[Mapping[str, Any]] = history.fact(DEADLINE_EXCEEDED, "apart") or []
-        if len(places) < 2:
+        positions: list[Mapping[str, Any]] = (
+            history.fact(DEADLINE_EXCEEDED, "apart") or []
+        )
+        if len(positions) < 2:
             return
-        crowd = max(places, key=lambda place: place["count"])
-        for place in places:
-            if place is not crowd:
-                yield _apart(case, place, crowd)
+        majority = max(positions, key=lambda position: position["count"])
+        for position in positions:
+            if position is not majority:
+                yield _desynchronized(case, position, majority)
 
 
-def _apart(
-    case: StepEvidence, place: Mapping[str, Any], crowd: Mapping[str, Any]
+def _desynchronized(
+    case: StepEvidence, position: Mapping[str, Any], majority: Mapping[str, Any]
 ) -> Finding:
-    few = [case.histories[rank] for rank in place["ranks"] if rank in case.histories]
-    lines = {str(s.fact(WAITING, "line")) for s in few if s.fact(WAITING, "line")}
+    group = [
+        case.histories[rank] for rank in position["ranks"] if rank in case.histories
+    ]
+    lines = {str(s.fact(WAITING, "line")) for s in group if s.fact(WAITING, "line")}
     at = f" ({', '.join(sorted(lines)[:2])})" if lines else ""
     return Finding(
         "collective-desync",
-        f"{where(few)}: {place['place']}{at}, while {crowd['count']} other ranks wait"
-        f" {crowd['place']}",
-        "all ranks must call the same collectives in the same order: look at that line",
-        ranks_of(few),
+        f"{where(group)}: {position['place']}{at}, while {majority['count']} other ranks"
+        f" wait {majority['place']}",
+        "all ranks must call the same collectives in the same order: check that line",
+        ranks_of(group),
     )
 
 
@@ -270,7 +274,7 @@ def deadlines_exceeded(case: StepEvidence) -> Iterator[Finding]:
             "deadline-exceeded",
             f"{where(group)}: no {missing!r} after {group[0].fact(DEADLINE_EXCEEDED, 'for_s'):.0f} s"
             f" (at {line})",
-            "its stacks are in the output above; JAX_SIF_DEADLINE_S gives more time",
+            "its stack traces are in the output above; JAX_SIF_DEADLINE_S sets the limit",
             ranks_of(group),
         )
 
@@ -282,14 +286,14 @@ def _have_reported(case: StepEvidence, ranks: Sequence[int]) -> bool:
 
 
 def ranks_ended(case: StepEvidence) -> Iterator[Finding]:
-    """A rank that ended badly, by srun's own word, and did not say why itself."""
+    """A rank that failed according to srun without reporting a cause."""
     yield from _ended(case, [e for e in _endings(case) if not _is_collateral(e)])
 
 
 def ranks_terminated_by_launcher(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that ended for another's sake, where nobody knows of another."""
+    """Ranks that ended as if because of another rank, if no other cause is known."""
     is_known = bool(case.silent or case.failed_nodes) or any(
-        not {FAILED, DEADLINE_EXCEEDED}.isdisjoint(history.told)
+        not {FAILED, DEADLINE_EXCEEDED}.isdisjoint(history.phases)
         for history in case.histories.values()
     )
     own = (e for e in _endings(case) if not _is_collateral(e))
@@ -302,18 +306,18 @@ def ranks_terminated_by_launcher(case: StepEvidence) -> Iterator[Finding]:
 
 
 def _endings(case: StepEvidence) -> list[RankExit]:
-    # By identity: to compare two by their ranks takes as long as there are ranks.
+    # By identity: comparing two by value is linear in the ranks.
     return list({id(ending): ending for ending in case.ended.values()}.values())
 
 
 def _ended(case: StepEvidence, endings: list[RankExit]) -> Iterator[Finding]:
-    # One alone: srun ends the others for its sake.
+    # Only one: srun ends the others because of it.
     for ending in endings:
         silent = silent_ranks(case, ending)
         if silent:
             yield Finding(
                 "rank-exited",
-                f"{where(silent)}: {ending.reason}, says {ending.speaker}",
+                f"{where(silent)}: {ending.reason} (reported by {ending.speaker})",
                 _remedy(ending),
                 ranks_of(silent),
             )
@@ -321,14 +325,14 @@ def _ended(case: StepEvidence, endings: list[RankExit]) -> Iterator[Finding]:
 
 
 def _remedy(ending: RankExit) -> str:
-    """What the catalogue of causes advises for the words of srun."""
+    """The catalogue's remedy for srun's message."""
     line = f"srun: error: {ending.node}: task {ending.ranks[0]}: {ending.reason}"
     match = catalogue.load().match(line)
     return match.cause.remedy if match else "check its last lines in the output above"
 
 
 def silent_ranks(case: StepEvidence, ending: RankExit) -> list[RankHistory]:
-    """The ranks of an end that did not say why they ended."""
+    """The ranks of an exit that did not report a cause."""
     return [
         case.histories.get(rank, RankHistory(rank, ending.node))
         for rank in ending.ranks

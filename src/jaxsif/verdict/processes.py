@@ -1,4 +1,4 @@
-"""Ranks that failed, are missing, or form another group than was asked for; pure, runs beside the job."""
+"""Checks of the ranks and of the group that they form."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,61 +12,61 @@ from jaxsif.core.naming import group_by_value, ranks_of, where
 from jaxsif.core.records import IMPORTING
 from jaxsif.verdict.exits import has_reported_cause
 
-# Of a user's program: its exit status says how it ended.
+# For a user's program: its exit status decides.
 LEFT_QUIETLY = "left-quietly"
 
 
 def independent_processes(case: StepEvidence) -> Iterator[Finding]:
-    """Every process is a group of its own: nobody initialised the distributed system."""
+    """Each process is its own group: the distributed system was not initialised."""
     if case.topology.processes == 1:
         return
     histories = case.histories.values()
-    unaware = [s for s in histories if s.fact("started", "processes") == 1]
-    alone = [s for s in histories if s.fact("connected", "process_count") == 1]
-    if unaware:
+    single = [s for s in histories if s.fact("started", "processes") == 1]
+    ungrouped = [s for s in histories if s.fact("connected", "process_count") == 1]
+    if single:
         yield Finding(
             "independent-processes",
-            f"{where(unaware)} started {sum(s.start_count for s in unaware)} times, each time"
-            f" as the only process, where {case.topology.processes} belong together",
+            f"{where(single)} started {sum(s.start_count for s in single)} times, each"
+            f" time as the only process instead of one of {case.topology.processes}",
             "start with srun, and let its variables through to the program (no"
             " --cleanenv, no env -i)",
-            ranks_of(unaware),
+            ranks_of(single),
         )
-    elif alone:
+    elif ungrouped:
         yield Finding(
             "independent-processes",
-            f"{where(alone)}: a group of one process, where {case.topology.processes} belong"
-            " together; these are independent runs of the same program",
-            "call jax.distributed.initialize() before anything else of JAX, and start"
+            f"{where(ungrouped)}: a group of one process instead of"
+            f" {case.topology.processes}; these are independent runs of the same program",
+            "call jax.distributed.initialize() before any other JAX function, and start"
             " with srun",
-            ranks_of(alone),
+            ranks_of(ungrouped),
         )
 
 
 def duplicate_ranks(case: StepEvidence) -> Iterator[Finding]:
-    """Two programs spoke as one rank, so that the second may hide the first's fault."""
-    twice = [
+    """Two programs reported as one rank, so the second may hide the first's fault."""
+    duplicates = [
         s
         for s in case.histories.values()
         if s.start_count > 1 and s.fact("started", "processes") != 1
     ]
-    if twice:
+    if duplicates:
         yield Finding(
             "duplicate-rank",
-            f"{where(twice)} started more than once in one step",
-            "give each program a step of its own (one srun, one verdict); if there was"
-            " one program only, start it with srun so that every process has its number",
-            ranks_of(twice),
+            f"{where(duplicates)} started more than once in one step",
+            "run each program in its own step (one srun, one verdict); if there was only"
+            " one program, start it with srun so that every process has its rank",
+            ranks_of(duplicates),
         )
 
 
 def unexpected_process_count(case: StepEvidence) -> Iterator[Finding]:
-    """The launcher started another number of processes than the topology has."""
+    """The launcher started a different number of processes than requested."""
     started = {s.fact("started", "processes") for s in case.histories.values()} - {None}
     for number in sorted(started - {case.topology.processes}):
         yield Finding(
             "process-count",
-            f"the step has {number} processes, {case.topology} asks for"
+            f"the step has {number} processes, {case.topology} requests"
             f" {case.topology.processes}",
             f"submit with --nodes={case.topology.nodes}"
             f" --ntasks-per-node={case.topology.processes_per_node}, or correct"
@@ -79,8 +79,10 @@ def ranks_silent(case: StepEvidence) -> Iterator[Finding]:
     by_place: dict[str, list[RankHistory]] = defaultdict(list)
     for rank in sorted(case.silent & case.histories.keys()):
         history = case.histories[rank]
-        began = history.fact(IMPORTING, "is_over") is None and IMPORTING in history.told
-        by_place["it began to import JAX" if began else "`started`"].append(history)
+        began = (
+            history.fact(IMPORTING, "is_over") is None and IMPORTING in history.phases
+        )
+        by_place["it started to import JAX" if began else "`started`"].append(history)
     waiting = len(case.histories) - len(case.silent)
     for place, silent in by_place.items():
         verb = "has" if len(silent) == 1 else "have"
@@ -88,14 +90,14 @@ def ranks_silent(case: StepEvidence) -> Iterator[Finding]:
             "rank-silent",
             f"{where(silent)} {verb} not reported since {place}; the other {waiting}"
             f" wait{_lost_nodes(case, silent)}",
-            "the process is stopped, or its node is lost, cut off or out of memory: look"
-            " at the node (sinfo, jax-sif doctor); JAX_SIF_HEARTBEAT_S gives more time",
+            "the process is stopped, or its node is lost, disconnected or out of memory:"
+            " check the node (sinfo, jax-sif doctor); JAX_SIF_HEARTBEAT_S sets the limit",
             ranks_of(silent),
         )
 
 
 def _lost_nodes(case: StepEvidence, silent: list[RankHistory]) -> str:
-    """Which nodes have no other rank."""
+    """Name the nodes on which no rank reports."""
     alive = {s.node for s in case.histories.values() if s.rank not in case.silent}
     lost = dict.fromkeys(
         history.node for history in silent if history.node not in alive
@@ -104,19 +106,19 @@ def _lost_nodes(case: StepEvidence, silent: list[RankHistory]) -> str:
 
 
 def launcher_hangs(case: StepEvidence) -> Iterator[Finding]:
-    """Every rank is done, and the launcher had to be ended."""
+    """Every rank is done, but the launcher had to be ended."""
     if case.has_launcher_hung:
         yield Finding(
             "launcher-hangs",
-            "every rank is done, but srun did not end and was ended; Slurm did not get"
-            " word of a task's end from every node",
+            "every rank is done, but srun did not exit and was ended; Slurm was not"
+            " informed of the tasks' end by every node",
             "large packets may be lost between the nodes: compare their MTUs (ip link),"
-            " try ping -M do -s 8000; see slurmd's log on the nodes",
+            " try ping -M do -s 8000; check slurmd's log on the nodes",
         )
 
 
 def ranks_missing(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that were asked for and never reported."""
+    """Requested ranks that never reported."""
     if case.end_from_outside:
         return
     nodes = case.all_nodes
@@ -130,20 +132,20 @@ def ranks_missing(case: StepEvidence) -> Iterator[Finding]:
             "rank-missing",
             f"{len(silent)} of {case.topology.processes} ranks never reported:"
             f" {where(silent)}",
-            "look above for what srun says of them; is the node up, is the image there?",
+            "check srun's messages above; is the node up, does the image exist there?",
             ranks_of(silent),
         )
 
 
 def unexpected_nodes(case: StepEvidence) -> Iterator[Finding]:
-    """The ranks are spread over the nodes in another way than was asked."""
+    """The ranks are distributed over the nodes differently from the request."""
     per_node = Counter(history.node for history in case.histories.values())
     full = len(case.histories) == case.topology.processes
     if full and set(per_node.values()) != {case.topology.processes_per_node}:
         spread = ", ".join(f"{n} on {node}" for node, n in sorted(per_node.items()))
         yield Finding(
             "node-count",
-            f"the ranks are spread as {spread}; {case.topology} asks for"
+            f"the ranks are distributed as {spread}; {case.topology} requests"
             f" {case.topology.processes_per_node} on each of {case.topology.nodes} nodes",
             f"submit with --nodes={case.topology.nodes}"
             f" --ntasks-per-node={case.topology.processes_per_node}",
@@ -151,41 +153,41 @@ def unexpected_nodes(case: StepEvidence) -> Iterator[Finding]:
 
 
 def unexpected_group_size(case: StepEvidence) -> Iterator[Finding]:
-    """A rank is in a group of another size, or is not the process it should be."""
+    """A rank is in a group of the wrong size, or has the wrong process index."""
     for count, group in group_by_value(
         case.histories, "connected", "process_count", {1, case.topology.processes}
     ):
         yield Finding(
             "group-size",
             f"{where(group)}: in a group of {count} processes,"
-            f" {case.topology.processes} were asked for",
+            f" {case.topology.processes} were requested",
             "two steps may share a coordinator: let the image set JAX_COORDINATOR_PORT",
             ranks_of(group),
         )
-    swapped = [
+    mismatched = [
         s
         for s in case.histories.values()
         if s.fact("connected", "process_index") not in (None, s.rank)
         and s.fact("connected", "process_count") != 1
     ]
-    if swapped:
+    if mismatched:
         yield Finding(
             "rank-mismatch",
-            f"{where(swapped)}: JAX numbers the process differently than Slurm does",
+            f"{where(mismatched)}: JAX's process index differs from Slurm's rank",
             "do not pass process_id to jax.distributed.initialize()",
-            ranks_of(swapped),
+            ranks_of(mismatched),
         )
 
 
 def ranks_unfinished(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that stopped between two phases without a word."""
+    """Ranks that stopped between two phases without a report."""
     if case.end_from_outside:
         return
     if case.has_left_quietly:
         yield Finding(
             LEFT_QUIETLY,
-            "the ranks left the group without a word, as by os._exit(0)",
-            "let the program come to its end, and the verdict proves it",
+            "the ranks left the group without a report, for example by os._exit(0)",
+            "let the program run to its normal end, so that the verdict can confirm it",
             is_failure=False,
         )
         return
@@ -197,8 +199,8 @@ def ranks_unfinished(case: StepEvidence) -> Iterator[Finding]:
     for phase, group in by_phase.items():
         yield Finding(
             "rank-incomplete",
-            f"{where(group)} did not finish; the last phase told was {phase!r}",
-            "if another finding names a rank, this follows from it; otherwise look"
-            " above for what srun says",
+            f"{where(group)} did not finish; last phase: {phase!r}",
+            "if another finding names a rank, this is its consequence; otherwise check"
+            " srun's messages above",
             ranks_of(group),
         )

@@ -1,4 +1,4 @@
-"""Shows a verdict to people, as text, and to programs, as JSON; pure, runs beside the job."""
+"""Render a verdict as text and as JSON."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from jaxsif.verdict.verdict import WORDS, Verdict
 
 SCHEMA = "jax-sif/verdict/1"
 
-# A table of more ranks than this shows only those that need a look.
+# A table of more ranks than this shows only those with a problem.
 _MAX_ROWS = 64
 _MAX_FINDINGS = 12
 
 
 def text(verdict: Verdict) -> str:
     """The table of ranks, the findings, and the verdict as the last line."""
-    lines = _table(verdict.histories, _accused(verdict))
+    lines = _table(verdict.histories, _named_ranks(verdict))
     pairs = pairs_of(verdict.histories, verdict.topology.devices_per_node)
     lines += [pairs.line()] if pairs and pairs.outcomes else []
     for number, finding in enumerate(verdict.findings[:_MAX_FINDINGS], 1):
@@ -37,7 +37,7 @@ def text(verdict: Verdict) -> str:
 
 
 def summary(verdict: Verdict) -> str:
-    """What the verdict rests on, in one line."""
+    """The reason for the verdict, in one line."""
     if verdict.status != PASS:
         return f"{verdict.topology.label}: {verdict.findings[0].text}"
     topology = verdict.topology
@@ -52,15 +52,15 @@ def summary(verdict: Verdict) -> str:
         f" {_plural(len(nodes), 'node')}"
         f" ({_some(nodes)}),{devices if platform else ''} every rank verified its peers,"
         f"{f' {verdict.headline},' if verdict.headline else ''}"
-        f" {_seconds(verdict.histories):.1f} s{_wish(verdict.histories)}"
+        f" {_seconds(verdict.histories):.1f} s{_requeue_note(verdict.histories)}"
     )
 
 
-def _wish(histories: Histories) -> str:
-    """Where a program asks that its job be started again."""
+def _requeue_note(histories: Histories) -> str:
+    """A note if a program requests that its job be requeued."""
     return (
-        ", to go on"
-        if any(REQUEUE_REQUEST in history.told for history in histories.values())
+        ", requeue requested"
+        if any(REQUEUE_REQUEST in history.phases for history in histories.values())
         else ""
     )
 
@@ -71,7 +71,7 @@ def _warnings(verdict: Verdict) -> str:
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """The same values for programs."""
+    """The verdict as JSON."""
     return {
         "step": verdict.step,
         "topology": {
@@ -107,11 +107,11 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         ],
         "ranks": [
             {
-                # True is a number to Python, and none to a reader.
+                # A bool is an int in Python, but not in JSON.
                 "rank": int(s.rank),
                 "node": s.node,
                 "phase": s.phase,
-                "told": s.told,
+                "told": s.phases,
                 "measured": s.measured,
             }
             for s in verdict.histories.values()
@@ -119,12 +119,12 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _table(histories: Histories, slow_nodes: set[int]) -> list[str]:
+def _table(histories: Histories, named_ranks: set[int]) -> list[str]:
     if not histories:
         return []
     shown = list(histories.values())
     if len(shown) > _MAX_ROWS:
-        shown = [s for s in shown if s.rank in slow_nodes or not s.is_done][:_MAX_ROWS]
+        shown = [s for s in shown if s.rank in named_ranks or not s.is_done][:_MAX_ROWS]
     rows = [("rank", "node", "local devices", "last phase")]
     rows += [(str(s.rank), s.node, _devices(s), s.phase) for s in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -147,7 +147,7 @@ def _devices(history: RankHistory) -> str:
     return f"{count}: {', '.join(names)}{more}"
 
 
-def _accused(verdict: Verdict) -> set[int]:
+def _named_ranks(verdict: Verdict) -> set[int]:
     return {rank for finding in verdict.findings for rank in finding.ranks}
 
 
@@ -161,8 +161,8 @@ def _some(nodes: list[str], most: int = 4) -> str:
 
 
 def _seconds(histories: Histories) -> float:
-    """From the first word to the last, by the clock of one node: two may disagree."""
+    """Time from first to last record, per node: two nodes' clocks may disagree."""
     times: dict[str, list[float]] = defaultdict(list)
     for history in histories.values():
-        times[history.node] += [record["time"] for record in history.told.values()]
+        times[history.node] += [record["time"] for record in history.phases.values()]
     return max(max(of_node) - min(of_node) for of_node in times.values())

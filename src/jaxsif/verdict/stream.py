@@ -1,4 +1,4 @@
-"""Splits a job's output into what people read and the records behind it; runs beside the job."""
+"""Split a job's output into text and records."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from jaxsif.core.records import (
     decode,
 )
 
-# By `srun --label`, or by `jax-sif launch --label`.
+# Written by `srun --label` or `jax-sif launch --label`.
 _LABEL = re.compile(rb"\s*\d+(?:: ?| [\w.-]+\| )")
-# What Slurm's own lines begin with; Slurm 26.05 puts the time before some.
+# Prefixes of Slurm's lines; Slurm 26.05 puts the time before some.
 _PROGRAMS = (b"srun: error: ", b"slurmstepd: error: ", b"jax-sif launch: ")
 _TIME = re.compile(rb"\[[\d:T.-]*(?:\] error: |\Z)")
-# Most output is neither a record nor Slurm's nor cut in the middle of a line.
+# Most output matches none of these and is passed on at once.
 _FLUSH_TRIGGERS = re.compile(rb"@| error: |jax-sif launch: |[^\n]\Z")
 
 
 _OWN = MARKER_BYTES.rstrip(b"0123456789 ")
 _VERSION = int(MARKER_BYTES[len(_OWN) :])
-# Any version: of another kit, or of the text of any program.
+# Any version: from another kit, or in the text of any program.
 _KEYED = re.compile(rb"%s(\d{1,4}) ([0-9a-f]{%d}) " % (_OWN, KEY_LENGTH))
 _LAUNCHER = LAUNCHER_WORD.encode()
-# No log has records of more jobs; what a program prints may have any number.
+# More jobs than a log has; a program's text may contain any number of keys.
 _MOST_KEYS = 64
 
 
 class Stream:
-    """Takes the output piece by piece, however it was cut.
+    """Reads the output in pieces of any size.
 
-    `feed` returns the bytes to show, unchanged but for this job's records, the labels
+    `feed` returns the bytes to show: unchanged, without this job's records, the labels
     that `srun --label` puts before them, and the marks of `jax-sif mark`. Memory: one
     line, at most MAX_RECORD_BYTES of it.
     """
@@ -51,28 +51,28 @@ class Stream:
     def __init__(
         self,
         take: Callable[[Record], None],
-        hear: Callable[[str, bool], None],
+        on_line: Callable[[str, bool], None],
         keys: Sequence[str] = (),
     ) -> None:
         """
         Args:
-          take: is given the records of this job.
-          hear: is given what Slurm says of ranks and steps, and whether it is known to be
-            the launcher's own line: anything else may be the text of a program.
-          keys: this job's. Without, the key of the first whole record counts.
+          take: called with each record of this job.
+          on_line: called with each line of Slurm's about ranks and steps, and whether it
+            is known to be the launcher's: otherwise it may be the text of a program.
+          keys: this job's; if empty, the key of the first whole record.
         """
-        # Of this job's records: how many did not arrive whole, how many are of a newer
-        # kit. `foreign`: how many lines carry another key.
+        # Number of this job's records that are damaged, or from a newer kit. `foreign`:
+        # number of lines with another key.
         self.damaged = self.newer = self.foreign = 0
         self._keys = {key.encode() for key in keys}
         self._damaged_by_key: Counter[bytes] = Counter()
         self._take = take
-        self._hear = hear
+        self._on_line = on_line
         self._tail = b""
         self._is_mid_line = False
 
     def feed(self, piece: bytes) -> bytes:
-        """Text to show out of `piece`, as soon as it cannot belong to a record."""
+        """Return the text of `piece` to show, once it cannot belong to a record."""
         if not piece:
             return b""
         text = self._tail + piece
@@ -85,7 +85,7 @@ class Stream:
         return shown + self._flush_partial_line()
 
     def close(self) -> bytes:
-        """What is left when the output has ended, perhaps in the middle of a line."""
+        """Return the remaining text at the end of the output, possibly a partial line."""
         tail, self._tail = self._tail, b""
         shown = self._line(tail) if tail else b""
         if not self._keys:
@@ -95,19 +95,19 @@ class Stream:
     def _line(self, line: bytes) -> bytes:
         is_whole, self._is_mid_line = not self._is_mid_line, False
         position = line.find(MARKER_BYTES)
-        # Most records stand at the front of their line, and have this job's key.
+        # Most records are at the start of their line, and have this job's key.
         key_at = position + len(MARKER_BYTES)
         if position < 0 or line[key_at : key_at + KEY_LENGTH] not in self._keys:
             position = self._find(line) if _OWN in line else -1
         if position < 0:
             if is_whole and (line.startswith(_PROGRAMS) or _TIME.match(line)):
-                self._hear(line.decode(errors="replace"), False)
+                self._on_line(line.decode(errors="replace"), False)
             return line
         before = line[:position]
         if _is_launchers(line, position):
             start = position + len(MARKER_BYTES) + KEY_LENGTH + len(_LAUNCHER) + 2
             text = line[start:]
-            self._hear(text.decode(errors="replace"), True)
+            self._on_line(text.decode(errors="replace"), True)
             return before + text
         try:
             self._take(checked(decode(line, position, _parsed)))
@@ -116,7 +116,7 @@ class Stream:
         return b"" if _LABEL.fullmatch(before) else before
 
     def _find(self, line: bytes) -> int:
-        """Where this job's record stands in a line that is not the usual one; or -1."""
+        """The offset of this job's record in an unusual line, or -1."""
         has_foreign = False
         for found in _KEYED.finditer(line):
             version, key = int(found[1]), found[2]
@@ -131,10 +131,10 @@ class Stream:
         return -1
 
     def _learn(self, line: bytes, position: int, key: bytes) -> None:
-        """Takes the key of the first whole record for the job's."""
+        """Use the key of the first whole record as the job's."""
         try:
             if not _is_launchers(line, position):
-                # A longer rest is no record, and reading it again and again takes time.
+                # Longer text is not a record; limit the cost of parsing it repeatedly.
                 decode(line[: position + 2 * MAX_RECORD_BYTES], position)
         except CorruptRecord:
             if len(self._damaged_by_key) < _MOST_KEYS:
@@ -144,7 +144,7 @@ class Stream:
         self.damaged = self._damaged_by_key[key]
 
     def _flush_partial_line(self) -> bytes:
-        """The unfinished line, or what of it cannot become a record any more."""
+        """The unfinished line, if it can no longer become a record."""
         tail = self._tail
         position = tail.find(MARKER_BYTES)
         if position >= 0 and len(tail) - position <= 2 * MAX_RECORD_BYTES:
@@ -160,22 +160,22 @@ class Stream:
 
 
 def _parsed(text: bytes) -> Any:
-    """What json.loads gives, in most cases in a third of its time."""
+    """Same as json.loads, in most cases in a third of its time."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        # It refuses NaN, which a wrong sum may be.
+        # msgspec rejects NaN, which a wrong sum may be.
         return json.loads(text.decode())
 
 
 def _is_launchers(line: bytes, position: int) -> bool:
-    """Whether the marker at `position` marks a line of the launcher's."""
+    """Whether the marker at `position` marks a line of the launcher."""
     at = position + len(MARKER_BYTES) + KEY_LENGTH + 1
     return line[at : at + len(_LAUNCHER)] == _LAUNCHER
 
 
 def _may_start_record(tail: bytes) -> bool:
-    """Whether it may become a record, or a line of Slurm's, when more has come."""
+    """Whether it may become a record, or a line of Slurm's, when more arrives."""
     if len(tail) <= 16 and _LABEL.fullmatch(tail):
         return True
     if len(tail) <= MAX_RECORD_BYTES and (

@@ -1,4 +1,4 @@
-"""The verdict on a step: what was found, and the exit status that follows; pure, runs beside the job."""
+"""The verdict on a step: findings and exit status."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one step. `histories` are the ranks by number, `program_status` what a program
-    without the kit ended with, as the launcher names it."""
+    """The verdict on one step.
+
+    `histories` are the ranks by number; `program_status` is the exit status of a program
+    without the kit, as the launcher reports it.
+    """
 
     step: str
     topology: Topology
     histories: Histories
     findings: tuple[Finding, ...]
     status: int
-    # The speed, for the line of a pass; empty where none was measured.
+    # The speed, for the line of a pass; empty if none was measured.
     headline: str = ""
-    # Each test's speed, with what was expected of it where anybody knows.
+    # Each measured speed, with the expected one if known.
     speeds: tuple[rating.Measured, ...] = ()
     program_status: int | None = None
 
@@ -52,16 +55,16 @@ def judge(
     foreign: int = 0,
     is_program: bool = False,
 ) -> list[Verdict]:
-    """One verdict per step in the stream; one that could not tell when there is none.
+    """One verdict per step in the stream; COULD NOT TELL if there is no step.
 
     Args:
-      damaged: how many records did not arrive whole.
-      nodes: the names of the job's nodes in Slurm's order, if they are known.
-      diagnosis: what the lines between the records say.
-      is_strict: whether a warning fails too.
-      baseline: speeds that were seen when all was well.
-      is_program: whether it is a user's, which need not use the kit.
-      foreign: how many records are of another job.
+      damaged: number of damaged records.
+      nodes: the names of the job's nodes in Slurm's order, if known.
+      diagnosis: causes found in the lines between the records.
+      is_strict: whether warnings fail.
+      baseline: the performance baseline.
+      is_program: whether it is a user's program, which need not use the kit.
+      foreign: number of records of other jobs.
     """
     steps = job_state.steps
     if not steps and (
@@ -99,7 +102,7 @@ def judge(
 def _believed(
     ended: Mapping[int, RankExit], topology: Topology, histories: Histories
 ) -> Mapping[int, RankExit]:
-    """What was said of ranks that the step can have; else another program printed it."""
+    """Exits of ranks that the step can have; others were printed by another program."""
     processes = max(topology.processes, max(histories, default=-1) + 1)
     endings = {id(ending): ending for ending in ended.values()}
     strange = {key for key, e in endings.items() if max(e.ranks) >= processes}
@@ -107,7 +110,7 @@ def _believed(
 
 
 def is_empty(verdict: Verdict) -> bool:
-    """Whether nobody has told how it ended, neither well nor ill."""
+    """Whether there is no report of success or failure."""
     kinds = [f.kind for f in verdict.findings if not f.is_warning]
     if kinds == [_NO_RECORDS]:
         return not verdict.histories
@@ -140,29 +143,29 @@ def _judge_case(
 
 
 def _program_status(case: StepEvidence) -> int | None:
-    """What the first rank to end badly ended with, where that is all that is known."""
+    """The exit status of the first failed rank, if nothing else is known."""
     first = next(iter(case.ended.values()), None)
     return first.exit_status if first and case.is_without_kit else None
 
 
 def _unexplained(case: StepEvidence) -> list[Finding]:
-    """The last guard: only a step in which every rank came to its end can pass."""
+    """The last guard: a step passes only if every rank finished."""
     silent = [s for s in case.histories.values() if not s.is_done]
     if not silent:
         return []
-    text = f"{where(silent)} did not come to an end, and nobody says why"
-    remedy = "please report this output: the judge should know the cause"
+    text = f"{where(silent)} did not finish, and no cause was found in the output"
+    remedy = "please report this output: jax-sif verify should name the cause"
     return [Finding("unknown-failure", text, remedy, ranks_of(silent))]
 
 
 def _status(findings: list[Finding], damaged: int, is_strict: bool) -> int:
-    """Silence proves nothing where records were damaged; numbers that differ do."""
+    """With damaged records, missing ones prove nothing; differing values do."""
     warnings = [f for f in findings if f.is_warning]
     findings = [f for f in findings if not f.is_warning]
     if warnings and not findings:
         return FAIL if is_strict else PASS
     if any(f.kind == "unknown-record-version" for f in findings):
-        # What is missing may stand in what cannot be read.
+        # A missing record may be among the unreadable ones.
         return COULD_NOT_TELL
     if damaged and all(f.kind in _INCONCLUSIVE_KINDS for f in findings):
         return COULD_NOT_TELL if len(findings) > 1 else PASS
@@ -182,7 +185,7 @@ _INCONCLUSIVE_KINDS = {
 def _damaged_records(damaged: int) -> Finding:
     return Finding(
         "corrupt-records",
-        f"{damaged} records arrived damaged (cut, or mixed with other output)",
+        f"{damaged} records are damaged (cut, or mixed with other output)",
         "let each rank print whole lines; keep `srun --unbuffered`",
         is_failure=False,
     )
@@ -191,9 +194,8 @@ def _damaged_records(damaged: int) -> Finding:
 def _newer_records(newer: int) -> Finding:
     return Finding(
         "unknown-record-version",
-        f"{newer} records are of a newer jax-sif than this one, and cannot be read",
-        "judge with the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif"
-        " verify",
+        f"{newer} records are from a newer jax-sif than this one and cannot be read",
+        "use the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif verify",
         is_failure=False,
     )
 
@@ -201,14 +203,14 @@ def _newer_records(newer: int) -> Finding:
 def _no_records(damaged: int, foreign: int) -> Finding:
     got = f"{damaged} damaged records" if damaged else "no records"
     remedy = (
-        "run a program of diag/, or one that narrates as they do, and pipe its output"
-        " here: srun ... | jax-sif verify"
+        "run a program from diag/, or one that reports its phases as they do, and pipe"
+        " its output here: srun ... | jax-sif verify"
     )
     if foreign and not damaged:
         got = f"no records of this job, {foreign} of another one"
         remedy = (
-            f"let {KEY_VARIABLE} reach the ranks as the script sets it (no env -i, no"
-            " --export=NONE); an older output is judged by its name: jax-sif verify FILE"
+            f"pass {KEY_VARIABLE} unchanged from the script to the ranks (no env -i, no"
+            " --export=NONE); for the output of an earlier job: jax-sif verify FILE"
         )
     return Finding(
         _NO_RECORDS,

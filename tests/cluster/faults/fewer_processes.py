@@ -1,4 +1,4 @@
-"""The step has fewer processes than were asked for."""
+"""The step has fewer processes than requested."""
 # SPDX-License-Identifier: Apache-2.0
 
 from fault import Fault

@@ -1,4 +1,4 @@
-"""Somebody cancels the job: no rank is to blame."""
+"""The job is cancelled: no rank is the cause."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib
@@ -7,7 +7,7 @@ import time
 from fault import Fault, at_collective, on_signal
 
 FAULT = Fault(
-    says=("COULD NOT TELL", "Slurm ended the step", "no rank is to blame"),
+    says=("COULD NOT TELL", "Slurm ended the step", "no rank is the cause"),
     # The verdict's: the script stays until it is written.
     status=3,
     has_baseline=False,

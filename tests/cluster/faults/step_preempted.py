@@ -1,4 +1,4 @@
-"""SIGTERM comes to all ranks, as before a preemption: no rank is to blame."""
+"""SIGTERM comes to all ranks, as before a preemption: no rank is the cause."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib
@@ -6,7 +6,7 @@ import time
 
 from fault import Fault, at_collective, on_signal
 
-FAULT = Fault(says=("COULD NOT TELL", "no rank is to blame"), status=3)
+FAULT = Fault(says=("COULD NOT TELL", "no rank is the cause"), status=3)
 
 
 def in_rank(rank):

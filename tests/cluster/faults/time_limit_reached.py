@@ -1,4 +1,4 @@
-"""The job reaches its time limit: no rank is to blame."""
+"""The job reaches its time limit: no rank is the cause."""
 # SPDX-License-Identifier: Apache-2.0
 
 import time
@@ -6,7 +6,7 @@ import time
 from fault import Fault, at_collective
 
 FAULT = Fault(
-    says=("COULD NOT TELL", "Slurm ended the step: time limit", "no rank is to blame"),
+    says=("COULD NOT TELL", "Slurm ended the step: time limit", "no rank is the cause"),
     # The verdict's: the script stays until it is written.
     status=3,
     options=("--time=1",),

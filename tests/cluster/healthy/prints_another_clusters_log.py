@@ -12,7 +12,7 @@ slurmstepd: error: *** JOB 4711 ON gpu017 CANCELLED AT 2026-11-28T01:02:03 DUE T
 slurmstepd: error: Detected 3 oom_kill events in StepId=4711.0. Some of the step tasks have been OOM Killed.
 FAIL  G8N2p8: rank 5 on node2 ended in an exception: OSError: [Errno 28] No space left
 PASS  G8N2p8: 8 processes on 2 nodes (node1, node2)
-COULD NOT TELL  G8N2p8: Slurm ended the step: time limit; no rank is to blame
+COULD NOT TELL  G8N2p8: Slurm ended the step: time limit; no rank is the cause
 """.splitlines()
 
 join()

@@ -12,7 +12,7 @@ srun: Terminating StepId=1.0
 srun: error: Node failure on node2
 slurmstepd-node1: error: *** STEP 1.0 ON node1 CANCELLED AT 2026-11-28T01:02:03 ***
 srun: Job step aborted: Waiting up to 32 seconds for job step to finish.
-FAIL  G4N2p4: rank 3 on node2: Killed, says srun
+FAIL  G4N2p4: rank 3 on node2: Killed (reported by srun)
 """.splitlines()
 
 join()
