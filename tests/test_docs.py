@@ -78,7 +78,7 @@ def test_all_that_it_says_to_type_exists(page):
     "line",
     [
         "$ jax-sif verify --strict --json FILE job.log    # comes later: --gone",
-        "jax-sif job --site here G8N2p8 --time-limit 1:00:00 train.py --own | sbatch",
+        "jax-sif job --site here G8N2p8 -t 1:00:00 train.py --own | sbatch",
         "jax-sif launch G4N2p4 --after=2s -- python train.py --own |& jax-sif verify",
         "jax-sif env create my.sqsh -r mine.txt --pip=--pre",
         "jax-sif accept --topology=G64N16p64 --partition=gpu",

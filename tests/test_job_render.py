@@ -182,6 +182,15 @@ def test_a_directive_stays_one_comment_for_the_shell(run, field, value):
     assert "singularity" in run(text)
 
 
+@often
+@given(value=line)
+def test_an_option_that_is_passed_on_stays_one_comment_for_the_shell(run, value):
+    text = script("G8N2p8", "train.py", sbatch_options=[f"--comment={value}"])
+
+    assert 1 == sum(x.startswith("#SBATCH --comment=") for x in text.split("\n"))
+    assert "singularity" in run(text)
+
+
 @given(
     field=st.sampled_from(FIELDS), value=st.sampled_from(["a\nb", "a\rb", "\x1b[0m"])
 )
@@ -457,6 +466,64 @@ def test_options_have_the_defaults_of_the_command_line():
         chosen["output"],
         chosen["collectives"],
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "directive"),
+    [
+        (["-t", "1:00:00"], "time=1:00:00"),
+        (["--time=1:00:00"], "time=1:00:00"),
+        (["-p", "gpu"], "partition=gpu"),
+        (["-Ame"], "account=me"),
+        (["-J", "mine"], "job-name=mine"),
+        (["--job-name=mine"], "job-name=mine"),
+        (["-c8"], "cpus-per-task=8"),
+        (["--cpus-per-task", "8"], "cpus-per-task=8"),
+        (["-q", "high"], "qos=high"),
+        (["-C", "a100"], "constraint=a100"),
+        (["-o", "x.out"], "output=x.out"),
+        (["--sbatch=--mail-type=END"], "mail-type=END"),
+    ],
+)
+@pytest.mark.parametrize("is_before", [True, False])
+def test_options_have_the_names_that_sbatch_has(
+    arguments, directive, is_before, capsys
+):
+    from jaxsif.commands import job
+
+    words = [*arguments, "G8N2p8"] if is_before else ["G8N2p8", *arguments]
+
+    assert 0 == job.main([*words, "train.py", "-t", "9"])
+    assert f"\n#SBATCH --{directive}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--mail-type=END"], "--sbatch=--mail-type=END"),
+        (["--mail-type", "END"], "--sbatch=--mail-type[=VALUE]"),
+        (["--partion=gpu"], "did you mean --partition?"),
+        (["--nodes=2"], "the topology has it"),
+        (["-N2"], "the topology has it"),
+        (["--mem=8G"], "--memory-per-process=8G"),
+        (["-w", "node1"], "use its long name"),
+    ],
+)
+@pytest.mark.parametrize("is_before", [True, False])
+def test_an_unknown_option_is_answered_with_what_to_write(
+    arguments, hint, is_before, capsys
+):
+    from jaxsif.commands import job
+
+    with pytest.raises(SystemExit) as ended:
+        job.main(
+            [*arguments, "G8N2p8", "train.py"]
+            if is_before
+            else ["G8N2p8", *arguments, "train.py"]
+        )
+
+    assert 2 == ended.value.code
+    assert hint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_more_cpus_than_a_node_has_are_refused_with_what_would_fit(site):
     )
 
     assert "needs 80 CPUs on a node (4 processes x 20)" in said
-    assert said.endswith("this site's nodes have 64; say --cpus-per-process=16")
+    assert said.endswith("this site's nodes have 64; say --cpus-per-task=16")
 
 
 def test_more_memory_than_a_node_has_is_refused(site):
@@ -90,13 +90,14 @@ def test_a_number_that_divides_is_not_refused():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        ({"sbatch_options": ["-w node1"]}, "--sbatch is '-w node1': use the option's"),
         ({"variables": ["A"]}, "--env is 'A', expected NAME=VALUE"),
         ({"variables": ["A B=1"]}, "expected the name of a variable"),
         ({"site": "ibax"}, "no site 'ibax'; there are "),
         ({"site": "ibax"}, "did you mean ibex?"),
         (
             {"profile_changes": {"time_limit": "soon"}},
-            "--time-limit is 'soon': expected a time as Slurm writes it",
+            "--time is 'soon': expected a time as Slurm writes it",
         ),
         (
             {"profile_changes": {"platform": "tpu"}},

@@ -19,7 +19,7 @@ EXAMPLE_WORDS = {
     "multi_gpu": "G4N1p1 examples/multi_gpu.py",
     "svgd": "G8N2p8 examples/svgd.py --posterior regression --compare"
     " --save particles.npy",
-    "train": "G8N2p8 --env my.sqsh --time-limit 1:00:00 --signal URG@120 --requeue"
+    "train": "G8N2p8 --env my.sqsh --time 1:00:00 --signal URG@120 --requeue"
     " examples/train.py",
     "vmc_netket": "G8N2p8 --env my.sqsh examples/vmc_netket.py",
 }

@@ -5,30 +5,42 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxsif.job.build import Options
 
-# Options that stand in the place of a field of the profile, or of the site.
+# Options that override a field of the profile, or of the site: by field the names, which
+# are sbatch's if they mean the same, the metavar and the help.
 _PROFILE = {
-    "name": "the job's name",
-    "topology": "devices, nodes and processes in all, as G8N2p4",
-    "platform": "gpu or cpu: what the devices are",
-    "time-limit": "as Slurm writes it: 2:00:00",
-    "cpus-per-process": "a number",
-    "memory-per-process": "as 8G",
-    "signal": "a signal before the time limit, as USR1@120",
+    "name": (("-J", "--job-name"), "NAME", "the job's name"),
+    "topology": (("--topology",), "LABEL", "devices, nodes and processes: G8N2p4"),
+    "platform": (("--platform",), "NAME", "gpu or cpu: what the devices are"),
+    "time_limit": (("-t", "--time"), "TIME", "time limit, such as 2:00:00"),
+    "cpus_per_process": (("-c", "--cpus-per-task"), "N", "CPUs of each process"),
+    "memory_per_process": (("--memory-per-process",), "SIZE", "such as 8G"),
+    "signal": (
+        ("--signal",),
+        "NAME@S",
+        "a signal before the time limit, such as USR1@120",
+    ),
 }
 _SITE = {
-    "partition": "as of sbatch",
-    "account": "as of sbatch",
-    "qos": "as of sbatch",
-    "constraint": "as of sbatch",
-    "reservation": "as of sbatch",
-    "runtime": "apptainer, pyxis, podman-hpc or bare",
+    "partition": (("-p", "--partition"), "NAME", "same as sbatch --partition"),
+    "account": (("-A", "--account"), "NAME", "same as sbatch --account"),
+    "qos": (("-q", "--qos"), "NAME", "same as sbatch --qos"),
+    "constraint": (("-C", "--constraint"), "LIST", "same as sbatch --constraint"),
+    "reservation": (("--reservation",), "NAME", "same as sbatch --reservation"),
+    "runtime": (("--runtime",), "NAME", "apptainer, pyxis, podman-hpc or bare"),
 }
+
+# Options of sbatch that a job has by other means.
+_BY_TOPOLOGY = (
+    *("-N", "--nodes", "-n", "--ntasks", "--ntasks-per-node"),
+    *("-G", "--gpus", "--gpus-per-node", "--gpus-per-task", "--gres"),
+)
+_BY_MEMORY = ("--mem", "--mem-per-cpu", "--mem-per-gpu")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,21 +88,52 @@ def read(
     """The options, and the words: the profile, the program and its own arguments."""
     # Twice, because options may stand before and behind the profile, while those behind
     # the program are its own.
-    chosen = parser.parse_args(arguments)
+    chosen = _parse(parser, arguments)
     words = chosen.words
     if words:
-        chosen = parser.parse_args(words[1:], chosen)
+        chosen = _parse(parser, words[1:], chosen)
         words = [words[0], *_without_dashes(chosen.words)]
     return vars(chosen), words
+
+
+def _parse(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str],
+    chosen: argparse.Namespace | None = None,
+) -> argparse.Namespace:
+    found = chosen or argparse.Namespace()
+    _, unknown = parser.parse_known_args(arguments, found)
+    if unknown:
+        parser.error(_unknown(parser, unknown[0]))
+    return found
+
+
+def _unknown(parser: argparse.ArgumentParser, text: str) -> str:
+    """The message for an option that does not exist, with what to write instead."""
+    from difflib import get_close_matches
+
+    option = text.partition("=")[0] if text.startswith("--") else text[:2]
+    if option in _BY_TOPOLOGY:
+        hint = "the topology has it: G8N2p4 is 8 devices on 2 nodes in 4 processes"
+    elif option in _BY_MEMORY:
+        hint = "memory is requested by process: --memory-per-process=8G"
+    elif not text.startswith("--"):
+        hint = "for an option of sbatch use its long name: --sbatch=--mail-type=END"
+    else:
+        known = [name for name in parser._option_string_actions if name[1] == "-"]
+        near = get_close_matches(option, known, n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]}? " if near else ""
+        value = "" if "=" in text else "[=VALUE]"
+        hint += f"for an option of sbatch: --sbatch={text}{value}"
+    return f"no option {text}; {hint}"
 
 
 def _without_dashes(words: list[str]) -> list[str]:
     return words[1:] if words[:1] == ["--"] else words
 
 
-def _changes(chosen: dict[str, Any], fields: dict[str, str]) -> dict[str, str]:
-    names = [name.replace("-", "_") for name in fields]
-    return {name: chosen[name] for name in names if chosen[name] is not None}
+def _changes(chosen: dict[str, Any], fields: Iterable[str]) -> dict[str, str]:
+    return {name: chosen[name] for name in fields if chosen[name] is not None}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -114,13 +157,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--site",
         help="a name (jax-sif site list) or a file; $JAX_SIF_SITE, or generic, by default",
     )
-    for title, fields in (("of the profile", _PROFILE), ("of the site", _SITE)):
-        group = parser.add_argument_group(f"in the place of what stands in {title[3:]}")
-        for name, text in fields.items():
-            group.add_argument(f"--{name}", help=text)
-    parser.add_argument("--output", default="%x-%j.out", help="%(default)s")
+    for owner, fields in (("profile", _PROFILE), ("site", _SITE)):
+        group = parser.add_argument_group(f"override values from the {owner}")
+        for field, (names, metavar, text) in fields.items():
+            group.add_argument(*names, dest=field, metavar=metavar, help=text)
     parser.add_argument(
-        "--json", metavar="FILE", help="where the verdict is written for programs too"
+        *("-o", "--output"), default="%x-%j.out", metavar="FILE", help="%(default)s"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the verdict as JSON to FILE"
     )
     parser.add_argument(
         "--env",
@@ -135,7 +180,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="OPTION",
-        help="any option of sbatch, as --sbatch=--exclusive; may be repeated",
+        help="any other option of sbatch: --sbatch=--mail-type=END; may be repeated",
     )
     parser.add_argument("--requeue", action="store_true", help="run again if preempted")
     parser.add_argument(
@@ -144,7 +189,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=[],
         metavar="N",
-        help="refuse unless N (a batch, particles) divides over the devices",
+        help="fail unless N (for example the batch size) is divisible by the number of"
+        " devices",
     )
     parser.add_argument(
         "--stage",

@@ -93,6 +93,12 @@ def _site(options: Options, environment: Mapping[str, str]) -> Site:
             # What is said now counts for jobs with GPUs as well.
             gpus = msgspec.to_builtins(changes.get("gpus", site.gpus))
             changes["gpus"] = {**gpus, field_name: None}
+    for option in options.sbatch_options:
+        if option.startswith("-") and not option.startswith("--"):
+            raise UsageError(
+                f"--sbatch is {option!r}: use the option's long name, as in"
+                " --sbatch=--mail-type=END"
+            )
     if options.sbatch_options:
         changes["options"] = [*site.options, *options.sbatch_options]
     return changed(Site, site, changes)

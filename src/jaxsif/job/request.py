@@ -36,7 +36,14 @@ _OWN_PLACES = {
 }
 
 # Options that have another name than the field.
-_OPTIONS = {"environment": "env", "packages": "env", "options": "sbatch"}
+_OPTIONS = {
+    "name": "job-name",
+    "time_limit": "time",
+    "cpus_per_process": "cpus-per-task",
+    "environment": "env",
+    "packages": "env",
+    "options": "sbatch",
+}
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -187,7 +194,7 @@ def _too_large(topology: Topology, profile: Profile, site: Site) -> Iterator[str
         yield (
             f"{topology} needs {cpus} CPUs on a node ({per_node} processes x"
             f" {profile.cpus_per_process}), this site's nodes have {node.cpus}; say"
-            f" --cpus-per-process={max(node.cpus // per_node, 1)}"
+            f" --cpus-per-task={max(node.cpus // per_node, 1)}"
         )
     if node.memory and profile.memory_per_process:
         needed = per_node * memory_bytes(profile.memory_per_process)
