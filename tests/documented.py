@@ -100,6 +100,8 @@ def _known(name: str) -> dict[str, bool]:
 def _tool(segment: str) -> Iterator[str]:
     for found in re.finditer(r"(?<![\w./:-])jax-sif ([a-z]+)(?![\w:])", segment):
         name, words = found[1], words_behind(segment, found.end())
+        if name == "help" and (not words or words[0] in (*COMMANDS, "COMMAND")):
+            continue
         if name not in COMMANDS:
             yield f"jax-sif {name}"
             continue

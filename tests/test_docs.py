@@ -109,6 +109,7 @@ def test_what_exists_may_be_typed(line):
         ("jax-sif env create my.sqsh --gone flax", "jax-sif env create --gone"),
         ("jax-sif env make my.sqsh flax", "jax-sif env make"),
         ("jax-sif site find > here.yaml", "jax-sif site find"),
+        ("jax-sif help verfy", "jax-sif help"),
         ("jax-sif profile make debug", "jax-sif profile make"),
         ("jax-sif env info --force my.sqsh", "jax-sif env info --force"),
         ("jax-sif scale show --nodes 1,2 study", "jax-sif scale show --nodes"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxsif.core.errors import UsageError
-from jaxsif.job import configs, listing
+from jaxsif.job import build, configs, listing
 from jaxsif.job.request import topology_of
 from jaxsif.job.schema import Network, Profile, Site
 
@@ -226,6 +226,13 @@ def test_a_shown_file_can_be_read_again(noun, tmp_path):
         path.write_text(listing.text_of(noun, entry.name, {}))
 
         assert configs.find(kind, entry.name, {}) == configs.read(kind, path)
+
+
+def test_a_topology_is_shown_as_the_profile_that_it_is(tmp_path):
+    path = tmp_path / "shown.yaml"
+    path.write_text(listing.text_of("profile", "G8N2p4", {}))
+
+    assert build._profile("G8N2p4", {}) == configs.find(Profile, str(path), {})
 
 
 def test_of_two_files_of_one_name_ones_own_is_shown(home):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.topology import is_label
 from jaxsif.job import configs
 from jaxsif.job.configs import Entry, T
 from jaxsif.job.request import topology_of
@@ -20,6 +21,9 @@ def table(noun: str, environment: Mapping[str, str]) -> str:
 def text_of(noun: str, name: str, environment: Mapping[str, str]) -> str:
     """The file of a profile or site. Raises UsageError if it is missing or wrong."""
     kind: type[Profile] | type[Site] = Profile if noun == "profile" else Site
+    if kind is Profile and is_label(name) and not configs.has(kind, name, environment):
+        # A topology is a profile without a file.
+        return f"description: {name}, and nothing else\ntopology: {name}\n"
     path = configs.path_of(kind, name, environment)
     configs.read(kind, path)
     return path.read_text()
