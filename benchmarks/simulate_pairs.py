@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from jaxsif.pairs.locate import look  # noqa: E402  (needs the path above)
+from jaxsif.pairs.locate import locate_slow_elements  # noqa: E402  (needs the path above)
 from jaxsif.pairs.model import (  # noqa: E402  (needs the path above)
     LATENCY,
     LINK,
@@ -46,7 +46,7 @@ SLICE_US, BUSY = (1000.0, 10_000.0), (0.0, 0.7)
 class Cluster:
     """Nodes below switches, and what is wrong with some of them: by their speed."""
 
-    places: list[str]
+    switches: list[str]
     nodes: dict[int, float] = field(default_factory=dict)
     links: dict[Pair, float] = field(default_factory=dict)
     uplinks: dict[str, float] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Cluster:
 
     def speed(self, pair: Pair) -> float:
         """Of the narrowest part of the way; across switches all is a fifth slower."""
-        ends = [self.places[node] for node in pair]
+        ends = [self.switches[node] for node in pair]
         parts = [self.nodes.get(node, 1.0) for node in pair]
         parts += [self.links.get(pair, 1.0)]
         if ends[0] == ends[1]:
@@ -130,23 +130,23 @@ def scenarios(
 def one(count: int, fault: str, seed: int, *, is_busy: bool = False) -> Cluster:
     """A cluster with one fault, or with one in a hundred of its nodes or links."""
     dice = random.Random(f"{count}/{fault}/{seed}")
-    places = [f"leaf{node // NODES_OF_A_SWITCH}" for node in range(count)]
-    cluster = Cluster(places)
+    switches = [f"leaf{node // NODES_OF_A_SWITCH}" for node in range(count)]
+    cluster = Cluster(switches)
     speeds = SMALL_SPEEDS if is_busy else SPEEDS
     many = max(round(count / 100), 1)
     if fault in (NODE, "1 % nodes"):
         bad = dice.sample(range(count), 1 if fault == NODE else many)
         cluster.nodes = {node: dice.uniform(*speeds) for node in bad}
     elif fault in (LINK, "1 % links"):
-        # Of a way that only one pair uses nobody knows who does not measure this pair.
-        first = disjoint_round(places)
-        ways = sorted({*first.pairs, *shifted_round(places, first).pairs})
+        # A path that only one pair uses is known only if that pair is measured.
+        first = disjoint_round(switches)
+        ways = sorted({*first.pairs, *shifted_round(switches, first).pairs})
         bad_ways = dice.sample(ways, 1 if fault == LINK else many)
         cluster.links = {way: dice.uniform(*speeds) for way in bad_ways}
     elif fault == SWITCH:
-        cluster.uplinks = {dice.choice(places): dice.uniform(*speeds)}
+        cluster.uplinks = {dice.choice(switches): dice.uniform(*speeds)}
     if is_busy:
-        cluster.busy = [dice.uniform(*BUSY) for _ in places]
+        cluster.busy = [dice.uniform(*BUSY) for _ in switches]
     return cluster
 
 
@@ -165,7 +165,7 @@ def measure(
 def measure_small(
     pair: Pair, speed: float, dice: random.Random, busy: Sequence[float]
 ) -> PairTiming:
-    """Small messages; whoever of the two has a busy core keeps both waiting."""
+    """Small messages; a busy core of either node delays both."""
     times_us = []
     for _ in range(SMALL_TRIALS):
         time_us = SMALL_US / speed * math.exp(dice.gauss(0, NOISE))
@@ -182,12 +182,12 @@ def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> SearchScor
     outcomes: list[PairTiming] = []
     small: list[PairTiming] = []
     done: list[Round] = []
-    planning_s, blaming_s, named_by = 0.0, 0.0, 0
+    planning_s, locating_s, named_by = 0.0, 0.0, 0
     true = _true(cluster)
     named: set[tuple[str, tuple[object, ...]]] = set()
     while True:
         began_s = time.process_time()
-        now = next_round(outcomes, cluster.places, done, of_small=small)
+        now = next_round(outcomes, cluster.switches, done, latency_outcomes=small)
         planning_s += time.process_time() - began_s
         if now is None:
             break
@@ -200,10 +200,10 @@ def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> SearchScor
             speed = 1.0 if cluster.busy else cluster.speed(pair)
             outcomes.append(measure(pair, speed, dice, is_harsh=is_harsh))
         began_s = time.process_time()
-        named = _named(look(outcomes, cluster.places))
+        named = _named(locate_slow_elements(outcomes, cluster.switches))
         if small:
-            named |= _named(look(small, cluster.places, LATENCY))
-        blaming_s = time.process_time() - began_s
+            named |= _named(locate_slow_elements(small, cluster.switches, LATENCY))
+        locating_s = time.process_time() - began_s
         if not true <= named:
             named_by = 0
         elif not named_by:
@@ -215,12 +215,12 @@ def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> SearchScor
         right=len(named & true),
         wrong=len(named - true),
         missed=len(true - named),
-        planning_s=planning_s + blaming_s,
+        planning_s=planning_s + locating_s,
     )
 
 
-def _named(sight: SearchResult) -> set[tuple[str, tuple[object, ...]]]:
-    return {(b.kind, b.places or b.who) for b in sight.blames}
+def _named(result: SearchResult) -> set[tuple[str, tuple[object, ...]]]:
+    return {(b.kind, b.switches or b.nodes) for b in result.slow_elements}
 
 
 def _true(cluster: Cluster) -> set[tuple[str, tuple[object, ...]]]:

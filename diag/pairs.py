@@ -32,6 +32,8 @@ with phase_reporter() as reporter:
     reporter.prove_identity()
     reporter.transport()
 
-    loads = measure.loads_for(jax.default_backend(), chosen.size_bytes, chosen.trials)
+    specs = measure.message_specs(
+        jax.default_backend(), chosen.size_bytes, chosen.trials
+    )
     timeout_s = partner_timeout(chosen.answer_within)
-    measure.search(reporter, loads, is_full=chosen.full, timeout_s=timeout_s)
+    measure.run_search(reporter, specs, is_full=chosen.full, timeout_s=timeout_s)

@@ -11,7 +11,7 @@ import pytest
 from jaxsif.core.slurm_env import Identity
 from jaxsif.pairs.coordinator import NodeInfo, PairCoordinator, Task
 from jaxsif.pairs.model import PairTiming
-from jaxsif.pairs.planner import Planner
+from jaxsif.pairs.planner import RoundPlanner
 from jaxsif.pairs.rounds import Round
 
 
@@ -56,38 +56,40 @@ def test_rank_0_learns_which_ranks_are_on_which_node():
     first, *_ = ranks(Store(), 2, 2)
 
     expected = [NodeInfo("node1", "leaf1", (0, 1)), NodeInfo("node2", "leaf1", (2, 3))]
-    assert expected == first.seats()
+    assert expected == first.nodes()
 
 
 def test_each_node_gets_its_partner_and_the_odd_one_waits():
-    everybody = ranks(Store(), 3, 1)
-    everybody[0].assign(everybody[0].seats(), Round(1, "full", ((0, 2),)), 1)
+    coordinators = ranks(Store(), 3, 1)
+    coordinators[0].assign(coordinators[0].nodes(), Round(1, "full", ((0, 2),)), 1)
 
-    tasks = [rank.task(1) for rank in everybody]
+    tasks = [rank.task(1) for rank in coordinators]
     assert Task(1, "full", 0, "node3", (0,), (2,)) == tasks[0]
     assert Task(1, "full") == tasks[1]
     assert Task(1, "full", 0, "node1", (2,), (0,)) == tasks[2]
 
 
 def test_after_the_last_round_there_is_no_task():
-    everybody = ranks(Store(), 2, 1)
-    everybody[0].assign(everybody[0].seats(), None, 7)
+    coordinators = ranks(Store(), 2, 1)
+    coordinators[0].assign(coordinators[0].nodes(), None, 7)
 
-    assert [None, None] == [rank.task(7) for rank in everybody]
+    assert [None, None] == [rank.task(7) for rank in coordinators]
 
 
-def test_rank_0_hears_the_times_of_a_pair_from_one_of_its_ranks():
-    everybody = ranks(Store(), 2, 2)
+def test_rank_0_receives_the_times_of_a_pair_from_one_of_its_ranks():
+    coordinators = ranks(Store(), 2, 2)
     planned = Round(1, "full", ((0, 1),))
-    everybody[0].assign(everybody[0].seats(), planned, 1)
+    coordinators[0].assign(coordinators[0].nodes(), planned, 1)
     threads = [
         threading.Thread(target=rank.report, args=(task, partner, [[1.0], [float(r)]]))
-        for r, (rank, partner) in enumerate(zip(everybody, (2, 3, 0, 1), strict=True))
+        for r, (rank, partner) in enumerate(
+            zip(coordinators, (2, 3, 0, 1), strict=True)
+        )
         if (task := rank.task(1))
     ]
     for thread in threads:
         thread.start()
-    small, large = everybody[0].results(planned)[0, 1]
+    small, large = coordinators[0].results(planned)[0, 1]
     for thread in threads:
         thread.join()
 
@@ -98,28 +100,28 @@ def test_rank_0_hears_the_times_of_a_pair_from_one_of_its_ranks():
 @pytest.mark.parametrize("nodes", [100, 1000])
 def test_a_round_costs_each_rank_three_calls(nodes):
     store = Store()
-    everybody = ranks(store, nodes, 1)
-    seats = everybody[0].seats()
+    coordinators = ranks(store, nodes, 1)
+    node_infos = coordinators[0].nodes()
     store.calls.clear()
     pairs = tuple((node, node + 1) for node in range(0, nodes, 2))
     planned = Round(1, "disjoint", pairs)
-    everybody[0].assign(seats, planned, 1)
-    # Those that speak for their pair last, so that nobody waits.
+    coordinators[0].assign(node_infos, planned, 1)
+    # The reporting ranks of the pairs last, so that none of them waits.
     for rank, partner in [(b, a) for a, b in pairs] + list(pairs):
-        everybody[rank].report(everybody[rank].task(1), partner, [[1.0]])
-    results = everybody[0].results(planned)
+        coordinators[rank].report(coordinators[rank].task(1), partner, [[1.0]])
+    results = coordinators[0].results(planned)
 
     assert nodes // 2 == len(results)
     assert 4.1 > sum(store.calls.values()) / nodes
 
 
 def test_the_planner_of_rank_0_ends_as_the_judge_does():
-    planner = Planner([NodeInfo(f"node{i}", "", (i,)) for i in range(8)], False)
+    planner = RoundPlanner([NodeInfo(f"node{i}", "", (i,)) for i in range(8)], False)
     while planned := planner.next():
         results = {pair: [[1.0], [1000.0]] for pair in planned.pairs}
-        line = planner.note(planned, results)
+        line = planner.record_round(planned, results)
 
     expected = "Round 2 (shifted): 4 pairs, median 1.000 ms, slowest node0 and node4"
     assert line.startswith(expected)
-    assert 2 == len(planner.done)
-    assert [PairTiming((0, 1), 1000.0)] == planner.large[:1]
+    assert 2 == len(planner.rounds)
+    assert [PairTiming((0, 1), 1000.0)] == planner.bandwidth[:1]

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from jaxsif.pairs.locate import look
+from jaxsif.pairs.locate import locate_slow_elements
 from jaxsif.pairs.model import (
     LATENCY,
     Pair,
     PairTiming,
     SearchResult,
+    merge_rank_times,
     pair_timing,
-    times_of_pair,
 )
 from jaxsif.pairs.rounds import Round, next_round
 
@@ -23,139 +23,147 @@ HEALTHY_US = 100.0
 
 
 def seen(
-    count: int, time_us: Callable[[Pair], float | None], places: list[str] | None = None
+    count: int,
+    time_us: Callable[[Pair], float | None],
+    switches: list[str] | None = None,
 ) -> SearchResult:
     """What a whole search shows."""
-    where = places or [""] * count
+    where = switches or [""] * count
     outcomes: list[PairTiming] = []
     done: list[Round] = []
     while (now := next_round(outcomes, where, done)) is not None:
         done.append(now)
         outcomes += [PairTiming(pair, time_us(pair)) for pair in now.pairs]
-    return look(outcomes, where)
+    return locate_slow_elements(outcomes, where)
 
 
 def slow_with(*nodes: int, factor: float = 3.0) -> Callable[[Pair], float]:
     return lambda pair: HEALTHY_US * (factor if set(nodes) & set(pair) else 1.0)
 
 
-def named(sight: SearchResult) -> list[tuple[str, tuple[int, ...]]]:
-    return [(blame.kind, blame.who) for blame in sight.blames]
+def named(result: SearchResult) -> list[tuple[str, tuple[int, ...]]]:
+    return [(slow.kind, slow.nodes) for slow in result.slow_elements]
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 6, 7, 8, 64, 65])
 def test_one_slow_node_is_named_whatever_the_number_of_nodes(count):
-    sight = seen(count, slow_with(2))
+    result = seen(count, slow_with(2))
 
-    assert [("node", (2,))] == named(sight)
-    assert 1 / 3 == pytest.approx(sight.blames[0].speed)
-    assert HEALTHY_US == pytest.approx(sight.median_us)
+    assert [("node", (2,))] == named(result)
+    assert 1 / 3 == pytest.approx(result.slow_elements[0].relative_speed)
+    assert HEALTHY_US == pytest.approx(result.median_us)
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 6, 7, 8, 64, 65])
-def test_one_slow_link_accuses_neither_of_its_nodes(count):
-    sight = seen(count, lambda pair: 300.0 if pair == (0, 1) else 100.0)
+def test_one_slow_link_names_neither_of_its_nodes(count):
+    result = seen(count, lambda pair: 300.0 if pair == (0, 1) else 100.0)
 
-    assert [("link", (0, 1))] == named(sight)
+    assert [("link", (0, 1))] == named(result)
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 64])
-def test_nobody_is_accused_where_all_are_alike(count):
-    assert () == seen(count, slow_with()).blames
+def test_no_node_is_named_if_all_are_alike(count):
+    assert () == seen(count, slow_with()).slow_elements
 
 
-def test_a_slow_node_says_with_whom_it_was_slow():
-    (blame,) = seen(64, slow_with(7)).blames
+def test_a_slow_node_is_named_with_its_partners():
+    (slow,) = seen(64, slow_with(7)).slow_elements
 
-    assert 3 == len(blame.partners)
-    assert 7 not in blame.partners
+    assert 3 == len(slow.partners)
+    assert 7 not in slow.partners
 
 
 def test_two_slow_nodes_that_met_are_both_named():
     assert [("node", (0,)), ("node", (1,))] == sorted(named(seen(64, slow_with(0, 1))))
 
 
-def test_a_node_that_met_only_slow_ones_is_acquitted():
+def test_a_node_that_met_only_slow_ones_is_cleared():
     # Node 0 meets node 1, then node 32.
-    assert [1, 32] == sorted(b.who[0] for b in seen(64, slow_with(1, 32)).blames)
+    assert [1, 32] == sorted(
+        b.nodes[0] for b in seen(64, slow_with(1, 32)).slow_elements
+    )
 
 
 @pytest.mark.parametrize(("factor", "is_failure"), [(1 / 0.8, False), (1 / 0.6, True)])
 def test_a_little_slow_is_no_failure(factor, is_failure):
-    (blame,) = seen(64, slow_with(7, factor=factor)).blames
+    (slow,) = seen(64, slow_with(7, factor=factor)).slow_elements
 
-    assert is_failure == blame.is_failure
+    assert is_failure == slow.is_failure
 
 
 def test_nine_tenths_of_the_speed_is_well():
-    assert () == seen(64, slow_with(7, factor=1 / 0.9)).blames
+    assert () == seen(64, slow_with(7, factor=1 / 0.9)).slow_elements
 
 
 def test_most_nodes_slow_is_no_fault_of_theirs():
-    sight = seen(16, slow_with(*range(9)))
+    result = seen(16, slow_with(*range(9)))
 
-    assert sight.is_widespread
-    assert () == sight.blames
+    assert result.is_cluster_wide
+    assert () == result.slow_elements
 
 
 def test_a_node_that_does_not_answer_is_not_slow():
-    sight = seen(8, lambda pair: None if 3 in pair else 100.0)
+    result = seen(8, lambda pair: None if 3 in pair else 100.0)
 
-    assert () == sight.blames
-    assert all(3 in pair for pair in sight.silent)
-    assert 2 == len(sight.silent)
+    assert () == result.slow_elements
+    assert all(3 in pair for pair in result.timed_out)
+    assert 2 == len(result.timed_out)
 
 
 def test_nothing_measured_shows_nothing():
-    assert SearchResult(silent=((0, 1),)) == look([PairTiming((0, 1), None)], ["", ""])
+    assert SearchResult(timed_out=((0, 1),)) == locate_slow_elements(
+        [PairTiming((0, 1), None)], ["", ""]
+    )
 
 
-def test_two_nodes_cannot_be_told_apart():
-    assert () == look([PairTiming((0, 1), 100.0)], ["", ""]).blames
+def test_two_nodes_cannot_be_distinguished():
+    assert (
+        () == locate_slow_elements([PairTiming((0, 1), 100.0)], ["", ""]).slow_elements
+    )
 
 
-PLACES = [f"leaf{node // 8}" for node in range(64)]
+SWITCHES = [f"leaf{node // 8}" for node in range(64)]
 
 
 def test_a_slow_uplink_is_named_and_not_the_nodes_below_it():
     def time_us(pair: Pair) -> float:
-        ends = {PLACES[node] for node in pair}
+        ends = {SWITCHES[node] for node in pair}
         return 300.0 if len(ends) == 2 and "leaf3" in ends else 100.0
 
-    (blame,) = seen(64, time_us, PLACES).blames
+    (slow,) = seen(64, time_us, SWITCHES).slow_elements
 
-    assert ("switch", ("leaf3",)) == (blame.kind, blame.places)
+    assert ("switch", ("leaf3",)) == (slow.kind, slow.switches)
 
 
 def test_a_slow_way_between_two_switches_is_named():
     # In the second round all of leaf0 meet all of leaf4.
     def time_us(pair: Pair) -> float:
-        return 300.0 if {PLACES[n] for n in pair} == {"leaf0", "leaf4"} else 100.0
+        return 300.0 if {SWITCHES[n] for n in pair} == {"leaf0", "leaf4"} else 100.0
 
-    (blame,) = seen(64, time_us, PLACES).blames
+    (slow,) = seen(64, time_us, SWITCHES).slow_elements
 
-    assert ("switches", ("leaf0", "leaf4")) == (blame.kind, blame.places)
+    assert ("switches", ("leaf0", "leaf4")) == (slow.kind, slow.switches)
 
 
 def test_a_slow_node_below_a_switch_is_named_and_not_the_switch():
-    assert [("node", (27,))] == named(seen(64, slow_with(27), PLACES))
+    assert [("node", (27,))] == named(seen(64, slow_with(27), SWITCHES))
 
 
 def test_ways_across_switches_that_are_all_slower_are_as_they_are_built():
     def time_us(pair: Pair) -> float:
-        return 100.0 if PLACES[pair[0]] == PLACES[pair[1]] else 200.0
+        return 100.0 if SWITCHES[pair[0]] == SWITCHES[pair[1]] else 200.0
 
-    assert () == seen(64, time_us, PLACES).blames
+    assert () == seen(64, time_us, SWITCHES).slow_elements
 
 
-def test_noise_accuses_nobody_in_two_hundred_healthy_clusters():
+def test_noise_names_no_node_in_two_hundred_healthy_clusters():
     dice = random.Random(7)
 
     def trials(pair: Pair) -> float:
         times = [dice.gauss(100.0, 10.0) for _ in range(5)]
         return pair_timing(pair, times).time_us
 
-    assert 0 == sum(bool(seen(16, trials).blames) for _ in range(200))
+    assert 0 == sum(bool(seen(16, trials).slow_elements) for _ in range(200))
 
 
 def test_small_messages_that_take_half_as_long_again_are_no_finding():
@@ -164,8 +172,8 @@ def test_small_messages_that_take_half_as_long_again_are_no_finding():
         for pair in ((0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
     ]
 
-    assert () == look(outcomes, [""] * 4, LATENCY).blames
-    assert [("node", (0,))] == named(look(outcomes, [""] * 4))
+    assert () == locate_slow_elements(outcomes, [""] * 4, LATENCY).slow_elements
+    assert [("node", (0,))] == named(locate_slow_elements(outcomes, [""] * 4))
 
 
 def test_trials_are_summed_up_by_their_median_and_its_error():
@@ -193,21 +201,21 @@ def test_one_small_message_alone_is_its_own_best():
 
 def test_a_small_message_that_is_there_before_its_receiver_is_not_taken_for_fast():
     # In the second trial rank 1 began 90 us later than rank 0.
-    told = [(0, 1, [100.0, 190.0]), (1, 0, [100.0, 10.0])]
+    samples = [(0, 1, [100.0, 190.0]), (1, 0, [100.0, 10.0])]
 
-    assert [100.0, 100.0] == times_of_pair(told, LATENCY)
+    assert [100.0, 100.0] == merge_rank_times(samples, LATENCY)
 
 
 def test_a_rank_that_is_kept_waiting_once_does_not_spoil_the_trials_of_others():
-    told = [(0, 2, [5.0, 9.0, 5.0]), (1, 3, [7.0, 5.0, 5.0])]
+    samples = [(0, 2, [5.0, 9.0, 5.0]), (1, 3, [7.0, 5.0, 5.0])]
 
-    assert [5.0, 5.0, 9.0] == times_of_pair(told)
+    assert [5.0, 5.0, 9.0] == merge_rank_times(samples)
 
 
 def small_messages(
     dice: random.Random, busy: float, late: Callable[[Pair], float] = lambda pair: 1.0
 ) -> Callable[[Pair], PairTiming]:
-    """A search's small messages, where a core keeps so many trials waiting for a slice."""
+    """A search's small messages, with this share of trials delayed by a busy core."""
 
     def measured(pair: Pair) -> PairTiming:
         times = [100.0 * late(pair) * dice.lognormvariate(0.0, 0.1) for _ in range(40)]
@@ -221,21 +229,23 @@ def seen_by_small(count: int, measured: Callable[[Pair], PairTiming]) -> SearchR
     large: list[PairTiming] = []
     small: list[PairTiming] = []
     done: list[Round] = []
-    places = [""] * count
-    while (now := next_round(large, places, done, of_small=small)) is not None:
+    switches = [""] * count
+    while (
+        now := next_round(large, switches, done, latency_outcomes=small)
+    ) is not None:
         done.append(now)
         large += [PairTiming(pair, HEALTHY_US) for pair in now.pairs]
         small += [measured(pair) for pair in now.pairs]
-    return look(small, places, LATENCY)
+    return locate_slow_elements(small, switches, LATENCY)
 
 
 @pytest.mark.parametrize("count", [4, 16])
 @pytest.mark.parametrize("busy", [0.1, 0.5, 0.8])
-def test_a_busy_core_makes_nobody_late(count, busy):
+def test_a_busy_core_makes_no_node_slow(count, busy):
     dice = random.Random(5)
-    sights = [seen_by_small(count, small_messages(dice, busy)) for _ in range(100)]
+    results = [seen_by_small(count, small_messages(dice, busy)) for _ in range(100)]
 
-    assert 0 == sum(bool(sight.blames) for sight in sights)
+    assert 0 == sum(bool(result.slow_elements) for result in results)
 
 
 @pytest.mark.parametrize(
@@ -251,13 +261,13 @@ def test_a_way_that_delays_every_small_message_is_named_on_busy_cores_too(who, i
 
 
 @pytest.mark.parametrize("count", [4, 16])
-def test_a_machine_that_is_busy_with_other_things_accuses_nobody(count):
+def test_a_machine_that_is_busy_with_other_things_names_no_node(count):
     dice = random.Random(11)
 
     def time_us(pair: Pair) -> float:
         return dice.lognormvariate(7.0, 0.6)
 
-    slow_nodes = sum(bool(seen(count, time_us).blames) for _ in range(200))
+    slow_nodes = sum(bool(seen(count, time_us).slow_elements) for _ in range(200))
     assert slow_nodes <= 8
 
 
@@ -267,6 +277,6 @@ def test_one_very_long_time_is_no_slow_link():
     def time_us(pair: Pair) -> float:
         return next(times, 100.0) if pair == (0, 1) else 100.0
 
-    assert () == seen(4, time_us).blames
+    assert () == seen(4, time_us).slow_elements
     times = iter([50_000.0])
-    assert () == seen(64, time_us).blames
+    assert () == seen(64, time_us).slow_elements

@@ -1,4 +1,4 @@
-"""The judge on pairs of nodes: which node or link is slow, by how much, and what to do about it."""
+"""The checks of pairs of nodes: which node or link is slow, by how much, and what to do about it."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxsif.core.history import JobState
 from jaxsif.core.records import Record
 from jaxsif.core.topology import Topology, parse_topology
 from jaxsif.pairs.model import Pair, PairTiming
-from jaxsif.pairs.results import Pairs, pairs_of
+from jaxsif.pairs.results import PairResults, pair_results
 from jaxsif.pairs.rounds import Round, next_round
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import Verdict, judge
@@ -25,14 +25,14 @@ Times = Callable[[Pair], float | None]
 def measured(
     topology: Topology, large_us: Times, small_us: Times, **facts: Any
 ) -> list[Record]:
-    """What the ranks tell in a search; each rank meets that of its own local number."""
+    """The records of a search; each rank has the partner of the same local rank."""
     per_node = topology.processes_per_node
     places = [""] * topology.nodes
-    told: list[Record] = []
+    emitted: list[Record] = []
     outcomes: list[PairTiming] = []
     small: list[PairTiming] = []
     done: list[Round] = []
-    while now := next_round(outcomes, places, done, of_small=small):
+    while now := next_round(outcomes, places, done, latency_outcomes=small):
         done.append(now)
         outcomes += [PairTiming(pair, large_us(pair)) for pair in now.pairs]
         small += [PairTiming(pair, small_us(pair)) for pair in now.pairs]
@@ -40,7 +40,7 @@ def measured(
             for own, other in (pair, pair[::-1]):
                 for local in range(per_node):
                     for size, time_us in ((8, small_us(pair)), (LARGE, large_us(pair))):
-                        told.append(
+                        emitted.append(
                             make_record(
                                 own * per_node + local,
                                 "pair",
@@ -56,7 +56,7 @@ def measured(
                             )
                             | facts
                         )
-    return told
+    return emitted
 
 
 def verdict(
@@ -93,7 +93,7 @@ def test_healthy_pairs_pass_and_are_shown_in_one_line():
     assert text.splitlines()[-1].startswith("PASS  ")
 
 
-def test_a_slow_node_fails_and_is_told_with_the_lines_to_type():
+def test_a_slow_node_fails_and_is_reported_with_the_lines_to_type():
     judged = verdict("G16N8p16", slow_with(6))
 
     (finding,) = judged.findings
@@ -135,7 +135,7 @@ def test_a_node_that_is_late_with_small_messages_only_is_named_too():
     )
 
 
-def test_most_nodes_slow_accuses_the_configuration():
+def test_most_nodes_slow_is_a_fault_of_the_configuration():
     judged = verdict("G8N8p8", lambda p: 4000.0 if min(p) < 5 else 1000.0)
 
     (finding,) = judged.findings
@@ -174,7 +174,7 @@ def test_two_nodes_alone_are_a_warning():
     assert 0 == judged.status
 
 
-def test_one_node_measured_nothing_and_so_nothing_is_told():
+def test_one_node_measured_nothing_and_so_nothing_is_reported():
     facts = {"round": 0, "kind": "disjoint", "partner": 0, "partner_node": "node1"}
     alone = make_record(
         0, "pair", **facts, size_bytes=0, times_us=[], wrong=0, timed_out=False
@@ -187,7 +187,7 @@ def test_one_node_measured_nothing_and_so_nothing_is_told():
     )
 
 
-def test_pairs_that_do_not_answer_are_silent_and_not_slow():
+def test_pairs_that_do_not_answer_have_timed_out_and_are_not_slow():
     judged = verdict("G8N8p8", lambda p: None if 4 in p else 1000.0)
 
     (finding,) = judged.findings
@@ -196,8 +196,8 @@ def test_pairs_that_do_not_answer_are_silent_and_not_slow():
     assert finding.remedy.endswith("--exclude=node5")
 
 
-def silence(first: int, second: int, size_bytes: int) -> list[Record]:
-    """What two ranks tell that have begun the round after all others."""
+def timeouts(first: int, second: int, size_bytes: int) -> list[Record]:
+    """The records of two ranks that began the round after all others."""
     facts = {"round": 9, "kind": "suspect", "size_bytes": size_bytes}
     return [
         make_record(
@@ -216,21 +216,21 @@ def silence(first: int, second: int, size_bytes: int) -> list[Record]:
 
 
 @pytest.mark.parametrize("size_bytes", [8, LARGE])
-def test_a_pair_is_silent_whatever_it_was_about_to_exchange(size_bytes):
-    judged = verdict("G8N8p8", even, more=silence(2, 5, size_bytes))
+def test_a_pair_times_out_whatever_it_was_about_to_exchange(size_bytes):
+    judged = verdict("G8N8p8", even, more=timeouts(2, 5, size_bytes))
 
     (finding,) = judged.findings
     assert ("pair-timeout", (2, 5), 1) == (finding.kind, finding.ranks, judged.status)
     assert finding.text.startswith("node3 and node6 did not respond to each other")
 
 
-def test_ranks_that_gave_up_are_not_blamed_for_their_end():
+def test_ranks_that_timed_out_are_not_named_for_their_exit():
     topology = parse_topology("G4N4p4")
     job = healthy(topology)
     for history in job.values():
         del history["done"]
     job_state = JobState()
-    for record in [*records(job), *silence(1, 3, 8)]:
+    for record in [*records(job), *timeouts(1, 3, 8)]:
         job_state.add(record)
     job_state.add_line("srun: error: node2: task 1: Exited with exit code 1")
     for rank in (0, 2):
@@ -240,7 +240,7 @@ def test_ranks_that_gave_up_are_not_blamed_for_their_end():
     assert (["pair-timeout"], 1) == ([f.kind for f in judged.findings], judged.status)
 
 
-def test_a_late_link_of_a_node_that_is_named_already_is_not_told_as_well():
+def test_a_late_link_of_a_node_that_is_named_already_is_not_reported_as_well():
     judged = verdict(
         "G8N8p8", slow_with(2), small_us=lambda p: 20.0 * (9 if p == (2, 6) else 1)
     )
@@ -256,19 +256,19 @@ def test_wrong_data_fails_whatever_its_speed():
     assert ("data-corrupt-pair", 1) == (judged.findings[0].kind, judged.status)
 
 
-def test_a_job_without_pairs_says_nothing_of_them():
+def test_a_job_without_pairs_reports_none():
     job_state = JobState()
     topology = parse_topology("G8N2p8")
     for record in records(healthy(topology)):
         job_state.add(record)
     (judged,) = judge(job_state, topology)
 
-    assert pairs_of(judged.histories, 4) is None
+    assert pair_results(judged.histories, 4) is None
     assert " pairs of " not in render.text(judged)
 
 
 def test_two_nodes_are_as_fast_as_their_slowest_ranks():
-    def told(rank: int, partner: int, times: list[float], node: str, other: str):
+    def pair_record(rank: int, partner: int, times: list[float], node: str, other: str):
         facts = {"round": 1, "kind": "full", "partner": partner, "partner_node": other}
         return make_record(
             rank, "pair", node, **facts, size_bytes=8, times_us=times, timed_out=False
@@ -276,14 +276,14 @@ def test_two_nodes_are_as_fast_as_their_slowest_ranks():
 
     job_state = JobState()
     for record in (
-        told(0, 2, [10.0, 10.0], "node1", "node2"),
-        told(1, 3, [70.0, 20.0], "node1", "node2"),
-        told(2, 0, [10.0, 90.0], "node2", "node1"),
-        told(3, 1, [30.0, 20.0], "node2", "node1"),
+        pair_record(0, 2, [10.0, 10.0], "node1", "node2"),
+        pair_record(1, 3, [70.0, 20.0], "node1", "node2"),
+        pair_record(2, 0, [10.0, 90.0], "node2", "node1"),
+        pair_record(3, 1, [30.0, 20.0], "node2", "node1"),
     ):
         job_state.add(record)
     (sample_records,) = job_state.steps.values()
-    pairs = pairs_of(sample_records, 2)
+    pairs = pair_results(sample_records, 2)
 
-    assert isinstance(pairs, Pairs)
+    assert isinstance(pairs, PairResults)
     assert 25.0 == pairs.largest[0].time_us

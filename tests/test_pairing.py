@@ -1,4 +1,4 @@
-"""Which nodes meet which: nobody twice at a time, everybody soon, suspects with those that are well."""
+"""Which nodes meet which: no node twice at a time, every node soon, suspects with healthy nodes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxsif.pairs.rounds import (
     shifted_round,
 )
 
-PLACES = st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=2, max_size=60)
+SWITCHES = st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=2, max_size=60)
 
 
 def nodes_of(a_round: Round) -> list[int]:
@@ -27,32 +27,32 @@ def nodes_of(a_round: Round) -> list[int]:
 
 
 @settings(deadline=None)
-@given(PLACES)
-def test_no_node_is_in_two_pairs_and_at_most_one_sits_out(places):
-    first = disjoint_round(places)
-    second = shifted_round(places, first)
+@given(SWITCHES)
+def test_no_node_is_in_two_pairs_and_at_most_one_sits_out(switches):
+    first = disjoint_round(switches)
+    second = shifted_round(switches, first)
 
     for a_round in (first, second):
         nodes = nodes_of(a_round)
         assert len(set(nodes)) == len(nodes)
-        assert len(nodes) >= len(places) - 1
+        assert len(nodes) >= len(switches) - 1
 
 
 @settings(deadline=None)
-@given(PLACES)
-def test_nobody_sits_out_twice(places):
-    first = disjoint_round(places)
-    second = shifted_round(places, first)
+@given(SWITCHES)
+def test_no_node_sits_out_twice(switches):
+    first = disjoint_round(switches)
+    second = shifted_round(switches, first)
 
-    assert set(range(len(places))) == {*nodes_of(first), *nodes_of(second)}
+    assert set(range(len(switches))) == {*nodes_of(first), *nodes_of(second)}
 
 
 @settings(deadline=None)
-@given(PLACES.filter(lambda places: len(places) > 3))
-def test_the_second_round_has_another_partner_for_each(places):
-    first = disjoint_round(places)
+@given(SWITCHES.filter(lambda switches: len(switches) > 3))
+def test_the_second_round_has_another_partner_for_each(switches):
+    first = disjoint_round(switches)
 
-    assert set() == set(first.pairs) & set(shifted_round(places, first).pairs)
+    assert set() == set(first.pairs) & set(shifted_round(switches, first).pairs)
 
 
 def test_the_first_round_stays_below_one_switch_as_far_as_it_can():
@@ -60,23 +60,23 @@ def test_the_first_round_stays_below_one_switch_as_far_as_it_can():
 
 
 def test_the_second_round_crosses_switches():
-    places = ["a"] * 4 + ["b"] * 4
-    second = shifted_round(places, disjoint_round(places))
+    switches = ["a"] * 4 + ["b"] * 4
+    second = shifted_round(switches, disjoint_round(switches))
 
-    assert all(places[a] != places[b] for a, b in second.pairs)
+    assert all(switches[a] != switches[b] for a, b in second.pairs)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 9, 16])
 def test_a_full_round_robin_has_every_pair_once(count):
-    places = [""] * count
-    rounds = [full_round(places, i + 1) for i in range(number_of_full_rounds(count))]
+    switches = [""] * count
+    rounds = [full_round(switches, i + 1) for i in range(number_of_full_rounds(count))]
 
     pairs = [pair for a_round in rounds for pair in a_round.pairs]
     assert sorted(combinations(range(count), 2)) == sorted(pairs)
     assert all(len(set(nodes_of(r))) == len(nodes_of(r)) for r in rounds)
 
 
-def test_one_node_has_nobody_to_meet():
+def test_one_node_has_no_partner():
     assert next_round([], [""], []) is None
 
 

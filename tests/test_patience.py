@@ -1,4 +1,4 @@
-"""PartnerTimeout with a partner: it lasts as long as there are answers, and its end is told before the rank's."""
+"""PartnerTimeout with a partner: it lasts while the partner responds, and reports before it ends the rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from jaxsif.pairs.timeout import PartnerTimeout, partner_timeout
 FACTS = {"round": 2, "partner": 3, "partner_node": "node4", "size_bytes": 8}
 
 
-class Voice:
+class RecordingReporter:
     """The part of a reporter that is used."""
 
     identity = Identity("box.7.0.0", 1, 4, 0, "node2", "")
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.records: list[tuple[str, dict[str, Any]]] = []
 
     def write(self, phase: str, *, is_flushed: bool, **facts: Any) -> None:
         assert not is_flushed
-        self.told.append((phase, facts))
+        self.records.append((phase, facts))
 
 
 @pytest.fixture(autouse=True)
@@ -35,41 +35,41 @@ def _no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeout, "_FLUSH_DELAY_S", 0.0)
 
 
-def test_a_partner_that_does_not_answer_is_told_before_the_rank_ends(capfd):
-    voice, ended = Voice(), threading.Event()
+def test_a_partner_that_does_not_respond_is_reported_before_the_rank_ends(capfd):
+    reporter, ended = RecordingReporter(), threading.Event()
     statuses: list[int] = []
 
     def end(status: int) -> None:
         statuses.append(status)
         ended.set()
 
-    with PartnerTimeout(voice, 0.05, FACTS, end):
+    with PartnerTimeout(reporter, 0.05, FACTS, end):
         assert ended.wait(10)
 
-    silence = {"times_us": [], "wrong": 0, "timed_out": True}
-    assert [("pair", {**FACTS, **silence})] == voice.told
+    outcome = {"times_us": [], "wrong": 0, "timed_out": True}
+    assert [("pair", {**FACTS, **outcome})] == reporter.records
     assert [1] == statuses
 
 
-def test_as_long_as_answers_come_nobody_gives_up():
-    voice = Voice()
+def test_there_is_no_timeout_while_the_partner_responds():
+    reporter = RecordingReporter()
     statuses: list[int] = []
-    with PartnerTimeout(voice, 1.0, FACTS, statuses.append) as waiting:
+    with PartnerTimeout(reporter, 1.0, FACTS, statuses.append) as waiting:
         for _ in range(12):
             time.sleep(0.1)
-            waiting.heard()
+            waiting.reset()
 
-    assert ([], []) == (voice.told, statuses)
+    assert ([], []) == (reporter.records, statuses)
 
 
-def test_after_the_last_answer_nobody_waits_any_more():
-    voice = Voice()
+def test_there_is_no_timeout_after_the_block_has_ended():
+    reporter = RecordingReporter()
     statuses: list[int] = []
-    with PartnerTimeout(voice, 0.1, FACTS, statuses.append):
+    with PartnerTimeout(reporter, 0.1, FACTS, statuses.append):
         pass
     time.sleep(0.3)
 
-    assert ([], []) == (voice.told, statuses)
+    assert ([], []) == (reporter.records, statuses)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -3.0, 3601.0, float("nan"), float("inf")])

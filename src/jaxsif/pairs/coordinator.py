@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxsif.core.slurm_env import Identity
-from jaxsif.pairs.model import BANDWIDTH, LATENCY, Pair, times_of_pair
+from jaxsif.pairs.model import BANDWIDTH, LATENCY, Pair, merge_rank_times
 from jaxsif.pairs.rounds import Round
 
 # Each rank writes and reads a few keys per round; rank 0 reads and writes one for each
@@ -21,7 +21,7 @@ _BLOCK = 1000
 # The watchdog ends a rank sooner, and reports why.
 _LIMIT_MS = 24 * 3600 * 1000
 # What the message sizes measure, in their order.
-_LOADS = (LATENCY, BANDWIDTH)
+_THRESHOLDS = (LATENCY, BANDWIDTH)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class NodeInfo:
     """A node of the group: its name, the switch that it is below, and its ranks."""
 
     node: str
-    place: str
+    switch: str
     ranks: tuple[int, ...]
 
 
@@ -42,13 +42,13 @@ class Task:
     pair: int = 0
     partner: str = ""
     # The ranks of the pair's two nodes, those of this node first.
-    ours: tuple[int, ...] = ()
-    theirs: tuple[int, ...] = ()
+    local_ranks: tuple[int, ...] = ()
+    remote_ranks: tuple[int, ...] = ()
 
     @property
     def is_reporter(self) -> bool:
         """Whether this node reports the pair's result to rank 0."""
-        return self.ours < self.theirs
+        return self.local_ranks < self.remote_ranks
 
 
 class PairCoordinator:
@@ -61,56 +61,59 @@ class PairCoordinator:
         self._node = identity.node
         self._folder = f"{_FOLDER}/{identity.step}"
 
-    def register(self, place: str) -> None:
+    def register(self, switch: str) -> None:
         """Publish this rank's node, and the switch above it."""
-        self._set_numbered("seat", self._rank, [self._node, place])
+        self._set_numbered("node", self._rank, [self._node, switch])
 
-    def seats(self) -> list[NodeInfo]:
+    def nodes(self) -> list[NodeInfo]:
         """All nodes, in the order of their first ranks; for rank 0."""
         ranks: dict[tuple[str, str], list[int]] = {}
-        for rank, (node, place) in self._all_numbered("seat", self._processes):
-            ranks.setdefault((node, place), []).append(rank)
+        for rank, (node, switch) in self._all_numbered("node", self._processes):
+            ranks.setdefault((node, switch), []).append(rank)
         return [
-            NodeInfo(node, place, tuple(own)) for (node, place), own in ranks.items()
+            NodeInfo(node, switch, tuple(own)) for (node, switch), own in ranks.items()
         ]
 
     def assign(
-        self, seats: Sequence[NodeInfo], planned: Round | None, number: int
+        self, nodes: Sequence[NodeInfo], planned: Round | None, number: int
     ) -> None:
         """Give every node its task in a round, or None after the last; for rank 0."""
-        words: dict[str, Any] = {seat.node: None for seat in seats}
+        tasks: dict[str, Any] = {node.node: None for node in nodes}
         if planned is not None:
-            words = {seat.node: [planned.kind] for seat in seats}
-            for index, pair in enumerate(planned.pairs):
-                first, second = (seats[node] for node in pair)
+            tasks = {node.node: [planned.kind] for node in nodes}
+            for number_of_pair, pair in enumerate(planned.pairs):
+                first, second = (nodes[index] for index in pair)
                 for own, other in ((first, second), (second, first)):
                     ranks = [own.ranks, other.ranks]
-                    words[own.node] = [planned.kind, index, other.node, *ranks]
-        for node, word in words.items():
-            self._set(f"task/{number}/{node}", word)
+                    tasks[own.node] = [planned.kind, number_of_pair, other.node, *ranks]
+        for name, task in tasks.items():
+            self._set(f"task/{number}/{name}", task)
 
     def task(self, number: int) -> Task | None:
         """Wait for this node's task; None if there are no more rounds."""
         key = f"{self._folder}/task/{number}/{self._node}"
-        word = json.loads(self._client.blocking_key_value_get(key, _LIMIT_MS))
-        if word is None or len(word) == 1:
-            return word and Task(number, word[0])
-        kind, pair, partner, ours, theirs = word
-        return Task(number, kind, pair, partner, tuple(ours), tuple(theirs))
+        value = json.loads(self._client.blocking_key_value_get(key, _LIMIT_MS))
+        if value is None or len(value) == 1:
+            return value and Task(number, value[0])
+        kind, pair, partner, local_ranks, remote_ranks = value
+        return Task(
+            number, kind, pair, partner, tuple(local_ranks), tuple(remote_ranks)
+        )
 
     def report(
         self, task: Task, partner: int, times_us: Sequence[Sequence[float]]
     ) -> None:
         """Publish the times per message size; one rank merges those of the pair."""
-        folder = f"told/{task.number}/{task.pair}"
+        folder = f"times/{task.number}/{task.pair}"
         self._set(f"{folder}/{self._rank}", [partner, times_us])
-        if task.is_reporter and self._rank == task.ours[0]:
-            told = self._all(folder, len(task.ours) + len(task.theirs))
+        if task.is_reporter and self._rank == task.local_ranks[0]:
+            samples = self._all(folder, len(task.local_ranks) + len(task.remote_ranks))
             result = [
-                times_of_pair(
-                    ((rank, other, times[i]) for rank, (other, times) in told), bounds
+                merge_rank_times(
+                    ((rank, other, times[i]) for rank, (other, times) in samples),
+                    thresholds,
                 )
-                for i, bounds in enumerate(_LOADS[: len(times_us)])
+                for i, thresholds in enumerate(_THRESHOLDS[: len(times_us)])
             ]
             self._set_numbered(f"result/{task.number}", task.pair, result)
 
@@ -119,12 +122,12 @@ class PairCoordinator:
         found = self._all_numbered(f"result/{planned.number}", len(planned.pairs))
         return {planned.pairs[index]: times for index, times in found}
 
-    def _set(self, key: str, word: Any) -> None:
-        text = json.dumps(word, separators=(",", ":"))
+    def _set(self, key: str, value: Any) -> None:
+        text = json.dumps(value, separators=(",", ":"))
         self._client.key_value_set(f"{self._folder}/{key}", text, True)
 
-    def _set_numbered(self, folder: str, number: int, word: Any) -> None:
-        self._set(f"{folder}/{number // _BLOCK}/{number}", word)
+    def _set_numbered(self, folder: str, number: int, value: Any) -> None:
+        self._set(f"{folder}/{number // _BLOCK}/{number}", value)
 
     def _all_numbered(self, folder: str, count: int) -> Iterator[tuple[int, Any]]:
         """The values numbered 0 to count - 1, in order."""

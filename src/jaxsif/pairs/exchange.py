@@ -22,7 +22,7 @@ _PATTERN_STRIDE = 8191
 
 
 @dataclass(frozen=True)
-class Load:
+class MessageSpec:
     """Bytes per device and direction, exchanges per program, and timed programs.
 
     The number of exchanges must be odd: only then the result is the partner's data.
@@ -34,92 +34,100 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedExchange:
     """The programs and data of one message size on this rank's devices."""
 
-    load: Load
+    spec: MessageSpec
     sent: jax.Array
-    due: jax.Array
+    expected: jax.Array
     exchange: Any
     check: Any
 
 
 @dataclass(frozen=True)
-class Taken:
+class Timings:
     """This rank's time of one exchange in each trial, and its wrong elements."""
 
     times_us: list[float]
     wrong: int
 
-    def __add__(self, later: Taken) -> Taken:
-        return Taken(self.times_us + later.times_us, self.wrong + later.wrong)
+    def __add__(self, later: Timings) -> Timings:
+        return Timings(self.times_us + later.times_us, self.wrong + later.wrong)
 
 
-class Exchange:
+class PairExchange:
     """Pairs the devices of two nodes: first with first, second with second, and so on.
 
     The program spans these devices only, so no rank waits for another pair: neither for
     its data nor to connect (a program over all devices would connect all with all).
     """
 
-    def __init__(self, ours: Sequence[Any], theirs: Sequence[Any]) -> None:
+    def __init__(self, local: Sequence[Any], remote: Sequence[Any]) -> None:
         """Both sides pass the devices of their own node first. Raises KitError."""
-        if len(ours) != len(theirs):
+        if len(local) != len(remote):
             raise KitError(
-                f"{len(ours)} devices on this node, {len(theirs)} on its partner: pairs"
-                " need as many on each; ask for the same --gpus-per-node on all nodes"
+                f"{len(local)} devices on this node, {len(remote)} on its partner: pairs"
+                " need as many on each; request the same --gpus-per-node on all nodes"
             )
         self._partner_of = {
-            **dict(zip(ours, theirs, strict=True)),
-            **dict(zip(theirs, ours, strict=True)),
+            **dict(zip(local, remote, strict=True)),
+            **dict(zip(remote, local, strict=True)),
         }
         # The same order on both sides.
-        first, second = sorted((ours, theirs), key=lambda devices: devices[0].id)
+        first, second = sorted((local, remote), key=lambda devices: devices[0].id)
         self._devices = [*first, *second]
         self._mesh = Mesh(np.array(self._devices), ("device",))
         half = len(first)
-        self._ways = [(i, (i + half) % (2 * half)) for i in range(2 * half)]
+        self._routes = [(i, (i + half) % (2 * half)) for i in range(2 * half)]
 
     @property
     def partner_rank(self) -> int:
         """The rank that holds the partner of this rank's first device."""
         return int(self._partner_of[self._own()[0]].process_index)
 
-    def run(self, load: Load) -> Taken:
-        """Exchange `load.chained` times per program, and check every element."""
-        ready = self.prepare(load)
-        return self.connect(ready) + self.take(ready, load.trials)
+    def run(self, spec: MessageSpec) -> Timings:
+        """Exchange `spec.chained` times per program, and check every element."""
+        prepared = self.prepare(spec)
+        return self.connect(prepared) + self.time_trials(prepared, spec.trials)
 
-    def prepare(self, load: Load) -> Ready:
+    def prepare(self, spec: MessageSpec) -> PreparedExchange:
         """Compile the programs; nothing is sent yet."""
-        count = max(load.size_bytes // 4, 1)
+        count = max(spec.size_bytes // 4, 1)
         own = self._own()
-        sent = self._rows([_data(device.id, count) for device in own])
-        due = self._rows([[self._partner_of[device].id] for device in own])
-        exchange = self._program(lambda x: self._chain(x, load.chained))
-        check = self._program(lambda x, token: _wrong(x, token, count, load.chained), 2)
-        return Ready(load, sent, due, exchange.lower(sent).compile(), check)
+        sent = self._rows([_pattern(device.id, count) for device in own])
+        expected = self._rows([[self._partner_of[device].id] for device in own])
+        exchange = self._program(lambda x: self._chain(x, spec.chained))
+        check = self._program(
+            lambda x, token: _count_wrong(x, token, count, spec.chained), 2
+        )
+        return PreparedExchange(
+            spec, sent, expected, exchange.lower(sent).compile(), check
+        )
 
     @staticmethod
-    def connect(ready: Ready) -> Taken:
+    def connect(prepared: PreparedExchange) -> Timings:
         """Exchange once, untimed, to connect the two and to synchronize them."""
-        wrong = _sum(ready.check(ready.exchange(ready.sent), ready.due))
-        return Taken([], wrong)
+        wrong = _sum(
+            prepared.check(prepared.exchange(prepared.sent), prepared.expected)
+        )
+        return Timings([], wrong)
 
     @staticmethod
-    def take(
-        ready: Ready, trials: int, has_answered: Callable[[], None] = lambda: None
-    ) -> Taken:
-        """Time the trials; `has_answered` is called after each."""
+    def time_trials(
+        prepared: PreparedExchange,
+        trials: int,
+        on_response: Callable[[], None] = lambda: None,
+    ) -> Timings:
+        """Time the trials; `on_response` is called after each."""
         times_us, wrong = [], 0
         for _ in range(trials):
             began_s = time.perf_counter()
-            got = ready.exchange(ready.sent).block_until_ready()
+            received = prepared.exchange(prepared.sent).block_until_ready()
             elapsed_s = time.perf_counter() - began_s
-            times_us.append(round(elapsed_s * 1e6 / ready.load.chained, 1))
-            wrong += _sum(ready.check(got, ready.due))
-            has_answered()
-        return Taken(times_us, wrong)
+            times_us.append(round(elapsed_s * 1e6 / prepared.spec.chained, 1))
+            wrong += _sum(prepared.check(received, prepared.expected))
+            on_response()
+        return Timings(times_us, wrong)
 
     def _own(self) -> list[Any]:
         return [d for d in self._devices if d.process_index == jax.process_index()]
@@ -140,21 +148,23 @@ class Exchange:
     def _chain(self, x: jax.Array, chained: int) -> jax.Array:
         for _ in range(chained):
             # Each depends on the one before, so the compiler cannot cancel two of them.
-            x = jax.lax.ppermute(x, "device", self._ways) + 1
+            x = jax.lax.ppermute(x, "device", self._routes) + 1
         return x
 
 
-def _data(number: int, count: int) -> np.ndarray:
+def _pattern(number: int, count: int) -> np.ndarray:
     """The data that only this device sends; integers, so that they are exact."""
     first = number * _PATTERN_STRIDE % (1 << 30)
     return np.arange(first, first + count, dtype=np.int32)
 
 
-def _wrong(x: jax.Array, number: jax.Array, count: int, chained: int) -> jax.Array:
+def _count_wrong(
+    x: jax.Array, number: jax.Array, count: int, chained: int
+) -> jax.Array:
     """Count the elements that differ from what that device sends."""
     first = number[0] * _PATTERN_STRIDE % (1 << 30)
-    due = first + jnp.arange(count, dtype=jnp.int32)
-    return jnp.sum(x != due + chained, dtype=jnp.int32).reshape(1)
+    expected = first + jnp.arange(count, dtype=jnp.int32)
+    return jnp.sum(x != expected + chained, dtype=jnp.int32).reshape(1)
 
 
 def _sum(counts: jax.Array) -> int:

@@ -15,21 +15,23 @@ from jaxsif.pairs.model import (
     BANDWIDTH,
     LINK,
     NODE,
-    Bounds,
     Pair,
     PairTiming,
     SearchResult,
     SlowElement,
+    Thresholds,
 )
 from jaxsif.pairs.noise import NoiseModel, Speed, by_pair, relative_speeds
 from jaxsif.pairs.switches import SwitchPaths
 
 # Maximum number of measurements per pair.
-_MOST_REPEATS = 5
+_MAX_MEASUREMENTS = 5
 
 
-def look(
-    outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds = BANDWIDTH
+def locate_slow_elements(
+    outcomes: Sequence[PairTiming],
+    switches: Sequence[str],
+    thresholds: Thresholds = BANDWIDTH,
 ) -> SearchResult:
     """Rate the pairs of all rounds so far, relative to the healthy ones.
 
@@ -38,183 +40,192 @@ def look(
     count against their nodes, nor pairs of a slow node against the partner.
 
     Args:
-      places: the switch of each node, by the node's index; "" if unknown.
+      switches: the switch of each node, by the node's index; "" if unknown.
     """
-    silent = tuple(sorted({o.pair for o in outcomes if o.time_us is None}))
+    timed_out = tuple(sorted({o.pair for o in outcomes if o.time_us is None}))
     timed = [o for o in outcomes if o.time_us]
     if not timed:
-        return SearchResult(silent=silent)
-    speeds = relative_speeds(timed, places, bounds)
-    scale = speeds.scale
-    if speeds.is_widespread:
-        return SearchResult((), speeds.median_us, scale.scatter, True, silent)
-    ways = SwitchPaths(speeds.values, places, scale)
-    of_ways = tuple(ways.blames())
-    nodes = _Nodes([s for s in speeds.values if s[0] not in ways.explained], scale)
-    of_nodes = tuple(nodes.blames())
+        return SearchResult(timed_out=timed_out)
+    speeds = relative_speeds(timed, switches, thresholds)
+    noise = speeds.noise
+    if speeds.is_cluster_wide:
+        return SearchResult((), speeds.median_us, noise.scatter, True, timed_out)
+    paths = SwitchPaths(speeds.values, switches, noise)
+    slow_paths = tuple(paths.slow_paths())
+    nodes = _NodeSearch(
+        [s for s in speeds.values if s[0] not in paths.attributed_pairs], noise
+    )
+    slow_nodes = tuple(nodes.slow_nodes())
     links = nodes.links()
-    unfit = {node for pair in silent for node in pair}
-    suspects = nodes.suspects(unfit)
+    excluded = {node for pair in timed_out for node in pair}
+    suspects = nodes.suspects(excluded)
     return SearchResult(
-        blames=(*of_ways, *of_nodes, *links.blames),
+        slow_elements=(*slow_paths, *slow_nodes, *links.slow_elements),
         median_us=speeds.median_us,
-        scatter=scale.scatter,
-        silent=silent,
+        scatter=noise.scatter,
+        timed_out=timed_out,
         undecided=links.undecided,
         suspects=suspects,
-        doubtful_links=links.doubtful,
-        good=_good(speeds.values, unfit.union(suspects), ways, places),
-        probes=tuple(ways.probes),
+        unconfirmed_links=links.unconfirmed,
+        healthy=_retest_partners(
+            speeds.values, excluded.union(suspects), paths, switches
+        ),
+        probes=tuple(paths.probes),
     )
 
 
-def _good(
+def _retest_partners(
     speeds: Iterable[Speed],
     others: AbstractSet[int],
-    ways: SwitchPaths,
-    places: Sequence[str],
+    paths: SwitchPaths,
+    switches: Sequence[str],
 ) -> tuple[int, ...]:
     """The partners for retests: measured, not among `others`, below no doubtful switch."""
     known = {node for pair, _ in speeds for node in pair}
     return tuple(
         node
         for node in sorted(known - others)
-        if places[node] not in ways.doubtful_places
+        if switches[node] not in paths.unconfirmed_switches
     )
 
 
 @dataclass(frozen=True)
-class _Links:
+class _LinkFindings:
     """Pairs that are slow themselves, to be measured again, or slow without a cause."""
 
-    blames: tuple[SlowElement, ...]
-    doubtful: tuple[Pair, ...]
+    slow_elements: tuple[SlowElement, ...]
+    unconfirmed: tuple[Pair, ...]
     undecided: tuple[Pair, ...]
 
 
 # The speeds of one node, by partner.
-_Tally = dict[int, list[float]]
+_Samples = dict[int, list[float]]
 
 
-class _Nodes:
+class _NodeSearch:
     """The speeds of each node; pairs with a slow node do not count for its partners."""
 
-    def __init__(self, speeds: Sequence[Speed], scale: NoiseModel) -> None:
+    def __init__(self, speeds: Sequence[Speed], noise: NoiseModel) -> None:
         self._speeds = by_pair(speeds)
-        self._scale = scale
-        self._tallies: dict[int, _Tally] = defaultdict(dict)
+        self._noise = noise
+        self._samples: dict[int, _Samples] = defaultdict(dict)
         for (first, second), values in self._speeds.items():
-            self._tallies[first][second] = values
-            self._tallies[second][first] = values
-        self._accused: set[int] = set()
+            self._samples[first][second] = values
+            self._samples[second][first] = values
+        self._slow_nodes: set[int] = set()
 
-    def blames(self) -> Iterator[SlowElement]:
+    def slow_nodes(self) -> Iterator[SlowElement]:
         """Nodes that are slow with every partner, the slowest first."""
-        queue = [(_mean(tally), node) for node, tally in self._tallies.items()]
+        queue = [(_mean(samples), node) for node, samples in self._samples.items()]
         heapq.heapify(queue)
-        while queue and queue[0][0] < self._scale.suspicion(1):
+        while queue and queue[0][0] < self._noise.retest_threshold(1):
             mean, node = heapq.heappop(queue)
-            tally = self._tallies[node]
-            is_old = node in self._accused or mean != _mean(tally)
-            if is_old or not self._is_slow(tally):
+            samples = self._samples[node]
+            is_old = node in self._slow_nodes or mean != _mean(samples)
+            if is_old or not self._is_slow(samples):
                 continue
-            self._accused.add(node)
-            yield _blame(NODE, (node,), mean, self._scale, tuple(sorted(tally)))
-            for partner in tally:
-                others = self._tallies[partner]
+            self._slow_nodes.add(node)
+            yield _slow_element(
+                NODE, (node,), mean, self._noise, tuple(sorted(samples))
+            )
+            for partner in samples:
+                others = self._samples[partner]
                 others.pop(node, None)
                 heapq.heappush(queue, (_mean(others), partner))
 
-    def _is_slow(self, tally: _Tally) -> bool:
+    def _is_slow(self, samples: _Samples) -> bool:
         """Slow on average, without its slowest partner, and even with its fastest."""
-        if len(tally) < 2:
+        if len(samples) < 2:
             return False
-        rest, scale = _without_worst(tally), self._scale
+        rest, noise = _without_slowest(samples), self._noise
         return (
-            _mean(tally) < scale.limit(_count(tally))
-            and _mean(rest) < scale.limit_of_rest(_count(rest))
-            and max(_means(tally)) < scale.passes / 2
+            _mean(samples) < noise.slow_threshold(_count(samples))
+            and _mean(rest) < noise.residual_threshold(_count(rest))
+            and max(_means(samples)) < noise.log_warn_ratio / 2
         )
 
-    def links(self) -> _Links:
+    def links(self) -> _LinkFindings:
         """Pairs that are slow although both nodes are fast with others."""
-        blames, doubtful, undecided = [], [], []
+        slow, unconfirmed, undecided = [], [], []
         for pair, speeds in self._speeds.items():
             mean, count = statistics.fmean(speeds), len(speeds)
-            if mean >= self._scale.suspicion(count):
+            if mean >= self._noise.retest_threshold(count):
                 continue
-            if not self._accused.isdisjoint(pair):
+            if not self._slow_nodes.isdisjoint(pair):
                 continue
             first, second = pair
-            is_link = self._is_well(first, second, mean) and self._is_well(
+            is_link = self._is_healthy(first, second, mean) and self._is_healthy(
                 second, first, mean
             )
-            is_clear = mean < self._scale.limit(count)
+            is_clear = mean < self._noise.slow_threshold(count)
             # Slow every time, so that a single very long time does not count as two.
-            is_again = count > 1 and max(speeds) < self._scale.passes / 2
+            is_again = count > 1 and max(speeds) < self._noise.log_warn_ratio / 2
             if is_link and is_clear and is_again:
-                blames.append(_blame(LINK, pair, mean, self._scale))
+                slow.append(_slow_element(LINK, pair, mean, self._noise))
                 continue
-            if is_link and count < _MOST_REPEATS:
-                doubtful.append(pair)
+            if is_link and count < _MAX_MEASUREMENTS:
+                unconfirmed.append(pair)
             if is_clear:
                 undecided.append(pair)
-        blames.sort(key=lambda blame: blame.speed)
-        return _Links(tuple(blames), tuple(sorted(doubtful)), tuple(sorted(undecided)))
+        slow.sort(key=lambda element: element.relative_speed)
+        return _LinkFindings(
+            tuple(slow), tuple(sorted(unconfirmed)), tuple(sorted(undecided))
+        )
 
-    def _is_well(self, node: int, partner: int, mean: float) -> bool:
+    def _is_healthy(self, node: int, partner: int, mean: float) -> bool:
         """Whether a node is healthy with others, or at most half as slow as here."""
-        rest = {p: v for p, v in self._tallies[node].items() if p != partner}
+        rest = {p: v for p, v in self._samples[node].items() if p != partner}
         if not rest:
             return False
-        bound = min(self._scale.suspicion(_count(rest)), mean / 2)
+        bound = min(self._noise.retest_threshold(_count(rest)), mean / 2)
         return statistics.median(_means(rest)) >= bound
 
-    def suspects(self, unfit: AbstractSet[int]) -> tuple[int, ...]:
+    def suspects(self, excluded: AbstractSet[int]) -> tuple[int, ...]:
         """The nodes to measure again, slow ones included, the slowest first."""
         means = {
-            node: _mean(tally)
-            for node, tally in self._tallies.items()
-            if node not in unfit and (node in self._accused or self._is_suspect(tally))
+            node: _mean(samples)
+            for node, samples in self._samples.items()
+            if node not in excluded
+            and (node in self._slow_nodes or self._is_suspect(samples))
         }
         return tuple(sorted(means, key=lambda node: (means[node], node)))
 
-    def _is_suspect(self, tally: _Tally) -> bool:
+    def _is_suspect(self, samples: _Samples) -> bool:
         """True as well for a node that met slow nodes only: its own speed is unknown."""
-        if not tally:
+        if not samples:
             return True
-        if _mean(tally) >= self._scale.suspicion(_count(tally)):
+        if _mean(samples) >= self._noise.retest_threshold(_count(samples)):
             return False
         # Another measurement costs little; a slow node taken for healthy is missed.
-        rest = _without_worst(tally)
-        return not rest or _mean(rest) < self._scale.clearly_well
+        rest = _without_slowest(samples)
+        return not rest or _mean(rest) < self._noise.healthy_threshold
 
 
-def _count(tally: _Tally) -> int:
-    return sum(map(len, tally.values()))
+def _count(samples: _Samples) -> int:
+    return sum(map(len, samples.values()))
 
 
-def _mean(tally: Mapping[int, Iterable[float]]) -> float:
-    values = [v for of_one in tally.values() for v in of_one]
+def _mean(samples: Mapping[int, Iterable[float]]) -> float:
+    values = [v for values_of_pair in samples.values() for v in values_of_pair]
     return sum(values) / len(values) if values else 0.0
 
 
-def _means(tally: _Tally) -> list[float]:
-    return [statistics.fmean(values) for values in tally.values()]
+def _means(samples: _Samples) -> list[float]:
+    return [statistics.fmean(values) for values in samples.values()]
 
 
-def _without_worst(tally: _Tally) -> _Tally:
-    worst = min(tally, key=lambda partner: statistics.fmean(tally[partner]))
-    return {partner: v for partner, v in tally.items() if partner != worst}
+def _without_slowest(samples: _Samples) -> _Samples:
+    slowest = min(samples, key=lambda partner: statistics.fmean(samples[partner]))
+    return {partner: v for partner, v in samples.items() if partner != slowest}
 
 
-def _blame(
+def _slow_element(
     kind: str,
-    who: tuple[int, ...],
+    nodes: tuple[int, ...],
     mean: float,
-    scale: NoiseModel,
+    noise: NoiseModel,
     partners: tuple[int, ...] = (),
 ) -> SlowElement:
     speed = math.exp(mean)
-    is_failure = speed < scale.bounds.fails
-    return SlowElement(kind, who, speed, partners, is_failure=is_failure)
+    is_failure = speed < noise.thresholds.fail_below
+    return SlowElement(kind, nodes, speed, partners, is_failure=is_failure)

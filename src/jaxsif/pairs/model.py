@@ -17,32 +17,32 @@ Pair = tuple[int, int]
 
 # Speed relative to the median of the pairs: below the first it is a warning, below the
 # second a failure. Collectives are rated by the same ratios of the expected speed.
-PASSES, FAILS = 0.85, 0.70
+WARN_RATIO, FAIL_RATIO = 0.85, 0.70
 
 NODE, LINK, SWITCH, SWITCHES = "node", "link", "switch", "switches"
 
 # The standard deviation of a normal distribution whose median deviation is 1, and the
 # standard error of its samples' median relative to that of their mean.
-DEVIATION, _OF_THE_MEDIAN = 1.4826, 1.2533
+MAD_TO_SIGMA, _MEDIAN_STANDARD_ERROR = 1.4826, 1.2533
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Thresholds:
     """The relative speeds below which something is slow, and below which it fails.
 
-    `is_by_best`: the time of a pair is the best of its trials in a round instead of their
+    `uses_minimum`: the time of a pair is the best of its trials in a round instead of their
     median, and the time of a trial the mean of its two ends instead of the shorter.
     """
 
-    passes: float = PASSES
-    fails: float = FAILS
-    is_by_best: bool = False
+    warn_below: float = WARN_RATIO
+    fail_below: float = FAIL_RATIO
+    uses_minimum: bool = False
 
 
-BANDWIDTH = Bounds()
+BANDWIDTH = Thresholds()
 # Small messages scatter more, and are slow only when they take twice the time. A busy
 # core delays some of them by milliseconds; a slow path delays all, even the best.
-LATENCY = Bounds(0.5, 0.5, is_by_best=True)
+LATENCY = Thresholds(0.5, 0.5, uses_minimum=True)
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class PairTiming:
 class SlowElement:
     """A slow node, link of two nodes, uplink of a switch, or path between two switches.
 
-    `speed` is relative to the median of the pairs; `partners` are the nodes with which
-    it was measured. `who` are the nodes concerned; `places` the switches.
+    `relative_speed` is relative to the median of the pairs; `partners` are the nodes with which
+    it was measured. `nodes` and `switches` are those concerned.
     """
 
     kind: str
-    who: tuple[int, ...]
-    speed: float
+    nodes: tuple[int, ...]
+    relative_speed: float
     partners: tuple[int, ...] = ()
-    places: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
     is_failure: bool = True
 
 
@@ -78,27 +78,27 @@ class SlowElement:
 class SearchResult:
     """What the timings show, and what they leave open."""
 
-    blames: tuple[SlowElement, ...] = ()
+    slow_elements: tuple[SlowElement, ...] = ()
     # The time of a healthy pair, and the relative scatter of such times.
     median_us: float | None = None
     scatter: float = 0.0
     # More than half of the nodes are slow: the fault is not in single nodes.
-    is_widespread: bool = False
+    is_cluster_wide: bool = False
     # Pairs that did not respond in time.
-    silent: tuple[Pair, ...] = ()
+    timed_out: tuple[Pair, ...] = ()
     # Pairs that are clearly slow, but neither node nor link is implicated.
     undecided: tuple[Pair, ...] = ()
     # For the next round: nodes and pairs to measure again, and healthy partners.
     suspects: tuple[int, ...] = ()
-    doubtful_links: tuple[Pair, ...] = ()
-    good: tuple[int, ...] = ()
+    unconfirmed_links: tuple[Pair, ...] = ()
+    healthy: tuple[int, ...] = ()
     # Nodes whose next times show which of two switches is slow.
     probes: tuple[int, ...] = ()
 
     @property
     def slow_nodes(self) -> set[int]:
         """The nodes that are slow."""
-        return {blame.who[0] for blame in self.blames if blame.kind == NODE}
+        return {slow.nodes[0] for slow in self.slow_elements if slow.kind == NODE}
 
 
 def as_pair(first: int, second: int) -> Pair:
@@ -107,28 +107,28 @@ def as_pair(first: int, second: int) -> Pair:
 
 
 def pair_timing(
-    pair: Pair, times_us: Sequence[float], bounds: Bounds = BANDWIDTH
+    pair: Pair, times_us: Sequence[float], thresholds: Thresholds = BANDWIDTH
 ) -> PairTiming:
     """Summarize a pair's trials; without trials the two did not respond in time."""
     if not times_us:
         return PairTiming(pair, None)
-    if bounds.is_by_best:
-        return _best(pair, times_us)
+    if thresholds.uses_minimum:
+        return _minimum_time(pair, times_us)
     median = statistics.median(times_us)
-    deviation = DEVIATION * statistics.median(abs(t - median) for t in times_us)
-    error = _OF_THE_MEDIAN * deviation / math.sqrt(len(times_us))
+    deviation = MAD_TO_SIGMA * statistics.median(abs(t - median) for t in times_us)
+    error = _MEDIAN_STANDARD_ERROR * deviation / math.sqrt(len(times_us))
     return PairTiming(pair, median, error / median if median else 0.0)
 
 
-def _best(pair: Pair, times_us: Sequence[float]) -> PairTiming:
+def _minimum_time(pair: Pair, times_us: Sequence[float]) -> PairTiming:
     """The gap between the two best trials is the uncertainty of the best."""
-    best, *others = sorted(times_us)
-    error = others[0] - best if others else 0.0
+    best, *rest = sorted(times_us)
+    error = rest[0] - best if rest else 0.0
     return PairTiming(pair, best, error / best if best else 0.0)
 
 
-def times_of_pair(
-    tellings: Iterable[PairSample], bounds: Bounds = BANDWIDTH
+def merge_rank_times(
+    samples: Iterable[PairSample], thresholds: Thresholds = BANDWIDTH
 ) -> list[float]:
     """Merge the ranks' times of two nodes into the times of the pair, shortest first.
 
@@ -140,11 +140,11 @@ def times_of_pair(
     rank does not affect the others' trials. Empty if a rank did not finish.
     """
     by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
-    for rank, partner, times_us in tellings:
+    for rank, partner, times_us in samples:
         by_ranks[as_pair(rank, partner)].append(times_us)
-    of_ends = statistics.fmean if bounds.is_by_best else min
+    combine = statistics.fmean if thresholds.uses_minimum else min
     exchanges = [
-        sorted(of_ends(ends) for ends in zip(*told, strict=False))
-        for told in by_ranks.values()
+        sorted(combine(ends) for ends in zip(*ends_of_ranks, strict=False))
+        for ends_of_ranks in by_ranks.values()
     ]
     return [max(trial) for trial in zip(*exchanges, strict=False)]

@@ -16,32 +16,36 @@ Results = Mapping[Pair, Sequence[Sequence[float]]]
 
 
 @dataclass
-class Planner:
+class RoundPlanner:
     """The nodes, the rounds so far, and their results."""
 
-    seats: list[NodeInfo]
+    nodes: list[NodeInfo]
     is_full: bool
-    done: list[Round] = field(default_factory=list)
-    small: list[PairTiming] = field(default_factory=list)
-    large: list[PairTiming] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    latency: list[PairTiming] = field(default_factory=list)
+    bandwidth: list[PairTiming] = field(default_factory=list)
 
     def next(self) -> Round | None:
         """The next round, by the same rules as in the simulation."""
-        places = [seat.place for seat in self.seats]
+        switches = [node.switch for node in self.nodes]
         return next_round(
-            self.large, places, self.done, of_small=self.small, is_full=self.is_full
+            self.bandwidth,
+            switches,
+            self.rounds,
+            latency_outcomes=self.latency,
+            is_full=self.is_full,
         )
 
-    def note(self, planned: Round, results: Results) -> str:
+    def record_round(self, planned: Round, results: Results) -> str:
         """Add the results of a round. Return a line that describes them."""
-        self.done.append(planned)
+        self.rounds.append(planned)
         last = []
         for pair, (small, large) in results.items():
-            self.small.append(pair_timing(pair, small, LATENCY))
+            self.latency.append(pair_timing(pair, small, LATENCY))
             last.append(pair_timing(pair, large))
-        self.large += last
+        self.bandwidth += last
         slowest = max(last, key=lambda outcome: outcome.time_us or 0.0)
-        names = " and ".join(self.seats[node].node for node in slowest.pair)
+        names = " and ".join(self.nodes[node].node for node in slowest.pair)
         median_us = statistics.median(outcome.time_us or 0.0 for outcome in last)
         return (
             f"Round {planned.number} ({planned.kind}): {len(planned.pairs)}"

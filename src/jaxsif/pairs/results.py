@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
-from jaxsif.pairs.locate import look
+from jaxsif.pairs.locate import locate_slow_elements
 from jaxsif.pairs.model import (
     BANDWIDTH,
     LATENCY,
@@ -19,20 +19,20 @@ from jaxsif.pairs.model import (
     PairTiming,
     SearchResult,
     as_pair,
+    merge_rank_times,
     pair_timing,
-    times_of_pair,
 )
 
-_FACTS = {"round", "partner", "partner_node", "size_bytes", "times_us", "timed_out"}
+_FIELDS = {"round", "partner", "partner_node", "size_bytes", "times_us", "timed_out"}
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairResults:
     """All pairs of a step. Nodes are numbered in the order of their first ranks."""
 
     nodes: Sequence[str]
     # The switch of each node, "" if unknown.
-    places: Sequence[str]
+    switches: Sequence[str]
     ranks: Sequence[Sequence[int]]
     # By the bytes that a device sends per exchange.
     outcomes: Mapping[int, Sequence[PairTiming]]
@@ -51,19 +51,23 @@ class Pairs:
 
     def bandwidth(self) -> SearchResult:
         """The search by the largest messages."""
-        return look(self.largest, self.places, BANDWIDTH)
+        return locate_slow_elements(self.largest, self.switches, BANDWIDTH)
 
     def latency(self) -> SearchResult:
         """The search by the smallest messages; empty if there is only one size."""
         if len(self.sizes) < 2:
             return SearchResult()
-        return look(self.outcomes[self.sizes[0]], self.places, LATENCY)
+        return locate_slow_elements(
+            self.outcomes[self.sizes[0]], self.switches, LATENCY
+        )
 
-    def silent(self) -> tuple[Pair, ...]:
+    def timed_out(self) -> tuple[Pair, ...]:
         """Pairs that did not respond in time, at any message size."""
-        told = (outcome for of_size in self.outcomes.values() for outcome in of_size)
+        timings = (
+            outcome for of_one_size in self.outcomes.values() for outcome in of_one_size
+        )
         return tuple(
-            sorted({outcome.pair for outcome in told if outcome.time_us is None})
+            sorted({outcome.pair for outcome in timings if outcome.time_us is None})
         )
 
     def gb_per_s(self, time_us: float) -> float:
@@ -74,69 +78,73 @@ class Pairs:
         """The ranks on some nodes."""
         return tuple(sorted(rank for node in nodes for rank in self.ranks[node]))
 
-    def line(self) -> str:
+    def summary(self) -> str:
         """The measurement in one line, for the report."""
-        sight = self.bandwidth()
-        if sight.median_us is None:
+        result = self.bandwidth()
+        if result.median_us is None:
             return "no pair of nodes finished"
         times: dict[Pair, list[float]] = defaultdict(list)
         for outcome in self.largest:
             if outcome.time_us:
                 times[outcome.pair].append(outcome.time_us)
         slowest = max(times, key=lambda pair: statistics.median(times[pair]))
-        speed = sight.median_us / statistics.median(times[slowest])
+        speed = result.median_us / statistics.median(times[slowest])
         names = " and ".join(self.nodes[node] for node in slowest)
         return (
             f"{len(times)} {'pair' if len(times) == 1 else 'pairs'} of"
             f" {len(self.nodes)} nodes in {self.rounds} rounds:"
-            f" median {self.gb_per_s(sight.median_us):.3g} GB/s each way, spread"
-            f" {100 * sight.scatter:.0f} %, slowest {names} at {speed:.2f} of it"
+            f" median {self.gb_per_s(result.median_us):.3g} GB/s each way, spread"
+            f" {100 * result.scatter:.0f} %, slowest {names} at {speed:.2f} of it"
         )
 
 
-def pairs_of(histories: Histories, devices_per_node: int) -> Pairs | None:
+def pair_results(histories: Histories, devices_per_node: int) -> PairResults | None:
     """None if no pairs were measured; without outcomes if there is only one node."""
-    told = list(_told(histories))
-    if not told:
+    pair_records = list(_pair_records(histories))
+    if not pair_records:
         return None
     ranks: dict[str, list[int]] = defaultdict(list)
     for rank in sorted(histories):
         ranks[histories[rank].node].append(rank)
     numbers = {node: number for number, node in enumerate(ranks)}
-    places = {record["node"]: str(record.get("place") or "") for record in told}
-    return Pairs(
+    switches = {
+        record["node"]: str(record.get("place") or "") for record in pair_records
+    }
+    return PairResults(
         nodes=tuple(ranks),
-        places=[places.get(node, "") for node in ranks],
+        switches=[switches.get(node, "") for node in ranks],
         ranks=tuple(ranks.values()),
-        outcomes=_outcomes(told, numbers),
-        rounds=max(record["round"] for record in told),
+        outcomes=_outcomes(pair_records, numbers),
+        rounds=max(record["round"] for record in pair_records),
         devices_per_node=devices_per_node,
     )
 
 
-def _told(histories: Histories) -> Iterator[Record]:
+def _pair_records(histories: Histories) -> Iterator[Record]:
     for history in histories.values():
         for record in history.measured:
-            if record["phase"] == "pair" and record.keys() >= _FACTS:
+            if record["phase"] == "pair" and record.keys() >= _FIELDS:
                 yield record
 
 
 def _outcomes(
-    told: Sequence[Record], numbers: Mapping[str, int]
+    pair_records: Sequence[Record], numbers: Mapping[str, int]
 ) -> dict[int, list[PairTiming]]:
     """The timing of each pair in each round, as rank 0 merged them for its plan."""
-    tellings: dict[tuple[int, int, Pair], list[PairSample]] = defaultdict(list)
-    for record in told:
+    samples: dict[tuple[int, int, Pair], list[PairSample]] = defaultdict(list)
+    for record in pair_records:
         ends = (numbers.get(record["node"]), numbers.get(record["partner_node"]))
         if ends[0] is None or ends[1] is None or ends[0] == ends[1]:
             continue
         key = (record["size_bytes"], record["round"], as_pair(ends[0], ends[1]))
         times = [] if record["timed_out"] else record["times_us"]
-        tellings[key].append((record["rank"], record["partner"], times))
-    sizes = {size for size, _, _ in tellings}
-    of_latency = min(sizes) if len(sizes) > 1 else None
+        samples[key].append((record["rank"], record["partner"], times))
+    sizes = {size for size, _, _ in samples}
+    latency_size = min(sizes) if len(sizes) > 1 else None
     outcomes: dict[int, list[PairTiming]] = defaultdict(list)
-    for (size, _, pair), said in sorted(tellings.items(), key=lambda item: item[0]):
-        bounds = LATENCY if size == of_latency else BANDWIDTH
-        outcomes[size].append(pair_timing(pair, times_of_pair(said, bounds), bounds))
+    for (size, _, pair), of_pair in sorted(samples.items(), key=lambda item: item[0]):
+        thresholds = LATENCY if size == latency_size else BANDWIDTH
+        outcomes[size].append(
+            pair_timing(pair, merge_rank_times(of_pair, thresholds), thresholds)
+        )
     return dict(outcomes)

@@ -7,19 +7,19 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jaxsif.pairs.locate import look
-from jaxsif.pairs.model import BANDWIDTH, LATENCY, Bounds, Pair, PairTiming, as_pair
+from jaxsif.pairs.locate import locate_slow_elements
+from jaxsif.pairs.model import BANDWIDTH, LATENCY, Pair, PairTiming, Thresholds, as_pair
 
 # Why a round has the pairs that it has.
 DISJOINT, SHIFTED, RETEST, FULL = "disjoint", "shifted", "suspect", "full"
 
 # Three rounds find a single fault; scattering times need more. With up to this many
 # nodes every pair is measured twice.
-MOST_ROUNDS = 8
-_FEW_NODES = 6
+MAX_ROUNDS = 8
+_MAX_EXHAUSTIVE_NODES = 6
 # Measurements after which a slow node is not retested, if it has as many partners.
-_ENOUGH = 3
-_LONGEST_SEARCH = 256
+_MAX_RETEST_PARTNERS = 3
+_MAX_SEARCH = 256
 
 
 @dataclass(frozen=True)
@@ -40,59 +40,59 @@ class Round:
 
 def next_round(
     outcomes: Sequence[PairTiming],
-    places: Sequence[str],
+    switches: Sequence[str],
     done: Sequence[Round],
     *,
-    of_small: Sequence[PairTiming] = (),
+    latency_outcomes: Sequence[PairTiming] = (),
     is_full: bool = False,
 ) -> Round | None:
     """Return the next round; None if nothing is open, or the rounds are used up.
 
     Args:
       outcomes: of all rounds so far.
-      places: the switch of each node, by the node's index; "" if unknown.
+      switches: the switch of each node, by the node's index; "" if unknown.
       done: the rounds so far.
-      of_small: the outcomes of small messages, if measured.
+      latency_outcomes: the outcomes of small messages, if measured.
       is_full: whether every node meets every other, for a map of all pairs.
     """
-    count, number = len(places), len(done) + 1
+    count, number = len(switches), len(done) + 1
     if count < 2:
         return None
     robin = number_of_full_rounds(count)
     if is_full:
-        return full_round(places, number) if number <= robin else None
-    if count <= _FEW_NODES:
+        return full_round(switches, number) if number <= robin else None
+    if count <= _MAX_EXHAUSTIVE_NODES:
         # Every pair twice; the difference between the two times is the noise.
         if number <= 2 * robin:
-            return full_round(places, number)
+            return full_round(switches, number)
     elif number == 1:
-        return disjoint_round(places)
+        return disjoint_round(switches)
     elif number == 2:
-        return shifted_round(places, done[0])
-    if number > MOST_ROUNDS + (robin if count <= _FEW_NODES else 0):
+        return shifted_round(switches, done[0])
+    if number > MAX_ROUNDS + (robin if count <= _MAX_EXHAUSTIVE_NODES else 0):
         return None
-    for measured, bounds in ((outcomes, BANDWIDTH), (of_small, LATENCY)):
-        if pairs := sorted(_Retests(measured, places, bounds).pairs()):
+    for measured, thresholds in ((outcomes, BANDWIDTH), (latency_outcomes, LATENCY)):
+        if pairs := sorted(_RetestPlanner(measured, switches, thresholds).pairs()):
             return Round(number, RETEST, tuple(pairs))
     return None
 
 
-def disjoint_round(places: Sequence[str]) -> Round:
+def disjoint_round(switches: Sequence[str]) -> Round:
     """Pair neighbours, below one switch if possible; of an odd number one sits out."""
     pairs, alone = [], []
-    for nodes in _by_place(places):
+    for nodes in _by_switch(switches):
         pairs += list(zip(nodes[::2], nodes[1::2], strict=False))
         alone += nodes[len(nodes) // 2 * 2 :]
     pairs += list(zip(alone[::2], alone[1::2], strict=False))
     return Round(1, DISJOINT, tuple(as_pair(*pair) for pair in sorted(pairs)))
 
 
-def shifted_round(places: Sequence[str], first: Round) -> Round:
+def shifted_round(switches: Sequence[str], first: Round) -> Round:
     """Give each node a partner half the cluster away: below another switch.
 
     Of an odd number a node sits out that did not in the first round.
     """
-    order = [node for nodes in _by_place(places) for node in nodes]
+    order = [node for nodes in _by_switch(switches) for node in nodes]
     if len(order) % 2:
         order.remove(next(n for n in order if first.partner(n) is not None))
     half, known = len(order) // 2, set(first.pairs)
@@ -110,9 +110,9 @@ def number_of_full_rounds(count: int) -> int:
     return count - 1 if count % 2 == 0 else count
 
 
-def full_round(places: Sequence[str], number: int) -> Round:
+def full_round(switches: Sequence[str], number: int) -> Round:
     """One round of a full round robin, by the circle method, counted from 1."""
-    order: list[int | None] = [node for nodes in _by_place(places) for node in nodes]
+    order: list[int | None] = [node for nodes in _by_switch(switches) for node in nodes]
     if len(order) % 2:
         order.append(None)
     fixed, circle = order[0], deque(order[1:])
@@ -127,57 +127,62 @@ def full_round(places: Sequence[str], number: int) -> Round:
     return Round(number, FULL, tuple(sorted(pairs)))
 
 
-def _by_place(places: Sequence[str]) -> list[list[int]]:
+def _by_switch(switches: Sequence[str]) -> list[list[int]]:
     """The nodes of each switch; switches in the order of their first nodes."""
     groups: dict[str, list[int]] = {}
-    for node, place in enumerate(places):
-        groups.setdefault(place, []).append(node)
+    for node, switch in enumerate(switches):
+        groups.setdefault(switch, []).append(node)
     return list(groups.values())
 
 
-class _Retests:
+class _RetestPlanner:
     """Selects the pairs to measure again, each node at most once per round."""
 
     def __init__(
-        self, outcomes: Sequence[PairTiming], places: Sequence[str], bounds: Bounds
+        self,
+        outcomes: Sequence[PairTiming],
+        switches: Sequence[str],
+        thresholds: Thresholds,
     ) -> None:
-        self._sight = look(outcomes, places, bounds)
-        self._places = places
-        self._enough = min(_ENOUGH, len(places) - 1)
+        self._result = locate_slow_elements(outcomes, switches, thresholds)
+        self._switches = switches
+        self._enough = min(_MAX_RETEST_PARTNERS, len(switches) - 1)
         self._met: dict[int, set[int]] = defaultdict(set)
         for first, second in (outcome.pair for outcome in outcomes):
             self._met[first].add(second)
             self._met[second].add(first)
         self._busy: set[int] = set()
-        self._good: deque[int] = deque()
+        self._healthy: deque[int] = deque()
 
     def pairs(self) -> Iterator[Pair]:
         """Unconfirmed links once more, then each suspect with a healthy node."""
-        sight = self._sight
-        for pair in sight.doubtful_links:
+        result = self._result
+        for pair in result.unconfirmed_links:
             if self._busy.isdisjoint(pair):
                 self._busy.update(pair)
                 yield pair
-        self._good.extend(n for n in sight.good if n not in self._busy)
+        self._healthy.extend(n for n in result.healthy if n not in self._busy)
         # Spread over all healthy nodes, so that no single switch serves all partners.
-        count = len(sight.probes) + len(sight.suspects)
-        stride = max(len(self._good) // (count + 1), 1)
-        for node in dict.fromkeys((*sight.probes, *sight.suspects)):
-            partner = self._partner(node, node in sight.probes)
+        count = len(result.probes) + len(result.suspects)
+        stride = max(len(self._healthy) // (count + 1), 1)
+        for node in dict.fromkeys((*result.probes, *result.suspects)):
+            partner = self._partner(node, node in result.probes)
             if partner is not None:
-                self._good.rotate(-stride)
+                self._healthy.rotate(-stride)
                 yield as_pair(node, partner)
 
     def _partner(self, node: int, is_probe: bool) -> int | None:
         """Prefer a partner not met before; for a probe, below a switch not met before."""
         met = self._met[node]
-        is_known = node in self._sight.slow_nodes and len(met) >= self._enough
+        is_known = node in self._result.slow_nodes and len(met) >= self._enough
         if node in self._busy or (is_known and not is_probe):
             return None
-        known_places = {self._places[n] for n in (*met, node)} if is_probe else set()
-        for _ in range(min(len(self._good), _LONGEST_SEARCH)):
-            first = self._good[0]
-            if first not in met and self._places[first] not in known_places:
+        known_switches = (
+            {self._switches[n] for n in (*met, node)} if is_probe else set()
+        )
+        for _ in range(min(len(self._healthy), _MAX_SEARCH)):
+            first = self._healthy[0]
+            if first not in met and self._switches[first] not in known_switches:
                 break
-            self._good.rotate(-1)
-        return self._good.popleft() if self._good else None
+            self._healthy.rotate(-1)
+        return self._healthy.popleft() if self._healthy else None

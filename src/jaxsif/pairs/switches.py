@@ -15,97 +15,99 @@ from jaxsif.pairs.noise import NoiseModel, Speed
 SwitchPair = tuple[str, str]
 
 # Minimum number of slow nodes before their switch is reported instead of the nodes.
-_ENOUGH = 3
+_MIN_NODES = 3
 
 
 class SwitchPaths:
     """The speeds between each two switches; slow paths are removed as they are found."""
 
     def __init__(
-        self, speeds: Iterable[Speed], places: Sequence[str], scale: NoiseModel
+        self, speeds: Iterable[Speed], switches: Sequence[str], noise: NoiseModel
     ) -> None:
-        self._places = places
-        self._scale = scale
+        self._switches = switches
+        self._noise = noise
         self._open: dict[SwitchPair, dict[Pair, float]] = defaultdict(dict)
         for pair, speed in speeds:
-            first, second = sorted(places[node] for node in pair)
+            first, second = sorted(switches[node] for node in pair)
             if first != second:
                 self._open[first, second][pair] = speed
-        self._ways_of: dict[str, list[SwitchPair]] = defaultdict(list)
-        for way in self._open:
-            for place in way:
-                self._ways_of[place].append(way)
+        self._paths_of: dict[str, list[SwitchPair]] = defaultdict(list)
+        for path in self._open:
+            for switch in path:
+                self._paths_of[switch].append(path)
         # Pairs whose slowness is explained.
-        self.explained: set[Pair] = set()
+        self.attributed_pairs: set[Pair] = set()
         # Nodes to measure again with other switches, to see which of two is slow, and the
         # switches whose nodes are no retest partners until then.
         self.probes: list[int] = []
-        self.doubtful_places: set[str] = set()
+        self.unconfirmed_switches: set[str] = set()
 
-    def blames(self) -> Iterator[SlowElement]:
+    def slow_paths(self) -> Iterator[SlowElement]:
         """The slow uplinks, then the slow paths between two switches."""
-        for place in sorted(self._ways_of, key=self._median_of):
-            ways = self._still_open(place)
-            if self._is_slow_uplink(place, ways):
-                yield self._blame(SWITCH, (place,), ways)
-        for way in sorted(self._open):
-            pairs = self._open[way]
-            many = min(len(self._nodes_of(place, pairs)) for place in way) >= _ENOUGH
-            if many and self._is_slow(pairs.values()):
-                self._doubt(way, pairs)
-                yield self._blame(SWITCHES, way, [way])
+        for switch in sorted(self._paths_of, key=self._median_of):
+            paths = self._unattributed(switch)
+            if self._is_slow_uplink(switch, paths):
+                yield self._slow_element(SWITCH, (switch,), paths)
+        for path in sorted(self._open):
+            pairs = self._open[path]
+            is_wide = (
+                min(len(self._nodes_of(switch, pairs)) for switch in path) >= _MIN_NODES
+            )
+            if is_wide and self._is_slow(pairs.values()):
+                self._mark_unconfirmed(path, pairs)
+                yield self._slow_element(SWITCHES, path, [path])
 
-    def _still_open(self, place: str) -> list[SwitchPair]:
-        return [way for way in self._ways_of[place] if way in self._open]
+    def _unattributed(self, switch: str) -> list[SwitchPair]:
+        return [path for path in self._paths_of[switch] if path in self._open]
 
-    def _median_of(self, place: str) -> float:
+    def _median_of(self, switch: str) -> float:
         return statistics.median(
-            v for way in self._ways_of[place] for v in self._open[way].values()
+            v for path in self._paths_of[switch] for v in self._open[path].values()
         )
 
-    def _nodes_of(self, place: str, pairs: Iterable[Pair]) -> list[int]:
+    def _nodes_of(self, switch: str, pairs: Iterable[Pair]) -> list[int]:
         nodes = {node for pair in pairs for node in pair}
-        return sorted(node for node in nodes if self._places[node] == place)
+        return sorted(node for node in nodes if self._switches[node] == switch)
 
-    def _is_slow_uplink(self, place: str, ways: Sequence[SwitchPair]) -> bool:
-        pairs = {pair: v for way in ways for pair, v in self._open[way].items()}
-        if len(ways) < 2 or len(self._nodes_of(place, pairs)) < _ENOUGH:
+    def _is_slow_uplink(self, switch: str, paths: Sequence[SwitchPair]) -> bool:
+        pairs = {pair: v for path in paths for pair, v in self._open[path].items()}
+        if len(paths) < 2 or len(self._nodes_of(switch, pairs)) < _MIN_NODES:
             return False
         # Slow as well without the path of most pairs, which may be slow at its other end.
-        rest = sorted(ways, key=lambda way: len(self._open[way]))[:-1]
-        others = [v for way in rest for v in self._open[way].values()]
+        rest = sorted(paths, key=lambda path: len(self._open[path]))[:-1]
+        others = [v for path in rest for v in self._open[path].values()]
         return (
             self._is_slow(pairs.values())
-            and len(others) >= _ENOUGH
-            and statistics.median(others) < self._scale.passes
+            and len(others) >= _MIN_NODES
+            and statistics.median(others) < self._noise.log_warn_ratio
         )
 
     def _is_slow(self, speeds: Iterable[float]) -> bool:
         """By the median, since one slow node does not make a path slow."""
         values = list(speeds)
-        return statistics.median(values) < self._scale.limit(len(values))
+        return statistics.median(values) < self._noise.slow_threshold(len(values))
 
-    def _blame(
-        self, kind: str, who: tuple[str, ...], ways: Iterable[SwitchPair]
+    def _slow_element(
+        self, kind: str, names: tuple[str, ...], paths: Iterable[SwitchPair]
     ) -> SlowElement:
         pairs: Mapping[Pair, float] = {
-            pair: v for way in ways for pair, v in self._open.pop(way).items()
+            pair: v for path in paths for pair, v in self._open.pop(path).items()
         }
-        self.explained.update(pairs)
+        self.attributed_pairs.update(pairs)
         nodes = sorted({node for pair in pairs for node in pair})
         speed = math.exp(statistics.median(pairs.values()))
         return SlowElement(
             kind,
-            tuple(node for node in nodes if self._places[node] in who),
+            tuple(node for node in nodes if self._switches[node] in names),
             speed,
-            tuple(node for node in nodes if self._places[node] not in who),
-            who,
-            speed < self._scale.bounds.fails,
+            tuple(node for node in nodes if self._switches[node] not in names),
+            names,
+            speed < self._noise.thresholds.fail_below,
         )
 
-    def _doubt(self, way: SwitchPair, pairs: Iterable[Pair]) -> None:
+    def _mark_unconfirmed(self, path: SwitchPair, pairs: Iterable[Pair]) -> None:
         """If a switch has no other path, either uplink may be the slow one."""
-        for place in way:
-            if len(self._ways_of[place]) < 2:
-                self.doubtful_places.update(way)
-                self.probes += self._nodes_of(place, pairs)[:_ENOUGH]
+        for switch in path:
+            if len(self._paths_of[switch]) < 2:
+                self.unconfirmed_switches.update(path)
+                self.probes += self._nodes_of(switch, pairs)[:_MIN_NODES]

@@ -43,15 +43,15 @@ class PartnerTimeout:
         self._limit_s = limit_s
         self._facts = facts
         self._end = end
-        self._heard_s = 0.0
+        self._last_response_s = 0.0
         self._is_over = threading.Event()
 
-    def heard(self) -> None:
+    def reset(self) -> None:
         """The partner has responded. Cheap, because it runs between timed trials."""
-        self._heard_s = time.monotonic()
+        self._last_response_s = time.monotonic()
 
     def __enter__(self) -> PartnerTimeout:
-        self.heard()
+        self.reset()
         threading.Thread(target=self._wait, daemon=True).start()
         return self
 
@@ -59,17 +59,17 @@ class PartnerTimeout:
         self._is_over.set()
 
     def _wait(self) -> None:
-        while (left_s := self._heard_s + self._limit_s - time.monotonic()) > 0:
+        while (left_s := self._last_response_s + self._limit_s - time.monotonic()) > 0:
             if self._is_over.wait(left_s):
                 return
-        self._give_up()
+        self._expire()
 
-    def _give_up(self) -> None:
-        silence = {"times_us": [], "wrong": 0, "timed_out": True}
-        self._reporter.write("pair", is_flushed=False, **self._facts, **silence)
-        who = self._reporter.identity
+    def _expire(self) -> None:
+        outcome = {"times_us": [], "wrong": 0, "timed_out": True}
+        self._reporter.write("pair", is_flushed=False, **self._facts, **outcome)
+        identity = self._reporter.identity
         print(
-            f"jax-sif: rank {who.rank} on {who.node}: {self._facts['partner_node']} did"
+            f"jax-sif: rank {identity.rank} on {identity.node}: {self._facts['partner_node']} did"
             f" not respond for {self._limit_s:g} s",
             file=sys.__stderr__,
             flush=True,

@@ -9,8 +9,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
 
-from jaxsif.pairs.locate import look
-from jaxsif.pairs.model import BANDWIDTH, PairSample, PairTiming, as_pair, times_of_pair
+from jaxsif.pairs.locate import locate_slow_elements
+from jaxsif.pairs.model import (
+    BANDWIDTH,
+    PairSample,
+    PairTiming,
+    as_pair,
+    merge_rank_times,
+)
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.measured import Pair, told
 
@@ -111,7 +117,9 @@ def _middle_gb_per_s(
     }
     # A speed's inverse stands for its time: all pairs exchanged the same.
     outcomes = [PairTiming(p, 1 / s if s else None) for p, s in speeds.items()]
-    median_inverse = look(outcomes, [""] * len(place), BANDWIDTH).median_us
+    median_inverse = locate_slow_elements(
+        outcomes, [""] * len(place), BANDWIDTH
+    ).median_us
     return 1 / median_inverse if median_inverse else None
 
 
@@ -140,11 +148,11 @@ def _node_pair(nodes: tuple[str, str], results: list[Told], devices: int) -> Nod
 
 def _time_us(results: Iterable[Told]) -> float | None:
     """Of an exchange, the median of the trials and of the rounds."""
-    tellings: dict[int, list[PairSample]] = defaultdict(list)
+    samples: dict[int, list[PairSample]] = defaultdict(list)
     for rank, pair in results:
         times_us = () if pair.timed_out else pair.times_us
-        tellings[pair.round].append((rank.rank, pair.partner, times_us))
-    trials = map(times_of_pair, tellings.values())
+        samples[pair.round].append((rank.rank, pair.partner, times_us))
+    trials = map(merge_rank_times, samples.values())
     times = [median(of_round) for of_round in trials if of_round]
     return median(times) if times else None
 

@@ -9,7 +9,7 @@ from typing import Any
 from jaxsif.core.errors import PASS
 from jaxsif.core.history import Histories, RankHistory
 from jaxsif.core.records import REQUEUE_REQUEST
-from jaxsif.pairs.results import pairs_of
+from jaxsif.pairs.results import pair_results
 from jaxsif.transport.results import summary as transport_summary
 from jaxsif.verdict.verdict import WORDS, Verdict
 
@@ -23,8 +23,8 @@ _MAX_FINDINGS = 12
 def text(verdict: Verdict) -> str:
     """The table of ranks, the findings, and the verdict as the last line."""
     lines = _table(verdict.histories, _named_ranks(verdict))
-    pairs = pairs_of(verdict.histories, verdict.topology.devices_per_node)
-    lines += [pairs.line()] if pairs and pairs.outcomes else []
+    pairs = pair_results(verdict.histories, verdict.topology.devices_per_node)
+    lines += [pairs.summary()] if pairs and pairs.outcomes else []
     for number, finding in enumerate(verdict.findings[:_MAX_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]

@@ -6,17 +6,17 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 
-from jaxsif.pairs.exchange import Exchange, Load  # noqa: E402  (the devices first)
+from jaxsif.pairs.exchange import MessageSpec, PairExchange  # noqa: E402  (the devices first)
 
 
-class Spoiled(Exchange):
+class Spoiled(PairExchange):
     """One element of each device arrives changed."""
 
     def _chain(self, x: jax.Array, chained: int) -> jax.Array:
         return super()._chain(x, chained).at[7].add(1)
 
 
-class Unsent(Exchange):
+class Unsent(PairExchange):
     """Each device keeps its own data."""
 
     def _chain(self, x: jax.Array, chained: int) -> jax.Array:
@@ -24,7 +24,7 @@ class Unsent(Exchange):
 
 
 first, second = jax.devices()
-load = Load(4096, 3, 2)
-for kind in (Exchange, Spoiled, Unsent):
-    taken = kind([first], [second]).run(load)
-    print(kind.__name__, taken.wrong, len(taken.times_us))
+spec = MessageSpec(4096, 3, 2)
+for kind in (PairExchange, Spoiled, Unsent):
+    timings = kind([first], [second]).run(spec)
+    print(kind.__name__, timings.wrong, len(timings.times_us))

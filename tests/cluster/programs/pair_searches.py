@@ -20,12 +20,12 @@ def wait_for(path: Path) -> None:
 with phase_reporter() as reporter:
     initialize_distributed()
     from jaxsif.pairs import measure
-    from jaxsif.pairs.exchange import Load
+    from jaxsif.pairs.exchange import MessageSpec
 
     reporter.devices()
     reporter.prove_identity()
     base, _, restart = reporter.identity.step.rpartition(".")
-    loads = [Load(8, 1, 40), Load(int(os.environ["PAIRS_BYTES"]), 3, 5)]
+    specs = [MessageSpec(8, 1, 40), MessageSpec(int(os.environ["PAIRS_BYTES"]), 3, 5)]
     for number in range(int(os.environ["PAIRS_SEARCHES"])):
         # For jax-sif verify each search is a separate step.
         who = dataclasses.replace(reporter.identity, step=f"{base}-{number}.{restart}")
@@ -36,7 +36,7 @@ with phase_reporter() as reporter:
         searcher.started()
         searcher.connected(has_proof=True)
         searcher.devices()
-        measure.search(searcher, loads)
+        measure.run_search(searcher, specs)
         searcher.say("done")
         if who.rank == 0:
             (FOLDER / f"done-{number}").touch()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jaxsif.html.chart import Chart, colours, plain
-from jaxsif.pairs.model import PASSES
+from jaxsif.pairs.model import WARN_RATIO
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point, judged_point
 
@@ -127,7 +127,7 @@ def _expected_shapes(points: Sequence[Point], colour: str) -> list[dict[str, Any
     # Six doublings of the size up to that which is judged.
     first = max(judged.size_bytes / 64, points[0].size_bytes / 2)
     ends = {"x0": first, "x1": judged.size_bytes}
-    band = {"type": "rect", "y0": value * PASSES, "y1": value, **ends}
+    band = {"type": "rect", "y0": value * WARN_RATIO, "y1": value, **ends}
     line = {"type": "line", "y0": value, "y1": value, **ends}
     return [
         {**band, "fillcolor": colour, "opacity": 0.18, "line": {"width": 0}},

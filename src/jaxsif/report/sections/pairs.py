@@ -7,7 +7,7 @@ from collections import Counter
 
 from jaxsif.html.frame import Frame, folded
 from jaxsif.html.markup import Markup, table, tag
-from jaxsif.pairs.model import PASSES
+from jaxsif.pairs.model import WARN_RATIO
 from jaxsif.report import words
 from jaxsif.report.charts.pair_map import pair_map
 from jaxsif.report.figures import Figures
@@ -56,7 +56,7 @@ def _only_pair(frame: Frame, pair: NodePair) -> Markup:
 
 def _slowest_nodes(found: NodePairs) -> Markup:
     """In words, what the colours show."""
-    slow = [p for p in found.pairs if p.timed_out or (p.of_median or 0) < PASSES]
+    slow = [p for p in found.pairs if p.timed_out or (p.of_median or 0) < WARN_RATIO]
     if not slow:
         return tag("p", "No pair is slower than 0.85 of the median.")
     counts = Counter(node for pair in slow for node in pair.nodes)
