@@ -24,13 +24,13 @@ from jax.sharding import PartitionSpec as P  # noqa: E402  (after the processes 
 from mpi4py import MPI  # noqa: E402  (after the processes have met)
 
 from jaxsif.bandwidth.collectives import buffers, bus_gb_per_s  # noqa: E402  (after the processes have met)
-from jaxsif.bandwidth.programs import Group, compiled_chain, programs  # noqa: E402  (after the processes have met)
-from jaxsif.bandwidth.sampler import chain_length  # noqa: E402  (after the processes have met)
+from jaxsif.bandwidth.programs import Group, compile_repeated, programs  # noqa: E402  (after the processes have met)
+from jaxsif.bandwidth.sampler import repetitions_for  # noqa: E402  (after the processes have met)
 
 WORLD = MPI.COMM_WORLD
 MIB = 2**20
 
-# Runs so many all-reduces, and returns when the last one has come.
+# Runs the all-reduces of one program, and returns when the last one has finished.
 Method = Callable[[], None]
 
 
@@ -98,7 +98,9 @@ def agreed_length(size_bytes: int) -> int:
     way()
     began_s = time.perf_counter()
     way()
-    return chain_length(1e6 * WORLD.allreduce(time.perf_counter() - began_s, MPI.MAX))
+    return repetitions_for(
+        1e6 * WORLD.allreduce(time.perf_counter() - began_s, MPI.MAX)
+    )
 
 
 def ours(size_bytes: int, length: int) -> Method:
@@ -106,8 +108,8 @@ def ours(size_bytes: int, length: int) -> Method:
     group = Group()
     shape = buffers("all-reduce", "f32", size_bytes, group.size)
     around = programs(group, "all-reduce", "f32", shape)
-    chain, _ = compiled_chain(group, "all-reduce", "f32", shape, length)
-    held = [around.fill(group.number(1)), around.empty(group.number(0))]
+    chain, _ = compile_repeated(group, "all-reduce", "f32", shape, length)
+    held = [around.fill(group.broadcast_int(1)), around.empty(group.broadcast_int(0))]
 
     def way() -> None:
         held[:] = jax.block_until_ready(chain(*held))
@@ -116,7 +118,7 @@ def ours(size_bytes: int, length: int) -> Method:
 
 
 def hand_written(size_bytes: int, length: int) -> Method:
-    """What anybody would write: the jitted collective, again and again."""
+    """The obvious way: the jitted collective in a loop."""
     mesh = Mesh(np.array(jax.devices()), ("i",))
     local = np.ones(jax.local_device_count() * size_bytes // 4, np.float32)
     x = jax.make_array_from_process_local_data(NamedSharding(mesh, P("i")), local)

@@ -39,7 +39,7 @@ def verdict_file(tmp_path):
 def test_the_expected_speed_is_the_median_of_the_runs():
     known = Baseline()
     for speed in (0.40, 0.44, 0.41):
-        known = baseline.learned(known, run(speed), "run.json")
+        known = baseline.with_run_added(known, run(speed), "run.json")
 
     assert 0.41 == pytest.approx(known.expected_gb_per_s(KEY))
     assert 3 == len(known.runs[KEY])
@@ -48,7 +48,7 @@ def test_the_expected_speed_is_the_median_of_the_runs():
 def test_old_runs_are_forgotten_one_day():
     known = Baseline("", {KEY: (1.0,) * 60})
 
-    assert 50 == len(baseline.learned(known, run(0.4), "run.json").runs[KEY])
+    assert 50 == len(baseline.with_run_added(known, run(0.4), "run.json").runs[KEY])
 
 
 def test_a_file_is_read_as_it_was_written():
@@ -81,7 +81,7 @@ def test_a_run_that_failed_is_no_example():
     with pytest.raises(
         UsageError, match=r"r\.json: the verdict is 'FAIL', expected 'PAS"
     ):
-        baseline.learned(Baseline(), failed, "r.json")
+        baseline.with_run_added(Baseline(), failed, "r.json")
 
 
 def test_a_run_that_measured_nothing_is_no_example():
@@ -90,7 +90,7 @@ def test_a_run_that_measured_nothing_is_no_example():
     with pytest.raises(
         UsageError, match=r"no bandwidth was measured.*bandwidth\.slurm"
     ):
-        baseline.learned(Baseline(), nothing, "r.json")
+        baseline.with_run_added(Baseline(), nothing, "r.json")
 
 
 GOOD = baseline.render(Baseline("b", {KEY: (0.4,)}))

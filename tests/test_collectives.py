@@ -8,14 +8,14 @@ import pytest
 from jaxsif.bandwidth.collectives import (
     COLLECTIVES,
     Buffers,
-    across_ranks,
     algorithm_gb_per_s,
     buffers,
     bus_factor,
     bus_gb_per_s,
+    format_size,
     interquartile,
+    mean_over_ranks,
     parse_size,
-    size_in_words,
 )
 from jaxsif.core.errors import UsageError
 
@@ -91,7 +91,7 @@ def test_one_device_has_no_bus():
 
 
 def test_a_trial_takes_the_mean_of_the_ranks():
-    assert [2.0, 3.0] == across_ranks([[1.0, 2.0], [3.0, 4.0]])
+    assert [2.0, 3.0] == mean_over_ranks([[1.0, 2.0], [3.0, 4.0]])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_spread_is_that_of_the_middle_half(values, expected):
     ],
 )
 def test_sizes_are_short_in_words(size_bytes, words):
-    assert words == size_in_words(size_bytes)
+    assert words == format_size(size_bytes)
 
 
 @pytest.mark.parametrize(

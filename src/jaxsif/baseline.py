@@ -46,7 +46,7 @@ def add(verdicts: Sequence[str], path: Path) -> int:
     for name in verdicts:
         try:
             for verdict in _verdicts(name):
-                baseline = baselines.learned(baseline, verdict, name)
+                baseline = baselines.with_run_added(baseline, verdict, name)
         except (AttributeError, ArithmeticError, LookupError, TypeError) as error:
             raise UsageError(
                 f"{name}: a field is missing or of another type ({error}); give a file"

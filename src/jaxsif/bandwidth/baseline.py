@@ -11,17 +11,17 @@ from typing import Any
 import tomllib
 
 from jaxsif.bandwidth import hardware, results
-from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES, size_in_words
+from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES, format_size
 from jaxsif.core.errors import UsageError
 
 SCHEMA = "jax-sif/baseline/1"
 
-_HEAD = """\
+_HEADER = """\
 # Speeds of healthy runs; written by `jax-sif baseline add`, read by `jax-sif verify --baseline`.
 # Values of `runs` are busbw in GB/s, one a run; the expected value is their median.
 """
 # Older runs are dropped.
-_MOST_RUNS = 50
+_MAX_RUNS = 50
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Baseline:
         """The median of the runs; None if there are none."""
         return statistics.median(self.runs[key]) if key in self.runs else None
 
-    def knows(self, hardware_name: str, topology: str) -> bool:
+    def has_entry(self, hardware_name: str, topology: str) -> bool:
         """Whether there is any run of this hardware and topology."""
         return any(
             key.hardware == hardware_name and key.topology == topology
@@ -105,35 +105,37 @@ def _entry(entry: Any, name: str, number: int) -> tuple[Key, tuple[float, ...]]:
 
 def render(baseline: Baseline) -> str:
     """Format the file, in an order that changes little from run to run."""
-    parts = [_HEAD, f'schema = "{SCHEMA}"\n']
+    parts = [_HEADER, f'schema = "{SCHEMA}"\n']
     for key in sorted(baseline.runs, key=lambda k: tuple(vars(k).values())):
         runs = ", ".join(f"{run:.5g}" for run in baseline.runs[key])
         parts.append(
             "\n[[known]]\n"
-            f"hardware = {_quoted(key.hardware)}\n"
-            f"topology = {_quoted(key.topology)}\n"
-            f"collective = {_quoted(key.collective)}\n"
-            f"dtype = {_quoted(key.dtype)}\n"
-            f"size_bytes = {key.size_bytes}  # {size_in_words(key.size_bytes)}\n"
+            f"hardware = {_toml_string(key.hardware)}\n"
+            f"topology = {_toml_string(key.topology)}\n"
+            f"collective = {_toml_string(key.collective)}\n"
+            f"dtype = {_toml_string(key.dtype)}\n"
+            f"size_bytes = {key.size_bytes}  # {format_size(key.size_bytes)}\n"
             f"runs = [{runs}]\n"
         )
     return "".join(parts)
 
 
-def _quoted(text: str) -> str:
+def _toml_string(text: str) -> str:
     """Quote as a basic TOML string; a driver's name may hold any character."""
     safe = "".join(c if c.isprintable() else "?" for c in text)
     return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def learned(baseline: Baseline, verdict: Mapping[str, Any], origin: str) -> Baseline:
+def with_run_added(
+    baseline: Baseline, verdict: Mapping[str, Any], run_id: str
+) -> Baseline:
     """Return the baseline with one more run, a verdict of `jax-sif verify --json`.
 
     Raises UsageError if the run did not pass, measured nothing or had wrong elements.
     """
     if verdict.get("verdict") != "PASS":
         raise UsageError(
-            f"{origin}: the verdict is {verdict.get('verdict')!r}, expected 'PASS'; add"
+            f"{run_id}: the verdict is {verdict.get('verdict')!r}, expected 'PASS'; add"
             " only runs that are known to be good"
         )
     ranks: Sequence[Mapping[str, Any]] = verdict.get("ranks") or ()
@@ -141,7 +143,7 @@ def learned(baseline: Baseline, verdict: Mapping[str, Any], origin: str) -> Base
     found = results.points(records)
     if not found:
         raise UsageError(
-            f"{origin}: no bandwidth was measured there; run jobs/bandwidth.slurm and"
+            f"{run_id}: no bandwidth was measured there; run jobs/bandwidth.slurm and"
             " write its verdict with jax-sif verify --json FILE"
         )
     name = hardware.hardware_name(hardware.nodes(records))
@@ -151,7 +153,7 @@ def learned(baseline: Baseline, verdict: Mapping[str, Any], origin: str) -> Base
         key = Key(name, label, point.collective, point.dtype, point.size_bytes)
         # A single device sends nothing, so there is no speed.
         if point.bus_gb_per_s > 0:
-            runs[key] = (*runs.get(key, ()), point.bus_gb_per_s)[-_MOST_RUNS:]
+            runs[key] = (*runs.get(key, ()), point.bus_gb_per_s)[-_MAX_RUNS:]
     return Baseline(baseline.name, runs)
 
 
@@ -169,16 +171,16 @@ def table(baseline: Baseline) -> str:
                 key.topology,
                 key.collective,
                 key.dtype,
-                size_in_words(key.size_bytes),
+                format_size(key.size_bytes),
                 f"{statistics.median(runs):.4g} GB/s",
                 f"{min(runs):.4g} to {max(runs):.4g}",
                 str(len(runs)),
             )
         )
-    return _aligned(rows)
+    return _align(rows)
 
 
-def _aligned(rows: Iterable[tuple[str, ...]]) -> str:
+def _align(rows: Iterable[tuple[str, ...]]) -> str:
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "".join(

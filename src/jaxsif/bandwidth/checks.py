@@ -8,39 +8,39 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jaxsif.bandwidth import hardware, rating, results
-from jaxsif.bandwidth.rating import Measured
+from jaxsif.bandwidth.rating import RatedPoint
 from jaxsif.bandwidth.results import Point
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
 
 # A straggler takes this many times as long as the others, at nearly every size.
-_LAGS = 1.5
-_NEARLY_ALWAYS = 0.75
-_FEWEST_POINTS = 3
+_STRAGGLER_RATIO = 1.5
+_STRAGGLER_SHARE = 0.75
+_MIN_POINTS = 3
 # A larger spread of the trials is reported.
-_CALM = 0.15
+_STEADY_SPREAD = 0.15
 # Times of smaller messages depend mostly on the operating system.
-_LARGE_BYTES = 2**16
+_MIN_BYTES = 2**16
 
 
-def wrong_elements(case: StepEvidence) -> Iterator[Finding]:
+def wrong_elements(evidence: StepEvidence) -> Iterator[Finding]:
     """Collectives delivered values that differ from those sent."""
-    spoiled = [
+    corrupt_points = [
         point
-        for point in results.points(rating.records_of(case.histories))
+        for point in results.points(rating.records_of(evidence.histories))
         if any(point.wrong.values())
     ]
-    if not spoiled:
+    if not corrupt_points:
         return
-    ranks = sorted({rank for point in spoiled for rank in _receivers(point)})
-    count = sum(sum(point.wrong.values()) for point in spoiled)
-    more = len(spoiled) - 1
+    ranks = sorted({rank for point in corrupt_points for rank in _receivers(point)})
+    count = sum(sum(point.wrong.values()) for point in corrupt_points)
+    more = len(corrupt_points) - 1
     also = f" and {_plural(more, 'more result')}" if more else ""
     yield Finding(
         "data-corrupt-collective",
-        f"{where([case.histories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
-        f" {spoiled[0].words}{also} {'are' if count > 1 else 'is'} not what was sent"
-        f"{_narrowest(case, spoiled, len(ranks))}",
+        f"{where([evidence.histories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
+        f" {corrupt_points[0].words}{also} {'are' if count > 1 else 'is'} not what was sent"
+        f"{_common_receivers(evidence, corrupt_points, len(ranks))}",
         "do not trust results from this allocation; a device, link or memory corrupts"
         " data: run jax-sif doctor on these nodes, then repeat on fewer nodes",
         tuple(ranks),
@@ -51,21 +51,27 @@ def _receivers(point: Point) -> list[int]:
     return [rank for rank, count in point.wrong.items() if count]
 
 
-def _narrowest(case: StepEvidence, spoiled: Sequence[Point], all_ranks: int) -> str:
+def _common_receivers(
+    evidence: StepEvidence, corrupt_points: Sequence[Point], all_ranks: int
+) -> str:
     """Describe the result that is wrong on the fewest ranks, nearest to the fault."""
-    nearest = min(spoiled, key=lambda point: len(_receivers(point)))
+    nearest = min(corrupt_points, key=lambda point: len(_receivers(point)))
     receivers = _receivers(nearest)
     if len(receivers) == all_ranks:
         return ""
     text = (
         f"; of {nearest.words} only what"
-        f" {where([case.histories[rank] for rank in receivers])} received"
+        f" {where([evidence.histories[rank] for rank in receivers])} received"
     )
-    topology = case.topology
+    topology = evidence.topology
     if nearest.collective != "send-recv" or topology.devices != topology.processes:
         return text
     senders = {(rank - 1) % topology.processes for rank in receivers}
-    known = [case.histories[rank] for rank in sorted(senders) if rank in case.histories]
+    known = [
+        evidence.histories[rank]
+        for rank in sorted(senders)
+        if rank in evidence.histories
+    ]
     return f"{text} from {where(known)}"
 
 
@@ -73,49 +79,53 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def bandwidth_low(case: StepEvidence) -> Iterator[Finding]:
+def bandwidth_low(evidence: StepEvidence) -> Iterator[Finding]:
     """Speeds are below what the hardware, or an earlier run, is known to reach."""
-    if case.has_failed:
+    if evidence.has_failed:
         return
-    records = rating.records_of(case.histories)
-    judged = rating.judged(case.histories, case.topology, case.baseline)
+    records = rating.records_of(evidence.histories)
+    rated = rating.rate_points(evidence.histories, evidence.topology, evidence.baseline)
     # Results with the same likely cause are reported once, failures before warnings.
-    alike: dict[tuple[bool, str, str], list[Measured]] = defaultdict(list)
-    for measured in judged:
-        if not measured.is_good:
-            is_poor = (measured.ratio or 0.0) < rating.POOR
-            seems, remedy = rating.cause(measured, case.topology, records)
-            alike[is_poor, seems, remedy].append(measured)
-    for (is_poor, seems, remedy), group in sorted(
-        alike.items(), key=lambda item: not item[0][0]
+    by_cause: dict[tuple[bool, str, str], list[RatedPoint]] = defaultdict(list)
+    for point in rated:
+        if not point.is_good:
+            is_failure = (point.ratio or 0.0) < rating.FAIL_RATIO
+            cause, remedy = rating.likely_cause(point, evidence.topology, records)
+            by_cause[is_failure, cause, remedy].append(point)
+    for (is_failure, cause, remedy), group in sorted(
+        by_cause.items(), key=lambda item: not item[0][0]
     ):
         yield Finding(
-            "bandwidth-low", _too_slow(group, seems), remedy, is_warning=not is_poor
+            "bandwidth-low", _too_slow(group, cause), remedy, is_warning=not is_failure
         )
 
 
-def _too_slow(group: Sequence[Measured], seems: str) -> str:
+def _too_slow(group: Sequence[RatedPoint], cause: str) -> str:
     first, *others = group
     source = first.expectation.source if first.expectation else ""
     also = ", ".join(f"{m.ratio:.2f} of {m.point.words}" for m in others)
     spread = first.point.spread
     return (
         f"{first.words} ({source})"
-        + (f", trials spread by {100 * spread:.0f} %" if spread > _CALM else "")
+        + (
+            f", trials spread by {100 * spread:.0f} %"
+            if spread > _STEADY_SPREAD
+            else ""
+        )
         + (f"; also {also}" if also else "")
-        + (f"; {seems}" if seems else "")
+        + (f"; {cause}" if cause else "")
     )
 
 
-def baseline_no_match(case: StepEvidence) -> Iterator[Finding]:
+def baseline_no_match(evidence: StepEvidence) -> Iterator[Finding]:
     """The given baseline has no entry for what ran."""
-    baseline = case.baseline
-    records = rating.records_of(case.histories)
-    if baseline is None or case.has_failed or not results.points(records):
+    baseline = evidence.baseline
+    records = rating.records_of(evidence.histories)
+    if baseline is None or evidence.has_failed or not results.points(records):
         return
     name = hardware.hardware_name(hardware.nodes(records))
-    label = case.topology.label
-    if not baseline.knows(name, label):
+    label = evidence.topology.label
+    if not baseline.has_entry(name, label):
         known = sorted({f"{key.topology} on {key.hardware}" for key in baseline.runs})
         yield Finding(
             "baseline-no-match",
@@ -127,25 +137,25 @@ def baseline_no_match(case: StepEvidence) -> Iterator[Finding]:
         )
 
 
-def stragglers(case: StepEvidence) -> Iterator[Finding]:
+def stragglers(evidence: StepEvidence) -> Iterator[Finding]:
     """A rank is slower than the others at nearly every size."""
-    if case.has_failed:
+    if evidence.has_failed:
         return
     found = [
         point
-        for point in results.points(rating.records_of(case.histories))
-        if point.size_bytes >= _LARGE_BYTES
+        for point in results.points(rating.records_of(evidence.histories))
+        if point.size_bytes >= _MIN_BYTES
     ]
-    for what, times in (
+    for activity, times in (
         ("filling and checking its own buffers", [p.local_us for p in found]),
         ("its part of the collectives", [p.times_us for p in found]),
     ):
         for rank, factor in _stragglers(times):
-            history = case.histories[rank]
+            history = evidence.histories[rank]
             yield Finding(
                 "straggler",
                 f"{where([history])} takes {factor:.1f} times as long as the other ranks"
-                f" for {what}",
+                f" for {activity}",
                 "all ranks wait for the slowest: check its clocks, temperature and other"
                 " processes (jax-sif doctor on that node)",
                 ranks_of([history]),
@@ -164,13 +174,13 @@ def _stragglers(
         if len(medians) < 2:
             continue
         # The reference: the faster of two ranks, the median of more.
-        usual = statistics.median_low(medians.values())
+        reference = statistics.median_low(medians.values())
         for rank, median in medians.items():
-            factors[rank].append(median / max(usual, 1e-3))
+            factors[rank].append(median / max(reference, 1e-3))
     slow = {
         rank: statistics.median(found)
         for rank, found in factors.items()
-        if len(found) >= _FEWEST_POINTS
-        and sum(f > _LAGS for f in found) >= _NEARLY_ALWAYS * len(found)
+        if len(found) >= _MIN_POINTS
+        and sum(f > _STRAGGLER_RATIO for f in found) >= _STRAGGLER_SHARE * len(found)
     }
     yield from sorted(slow.items(), key=lambda item: -item[1])

@@ -28,7 +28,7 @@ class Collective:
     sends_all: bool = True
     receives_all: bool = True
     # Whether the size must divide into one part per device.
-    has_parts: bool = False
+    is_partitioned: bool = False
 
 
 COLLECTIVES = {
@@ -36,7 +36,12 @@ COLLECTIVES = {
     for collective in (
         Collective("all-reduce", "sum", -1, "all_reduce_perf"),
         Collective(
-            "all-gather", "none", -1, "all_gather_perf", sends_all=False, has_parts=True
+            "all-gather",
+            "none",
+            -1,
+            "all_gather_perf",
+            sends_all=False,
+            is_partitioned=True,
         ),
         Collective(
             "reduce-scatter",
@@ -44,9 +49,9 @@ COLLECTIVES = {
             -1,
             "reduce_scatter_perf",
             receives_all=False,
-            has_parts=True,
+            is_partitioned=True,
         ),
-        Collective("all-to-all", "none", -1, "alltoall_perf", has_parts=True),
+        Collective("all-to-all", "none", -1, "alltoall_perf", is_partitioned=True),
         Collective("broadcast", "none", 0, "broadcast_perf"),
         Collective("send-recv", "sum", -1, "sendrecv_perf"),
     )
@@ -85,7 +90,7 @@ def buffers(collective: str, dtype: str, size_bytes: int, devices: int) -> Buffe
     """
     kind, (_, element_bytes) = COLLECTIVES[collective], DTYPES[dtype]
     whole = max(size_bytes // element_bytes, 1)
-    if not kind.has_parts:
+    if not kind.is_partitioned:
         return Buffers(whole * element_bytes, whole, whole, whole)
     part = max(whole // devices, 1)
     whole = part * devices
@@ -130,7 +135,7 @@ def bus_gb_per_s(
     return algorithm_gb_per_s(size_bytes, time_us) * factor
 
 
-def across_ranks(times_us: Sequence[Sequence[float]]) -> list[float]:
+def mean_over_ranks(times_us: Sequence[Sequence[float]]) -> list[float]:
     """The time of each trial: the mean of the ranks, as nccl-tests' default `-a 1`."""
     return [statistics.fmean(of_trial) for of_trial in zip(*times_us, strict=False)]
 
@@ -143,7 +148,7 @@ def interquartile(values: Sequence[float]) -> float:
     return third - first
 
 
-def size_in_words(size_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
     """`64 MiB`, `1 KiB`, `24 B`: in the largest unit that leaves a whole number."""
     for unit in ("GiB", "MiB", "KiB"):
         bytes_each = _UNITS[unit[0]]

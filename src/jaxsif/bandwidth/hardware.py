@@ -23,11 +23,11 @@ _RINGS = ("all-reduce", "all-gather", "reduce-scatter")
 
 # A ring reaches this share of the rate of NVLink (8 A100: 232 of 300 GB/s; 8 H100: 370
 # of 450), and this share of that of the network cards (0.87 to 0.96 in hardware.toml).
-_OF_NVLINK = 0.8
-_OF_CARDS = 0.9
+_NVLINK_EFFICIENCY = 0.8
+_NIC_EFFICIENCY = 0.9
 
 # Tolerance for the sum of the cards: rates in the table are round numbers.
-_SAME = 0.05
+_RATE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class PeerInfo:
+class Nic:
     """One port of a network card."""
 
     name: str
@@ -60,38 +60,37 @@ class Node:
     gpu: str | None
     gpus: int
     nvlink_gb_per_s: float | None
-    cards: tuple[PeerInfo, ...]
+    nics: tuple[Nic, ...]
 
     @property
-    def compute_cards(self) -> tuple[PeerInfo, ...]:
+    def compute_nics(self) -> tuple[Nic, ...]:
         """The cards that NCCL would use: of the fastest kind, at most one per GPU.
 
         Slower cards, and those beyond the number of GPUs, are for storage and logins.
         """
-        fastest = max((card.gb_per_s for card in self.cards), default=0.0)
+        fastest = max((nic.gb_per_s for nic in self.nics), default=0.0)
         # A card that is down may report a lower rate, or none.
-        kinds = {card.kind for card in self.cards if card.gb_per_s == fastest}
+        kinds = {nic.kind for nic in self.nics if nic.gb_per_s == fastest}
         able = [
-            card
-            for card in self.cards
-            if card.kind in kinds
-            and (not card.is_active or card.gb_per_s >= fastest / 2)
+            nic
+            for nic in self.nics
+            if nic.kind in kinds and (not nic.is_active or nic.gb_per_s >= fastest / 2)
         ]
-        able.sort(key=lambda card: (-card.is_active, -card.gb_per_s))
+        able.sort(key=lambda nic: (-nic.is_active, -nic.gb_per_s))
         return tuple(able[: max(self.gpus, 1)])
 
     @property
-    def cards_gb_per_s(self) -> float:
+    def nics_gb_per_s(self) -> float:
         """The total rate of the active cards, in one direction."""
-        return sum(card.gb_per_s for card in self.compute_cards if card.is_active)
+        return sum(nic.gb_per_s for nic in self.compute_nics if nic.is_active)
 
 
 def nodes(records: Mapping[int, Iterable[Record]]) -> list[Node]:
     """Every node that reported its hardware, by name; `records` are by rank."""
     found = {
         record["node"]: _node(record)
-        for told in records.values()
-        for record in told
+        for emitted in records.values()
+        for record in emitted
         if record.get("phase") == "fabric"
     }
     return [found[name] for name in sorted(found)]
@@ -99,7 +98,7 @@ def nodes(records: Mapping[int, Iterable[Record]]) -> list[Node]:
 
 def _node(record: Record) -> Node:
     cards = tuple(
-        PeerInfo(
+        Nic(
             str(nic.get("name")),
             str(nic.get("kind")),
             float(nic.get("gb_per_s") or 0.0),
@@ -125,7 +124,7 @@ def hardware_name(found: Sequence[Node]) -> str:
     expected values are known for a new one.
     """
     gpus = sorted({node.gpu for node in found if node.gpu})
-    kinds = sorted({card.kind for node in found for card in node.compute_cards})
+    kinds = sorted({nic.kind for node in found for nic in node.compute_nics})
     return ", ".join([" and ".join(gpus) or "cpu", *kinds])
 
 
@@ -141,12 +140,12 @@ def expected(
     if len(found) < topology.nodes or len(models) != 1 or None in models:
         return None
     # Of the best node, so that a node that has lost a card is below it.
-    best = max(found, key=lambda node: node.cards_gb_per_s)
-    known = _known(collective, size_bytes, topology, best)
-    return known or _by_rule(collective, size_bytes, topology, found, best)
+    best = max(found, key=lambda node: node.nics_gb_per_s)
+    known = _from_table(collective, size_bytes, topology, best)
+    return known or _from_formula(collective, size_bytes, topology, found, best)
 
 
-def _known(
+def _from_table(
     collective: str, size_bytes: int, topology: Topology, node: Node
 ) -> Expectation | None:
     entries = [
@@ -154,10 +153,10 @@ def _known(
         for entry in _table()["known"]
         if re.search(rf"\b{re.escape(entry['gpu'])}\b", node.gpu or "")
         and entry["gpus_per_node"] == topology.devices_per_node
-        and _is_for(entry["nodes"], topology.nodes)
+        and _matches_node_count(entry["nodes"], topology.nodes)
         and collective in entry["collectives"]
         and size_bytes >= entry["from_bytes"]
-        and _has_cards(entry, node)
+        and _matches_nics(entry, node)
     ]
     if not entries:
         return None
@@ -169,18 +168,20 @@ def _known(
     )
 
 
-def _is_for(nodes_of_entry: str, number: int) -> bool:
+def _matches_node_count(nodes_of_entry: str, number: int) -> bool:
     return {"1": number == 1, "2": number == 2, "more": number > 2}[nodes_of_entry]
 
 
-def _has_cards(entry: Mapping[str, Any], node: Node) -> bool:
-    asked = entry.get("cards_gb_per_s")
-    if asked is None:
+def _matches_nics(entry: Mapping[str, Any], node: Node) -> bool:
+    expected_rate = entry.get("cards_gb_per_s")
+    if expected_rate is None:
         return True
-    return abs(node.cards_gb_per_s - float(asked)) <= _SAME * float(asked)
+    return abs(node.nics_gb_per_s - float(expected_rate)) <= _RATE_TOLERANCE * float(
+        expected_rate
+    )
 
 
-def _by_rule(
+def _from_formula(
     collective: str,
     size_bytes: int,
     topology: Topology,
@@ -197,18 +198,25 @@ def _by_rule(
             # PCIe, whose paths are not known here.
             return None
         nvlink = min(speed for speed in speeds if speed is not None)
-        limits.append((_OF_NVLINK * nvlink, f"{_OF_NVLINK:g} x NVLink {nvlink:g} GB/s"))
+        limits.append(
+            (
+                _NVLINK_EFFICIENCY * nvlink,
+                f"{_NVLINK_EFFICIENCY:g} x NVLink {nvlink:g} GB/s",
+            )
+        )
     if topology.nodes > 1:
-        if not best.cards_gb_per_s:
+        if not best.nics_gb_per_s:
             return None
         # A job with some of a node's GPUs gets the cards near them.
         share = min(topology.devices_per_node / max(best.gpus, 1), 1.0)
-        cards = best.cards_gb_per_s * share
-        limits.append((_OF_CARDS * cards, f"{_OF_CARDS:g} x network {cards:g} GB/s"))
+        cards = best.nics_gb_per_s * share
+        limits.append(
+            (_NIC_EFFICIENCY * cards, f"{_NIC_EFFICIENCY:g} x network {cards:g} GB/s")
+        )
     if not limits:
         return None
-    value, words = min(limits)
-    return Expectation(value, f"no published value, computed: {words}")
+    value, formula = min(limits)
+    return Expectation(value, f"no published value, computed: {formula}")
 
 
 @functools.cache

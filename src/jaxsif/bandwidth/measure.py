@@ -13,13 +13,13 @@ import numpy as np
 from jaxsif.bandwidth import nccl_table
 from jaxsif.bandwidth.collectives import (
     Buffers,
-    across_ranks,
     buffers,
+    format_size,
     interquartile,
-    size_in_words,
+    mean_over_ranks,
 )
 from jaxsif.bandwidth.plan import Plan, Series
-from jaxsif.bandwidth.programs import Group, NotImplementedHere, is_unimplemented
+from jaxsif.bandwidth.programs import Group, UnsupportedCollective, is_unimplemented
 from jaxsif.bandwidth.sampler import Sample, Sampler
 from jaxsif.bandwidth.time_budget import TimeBudget
 from jaxsif.rank import memory
@@ -34,10 +34,10 @@ def measure(reporter: Reporter, plan: Plan) -> None:
     group = Group()
     usable = memory.usable_bytes(reporter.identity.local_processes)
     # Of the device that has the least.
-    limit_bytes = float(np.min(group.told([usable])))
+    limit_bytes = float(np.min(group.gather_floats([usable])))
     began_s = time.monotonic()
     budget_s = plan.time_budget_s(jax.default_backend())
-    _print(nccl_table.opening(plan.trials, budget_s, group.size, jax.process_count()))
+    _print(nccl_table.preamble(plan.trials, budget_s, group.size, jax.process_count()))
     for number, series in enumerate(plan.series):
         left_s = budget_s - (time.monotonic() - began_s)
         share = 1 / (len(plan.series) - number)
@@ -73,7 +73,7 @@ class _Run:
         """Measure the sizes, up to the first that memory or time do not allow."""
         try:
             self._sizes(self._shapes())
-        except (NotImplementedHere, jax.errors.JaxRuntimeError) as error:
+        except (UnsupportedCollective, jax.errors.JaxRuntimeError) as error:
             if not is_unimplemented(error):
                 raise
             # All ranks' compilers raise it alike, before any of them sends.
@@ -86,8 +86,8 @@ class _Run:
         while shapes:
             began_s = time.monotonic()
             self._point(shapes[0])
-            cost_s = time.monotonic() - began_s
-            shapes = self._following(shapes, cost_s)
+            setup_cost_s = time.monotonic() - began_s
+            shapes = self._next_sizes(shapes, setup_cost_s)
 
     def _shapes(self) -> list[Buffers]:
         """Each size once, the smallest first, up to the limit of memory."""
@@ -102,7 +102,7 @@ class _Run:
         for shape in found.values():
             needed = shape.needed_bytes
             if needed > self._limit_bytes:
-                self._leave_out(
+                self._skip(
                     shape,
                     f"they need {needed / 1e9:.1f} GB a device, and of what is free one"
                     f" may take {self._limit_bytes / 1e9:.1f} GB",
@@ -110,37 +110,39 @@ class _Run:
                 break
         return [s for s in found.values() if s.needed_bytes <= self._limit_bytes]
 
-    def _following(self, shapes: list[Buffers], cost_s: float) -> list[Buffers]:
+    def _next_sizes(self, shapes: list[Buffers], setup_cost_s: float) -> list[Buffers]:
         """The sizes left to measure after the first; rank 0's clock decides for all."""
         first, *rest = shapes
         if not rest:
             return []
         spent_s = time.monotonic() - self._began_s
-        pace = TimeBudget(
+        budget = TimeBudget(
             self._limit_s,
             spent_s,
             self._plan.trials,
             first.size_bytes,
-            cost_s,
+            setup_cost_s,
             self._last_us or 0.0,
         )
-        chosen = pace.next_of([shape.size_bytes for shape in rest])
-        place = int(self._group.told([-1 if chosen is None else chosen])[0, 0])
-        if place >= 0:
-            return rest[place:]
-        expected_s = pace.expected_s(rest[0].size_bytes)
-        self._leave_out(
+        next_index = budget.next_size([shape.size_bytes for shape in rest])
+        index = int(
+            self._group.gather_floats([-1 if next_index is None else next_index])[0, 0]
+        )
+        if index >= 0:
+            return rest[index:]
+        expected_s = budget.expected_s(rest[0].size_bytes)
+        self._skip(
             rest[0],
-            f"they would take {expected_s:.0f} s more, and {max(pace.left_s, 0):.0f} s of"
+            f"they would take {expected_s:.0f} s more, and {max(budget.left_s, 0):.0f} s of"
             f" {self._limit_s:.0f} are left; --time-budget gives more",
         )
         return []
 
-    def _leave_out(self, shape: Buffers, reason: str) -> None:
-        _print(f"# {self._words(shape)} and more: not measured, {reason}")
+    def _skip(self, shape: Buffers, reason: str) -> None:
+        _print(f"# {self._label(shape)} and more: not measured, {reason}")
 
-    def _words(self, shape: Buffers) -> str:
-        size = size_in_words(shape.size_bytes)
+    def _label(self, shape: Buffers) -> str:
+        size = format_size(shape.size_bytes)
         return f"{self._series.collective} {self._series.dtype} {size}"
 
     def _point(self, shape: Buffers) -> None:
@@ -151,10 +153,10 @@ class _Run:
             series,
             self._plan.trials,
             # The position is the same for all trials: only a keepalive for the watchdog.
-            lambda: self._reporter.enters(self._words(shape)),
+            lambda: self._reporter.enters(self._label(shape)),
         )
-        sample = sampler.take(shape, self._last_us)
-        self._last_us = sample.common_us
+        sample = sampler.measure(shape, self._last_us)
+        self._last_us = sample.synchronized_us
         self._reporter.has_wrong_results |= sample.wrong > 0
         self._reporter.say(
             "bandwidth",
@@ -162,19 +164,19 @@ class _Run:
             dtype=series.dtype,
             size_bytes=shape.size_bytes,
             count=shape.count,
-            chained=sample.chained,
+            chained=sample.repetitions,
             times_us=[round(t, 3) for t in sample.times_us],
             local_us=[round(t, 1) for t in sample.local_us],
             compile_s=round(sample.compile_s, 3),
             wrong=sample.wrong,
             devices=self._group.size,
         )
-        self._show(shape, sample)
+        self._print_row(shape, sample)
 
-    def _show(self, shape: Buffers, sample: Sample) -> None:
+    def _print_row(self, shape: Buffers, sample: Sample) -> None:
         """Print the row of all ranks' times."""
-        told = self._group.told([float(sample.wrong), *sample.times_us])
-        times_us = across_ranks(told[:, 1:].tolist())
+        gathered = self._group.gather_floats([float(sample.wrong), *sample.times_us])
+        times_us = mean_over_ranks(gathered[:, 1:].tolist())
         median_us = statistics.median(times_us)
         row = nccl_table.Row(
             self._series.collective,
@@ -182,7 +184,7 @@ class _Run:
             shape.size_bytes,
             shape.count,
             median_us,
-            int(told[:, 0].sum()),
+            int(gathered[:, 0].sum()),
             self._group.size,
             interquartile(times_us) / median_us,
         )

@@ -12,7 +12,7 @@ from jaxsif.bandwidth.collectives import (
     DTYPES,
     algorithm_gb_per_s,
     bus_gb_per_s,
-    size_in_words,
+    format_size,
 )
 
 # nccl-tests: src/util.cu, writeResultHeader and writeBenchmarkLine... Only the columns
@@ -60,12 +60,12 @@ class Row:
         )
         speed = algorithm_gb_per_s(self.size_bytes, self.time_us)
         return (
-            f"{first}  {_fitted(self.time_us, 7)}  {_fitted(speed, 6)}"
-            f"  {_fitted(self.bus_gb_per_s, 6)}  {self.wrong:>6g}"
+            f"{first}  {_format_fitting(self.time_us, 7)}  {_format_fitting(speed, 6)}"
+            f"  {_format_fitting(self.bus_gb_per_s, 6)}  {self.wrong:>6g}"
         )
 
 
-def _fitted(value: float, width: int) -> str:
+def _format_fitting(value: float, width: int) -> str:
     """Format with as many decimals as fit, like getFloatStr of nccl-tests."""
     digits = len(str(int(value))) if value >= 1 else 0
     decimals = 2 if digits < width - 2 else 1 if digits < width - 1 else 0
@@ -73,7 +73,7 @@ def _fitted(value: float, width: int) -> str:
     return text if len(text) <= width else f"{value:{width}.1e}"
 
 
-def opening(trials: int, budget_s: float, devices: int, processes: int) -> list[str]:
+def preamble(trials: int, budget_s: float, devices: int, processes: int) -> list[str]:
     """The lines before the first table: what is measured, and how."""
     return [
         f"# jax-sif bandwidth: {devices} devices in {processes} processes,"
@@ -97,9 +97,9 @@ def header(collective: str, dtype: str) -> list[str]:
     ]
 
 
-def _line(words: Iterable[str]) -> str:
-    cells = [f"{w:>{n}}" for w, n in zip(words, _WIDTHS, strict=True)]
-    return f"# {'  '.join(cells)}".rstrip()
+def _line(cells: Iterable[str]) -> str:
+    padded = [f"{w:>{n}}" for w, n in zip(cells, _WIDTHS, strict=True)]
+    return f"# {'  '.join(padded)}".rstrip()
 
 
 def footer(rows: Sequence[Row], collective: str) -> list[str]:
@@ -113,7 +113,7 @@ def footer(rows: Sequence[Row], collective: str) -> list[str]:
         f"# {'Out of bounds values':<20} : {bad} {'FAILED' if bad else 'OK'}",
         f"# {'Avg bus bandwidth':<20} : {mean:g} ",
         f"# {'At the largest size':<20} : {largest.bus_gb_per_s:.4g} GB/s busbw,"
-        f" {size_in_words(largest.size_bytes)}, the middle half of the trials within"
+        f" {format_size(largest.size_bytes)}, the middle half of the trials within"
         f" {100 * largest.spread:.0f} %",
         "#",
         f"# Collective test concluded: {COLLECTIVES[collective].program}",

@@ -13,21 +13,21 @@ from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES, parse_size
 from jaxsif.core.errors import UsageError
 from jaxsif.rank.exit_hooks import exit_now
 
-_FEWEST_TRIALS = 5
+_MIN_TRIALS = 5
 # GPUs need seconds for all sizes, but XLA and NCCL take their time to start.
 _BUDGET_S = {"cpu": 30.0}
-_BUDGET_ELSEWHERE_S = 120.0
+_DEFAULT_BUDGET_S = 120.0
 # Bytes of bf16 whose elements 32 bits can count.
-_LARGEST = 2**32
+_MAX_SIZE = 2**32
 
 # Measured at a few sizes by default, after all-reduce of f32: its other types and the
 # other collectives.
-_OTHERS = (
+_EXTRA_COLLECTIVES = (
     ("all-reduce", "bf16"),
     ("all-reduce", "i32"),
     *((name, "f32") for name in COLLECTIVES if name != "all-reduce"),
 )
-_FEW_FROM, _FEW_FACTOR = 2**20, 16
+_COARSE_FROM, _COARSE_FACTOR = 2**20, 16
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Plan:
     series: tuple[Series, ...]
     trials: int
     # None: not given; the default depends on the devices.
-    time_budget_asked_s: float | None = None
+    requested_budget_s: float | None = None
 
     def time_budget_s(self, platform: str) -> float:
         """The total time on devices of a platform (`gpu`, `cpu`)."""
-        if self.time_budget_asked_s is not None:
-            return self.time_budget_asked_s
-        return _BUDGET_S.get(platform, _BUDGET_ELSEWHERE_S)
+        if self.requested_budget_s is not None:
+            return self.requested_budget_s
+        return _BUDGET_S.get(platform, _DEFAULT_BUDGET_S)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,22 +69,22 @@ class _Parser(argparse.ArgumentParser):
 
 def parse_plan(arguments: Sequence[str]) -> Plan:
     """Reads the command line. Raises UsageError."""
-    chosen = _parser().parse_args(arguments)
-    smallest, largest = parse_size(chosen.min_size), parse_size(chosen.max_size)
-    if not smallest <= largest <= _LARGEST:
+    args = _parser().parse_args(arguments)
+    smallest, largest = parse_size(args.min_size), parse_size(args.max_size)
+    if not smallest <= largest <= _MAX_SIZE:
         raise UsageError(
-            f"sizes from {chosen.min_size} to {chosen.max_size}: the first must not be"
+            f"sizes from {args.min_size} to {args.max_size}: the first must not be"
             " the larger, and 4G is the most"
         )
-    if chosen.factor < 2:
-        raise UsageError(f"--factor is {chosen.factor}, expected 2 or more")
-    if chosen.trials < _FEWEST_TRIALS:
+    if args.factor < 2:
+        raise UsageError(f"--factor is {args.factor}, expected 2 or more")
+    if args.trials < _MIN_TRIALS:
         raise UsageError(
-            f"--trials is {chosen.trials}, expected {_FEWEST_TRIALS} or more: a median"
+            f"--trials is {args.trials}, expected {_MIN_TRIALS} or more: a median"
             " of fewer is unreliable"
         )
-    sizes = sizes_between(smallest, largest, chosen.factor)
-    return Plan(_series(chosen, sizes), chosen.trials, chosen.time_budget)
+    sizes = sizes_between(smallest, largest, args.factor)
+    return Plan(_series(args, sizes), args.trials, args.time_budget)
 
 
 def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
@@ -97,17 +97,17 @@ def sizes_between(smallest: int, largest: int, factor: int) -> tuple[int, ...]:
     return tuple(sorted(sizes))
 
 
-def _series(chosen: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Series, ...]:
-    if chosen.collectives or chosen.dtypes:
-        names = _names(chosen.collectives or "all-reduce", COLLECTIVES, "collective")
-        dtypes = _names(chosen.dtypes or "f32", DTYPES, "type")
+def _series(args: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Series, ...]:
+    if args.collectives or args.dtypes:
+        names = _names(args.collectives or "all-reduce", COLLECTIVES, "collective")
+        dtypes = _names(args.dtypes or "f32", DTYPES, "type")
         return tuple(Series(name, dtype, sizes) for name in names for dtype in dtypes)
-    few = [size for size in sizes if size >= _FEW_FROM] or [sizes[-1]]
+    few = [size for size in sizes if size >= _COARSE_FROM] or [sizes[-1]]
     kept = few[:1]
     for size in few:
-        if size >= kept[-1] * _FEW_FACTOR:
+        if size >= kept[-1] * _COARSE_FACTOR:
             kept.append(size)
-    others = (Series(name, dtype, tuple(kept)) for name, dtype in _OTHERS)
+    others = (Series(name, dtype, tuple(kept)) for name, dtype in _EXTRA_COLLECTIVES)
     return (Series("all-reduce", "f32", sizes), *others)
 
 

@@ -16,13 +16,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsif.bandwidth.collectives import Buffers
-from jaxsif.bandwidth.test_pattern import TYPES, Data
+from jaxsif.bandwidth.test_pattern import JAX_DTYPES, TestPattern
 
 _AXIS = "device"
-_EACH = P(_AXIS)
+_PER_DEVICE = P(_AXIS)
 
 
-class NotImplementedHere(Exception):
+class UnsupportedCollective(Exception):
     """JAX does not implement this collective for these devices."""
 
 
@@ -34,10 +34,10 @@ class Group:
         devices = np.array(jax.devices())
         self.mesh = Mesh(devices, (_AXIS,))
         self.size = len(devices)
-        self.sharding = NamedSharding(self.mesh, _EACH)
-        self._gather = self.each(lambda row: lax.psum(row, _AXIS), 1)
+        self.sharding = NamedSharding(self.mesh, _PER_DEVICE)
+        self._gather = self.per_device(lambda row: lax.psum(row, _AXIS), 1)
 
-    def each(
+    def per_device(
         self,
         program: Callable[..., Any],
         arguments: int,
@@ -49,15 +49,15 @@ class Group:
             jax.shard_map(
                 program,
                 mesh=self.mesh,
-                in_specs=(_EACH,) * arguments,
-                out_specs=_EACH if results == 1 else (_EACH,) * results,
+                in_specs=(_PER_DEVICE,) * arguments,
+                out_specs=_PER_DEVICE if results == 1 else (_PER_DEVICE,) * results,
                 # Replication of the results does not matter here.
                 check_vma=False,
             ),
             donate_argnums=donated,
         )
 
-    def told(self, numbers: Sequence[float]) -> np.ndarray:
+    def gather_floats(self, numbers: Sequence[float]) -> np.ndarray:
         """Gather every rank's numbers, as an array [rank, number]; a barrier as well.
 
         float32: times in microseconds keep seven digits.
@@ -66,10 +66,10 @@ class Group:
         rows = np.zeros((jax.local_device_count(), processes, len(numbers)), np.float32)
         # A process contributes through its first device.
         rows[0, mine] = numbers
-        given = jax.make_array_from_process_local_data(self.sharding, rows)
-        return np.asarray(self._gather(given).addressable_shards[0].data)[0]
+        inputs = jax.make_array_from_process_local_data(self.sharding, rows)
+        return np.asarray(self._gather(inputs).addressable_shards[0].data)[0]
 
-    def number(self, value: int) -> jax.Array:
+    def broadcast_int(self, value: int) -> jax.Array:
         """Put an integer on each device."""
         local = np.full(jax.local_device_count(), value, np.uint32)
         return jax.make_array_from_process_local_data(self.sharding, local)
@@ -91,15 +91,19 @@ class Programs:
 
 def programs(group: Group, collective: str, dtype: str, shape: Buffers) -> Programs:
     """Return the programs around the collective; none of them communicates."""
-    data = Data(collective, dtype, shape, group.size)
-    fill = group.each(lambda trial: data.sent(lax.axis_index(_AXIS), trial[0]), 1)
-    empty = group.each(lambda trial: jnp.zeros(shape.received, TYPES[dtype]), 1)
+    pattern = TestPattern(collective, dtype, shape, group.size)
+    fill = group.per_device(
+        lambda trial: pattern.input_for(lax.axis_index(_AXIS), trial[0]), 1
+    )
+    empty = group.per_device(
+        lambda trial: jnp.zeros(shape.received, JAX_DTYPES[dtype]), 1
+    )
     return Programs(
         fill,
         # Saves one compilation: no trial has number 0, so its content is never right.
         fill if shape.sent == shape.received else empty,
-        group.each(
-            lambda received, trial: data.wrong(
+        group.per_device(
+            lambda received, trial: pattern.count_errors(
                 received, lax.axis_index(_AXIS), trial[0]
             ),
             2,
@@ -107,7 +111,7 @@ def programs(group: Group, collective: str, dtype: str, shape: Buffers) -> Progr
     )
 
 
-def chain(
+def repeated_program(
     group: Group, collective: str, dtype: str, shape: Buffers, length: int
 ) -> tuple[jax.stages.Wrapped, list[jax.ShapeDtypeStruct]]:
     """Return a program of `length` collectives in a row, and the shapes of its inputs.
@@ -128,34 +132,36 @@ def chain(
     def steps(sent: jax.Array, received: jax.Array) -> Any:
         return lax.fori_loop(0, length, step, (sent, received))
 
-    given = [
-        jax.ShapeDtypeStruct((n * group.size,), TYPES[dtype], sharding=group.sharding)
+    inputs = [
+        jax.ShapeDtypeStruct(
+            (n * group.size,), JAX_DTYPES[dtype], sharding=group.sharding
+        )
         for n in (shape.sent, shape.received)
     ]
-    return group.each(steps, 2, 2, (0, 1)), given
+    return group.per_device(steps, 2, 2, (0, 1)), inputs
 
 
-def compiled_chain(
+def compile_repeated(
     group: Group, collective: str, dtype: str, shape: Buffers, length: int
 ) -> tuple[jax.stages.Compiled, float]:
-    """Return the compiled chain, and the seconds it took to compile.
+    """Return the compiled program, and the seconds it took to compile.
 
-    Raises NotImplementedHere if JAX has no such collective for the platform.
+    Raises UnsupportedCollective if JAX has no such collective for the platform.
     """
-    program, given = chain(group, collective, dtype, shape, length)
+    program, inputs = repeated_program(group, collective, dtype, shape, length)
     began_s = time.perf_counter()
     try:
-        compiled = program.lower(*given).compile()
+        compiled = program.lower(*inputs).compile()
     except (NotImplementedError, jax.errors.JaxRuntimeError) as error:
         if not is_unimplemented(error):
             raise
-        raise NotImplementedHere(collective) from error
+        raise UnsupportedCollective(collective) from error
     return compiled, time.perf_counter() - began_s
 
 
 def is_unimplemented(error: Exception) -> bool:
     """Whether JAX reports that the platform does not support this at all."""
-    is_named = isinstance(error, (NotImplementedError, NotImplementedHere))
+    is_named = isinstance(error, (NotImplementedError, UnsupportedCollective))
     return is_named or "UNIMPLEMENTED" in str(error)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jaxsif.bandwidth import hardware, results
 from jaxsif.bandwidth.baseline import Baseline, Key
-from jaxsif.bandwidth.collectives import size_in_words
+from jaxsif.bandwidth.collectives import format_size
 from jaxsif.bandwidth.hardware import Expectation, Node
 from jaxsif.bandwidth.results import Point
 from jaxsif.core.history import Histories
@@ -16,17 +16,17 @@ from jaxsif.core.records import Record
 from jaxsif.core.topology import Topology
 
 # Ratios to the expected speed: below the first a warning, below the second a failure.
-GOOD, POOR = 0.85, 0.70
+WARN_RATIO, FAIL_RATIO = 0.85, 0.70
 
 # NCCL over TCP reaches no more than this, on any network (GB/s).
 _TCP_GB_PER_S = 6.0
 # Without GPUDirect RDMA, or with the card behind the CPU: 16 of 25 GB/s.
 _NO_GPUDIRECT = (0.55, 0.75)
-_NEAR = 0.06
+_TOLERANCE = 0.06
 
 
 @dataclass(frozen=True)
-class Measured:
+class RatedPoint:
     """A measured point, and its expected speed if known."""
 
     point: Point
@@ -45,7 +45,7 @@ class Measured:
         if self.expectation is None or self.ratio is None:
             return True
         least = self.expectation.least_gb_per_s
-        return self.ratio >= GOOD or self.point.bus_gb_per_s >= least
+        return self.ratio >= WARN_RATIO or self.point.bus_gb_per_s >= least
 
     @property
     def words(self) -> str:
@@ -54,7 +54,7 @@ class Measured:
         dtype = "" if point.dtype == "f32" else f" {point.dtype}"
         text = (
             f"{point.collective}{dtype} {point.bus_gb_per_s:.3g} GB/s busbw at"
-            f" {size_in_words(point.size_bytes)}"
+            f" {format_size(point.size_bytes)}"
         )
         if self.expectation is None:
             return text
@@ -67,24 +67,24 @@ def records_of(histories: Histories) -> dict[int, list[Record]]:
     return {rank: history.measured for rank, history in histories.items()}
 
 
-def judged(
+def rate_points(
     histories: Histories, topology: Topology, baseline: Baseline | None
-) -> list[Measured]:
+) -> list[RatedPoint]:
     """Per test, the largest size for which a speed is expected, or the largest."""
     records = records_of(histories)
     found = results.points(records)
     nodes = hardware.nodes(records)
     chosen = []
     for top in results.largest(found):
-        of_test = [point for point in found if point.test == top.test]
-        of_test.sort(key=lambda point: -point.size_bytes)
+        of_same_test = [point for point in found if point.test == top.test]
+        of_same_test.sort(key=lambda point: -point.size_bytes)
         expected = (
-            Measured(point, _expected(point, topology, nodes, baseline))
-            for point in of_test
+            RatedPoint(point, _expected(point, topology, nodes, baseline))
+            for point in of_same_test
         )
         # A baseline may come from a run that ended at a smaller size.
         known = next((m for m in expected if m.expectation), None)
-        chosen.append(known or Measured(top, None))
+        chosen.append(known or RatedPoint(top, None))
     return chosen
 
 
@@ -92,11 +92,11 @@ def headline(
     histories: Histories, topology: Topology, baseline: Baseline | None
 ) -> str:
     """The speed for the verdict's line; empty if none was measured."""
-    every = judged(histories, topology, baseline)
-    first = results.headline(m.point for m in every)
+    points = rate_points(histories, topology, baseline)
+    first = results.headline(m.point for m in points)
     if first is None or topology.devices == 1:
         return ""
-    measured = next(m for m in every if m.point == first)
+    measured = next(m for m in points if m.point == first)
     if measured.expectation:
         return measured.words
     name = hardware.hardware_name(hardware.nodes(records_of(histories)))
@@ -125,8 +125,8 @@ def _expected(
     return hardware.expected(point.collective, point.size_bytes, topology, nodes)
 
 
-def cause(
-    measured: Measured, topology: Topology, records: Mapping[int, Sequence[Record]]
+def likely_cause(
+    measured: RatedPoint, topology: Topology, records: Mapping[int, Sequence[Record]]
 ) -> tuple[str, str]:
     """The likely cause of a low speed, and the remedy; observed facts before guesses.
 
@@ -134,12 +134,14 @@ def cause(
     """
     nodes = hardware.nodes(records)
     down = [
-        f"{card.name} on {node.name}"
+        f"{nic.name} on {node.name}"
         for node in nodes
-        for card in node.compute_cards
-        if not card.is_active
+        for nic in node.compute_nics
+        if not nic.is_active
     ]
-    transports = [r for told in records.values() for r in told if _is_transport(r)]
+    transports = [
+        r for emitted in records.values() for r in emitted if _is_transport(r)
+    ]
     if topology.nodes > 1 and down:
         return (
             f"not active: {', '.join(down[:8])}",
@@ -147,35 +149,35 @@ def cause(
             " that node shows more",
         )
     fast = any(
-        card.kind != hardware.ETHERNET and card.is_active
+        nic.kind != hardware.ETHERNET and nic.is_active
         for node in nodes
-        for card in node.compute_cards
+        for nic in node.compute_nics
     )
     if any(r.get("kind") == "sockets" and r.get("by") == "nccl" for r in transports):
         if fast:
-            return ("NCCL uses TCP instead of InfiniBand", _USE_RDMA)
+            return ("NCCL uses TCP instead of InfiniBand", _HINT_RDMA)
         return (
             "NCCL uses TCP",
             "no RDMA card was found on these nodes; should there be one?",
         )
     if any(r.get("gpudirect") is False for r in transports):
-        return ("NCCL works without GPUDirect RDMA", _USE_GPUDIRECT)
-    return _by_shape(measured, topology, nodes)
+        return ("NCCL works without GPUDirect RDMA", _HINT_GPUDIRECT)
+    return _cause_from_ratio(measured, topology, nodes)
 
 
-_USE_RDMA = (
+_HINT_RDMA = (
     "does the container see /dev/infiniband, is NCCL_IB_DISABLE unset, does"
     " NCCL_SOCKET_IFNAME or NCCL_IB_HCA name existing devices? NCCL_DEBUG=INFO shows it"
 )
-_USE_GPUDIRECT = (
+_HINT_GPUDIRECT = (
     "is the module nvidia_peermem loaded on the nodes, and does each card hang off the"
     " same PCIe switch as its GPU? nvidia-smi topo -m shows it"
 )
-_LOOK = (
+_HINT_COMPARE = (
     "compare with a run on other nodes; NCCL_DEBUG=INFO shows rings and networks, and"
     " jax-sif doctor on each node its links"
 )
-_LOOK_AT_LOAD = (
+_HINT_LOAD = (
     "is something else running on these nodes? Compare with a run on others, and learn"
     " the baseline from several runs"
 )
@@ -185,29 +187,29 @@ def _is_transport(record: Record) -> bool:
     return record.get("phase") == "transport"
 
 
-def _by_shape(
-    measured: Measured, topology: Topology, nodes: Sequence[Node]
+def _cause_from_ratio(
+    measured: RatedPoint, topology: Topology, nodes: Sequence[Node]
 ) -> tuple[str, str]:
     """Guess the cause from the figure itself; worded as a guess."""
     ratio = measured.ratio
     is_gpu = any(node.gpu for node in nodes)
     if not is_gpu:
-        return "", _LOOK_AT_LOAD
+        return "", _HINT_LOAD
     if ratio is None or topology.nodes == 1:
-        return "", _LOOK
+        return "", _HINT_COMPARE
     if measured.point.bus_gb_per_s <= _TCP_GB_PER_S:
-        return "it looks like TCP instead of InfiniBand", _USE_RDMA
-    cards = min((len(node.compute_cards) for node in nodes), default=0)
-    if cards > 2 and abs(ratio - 1 / cards) <= _NEAR / 2:
-        return f"it looks like one network card of {cards}", _USE_ALL
-    if abs(ratio - 0.5) <= _NEAR / 2:
-        return "it looks like half of the network cards", _USE_ALL
+        return "it looks like TCP instead of InfiniBand", _HINT_RDMA
+    count = min((len(node.compute_nics) for node in nodes), default=0)
+    if count > 2 and abs(ratio - 1 / count) <= _TOLERANCE / 2:
+        return f"it looks like one network card of {count}", _HINT_ALL_NICS
+    if abs(ratio - 0.5) <= _TOLERANCE / 2:
+        return "it looks like half of the network cards", _HINT_ALL_NICS
     if _NO_GPUDIRECT[0] <= ratio <= _NO_GPUDIRECT[1]:
-        return "it looks like no GPUDirect RDMA", _USE_GPUDIRECT
-    return "", _LOOK
+        return "it looks like no GPUDirect RDMA", _HINT_GPUDIRECT
+    return "", _HINT_COMPARE
 
 
-_USE_ALL = (
+_HINT_ALL_NICS = (
     "does NCCL_IB_HCA name all cards, and does the container see them all? NCCL_DEBUG=INFO"
     " lists those in use"
 )

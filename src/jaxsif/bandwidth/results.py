@@ -12,10 +12,10 @@ from typing import Any
 from jaxsif.bandwidth.collectives import (
     COLLECTIVES,
     DTYPES,
-    across_ranks,
     bus_gb_per_s,
+    format_size,
     interquartile,
-    size_in_words,
+    mean_over_ranks,
 )
 from jaxsif.core.records import Record
 
@@ -46,7 +46,7 @@ class Point:
     @property
     def by_trial_us(self) -> list[float]:
         """The mean of the ranks, trial by trial."""
-        return across_ranks(list(self.times_us.values()))
+        return mean_over_ranks(list(self.times_us.values()))
 
     @property
     def time_us(self) -> float:
@@ -68,34 +68,34 @@ class Point:
     def words(self) -> str:
         """`all-reduce bf16 at 64 MiB`; f32 is not named."""
         dtype = "" if self.dtype == "f32" else f" {self.dtype}"
-        return f"{self.collective}{dtype} at {size_in_words(self.size_bytes)}"
+        return f"{self.collective}{dtype} at {format_size(self.size_bytes)}"
 
 
 def points(records: Mapping[int, Iterable[Record]]) -> list[Point]:
     """All points, in the order of measurement; `records` are by rank."""
     found: dict[tuple[str, str, int], dict[int, Record]] = defaultdict(dict)
-    for rank, told in records.items():
-        for record in told:
-            if record.get("phase") == "bandwidth" and _is_whole(record):
+    for rank, emitted in records.items():
+        for record in emitted:
+            if record.get("phase") == "bandwidth" and _is_complete(record):
                 key = record["collective"], record["dtype"], record["size_bytes"]
                 found[key][rank] = record
     return [_point(*key, by_rank) for key, by_rank in found.items()]
 
 
-def _is_whole(record: Mapping[str, Any]) -> bool:
+def _is_complete(record: Mapping[str, Any]) -> bool:
     """Whether a record has the fields of a point: any program may emit records."""
     times = record.get("times_us")
     return (
         record.get("collective") in COLLECTIVES
         and record.get("dtype") in DTYPES
-        and all(_is_count(record.get(n)) for n in ("size_bytes", "devices"))
+        and all(_is_positive_int(record.get(n)) for n in ("size_bytes", "devices"))
         and isinstance(times, list)
         and bool(times)
         and all(isinstance(t, (int, float)) and t > 0 for t in times)
     )
 
 
-def _is_count(value: object) -> bool:
+def _is_positive_int(value: object) -> bool:
     return isinstance(value, int) and value > 0
 
 

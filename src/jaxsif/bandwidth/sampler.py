@@ -12,15 +12,15 @@ import jax
 
 from jaxsif.bandwidth.collectives import Buffers
 from jaxsif.bandwidth.plan import Series
-from jaxsif.bandwidth.programs import Group, Programs, compiled_chain, programs
+from jaxsif.bandwidth.programs import Group, Programs, compile_repeated, programs
 
 # The target duration of a program: its start, some tens of microseconds, is then
 # negligible, and a run of all sizes stays short.
 _PROGRAM_US = 10_000.0
-_LONGEST_CHAIN = 1024
+_MAX_REPETITIONS = 1024
 # Outside of these a chain's length is chosen again, up to this many times.
-_SHORTEST_PROGRAM_US, _LONGEST_PROGRAM_US = 2_000.0, 20_000.0
-_MOST_LENGTHS = 3
+_MIN_PROGRAM_US, _MAX_PROGRAM_US = 2_000.0, 20_000.0
+_MAX_ATTEMPTS = 3
 
 # No trial has number 0: the initial content of a buffer is then never right.
 _WARM_UP_TRIALS = (1, 2)
@@ -32,91 +32,93 @@ class Sample:
     """This rank's measurement of one size of one series.
 
     `times_us`: the time of one collective, per trial; `local_us`: this rank's own time
-    for filling and checking, per trial; `common_us`: the rough time of one collective,
-    the same on all ranks.
+    for filling and checking, per trial; `synchronized_us`: the rough time of one
+    collective, the same on all ranks.
     """
 
-    chained: int
+    repetitions: int
     times_us: list[float]
     local_us: list[float]
     compile_s: float
     wrong: int
-    common_us: float
+    synchronized_us: float
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Measures sizes of a series; calls `live` before everything that may take long."""
+    """Measures sizes of a series; calls `keepalive` before each slow part."""
 
     group: Group
     series: Series
     trials: int
-    live: Callable[[], None]
+    keepalive: Callable[[], None]
 
-    def take(self, shape: Buffers, guess_us: float | None) -> Sample:
+    def measure(self, shape: Buffers, estimate_us: float | None) -> Sample:
         """Warm up until the length of the chain fits, then measure.
 
-        `guess_us`: the time at the previous size; None for the first.
+        `estimate_us`: the time at the previous size; None for the first.
         """
         series = self.series
-        around = programs(self.group, series.collective, series.dtype, shape)
-        length = 1 if guess_us is None else chain_length(guess_us)
-        received = around.empty(self.group.number(0))
-        for _ in range(_MOST_LENGTHS):
-            self.live()
-            chain, compile_s = compiled_chain(
+        helpers = programs(self.group, series.collective, series.dtype, shape)
+        length = 1 if estimate_us is None else repetitions_for(estimate_us)
+        received = helpers.empty(self.group.broadcast_int(0))
+        for _ in range(_MAX_ATTEMPTS):
+            self.keepalive()
+            chain, compile_s = compile_repeated(
                 self.group, series.collective, series.dtype, shape, length
             )
-            took_us, received = self._warm_up(chain, around, received)
+            took_us, received = self._warm_up(chain, helpers, received)
             # The same for all ranks, and so is the length that follows from it.
-            common_us = float(self.group.told([took_us]).max()) / length
-            better = chain_length(common_us)
-            if better == length or is_well_timed(common_us * length):
+            synchronized_us = float(self.group.gather_floats([took_us]).max()) / length
+            better = repetitions_for(synchronized_us)
+            if better == length or has_target_duration(synchronized_us * length):
                 break
             length = better
-        return self._measure(chain, length, around, received, compile_s, common_us)
+        return self._measure(
+            chain, length, helpers, received, compile_s, synchronized_us
+        )
 
     def _warm_up(
-        self, chain: jax.stages.Compiled, around: Programs, received: jax.Array
+        self, chain: jax.stages.Compiled, helpers: Programs, received: jax.Array
     ) -> tuple[float, jax.Array]:
         """Run twice: the first opens connections, the second is timed."""
         for trial in _WARM_UP_TRIALS:
-            sent = around.fill(self.group.number(trial))
-            self._meet()
+            sent = helpers.fill(self.group.broadcast_int(trial))
+            self._barrier()
             took_us, received = _timed(chain, sent, received)
             # Compiles it, so that no trial includes the compilation.
-            around.wrong(received, self.group.number(trial))
+            helpers.wrong(received, self.group.broadcast_int(trial))
         return took_us, received
 
     def _measure(
         self,
         chain: jax.stages.Compiled,
         length: int,
-        around: Programs,
+        helpers: Programs,
         received: jax.Array,
         compile_s: float,
-        common_us: float,
+        synchronized_us: float,
     ) -> Sample:
         times_us, local_us, wrong = [], [], 0
         for trial in range(_FIRST_TRIAL, _FIRST_TRIAL + self.trials):
-            self.live()
-            number = self.group.number(trial)
+            self.keepalive()
+            number = self.group.broadcast_int(trial)
             began_s = time.perf_counter()
-            sent = jax.block_until_ready(around.fill(number))
+            sent = jax.block_until_ready(helpers.fill(number))
             filled_s = time.perf_counter() - began_s
-            self._meet()
+            self._barrier()
             took_us, received = _timed(chain, sent, received)
             times_us.append(took_us / length)
             began_s = time.perf_counter()
-            counts = jax.block_until_ready(around.wrong(received, number))
+            counts = jax.block_until_ready(helpers.wrong(received, number))
             checked_s = time.perf_counter() - began_s
             local_us.append(1e6 * (filled_s + checked_s))
             wrong += sum(int(s.data[0]) for s in counts.addressable_shards)
-        return Sample(length, times_us, local_us, compile_s, wrong, common_us)
+        return Sample(length, times_us, local_us, compile_s, wrong, synchronized_us)
 
-    def _meet(self) -> None:
+    def _barrier(self) -> None:
         """Let all ranks continue at about the same moment."""
-        self.group.told([0.0])
+        self.group.gather_floats([0.0])
 
 
 def _timed(
@@ -129,12 +131,12 @@ def _timed(
     return 1e6 * (time.perf_counter() - began_s), received
 
 
-def chain_length(time_us: float) -> int:
+def repetitions_for(time_us: float) -> int:
     """Collectives per program: a power of two, so that few lengths are compiled."""
-    wanted = _PROGRAM_US / max(time_us, 0.1)
-    return min(1 << max(round(math.log2(wanted)), 0), _LONGEST_CHAIN)
+    ideal = _PROGRAM_US / max(time_us, 0.1)
+    return min(1 << max(round(math.log2(ideal)), 0), _MAX_REPETITIONS)
 
 
-def is_well_timed(program_us: float) -> bool:
+def has_target_duration(program_us: float) -> bool:
     """Whether a program is long enough to be measured, and no longer than needed."""
-    return _SHORTEST_PROGRAM_US <= program_us <= _LONGEST_PROGRAM_US
+    return _MIN_PROGRAM_US <= program_us <= _MAX_PROGRAM_US

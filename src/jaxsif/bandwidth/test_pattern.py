@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxsif.bandwidth.collectives import Buffers
 
-TYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16, "i32": jnp.int32}
+JAX_DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16, "i32": jnp.int32}
 
 # The integers up to this are exact, and so is every sum of them that stays below.
 _EXACT = {"f32": 2**24, "bf16": 2**8, "i32": 2**31 - 1}
@@ -21,7 +21,7 @@ _ELEMENTS, _DEVICES, _TRIALS = 97, 61, 17
 
 
 @dataclass(frozen=True)
-class Data:
+class TestPattern:
     """Integers that the type holds exactly, and that differ by element, device and trial.
 
     By trial, so that a buffer that was not overwritten counts as wrong. A sum is exact if
@@ -43,7 +43,7 @@ class Data:
         most = _ELEMENTS + _DEVICES
         return self._is_sum and most * self.devices > _EXACT[self.dtype]
 
-    def sent(self, device: jax.Array, trial: jax.Array) -> jax.Array:
+    def input_for(self, device: jax.Array, trial: jax.Array) -> jax.Array:
         """The data that a device sends in a trial."""
         element = jnp.arange(self.shape.sent, dtype=jnp.uint32)
         device = device.astype(jnp.uint32)
@@ -55,13 +55,15 @@ class Data:
             )
         else:
             values = _by_element(element, trial) + _by_device(device)
-        return values.astype(TYPES[self.dtype])
+        return values.astype(JAX_DTYPES[self.dtype])
 
-    def wrong(self, received: jax.Array, device: jax.Array, trial: jax.Array) -> Any:
+    def count_errors(
+        self, received: jax.Array, device: jax.Array, trial: jax.Array
+    ) -> Any:
         """Count the wrong elements that a device received, as one number."""
         device = device.astype(jnp.uint32)
         index = jnp.arange(self.shape.received, dtype=jnp.uint32)
-        right = self._received(index, device, trial).astype(TYPES[self.dtype])
+        right = self._received(index, device, trial).astype(JAX_DTYPES[self.dtype])
         return jnp.sum(received != right, dtype=jnp.uint32)[None]
 
     def _received(

@@ -13,13 +13,13 @@ WARM_UPS = 4
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """The time of the last size: `cost_s` in all, `time_us` for one collective."""
+    """The time of the last size: `setup_cost_s` in all, `time_us` for one collective."""
 
     limit_s: float
     spent_s: float
     trials: int
     size_bytes: int
-    cost_s: float
+    setup_cost_s: float
     time_us: float
 
     @property
@@ -33,9 +33,9 @@ class TimeBudget:
         """
         runs = 2 * (self.trials + WARM_UPS)
         growth = size_bytes / self.size_bytes
-        return self.cost_s + runs * growth * self.time_us / 1e6
+        return self.setup_cost_s + runs * growth * self.time_us / 1e6
 
-    def next_of(self, sizes: Sequence[int]) -> int | None:
+    def next_size(self, sizes: Sequence[int]) -> int | None:
         """The index of the next size to measure; None if there is no time for one.
 
         Skips small sizes if they are slow (many ranks on few cores), so that there is
@@ -44,5 +44,5 @@ class TimeBudget:
         possible = [n for n, s in enumerate(sizes) if self.expected_s(s) <= self.left_s]
         if not possible:
             return None
-        stride = math.ceil(len(sizes) * self.cost_s / self.left_s)
+        stride = math.ceil(len(sizes) * self.setup_cost_s / self.left_s)
         return min(max(stride, 1) - 1, possible[-1])

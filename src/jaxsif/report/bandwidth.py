@@ -104,7 +104,7 @@ def _point(
         devices=first.devices,
         ranks=len(results),
         time_us=median(
-            collectives.across_ranks([result.times_us for _, result in results])
+            collectives.mean_over_ranks([result.times_us for _, result in results])
         ),
         low_us=min(time for time, _ in times),
         high_us=high_us,

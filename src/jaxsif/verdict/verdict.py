@@ -39,7 +39,7 @@ class Verdict:
     # The speed, for the line of a pass; empty if none was measured.
     headline: str = ""
     # Each measured speed, with the expected one if known.
-    speeds: tuple[rating.Measured, ...] = ()
+    speeds: tuple[rating.RatedPoint, ...] = ()
     program_status: int | None = None
 
 
@@ -129,7 +129,7 @@ def _judge_case(
         findings += _unexplained(case)
     status = _status(findings, damaged, is_strict)
     headline = rating.headline(case.histories, case.topology, case.baseline)
-    speeds = tuple(rating.judged(case.histories, case.topology, case.baseline))
+    speeds = tuple(rating.rate_points(case.histories, case.topology, case.baseline))
     return Verdict(
         step,
         case.topology,

@@ -18,7 +18,12 @@ with phase_reporter() as reporter:
     from jax import export
 
     from jaxsif.bandwidth.collectives import COLLECTIVES, buffers
-    from jaxsif.bandwidth.programs import Group, chain, compiled_chain, programs
+    from jaxsif.bandwidth.programs import (
+        Group,
+        compile_repeated,
+        programs,
+        repeated_program,
+    )
     from jaxsif.rank.identity_check import sum_of_ones
 
     reporter.devices()
@@ -30,14 +35,14 @@ with phase_reporter() as reporter:
         around = programs(group, collective, "f32", shape)
 
         def wrong(received: jax.Array, trial: int) -> int:
-            counts = around.wrong(received, group.number(trial))  # noqa: B023
+            counts = around.wrong(received, group.broadcast_int(trial))  # noqa: B023
             return int(counts.addressable_shards[0].data[0])
 
         found = []
         for length in (1, 8):
-            compiled, _ = compiled_chain(group, collective, "f32", shape, length)
-            sent = around.fill(group.number(length))
-            _, received = compiled(sent, around.empty(group.number(0)))
+            compiled, _ = compile_repeated(group, collective, "f32", shape, length)
+            sent = around.fill(group.broadcast_int(length))
+            _, received = compiled(sent, around.empty(group.broadcast_int(0)))
             found.append(wrong(received, length))
         is_stale = wrong(received, 99) == shape.received
         text = compiled.as_text()
@@ -52,7 +57,7 @@ with phase_reporter() as reporter:
     # What a GPU would be given; there is none to run it.
     for collective in COLLECTIVES:
         shape = buffers(collective, "bf16", SIZE, group.size)
-        program, given = chain(group, collective, "bf16", shape, 8)
+        program, given = repeated_program(group, collective, "bf16", shape, 8)
         module = export.export(program, platforms=["cuda"])(*given).mlir_module()
         operations = set(re.findall(r"stablehlo\.(\w+)", module))
         if jax.process_index() == 0:

@@ -5,14 +5,14 @@ import sys
 
 from faults import IS_LAST, run_diagnostic
 
-from jaxsif.bandwidth.test_pattern import Data
+from jaxsif.bandwidth.test_pattern import TestPattern
 
 if IS_LAST:
-    right = Data.sent
+    right = TestPattern.input_for
 
     def spoiled(self, device, trial):
         values = right(self, device, trial)
         return values.at[-1].add(1)
 
-    Data.sent = spoiled
+    TestPattern.input_for = spoiled
 run_diagnostic(sys.argv[0])
