@@ -30,12 +30,12 @@ CLUSTERS = 6
 
 HEAD = """# Faults
 
-Each fault was injected for real on the mini cluster: into `jobs/allreduce.slurm` as it is (or the job that is named), and into the
-same all-reduce as people write it without the kit. Times run from the fault, or from the last rank's start, to the job's last
-word. Made by `make faults`; `make test` injects every fault too, on the kit's side.
+Each fault was injected for real on the mini cluster: into unmodified `jobs/allreduce.slurm` (or the named job), and into the
+same all-reduce written without the kit. Times run from the fault, or from the last rank's start, to the job's last
+output. Written by `make faults`; `make test` injects every fault as well, with the kit.
 
-JAX alone was ended after {minutes} minutes where it did not end by itself. A dash: the fault cannot be done to it here (it is injected into
-the kit, needs a GPU to do harm, or is the kit's own switch). "Nothing" is what it said of the fault, not that there was none.
+JAX alone was ended after {minutes} minutes if it did not end by itself. A dash: the fault cannot be injected there (it is injected into
+the kit, needs a GPU, or is the kit's own switch). "Nothing" means no output about the fault, not that there was none.
 
 """
 

@@ -16,7 +16,7 @@ from cluster import Cluster  # noqa: E402  (needs the path above)
 from packages import packages  # noqa: E402  (needs the path above)
 from training import DISTURBANCES, Training  # noqa: E402  (needs the path above)
 
-SIZE = ("--batch", "64", "--width", "64", "--tell-every", "1", "--save-every", "5")
+SIZE = ("--batch", "64", "--width", "64", "--print-every", "1", "--save-every", "5")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Sums a one from every device of the job, then proves whose ones they were; runs as a rank of a job, in the container."""
+"""All-reduce of ones over all devices of the job, then of their identities."""
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif import initialize_distributed
@@ -6,7 +6,8 @@ from jaxsif.rank import phase_reporter
 
 with phase_reporter() as reporter:
     initialize_distributed()
-    # Not before: what would keep JAX from its import is told by the line above.
+    # Import JAX only here: initialize_distributed() first reports anything that would make
+    # the import fail.
     import jax
     import numpy as np
     from jax.sharding import Mesh, NamedSharding

@@ -1,4 +1,4 @@
-"""Measures how fast all devices exchange data, from bytes to a gibibyte, and checks every element; runs as a rank of a job, in the container."""
+"""Measures collective bandwidth, from bytes to a gibibyte, and checks every element."""
 # SPDX-License-Identifier: Apache-2.0
 
 import sys
@@ -10,7 +10,8 @@ from jaxsif.rank import phase_reporter
 with phase_reporter() as reporter:
     plan = parse_plan(sys.argv[1:])
     initialize_distributed()
-    # Not before: what would keep JAX from its import is told by the line above.
+    # Import JAX only here: initialize_distributed() first reports anything that would make
+    # the import fail.
     from jaxsif.bandwidth.measure import measure
     from jaxsif.rank.fabric import report_hardware
     from jaxsif.rank.identity_check import sum_of_ones
@@ -18,7 +19,7 @@ with phase_reporter() as reporter:
     reporter.devices()
     report_hardware(reporter)
 
-    # Right, then fast: first who the peers are, then how fast they are.
+    # Correctness first: verify the peers, then measure.
     reporter.enters("allreduce")
     reporter.report_allreduce(sum_of_ones())
     reporter.prove_identity()

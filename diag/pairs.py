@@ -1,4 +1,4 @@
-"""Lets pairs of nodes exchange data, all at the same time and round by round, until the slow node is found; runs as a rank of a job, in the container."""
+"""Finds slow nodes: pairs of nodes exchange data at the same time, round by round."""
 # SPDX-License-Identifier: Apache-2.0
 
 import argparse
@@ -17,7 +17,8 @@ chosen = parser.parse_args()
 
 with phase_reporter() as reporter:
     initialize_distributed()
-    # Not before: what would keep JAX from its import is told by the line above.
+    # Import JAX only here: initialize_distributed() first reports anything that would make
+    # the import fail.
     import jax
 
     from jaxsif.pairs import measure
@@ -26,7 +27,7 @@ with phase_reporter() as reporter:
 
     reporter.devices()
 
-    # First right, then fast: a sum over all devices, and whose ones they were.
+    # Correctness first: verify the peers, then measure.
     reporter.enters("allreduce")
     reporter.report_allreduce(sum_of_ones())
     reporter.prove_identity()

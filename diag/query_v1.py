@@ -1,4 +1,4 @@
-"""Shows the devices that each process has when every process has one GPU; runs as a rank of a job, in the container."""
+"""Prints the devices of each process, for one GPU per process."""
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif import initialize_distributed
@@ -6,7 +6,8 @@ from jaxsif.rank import phase_reporter
 
 with phase_reporter() as reporter:
     initialize_distributed()
-    # Not before: what would keep JAX from its import is told by the line above.
+    # Import JAX only here: initialize_distributed() first reports anything that would make
+    # the import fail.
     import jax
 
     print(f"# Local devices: [ {jax.local_device_count()} ], {jax.local_devices()}")

@@ -1,4 +1,4 @@
-"""Stein variational gradient descent with its particles spread over all processes; runs as a rank of a job, in the container."""
+"""Stein variational gradient descent with its particles on all processes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxsif import initialize_distributed, report_speed
 
 initialize_distributed()
 
-import jax  # noqa: E402  (after initialize_distributed, as docs/start.md says)
+import jax  # noqa: E402  (after initialize_distributed, see docs/start.md)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from jax.sharding import Mesh, NamedSharding  # noqa: E402
@@ -26,7 +26,7 @@ AXIS = "particle"
 
 @dataclass(frozen=True)
 class Posterior:
-    """What is sampled, and what is known of it: here both are normal distributions.
+    """The distribution to sample, with its known moments; here both are normal.
 
     `log_density` takes one particle, an array of shape (dimensions,), and need not be
     normalised. `mean` has that shape, `covariance` (dimensions, dimensions).
@@ -73,8 +73,8 @@ POSTERIORS = {"gaussian": gaussian, "regression": regression}
 
 
 def pull_and_push(own, others, scores, width):
-    """What some particles do to our own: those where the density grows pull, near ones
-    push. Shapes (own, dimensions), (others, dimensions) twice; returns that of own."""
+    """The force of some particles on our own: attraction along the density gradient,
+    repulsion by near ones. Shapes (own, dimensions), (others, dimensions) twice; returns that of own."""
     apart = own[:, None, :] - others[None, :, :]
     kernel = jnp.exp(-jnp.sum(apart**2, axis=-1) / width)
     push = 2 / width * jnp.sum(kernel[:, :, None] * apart, axis=1)
@@ -182,7 +182,7 @@ def main() -> None:
     if options.particles % devices:
         raise SystemExit(
             f"--particles {options.particles} does not divide over {devices} devices;"
-            f" say --particles {-(-options.particles // devices) * devices}"
+            f" use --particles {-(-options.particles // devices) * devices}"
         )
     # Another seed or number of steps in one process would give wrong numbers silently.
     arrays.check_same_program()
@@ -209,7 +209,9 @@ def main() -> None:
         for line in lines:
             print(f"{name}: {line}", flush=True)
     if mean_error > 0.05 or covariance_error > 0.1:
-        raise SystemExit(f"{name}: that is not the posterior; more --steps, particles?")
+        raise SystemExit(
+            f"{name}: that is not the posterior; use more --steps or --particles"
+        )
 
 
 if __name__ == "__main__":

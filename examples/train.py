@@ -1,4 +1,4 @@
-"""Trains a small network on all devices of a job, and goes on where it was after a kill or a time limit; runs as a rank of a job."""
+"""Trains a small network on all devices; continues after a kill or a time limit."""
 # SPDX-License-Identifier: Apache-2.0
 
 import argparse
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from jaxsif import initialize_distributed, report_speed, request_requeue
 
-# Slurm says that the time is nearly up (`--signal=URG@300`); this only takes a note.
-told_to_stop = threading.Event()
-signal.signal(signal.SIGURG, lambda *_: told_to_stop.set())
+# Slurm sends this signal before the time limit (`--signal=URG@300`); only set a flag.
+signalled = threading.Event()
+signal.signal(signal.SIGURG, lambda *_: signalled.set())
 
 info = initialize_distributed()
-import flax.linen as nn  # noqa: E402  (what uses JAX comes after the group is there)
+import flax.linen as nn  # noqa: E402  (import JAX only after joining the group)
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
@@ -26,12 +26,12 @@ from jax.sharding import Mesh, NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-# An array lies on all devices of all processes: whole on each, or shared out by rows.
+# An array on all devices of all processes: a full copy on each, or split by rows.
 mesh = Mesh(np.array(jax.devices()), ("devices",))
 whole, by_rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("devices"))
 
-# ---- Data: noisy pictures of digits. A picture is made from its number, as yours would
-# be read from a file, so each process makes those of its own devices and no others.
+# ---- Data: noisy pictures of digits. A picture is made from its number, where yours would
+# be read from a file, so each process makes only those of its own devices.
 
 PICTURES, SIZE = 20_000, 8
 DIGITS = """
@@ -54,10 +54,10 @@ def picture(number):
 
 
 def batch_of(numbers):
-    """The pictures with these numbers and their digits, shared out over all devices."""
+    """The pictures with these numbers and their digits, split over all devices."""
 
     def pictures(rows):
-        """Is called for the rows of each local device."""
+        """Called for the rows of each local device."""
         return np.stack([picture(number) for number in numbers[rows[0]]])
 
     def digits(rows):
@@ -71,11 +71,11 @@ def batch_of(numbers):
 
 
 def picture_numbers(step, batch, seed):
-    """Which pictures a step learns from. Follows from the step alone, so a step that is
-    done again, on however many devices, is the same step."""
-    epoch, place = divmod(step, PICTURES // batch)
+    """The pictures of a step. They depend on the step only, so that a repeated step is
+    the same on any number of devices."""
+    epoch, index = divmod(step, PICTURES // batch)
     order = np.random.default_rng((2, seed, epoch)).permutation(PICTURES)
-    return order[place * batch : (place + 1) * batch]
+    return order[index * batch : (index + 1) * batch]
 
 
 # ---- The network, and one step of its training.
@@ -93,7 +93,7 @@ class Network(nn.Module):
 
 
 def training(width, seed):
-    """Functions that make the first state, take a step, and count what is right."""
+    """Functions for the first state, one step, and the accuracy."""
     network, optimizer = Network(width), optax.adamw(3e-3)
 
     def first_state():
@@ -101,7 +101,7 @@ def training(width, seed):
         parameters = network.init(jax.random.key(seed), sample)
         return {"parameters": parameters, "optimizer": optimizer.init(parameters)}
 
-    def step(state, pictures, digits, is_told):
+    def step(state, pictures, digits, stop_flags):
         """Each device has its rows; JAX sums gradients over all of them."""
 
         def loss_of(parameters):
@@ -114,7 +114,7 @@ def training(width, seed):
             gradient, state["optimizer"], state["parameters"]
         )
         parameters = optax.apply_updates(state["parameters"], change)
-        return {"parameters": parameters, "optimizer": memory}, loss, is_told.any()
+        return {"parameters": parameters, "optimizer": memory}, loss, stop_flags.any()
 
     def accuracy(state, pictures, digits):
         guesses = network.apply(state["parameters"], pictures)
@@ -127,14 +127,14 @@ def training(width, seed):
     )
 
 
-def told_by_anybody():
-    """A note per device. The signal reaches the processes at different moments, and
-    they must stop at the same step: so the step itself asks all of them."""
-    mine = np.full(jax.local_device_count(), told_to_stop.is_set())
+def stop_requested():
+    """A flag per device. The signal reaches the processes at different moments, and
+    they must stop at the same step: so the step itself combines the flags."""
+    mine = np.full(jax.local_device_count(), signalled.is_set())
     return jax.make_array_from_process_local_data(by_rows, mine)
 
 
-# ---- Checkpoints: written beside the training, and valid only when they are whole.
+# ---- Checkpoints: written during the training, and valid only when complete.
 
 
 class Checkpoints:
@@ -145,12 +145,12 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=2,
                 enable_async_checkpointing=True,
-                cleanup_tmp_directories=True,  # what a kill has left
+                cleanup_tmp_directories=True,  # left by a kill
             ),
         )
 
     def latest(self, first_state):
-        """Steps done, and the state then: of the last whole checkpoint, or the first."""
+        """Steps done, and the state: of the last complete checkpoint, or the first."""
         # Processes may see a shared folder at different moments; the first one decides.
         found = self._manager.latest_step() or 0
         done = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
@@ -169,13 +169,13 @@ class Checkpoints:
         if read.settings != self._settings:
             sys.exit(
                 f"the checkpoint is of a training with {read.settings}, this one has"
-                f" {self._settings}; name another folder with --checkpoints"
+                f" {self._settings}; choose another folder with --checkpoints"
             )
         return done, read.state
 
     def save(self, done, state, *, is_last=False):
-        """Now and then; it returns at once, but for the last: when the files are whole.
-        Before that they have another name, so a kill never leaves half a checkpoint."""
+        """Save if due; return at once, but for the last one when its files are complete.
+        Until then they have another name, so a kill never leaves half a checkpoint."""
         is_due = done % self._save_every == 0 or is_last
         if is_due and done != self._manager.latest_step():
             parts = ocp.args.Composite(
@@ -188,7 +188,7 @@ class Checkpoints:
 
 
 def fingerprint(state):
-    """Of every bit of the parameters: equal only if all of them are."""
+    """A hash of all bits of the parameters."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(state["parameters"]):
         digest.update(np.asarray(leaf.addressable_data(0)).tobytes())
@@ -198,20 +198,20 @@ def fingerprint(state):
 def train(chosen, checkpoints):
     first_state, step, accuracy = training(chosen.width, chosen.seed)
     done, state = checkpoints.latest(first_state)
-    # One process speaks for all.
+    # One process prints.
     is_first = info.process_id == 0
-    say = tqdm.write if is_first else lambda text: None
-    say(f"{info}; {done} of {chosen.steps} steps done before")
+    write = tqdm.write if is_first else lambda text: None
+    write(f"{info}; {done} of {chosen.steps} steps done before")
 
     left, compiled = range(done, chosen.steps), done + 1
     bar = tqdm(left, unit="step", ncols=80, mininterval=10, disable=not is_first)
     batch = batch_of(picture_numbers(done, chosen.batch, chosen.seed))
     for done in (number + 1 for number in bar):
-        state, loss, is_over = step(state, *batch, told_by_anybody())
-        # The next one is made while the devices are at work.
+        state, loss, is_over = step(state, *batch, stop_requested())
+        # The next batch is made while the devices compute.
         batch = batch_of(picture_numbers(done, chosen.batch, chosen.seed))
-        if done % chosen.tell_every == 0:
-            say(f"step {done}: loss {float(loss):.9f}")
+        if done % chosen.print_every == 0:
+            write(f"step {done}: loss {float(loss):.9f}")
         if bool(is_over) or done == chosen.steps:
             break
         checkpoints.save(done, state)
@@ -223,12 +223,12 @@ def train(chosen, checkpoints):
         report_speed(pictures, time.monotonic() - since_s, "pictures")
 
     if done < chosen.steps:
-        say(f"stopped after step {done}, to go on in the next run")
+        write(f"stopped after step {done}, to go on in the next run")
         request_requeue()
         return
     right = accuracy(state, *batch_of(PICTURES + np.arange(chosen.batch)))
-    say(f"trained {done} steps: {float(right):.1%} of new pictures are read right")
-    say(f"parameters {fingerprint(state)}")
+    write(f"trained {done} steps: {float(right):.1%} of new pictures are read right")
+    write(f"parameters {fingerprint(state)}")
 
 
 def options():
@@ -239,7 +239,7 @@ def options():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/train"))
     parser.add_argument("--save-every", type=int, default=50, help="steps")
-    parser.add_argument("--tell-every", type=int, default=20, help="steps")
+    parser.add_argument("--print-every", type=int, default=20, help="steps")
     chosen = parser.parse_args()
     if chosen.batch % jax.device_count():
         parser.error(f"--batch must divide over {jax.device_count()} devices")

@@ -1,4 +1,4 @@
-"""Finds the ground state of a chain of quantum spins with NetKet on all devices of a job, and compares its energy with the exact one; runs as a rank of a job."""
+"""Finds the ground state of a spin chain with NetKet, and compares it with theory."""
 # SPDX-License-Identifier: Apache-2.0
 
 import argparse
@@ -7,7 +7,7 @@ import time
 
 from jaxsif import initialize_distributed, report_speed
 
-# Before NetKet, whose import starts JAX's devices: then no group can be joined any more.
+# Before NetKet, whose import starts JAX's devices: after that no group can be joined.
 info = initialize_distributed()
 import jax  # noqa: E402
 import netket as nk  # noqa: E402
@@ -16,7 +16,7 @@ import optax  # noqa: E402
 
 
 def exact_energy(spins, field):
-    """Of the ground state of the periodic chain with an even number of spins.
+    """The ground-state energy of the periodic chain with an even number of spins.
 
     The closed form of Pfeuty, Annals of Physics 57 (1970) 79: the chain is one of free
     fermions, and each of these momenta adds its energy.
@@ -25,13 +25,13 @@ def exact_energy(spins, field):
     return -np.sqrt(1 + field**2 + 2 * field * np.cos(momenta)).sum()
 
 
-def trained_state(chosen, say):
-    """A wave function whose energy NetKet has made as low as it can."""
+def trained_state(chosen, write):
+    """A wave function whose energy NetKet has minimised."""
     chain = nk.graph.Chain(chosen.spins, pbc=True)
     spins = nk.hilbert.Spin(0.5, chosen.spins)
     energy = nk.operator.Ising(spins, chain, h=chosen.field, J=-1.0)
 
-    # NetKet shares the Markov chains out over all devices of all processes by itself.
+    # NetKet distributes the Markov chains over all devices of all processes itself.
     sampler = nk.sampler.MetropolisLocal(spins, n_chains=chosen.chains)
     state = nk.vqs.MCState(
         sampler,
@@ -46,15 +46,15 @@ def trained_state(chosen, say):
     )
     began = []
 
-    def tell(step, log, driver):
-        """NetKet calls it after each step."""
-        # Not from the start: the first step is compiled.
+    def on_step(step, log, driver):
+        """Called by NetKet after each step."""
+        # The speed does not count the first step, which includes compilation.
         began.append(time.monotonic())
-        if (step + 1) % chosen.tell_every == 0:
-            say(f"step {step + 1}: energy {log['Energy']}", flush=True)
+        if (step + 1) % chosen.print_every == 0:
+            write(f"step {step + 1}: energy {log['Energy']}", flush=True)
         return True
 
-    driver.run(chosen.steps, callback=tell, show_progress=False)
+    driver.run(chosen.steps, callback=on_step, show_progress=False)
     report_speed(chosen.steps - 1, began[-1] - began[0], "steps")
     state.n_samples = 8 * chosen.samples
     return state, energy
@@ -62,22 +62,22 @@ def trained_state(chosen, say):
 
 def main():
     chosen = options()
-    # One process speaks for all.
+    # One process prints.
     is_first = info.process_id == 0
-    say = print if is_first else lambda *words, **options: None
-    say(
+    write = print if is_first else lambda *values, **options: None
+    write(
         f"{info}; {chosen.spins} spins, {chosen.chains} Markov chains,"
         f" {chosen.samples} samples a step"
     )
-    state, energy = trained_state(chosen, say)
+    state, energy = trained_state(chosen, write)
     found = state.expect(energy)
     exact = exact_energy(chosen.spins, chosen.field)
     error = float(found.error_of_mean)
     apart = (float(found.mean.real) - exact) / error
-    say(f"found  {found.mean.real:.6f} +- {error:.6f}")
-    say(f"exact  {exact:.6f}, {abs(apart):.1f} error bars away")
+    write(f"found  {found.mean.real:.6f} +- {error:.6f}")
+    write(f"exact  {exact:.6f}, {abs(apart):.1f} error bars away")
     if abs(apart) > 3:
-        say("more than 3 error bars: it needs more steps, or something is wrong")
+        write("more than 3 error bars: it needs more steps, or something is wrong")
         sys.exit(1)
 
 
@@ -90,7 +90,7 @@ def options():
     parser.add_argument("--samples", type=int, default=1024, help="of a step, in all")
     parser.add_argument("--steps", type=int, default=300, help="at least 2")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tell-every", type=int, default=50, help="steps")
+    parser.add_argument("--print-every", type=int, default=50, help="steps")
     chosen = parser.parse_args()
     if chosen.spins % 2:
         parser.error("--spins must be even: the exact energy is of an even chain")

@@ -109,7 +109,7 @@ def test_particles_that_do_not_divide_are_refused_with_a_number_that_does(cluste
     )
 
     assert 1 == done.returncode
-    assert "--particles 255 does not divide over 2 devices; say --particles 256" in (
+    assert "--particles 255 does not divide over 2 devices; use --particles 256" in (
         done.stderr
     )
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 
 HOME = Path("/home/hpc")
 STEPS = 120
-SIZE = ("--steps", str(STEPS), "--batch", "64", "--width", "64", "--tell-every", "1")
+SIZE = ("--steps", str(STEPS), "--batch", "64", "--width", "64", "--print-every", "1")
 HALF = STEPS // 2
 
 
@@ -99,7 +99,7 @@ JAX_DISABLE_MOST_OPTIMIZATIONS=1 jax-python --env "$env" "$program" "$@"
 """
 # A strong field: few steps find the ground state, to 1 part in 100,000.
 CHAIN = ("--spins", "8", "--field", "3", "--alpha", "1", "--steps", "15")
-SAMPLES = ("--samples", "512", "--chains", "32", "--tell-every", "1")
+SAMPLES = ("--samples", "512", "--chains", "32", "--print-every", "1")
 
 
 def test_netket_finds_the_exact_energy_on_two_nodes_as_in_one_process(cluster, env):
