@@ -1,4 +1,4 @@
-"""JAX runs on the CPU where GPUs were asked for."""
+"""JAX runs on the CPU where GPUs were requested."""
 # SPDX-License-Identifier: Apache-2.0
 
 from fault import Fault
