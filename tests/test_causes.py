@@ -8,8 +8,8 @@ import re
 import pytest
 
 from jaxsif.logs import catalogue as causes
-from jaxsif.logs.catalogue import load, parse, plain_texts
-from jaxsif.logs.scanner import recognise
+from jaxsif.logs.catalogue import literal_substrings, load, parse
+from jaxsif.logs.scanner import scan
 
 CAUSES = load().causes
 EXAMPLES = [
@@ -22,7 +22,7 @@ each_cause = pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.id
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
 def test_every_example_is_recognised_as_its_own_cause_and_no_other(name, example):
-    found = recognise(example.split("\n")).recognised
+    found = scan(example.split("\n")).recognised
 
     assert [name] == [recognised.cause.id for recognised in found]
 
@@ -33,7 +33,7 @@ def test_an_example_is_recognised_behind_a_label_and_in_colour(name, example):
     if any(re.match(r"\d+: ", line) for line in lines):
         lines = [re.sub(r"^\d+: ", "", line) for line in lines]
 
-    found = recognise(f" 5: \x1b[31m{line}\x1b[0m" for line in lines).recognised
+    found = scan(f" 5: \x1b[31m{line}\x1b[0m" for line in lines).recognised
 
     assert [name] == [recognised.cause.id for recognised in found]
 
@@ -79,7 +79,7 @@ def test_no_signature_takes_more_than_linear_time(cause):
                 for branch in value[1]:
                     yield from nested(branch, inside)
 
-    for pattern in [*(s.pattern for s in cause.signature), *cause.then]:
+    for pattern in [*(s.pattern for s in cause.signature), *cause.followed_by]:
         assert not any(nested(parser.parse(pattern)))
 
 
@@ -140,7 +140,7 @@ ORDINARY = [
 
 @pytest.mark.parametrize("line", ORDINARY)
 def test_an_ordinary_line_has_no_cause(line):
-    assert () == recognise([line]).recognised
+    assert () == scan([line]).recognised
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_an_ordinary_line_has_no_cause(line):
     ],
 )
 def test_the_plain_text_of_a_regular_expression_is_found(pattern, texts):
-    assert texts == plain_texts(pattern)
+    assert texts == literal_substrings(pattern)
 
 
 ROW = """

@@ -7,7 +7,7 @@ import pytest
 from sample_records import G8N2P8, healthy, make_record, records
 
 from jaxsif.core.history import JobState
-from jaxsif.logs.scanner import recognise
+from jaxsif.logs.scanner import scan
 from jaxsif.verdict.verdict import Verdict, judge
 
 LATER = ("devices", "allreduce", "identity", "done")
@@ -29,7 +29,7 @@ def verdict_on(job, *more: dict, said: str = "") -> Verdict:
         job_state.add(record)
     for line in said.splitlines():
         job_state.add_line(line)
-    diagnosis = recognise(said.splitlines())
+    diagnosis = scan(said.splitlines())
     (verdict,) = judge(job_state, G8N2P8, diagnosis=diagnosis)
     return verdict
 
@@ -307,9 +307,7 @@ def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
     for rank in range(4):
         job_state.add(make_record(rank, "terminated", for_s=1.0))
 
-    (verdict,) = judge(
-        job_state, G8N2P8, diagnosis=recognise(NODE_FAILURE.splitlines())
-    )
+    (verdict,) = judge(job_state, G8N2P8, diagnosis=scan(NODE_FAILURE.splitlines()))
 
     assert (1, "slurm-node-failed") == (verdict.status, verdict.findings[0].kind)
     assert (4, 5, 6, 7) == verdict.findings[0].ranks

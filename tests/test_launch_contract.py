@@ -10,7 +10,7 @@ from sample_records import make_record
 from jaxsif.core.history import JobState
 from jaxsif.core.records import encode
 from jaxsif.core.slurm_env import is_local_launch
-from jaxsif.logs.scanner import recognise
+from jaxsif.logs.scanner import scan
 from jaxsif.node import host
 from jaxsif.rank import preflight
 from jaxsif.verdict.stream import Stream
@@ -50,7 +50,7 @@ def test_the_judge_hears_which_topology_was_launched():
 
 
 def test_the_cause_of_an_end_is_recognised_in_any_output():
-    found = recognise([FIRST, KILLED]).causes[0]
+    found = scan([FIRST, KILLED]).causes[0]
 
     assert ("slurm-task-killed", (3,), ("node2",)) == (
         found.cause.id,
@@ -63,7 +63,7 @@ def test_a_label_before_a_record_is_not_shown_and_names_its_rank_in_other_lines(
     record = encode(make_record(3, "done", "node2"))
 
     job_state, shown = judged(f" 3 node2| {record} 3 node2| text\n")
-    named = recognise(["12 node-4.x| ModuleNotFoundError: No module named 'jax'"])
+    named = scan(["12 node-4.x| ModuleNotFoundError: No module named 'jax'"])
 
     assert b" 3 node2| text\n" == shown
     assert {3} == set(*(sample_records for sample_records in job_state.steps.values()))

@@ -96,7 +96,7 @@ def test_every_exception_is_still_there():
 
 @pytest.mark.parametrize("cause", catalogue.load().causes, ids=lambda cause: cause.id)
 def test_no_signature_of_the_catalogue_is_slow(cause):
-    for pattern in [*(s.pattern for s in cause.signature), *cause.then]:
+    for pattern in [*(s.pattern for s in cause.signature), *cause.followed_by]:
         assert complaints(catalogue.linear(pattern)) == []
 
 

@@ -1,4 +1,4 @@
-"""The listener: who is concerned, what comes first, what only follows; and it survives whatever a log holds."""
+"""The scanner: who is concerned, what comes first, what only follows; and it survives whatever a log holds."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sample_records import make_record
 
 from jaxsif.core.hostlist import expand
 from jaxsif.core.records import encode
-from jaxsif.logs.scanner import LogScanner, recognise
+from jaxsif.logs.scanner import LogScanner, scan
 
 LOGS = Path(__file__).parent / "logs"
 FATAL = "Terminating process because the JAX distributed service detected fatal errors"
@@ -31,7 +31,7 @@ UNHEALTHY = (
 
 
 def _first(*lines: str):
-    return recognise(lines).causes[0]
+    return scan(lines).causes[0]
 
 
 def _corpus() -> list[list[str]]:
@@ -51,7 +51,7 @@ CORPUS = _corpus()
 def test_of_a_whole_log_the_first_cause_is_named_with_ranks_and_nodes(row):
     name, cause, ranks, nodes = row
 
-    found = recognise((LOGS / name).read_bytes().split(b"\n")).causes
+    found = scan((LOGS / name).read_bytes().split(b"\n")).causes
 
     assert cause == (found[0].cause.id if found else "")
     assert tuple(map(int, expand(f"[{ranks}]" if ranks else ""))) == (
@@ -143,7 +143,7 @@ def test_a_rank_that_falls_silent_is_not_waited_for():
 
 
 def test_the_node_of_a_rank_is_learned_from_srun_and_from_records():
-    learned = recognise(
+    learned = scan(
         [
             f"3: {OUT_OF_MEMORY}",
             f"5: {OUT_OF_MEMORY}",
@@ -159,7 +159,7 @@ def test_the_node_of_a_rank_is_learned_from_srun_and_from_records():
 def test_a_cause_comes_before_a_symptom_and_a_symptom_before_a_note():
     note = "host:1:1 [0] NCCL INFO Using network Socket"
 
-    found = recognise([FATAL, note, SEGFAULT, OUT_OF_MEMORY]).recognised
+    found = scan([FATAL, note, SEGFAULT, OUT_OF_MEMORY]).recognised
 
     assert [r.role for r in found] == ["cause", "symptom", "note", "follows"]
 
@@ -170,7 +170,7 @@ def test_of_two_causes_the_earlier_is_the_first():
 
 
 def test_of_the_ranks_that_ended_only_the_first_count():
-    found = recognise([SEGFAULT, ABORTED, SEGFAULT.replace("task 5", "task 6")])
+    found = scan([SEGFAULT, ABORTED, SEGFAULT.replace("task 5", "task 6")])
 
     assert [(r.cause.id, r.role, r.ranks) for r in found.recognised] == [
         ("slurm-task-segfault", "symptom", (5,)),
@@ -196,37 +196,37 @@ def test_an_exception_is_named_by_its_last_line_and_its_rank():
 
 
 def test_an_exception_with_a_cause_of_its_own_is_no_exception_of_the_program():
-    found = recognise(["Traceback (most recent call last):", "  x", OUT_OF_MEMORY])
+    found = scan(["Traceback (most recent call last):", "  x", OUT_OF_MEMORY])
 
     assert [r.cause.id for r in found.recognised] == ["xla-out-of-memory"]
 
 
 def test_a_traceback_that_is_cut_off_is_no_cause():
-    assert recognise(["Traceback (most recent call last):", "  x"]).recognised == ()
+    assert scan(["Traceback (most recent call last):", "  x"]).recognised == ()
 
 
 def test_where_a_rank_is_by_its_own_record_outweighs_any_line():
-    listener = LogScanner(believes_records=False)
-    listener.hear("srun: error: node9: task 3: Killed")
-    listener.hear(f"3: {OUT_OF_MEMORY}")
-    listener.hear(encode(make_record(3, "started", "node8")))
+    scanner = LogScanner(believes_records=False)
+    scanner.feed_line("srun: error: node9: task 3: Killed")
+    scanner.feed_line(f"3: {OUT_OF_MEMORY}")
+    scanner.feed_line(encode(make_record(3, "started", "node8")))
 
-    listener.place([3], "node2", is_certain=True)
+    scanner.set_rank_node([3], "node2", is_certain=True)
 
-    found = [r for r in listener.diagnosis().recognised if r.cause.id.startswith("xla")]
+    found = [r for r in scanner.diagnosis().recognised if r.cause.id.startswith("xla")]
     assert [("node2",)] == [r.nodes for r in found]
 
 
 def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
     record = encode(make_record(3, "failed", error=OUT_OF_MEMORY))
 
-    found = recognise([record, f"3: {record}", "@jaxsif3 00000000 {}"])
+    found = scan([record, f"3: {record}", "@jaxsif3 00000000 {}"])
 
     assert (found.recognised, found.records, found.newer_records) == ((), 2, 1)
 
 
 def test_what_stands_before_a_record_is_heard():
-    found = recognise([OUT_OF_MEMORY + encode(make_record(3, "done"))])
+    found = scan([OUT_OF_MEMORY + encode(make_record(3, "done"))])
 
     assert [r.cause.id for r in found.recognised] == ["xla-out-of-memory"]
 
@@ -234,10 +234,10 @@ def test_what_stands_before_a_record_is_heard():
 def test_lines_that_look_like_errors_are_kept_the_last_of_them():
     lines = [f"[data] ERROR shard {i} is bad" for i in range(20)]
 
-    found = recognise([*lines, "eval error 0.02", "all is well"])
+    found = scan([*lines, "eval error 0.02", "all is well"])
 
-    assert [s.text for s in found.suspicious] == lines[-8:]
-    assert found.suspicious[-1].number == 20
+    assert [s.text for s in found.unmatched_errors] == lines[-8:]
+    assert found.unmatched_errors[-1].number == 20
 
 
 def test_a_terminal_is_not_made_to_obey_what_a_log_says():
@@ -247,13 +247,13 @@ def test_a_terminal_is_not_made_to_obey_what_a_log_says():
 
 
 def test_several_logs_are_one_story_with_lines_of_their_own():
-    listener = LogScanner()
-    listener.begin("job.out")
-    listener.feed(b"one\ntwo\n" + SEGFAULT.encode())
-    listener.begin("job.err")
-    listener.feed(f"\n{OUT_OF_MEMORY}\n".encode())
+    scanner = LogScanner()
+    scanner.open("job.out")
+    scanner.feed(b"one\ntwo\n" + SEGFAULT.encode())
+    scanner.open("job.err")
+    scanner.feed(f"\n{OUT_OF_MEMORY}\n".encode())
 
-    found = listener.diagnosis()
+    found = scanner.diagnosis()
 
     assert [(r.line.log, r.line.number) for r in found.causes] == [
         ("job.err", 2),
@@ -263,12 +263,12 @@ def test_several_logs_are_one_story_with_lines_of_their_own():
 
 
 def test_more_may_be_heard_after_a_diagnosis():
-    listener = LogScanner()
-    listener.hear(SEGFAULT)
-    before = listener.diagnosis()
-    listener.hear(OUT_OF_MEMORY)
+    scanner = LogScanner()
+    scanner.feed_line(SEGFAULT)
+    before = scanner.diagnosis()
+    scanner.feed_line(OUT_OF_MEMORY)
 
-    assert [len(before.causes), len(listener.diagnosis().causes)] == [1, 2]
+    assert [len(before.causes), len(scanner.diagnosis().causes)] == [1, 2]
 
 
 WORDS = st.sampled_from(
@@ -294,11 +294,11 @@ WORDS = st.sampled_from(
 
 @given(st.lists(st.one_of(WORDS, st.binary(max_size=30)), max_size=30))
 def test_no_bytes_whatever_make_it_fail(pieces):
-    listener = LogScanner()
+    scanner = LogScanner()
     for piece in pieces:
-        listener.feed(piece)
+        scanner.feed(piece)
 
-    found = listener.diagnosis()
+    found = scanner.diagnosis()
 
     assert found.lines == b"".join(pieces).count(b"\n") + (
         not b"".join(pieces).endswith((b"\n", b"\r")) and b"".join(pieces) != b""
@@ -312,13 +312,13 @@ def test_an_endless_log_takes_no_memory():
         " last):\n"
         for rank in range(500)
     )
-    listener = LogScanner()
-    listener.feed(line.encode())
+    scanner = LogScanner()
+    scanner.feed(line.encode())
     tracemalloc.start()
     for _ in range(20):
-        listener.feed(line.encode())
+        scanner.feed(line.encode())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert listener.diagnosis().causes[0].count == 21 * 500
+    assert scanner.diagnosis().causes[0].count == 21 * 500
     assert peak < 3_000_000

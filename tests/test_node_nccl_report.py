@@ -129,7 +129,7 @@ def test_the_version_is_the_one_in_the_name(name):
     ],
 )
 def test_a_report_says_why_no_faster_network_was_taken(name, complaints):
-    assert complaints == read_report(text_of(name)).complaints
+    assert complaints == read_report(text_of(name)).fallback_reasons
 
 
 def test_interfaces_are_named_as_far_as_they_are_told():

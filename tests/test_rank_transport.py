@@ -61,19 +61,19 @@ def write_as_nccl(environment: dict[str, str], text: str) -> None:
         file.write(text)
 
 
-def listen(environment: dict[str, str]) -> NcclLog:
-    return detect.listen(environment, "node1.cluster.example", os.getpid())
+def enable_nccl_log(environment: dict[str, str]) -> NcclLog:
+    return detect.enable_nccl_log(environment, "node1.cluster.example", os.getpid())
 
 
 def test_nccl_is_asked_and_what_it_writes_is_read_from_memory():
     environment: dict[str, str] = {}
 
-    ear = listen(environment)
+    nccl_log = enable_nccl_log(environment)
     write_as_nccl(environment, "Using network IB\n")
 
     assert "INFO" == environment["NCCL_DEBUG"]
     assert "INIT,NET,GRAPH" == environment["NCCL_DEBUG_SUBSYS"]
-    assert "Using network IB\n" == ear.text()
+    assert "Using network IB\n" == nccl_log.text()
     # No file of this name, on no disk.
     assert os.readlink(environment["NCCL_DEBUG_FILE"]).startswith("/memfd:nccl")
 
@@ -90,26 +90,26 @@ def test_nccl_is_asked_and_what_it_writes_is_read_from_memory():
 def test_what_the_user_set_stays_and_is_the_reason(users, reason):
     environment = dict(users)
 
-    ear = listen(environment)
+    nccl_log = enable_nccl_log(environment)
 
     assert users == environment
-    assert "" == ear.text()
-    assert ear.why_not.startswith(reason)
+    assert "" == nccl_log.text()
+    assert nccl_log.unavailable_reason.startswith(reason)
 
 
 def test_a_report_of_the_users_is_read_where_it_stands(tmp_path):
     pattern = f"{tmp_path}/%%nccl.%h.%p"
     (tmp_path / f"%nccl.node1.{os.getpid()}").write_text("Using network Socket\n")
 
-    ear = listen({"NCCL_DEBUG": "info", "NCCL_DEBUG_FILE": pattern})
+    nccl_log = enable_nccl_log({"NCCL_DEBUG": "info", "NCCL_DEBUG_FILE": pattern})
 
-    assert "Using network Socket\n" == ear.text()
+    assert "Using network Socket\n" == nccl_log.text()
 
 
 def test_subjects_of_the_users_stay():
     environment = {"NCCL_DEBUG_SUBSYS": "ALL"}
 
-    listen(environment)
+    enable_nccl_log(environment)
 
     assert "ALL" == environment["NCCL_DEBUG_SUBSYS"]
 
@@ -121,10 +121,10 @@ def test_where_memory_cannot_be_a_file_nccl_is_left_alone(monkeypatch):
     monkeypatch.setattr(os, "memfd_create", refuse)
     environment: dict[str, str] = {}
 
-    ear = listen(environment)
+    nccl_log = enable_nccl_log(environment)
 
     assert {} == environment
-    assert "Function not implemented" in ear.why_not
+    assert "Function not implemented" in nccl_log.unavailable_reason
 
 
 @pytest.mark.parametrize(
@@ -141,23 +141,25 @@ def test_nccl_is_asked_where_there_will_be_gpus(environment, expected):
 
 
 @pytest.mark.parametrize(
-    ("devices", "ear", "words"),
+    ("devices", "nccl_log", "words"),
     [
         (16, NcclLog(REPORT), "NVLink, InfiniBand x8, GPUDirect"),
         (16, NcclLog(Path("/nowhere")), "not known: NCCL wrote no report"),
         (
             16,
-            NcclLog(why_not="NCCL_DEBUG=WARN is set"),
+            NcclLog(unavailable_reason="NCCL_DEBUG=WARN is set"),
             "not known: NCCL_DEBUG=WARN is set",
         ),
         (16, None, "not known: NCCL was not asked for a report"),
     ],
 )
-def test_on_gpus_the_way_is_what_nccl_reports(jax, monkeypatch, devices, ear, words):
+def test_on_gpus_the_way_is_what_nccl_reports(
+    jax, monkeypatch, devices, nccl_log, words
+):
     jax("gpu", devices)
     monkeypatch.setattr("socket.gethostname", lambda: "node1")
 
-    found = detect.find(rank(), ear)
+    found = detect.detect_transport(rank(), nccl_log)
 
     assert found is not None
     assert ("nccl", words) == (found.by, found.words)
@@ -165,10 +167,10 @@ def test_on_gpus_the_way_is_what_nccl_reports(jax, monkeypatch, devices, ear, wo
 
 def test_nobody_to_talk_to_is_nothing_to_tell(jax):
     jax("gpu", devices=1)
-    assert detect.find(rank(processes=1, local_processes=1), None) is None
+    assert detect.detect_transport(rank(processes=1, local_processes=1), None) is None
 
     jax("cpu", devices=4)
-    assert detect.find(rank(processes=1, local_processes=1), None) is None
+    assert detect.detect_transport(rank(processes=1, local_processes=1), None) is None
 
 
 def test_on_cpu_devices_the_library_is_named(jax):
@@ -180,7 +182,7 @@ def test_on_cpu_devices_the_library_is_named(jax):
 
 
 def found_words() -> str:
-    found = detect.find(rank(), None)
+    found = detect.detect_transport(rank(), None)
     return found.words if found else ""
 
 
@@ -215,7 +217,7 @@ def test_a_record_with_very_many_cards_fits():
     names = tuple(f"rdmap{i:04}s0-with-a-long-name" for i in range(500))
     way = detect.Transport("nccl", "efa", "EFA x500", interfaces=names, count=500)
 
-    facts = json.loads(json.dumps(detect.as_facts(way)))
+    facts = json.loads(json.dumps(detect.as_fields(way)))
 
     assert 500 == facts["count"]
     assert encode({"phase": "transport", **facts})

@@ -1,4 +1,4 @@
-"""The sieve: no line with a trigger is lost, however the output is cut, and memory does not grow."""
+"""The line_filter: no line with a trigger is lost, however the output is cut, and memory does not grow."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsif.logs.line_filter import MAX_RECORD_BYTES, LineFilter
+from jaxsif.logs.line_filter import MAX_LINE_BYTES, LineFilter
 
 TRIGGERS = (b"error", b"fatal")
 PIECE = b"step 17 | loss 2.7 | 1184 tokens/s\n" * 1000
@@ -16,13 +16,13 @@ PIECE = b"step 17 | loss 2.7 | 1184 tokens/s\n" * 1000
 
 def _taken(pieces: list[bytes]) -> tuple[list[tuple[bytes, int]], int]:
     taken: list[tuple[bytes, int]] = []
-    sieve = LineFilter(
+    line_filter = LineFilter(
         TRIGGERS, lambda line, number: taken.append((line, number)) or False
     )
     for piece in pieces:
-        sieve.feed(piece)
-    sieve.close()
-    return taken, sieve.lines
+        line_filter.feed(piece)
+    line_filter.close()
+    return taken, line_filter.lines
 
 
 def test_lines_with_a_trigger_are_taken_with_their_numbers():
@@ -56,13 +56,13 @@ def test_it_does_not_matter_where_the_output_is_cut(lines, cuts):
 @given(st.lists(LINES))
 def test_lines_and_pieces_are_heard_alike(lines):
     taken: list[tuple[bytes, int]] = []
-    sieve = LineFilter(
+    line_filter = LineFilter(
         TRIGGERS, lambda line, number: taken.append((line, number)) or False
     )
     for line in lines:
-        sieve.hear(line)
+        line_filter.feed_line(line)
 
-    assert (taken, sieve.lines) == _taken([line + b"\n" for line in lines])
+    assert (taken, line_filter.lines) == _taken([line + b"\n" for line in lines])
 
 
 def test_the_next_line_is_taken_too_when_it_is_wanted():
@@ -72,43 +72,45 @@ def test_the_next_line_is_taken_too_when_it_is_wanted():
         taken.append(line)
         return line.startswith(b"error")
 
-    sieve = LineFilter(TRIGGERS, take)
-    sieve.feed(b"a\nerror\nb\nc\nerror")
-    sieve.feed(b"\n")
-    sieve.hear(b"d\n")
-    sieve.hear(b"e\n")
+    line_filter = LineFilter(TRIGGERS, take)
+    line_filter.feed(b"a\nerror\nb\nc\nerror")
+    line_filter.feed(b"\n")
+    line_filter.feed_line(b"d\n")
+    line_filter.feed_line(b"e\n")
 
     assert taken == [b"error", b"b", b"error", b"d"]
-    assert sieve.lines == 7
+    assert line_filter.lines == 7
 
 
 def test_of_a_long_line_the_front_is_looked_at():
     long = b"error " + b"x" * 100_000
     taken, _ = _taken([long + b"\nanother error\n"])
 
-    assert [(long[:MAX_RECORD_BYTES], 1), (b"another error", 2)] == taken
+    assert [(long[:MAX_LINE_BYTES], 1), (b"another error", 2)] == taken
 
 
 def test_a_line_of_many_megabytes_takes_no_memory():
-    sieve = LineFilter(TRIGGERS, lambda line, number: False)
+    line_filter = LineFilter(TRIGGERS, lambda line, number: False)
     tracemalloc.start()
     for _ in range(400):
-        sieve.feed(b"x" * 50_000)
-    sieve.close()
+        line_filter.feed(b"x" * 50_000)
+    line_filter.close()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert sieve.lines == 1
+    assert line_filter.lines == 1
     assert peak < 1_000_000
 
 
 def test_fifty_megabytes_take_no_memory():
     taken: list[int] = []
-    sieve = LineFilter(TRIGGERS, lambda line, number: taken.append(number) or False)
+    line_filter = LineFilter(
+        TRIGGERS, lambda line, number: taken.append(number) or False
+    )
     tracemalloc.start()
     for _ in range(1500):
-        sieve.feed(PIECE)
-    sieve.feed(b"an error\n")
+        line_filter.feed(PIECE)
+    line_filter.feed(b"an error\n")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

@@ -25,10 +25,10 @@ def _sample(found: re.Match[str]) -> str:
     from jaxsif.logs import render
     from jaxsif.logs.scanner import LogScanner
 
-    listener = LogScanner()
-    listener.begin(found[1])
-    listener.feed((ROOT / found[1]).read_bytes())
-    shown = render.text(listener.diagnosis(), [found[1]])
+    scanner = LogScanner()
+    scanner.open(found[1])
+    scanner.feed((ROOT / found[1]).read_bytes())
+    shown = render.text(scanner.diagnosis(), [found[1]])
     lines = [f"$ jax-sif explain {found[1]}", *shown.splitlines()]
     return "".join(f"    {line}\n" for line in lines)
 

@@ -29,9 +29,9 @@ _BINARY_SHARE = 0.02
 
 def explain(logs: Sequence[str], is_json: bool) -> int:
     """Names the causes in the logs, in the order given, and returns the exit status."""
-    listener = LogScanner()
-    binary = [log for log in logs if not _listen(listener, log)]
-    diagnosis = listener.diagnosis()
+    scanner = LogScanner()
+    binary = [log for log in logs if not _scan(scanner, log)]
+    diagnosis = scanner.diagnosis()
     if is_json:
         sys.stdout.write(strict_json.encode(render.as_json(diagnosis, logs)))
     else:
@@ -40,16 +40,16 @@ def explain(logs: Sequence[str], is_json: bool) -> int:
     return PASS if diagnosis.causes else COULD_NOT_TELL
 
 
-def _listen(listener: LogScanner, log: str) -> bool:
+def _scan(scanner: LogScanner, log: str) -> bool:
     """Reads one log, and says whether it is text."""
-    listener.begin(log)
+    scanner.open(log)
     first = b""
     with _open(log) as source:
         for piece in _pieces(source):
             if not first:
                 first = piece[: 1 << 16]
                 _refuse_compressed(log, first)
-            listener.feed(piece)
+            scanner.feed(piece)
     if not first:
         raise UsageError(f"the log {log!r} is empty; give the path of a job's output")
     controls = len(first) - len(first.translate(None, _BINARY_CONTROLS))

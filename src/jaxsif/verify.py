@@ -100,7 +100,7 @@ def verify(
     topology = _requested_topology(label, os.environ)
     nodes = _job_nodes(os.environ)
     job_state = JobState(topology.processes if topology else None, nodes)
-    listener = LogScanner(believes_records=False)
+    scanner = LogScanner(believes_records=False)
     progress = Progress(job_state, topology, is_program=is_program)
     # A file may belong to any job, a pipe's data to this one.
     keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
@@ -113,7 +113,7 @@ def verify(
             topology or _reported_topology(job_state, stream),
             stream.damaged,
             nodes,
-            replace(_diagnosis(job_state, listener), newer_records=stream.newer),
+            replace(_diagnosis(job_state, scanner), newer_records=stream.newer),
             is_strict=is_strict,
             baseline=baseline,
             foreign=stream.foreign,
@@ -134,7 +134,7 @@ def verify(
         interruption = None if _is_file(source) else Interruption()
         if interruption is not None:
             keep_in_memory()
-        follower = _Follower(stream, listener, progress, interruption, conclude)
+        follower = _Follower(stream, scanner, progress, interruption, conclude)
         follower.follow(source)
     if stream.foreign:
         _note_foreign(stream.foreign)
@@ -146,11 +146,11 @@ def _status(verdicts: list[Verdict]) -> int:
     return REQUEUE if status == PASS and _requests_requeue(verdicts) else status
 
 
-def _diagnosis(job_state: JobState, listener: LogScanner) -> Diagnosis:
+def _diagnosis(job_state: JobState, scanner: LogScanner) -> Diagnosis:
     for histories in job_state.steps.values():
         for history in histories.values():
-            listener.place([history.rank], history.node, is_certain=True)
-    return listener.diagnosis()
+            scanner.set_rank_node([history.rank], history.node, is_certain=True)
+    return scanner.diagnosis()
 
 
 def _requests_requeue(verdicts: list[Verdict]) -> bool:
@@ -288,14 +288,14 @@ class _Follower:
     def __init__(
         self,
         stream: Stream,
-        listener: LogScanner,
+        scanner: LogScanner,
         progress: Progress,
         interruption: Interruption | None,
         conclude: Callable[[], int],
     ) -> None:
         """`interruption`: None for a file, which ends soon; its signals end us."""
         self._stream = stream
-        self._listener = listener
+        self._scanner = scanner
         self._progress = progress
         self._interruption = interruption
         self._conclude = conclude
@@ -305,13 +305,13 @@ class _Follower:
         """Run until the output ends, or no rank is left whose output matters."""
         for piece in self._pieces(source):
             shown = self._stream.feed(piece)
-            self._listener.feed(shown)
+            self._scanner.feed(shown)
             self._show(shown)
             self._progress.update()
         if self._interruption is not None:
             self._progress.note_interruption(self._interruption.reason)
         rest = self._stream.close()
-        self._listener.feed(rest)
+        self._scanner.feed(rest)
         self._show(rest)
         self._progress.update()
         self._progress.clear()

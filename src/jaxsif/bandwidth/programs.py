@@ -79,8 +79,8 @@ class Group:
 class Programs:
     """The programs of one collective at one size.
 
-    `fill(trial)` makes the data to send, `chain(sent, received)` runs the collective k
-    times and returns both, `wrong(received, trial)` counts wrong elements on the device.
+    `fill(trial)` makes the data to send, `wrong(received, trial)` counts wrong elements
+    on the device; `repeated_program` runs in between.
     """
 
     fill: jax.stages.Wrapped

@@ -41,11 +41,11 @@ _TRIGGERS = (
     "Barrier timed out. Id: ",
 )
 # With fewer literal characters a signature is not distinctive, and searching is slow.
-FEWEST_PLAIN = 8
+MIN_LITERAL_CHARS = 8
 
 
 @dataclass(frozen=True)
-class Signature:
+class Pattern:
     """A regular expression for one line, and the literal texts that it contains."""
 
     pattern: str
@@ -61,23 +61,26 @@ class Cause:
     """One row of the catalogue; the fields are explained at its top."""
 
     id: str
-    signature: tuple[Signature, ...]
+    signature: tuple[Pattern, ...]
     cause: str
     remedy: str
     source: str
     confidence: str
     examples: tuple[str, ...]
     role: str = "cause"
-    then: tuple[str, ...] = ()
-    within: int = 3
-    only_then: bool = False
+    followed_by: tuple[str, ...] = ()
+    max_lines: int = 3
+    requires_followup: bool = False
     ranks: tuple[int, ...] = ()
-    ending: bool = False
+    task_exit: bool = False
 
     @property
     def names_ranks(self) -> bool:
         """Whether its lines name the ranks concerned."""
-        patterns = [*(signature.pattern for signature in self.signature), *self.then]
+        patterns = [
+            *(signature.pattern for signature in self.signature),
+            *self.followed_by,
+        ]
         return bool(self.ranks) or any("(?P<rank" in pattern for pattern in patterns)
 
 
@@ -86,7 +89,7 @@ class Match:
     """The cause of a line, and the facts that the line names."""
 
     cause: Cause
-    facts: Mapping[str, str]
+    fields: Mapping[str, str]
 
 
 class Catalogue:
@@ -111,19 +114,19 @@ class Catalogue:
         candidates = [
             (order, pattern)
             for trigger, rows in self._rows.items()
-            if len(line) >= FEWEST_PLAIN and trigger in line
+            if len(line) >= MIN_LITERAL_CHARS and trigger in line
             for order, text, pattern in rows
             if text in line
         ]
         for order, pattern in sorted(candidates):
             found = compiled(pattern).search(line)
             if found:
-                return Match(self.causes[order], facts_of(found))
+                return Match(self.causes[order], fields_of(found))
         return None
 
 
 # Maximum length of a repeat.
-_LONGEST = 200
+_MAX_REPEAT = 200
 
 
 # Compiling all of them would take longer than reading most logs.
@@ -148,14 +151,16 @@ def linear(pattern: str) -> str:
         if token[0] == ".*" and depth == 0:
             parts.append("")
             continue
-        bound = {"*": f"{{0,{_LONGEST}}}", "+": f"{{1,{_LONGEST}}}"}.get(repeat, repeat)
+        bound = {"*": f"{{0,{_MAX_REPEAT}}}", "+": f"{{1,{_MAX_REPEAT}}}"}.get(
+            repeat, repeat
+        )
         parts[-1] += element + bound + token[0][len(element + repeat) :]
     if len(parts) == 1:
         return parts[0]
     return r"\A" + "".join(f"(?>.*?{part})" for part in parts)
 
 
-def facts_of(found: re.Match[str]) -> dict[str, str]:
+def fields_of(found: re.Match[str]) -> dict[str, str]:
     """The named groups that matched."""
     return {k: v.strip() for k, v in found.groupdict().items() if v is not None}
 
@@ -187,12 +192,12 @@ def _cause(row: dict[str, Any]) -> Cause:
         cause = Cause(**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"cause {row.get('id')!r}: {error}") from error
-    for complaint in _complaints(cause):
-        raise ValueError(f"cause {cause.id!r}: {complaint}")
+    for problem in _validation_errors(cause):
+        raise ValueError(f"cause {cause.id!r}: {problem}")
     return cause
 
 
-def _complaints(cause: Cause) -> Iterator[str]:
+def _validation_errors(cause: Cause) -> Iterator[str]:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", cause.id):
         yield "its id is not written like-this"
     if cause.confidence not in CONFIDENCES:
@@ -201,7 +206,7 @@ def _complaints(cause: Cause) -> Iterator[str]:
         yield f"role is {cause.role!r}, not one of {ROLES}"
     if not cause.examples:
         yield "it has no example"
-    later = _groups("".join(cause.then)) if cause.only_then else set()
+    later = _groups("".join(cause.followed_by)) if cause.requires_followup else set()
     for signature in cause.signature:
         known = _groups(signature.pattern) | later | {"who"}
         for _, name, _, _ in Formatter().parse(cause.cause):
@@ -213,14 +218,16 @@ def _groups(pattern: str) -> set[str]:
     return set(re.findall(r"\(\?P<(\w+)>", pattern))
 
 
-def _signature(pattern: str) -> Signature:
-    texts = plain_texts(pattern)
-    if max(map(len, texts), default=0) < FEWEST_PLAIN:
-        raise ValueError(f"{pattern!r} has no {FEWEST_PLAIN} plain characters in a row")
-    return Signature(pattern, texts)
+def _signature(pattern: str) -> Pattern:
+    texts = literal_substrings(pattern)
+    if max(map(len, texts), default=0) < MIN_LITERAL_CHARS:
+        raise ValueError(
+            f"{pattern!r} has no {MIN_LITERAL_CHARS} plain characters in a row"
+        )
+    return Pattern(pattern, texts)
 
 
-def _trigger(signature: Signature) -> str:
+def _trigger(signature: Pattern) -> str:
     shared = [t for t in _TRIGGERS if any(t in text for text in signature.texts)]
     return (shared or [signature.longest])[0]
 
@@ -229,7 +236,7 @@ def _trigger(signature: Signature) -> str:
 _ELEMENT = re.compile(r"(\[(?:\\.|[^\]\\])*\]|\\.|.)([*+?]|\{[^}]*\})?\??", re.DOTALL)
 
 
-def plain_texts(pattern: str) -> tuple[str, ...]:
+def literal_substrings(pattern: str) -> tuple[str, ...]:
     """Return literal texts that every match of `pattern` contains.
 
     Groups are skipped. Raises ValueError for alternatives outside
@@ -242,7 +249,7 @@ def plain_texts(pattern: str) -> tuple[str, ...]:
                 f"{pattern!r}: write two signatures, or put the | in a group"
             )
         depth += (element == "(") - (element == ")")
-        character = _character(element) if depth == 0 else None
+        character = _literal_char(element) if depth == 0 else None
         if character is not None and repeat in ("", "+"):
             run += character
         if character is None or repeat:
@@ -251,7 +258,7 @@ def plain_texts(pattern: str) -> tuple[str, ...]:
     return tuple(text for text in [*texts, run] if text)
 
 
-def _character(element: str) -> str | None:
+def _literal_char(element: str) -> str | None:
     """The character that an element matches; None if it may match several."""
     if element.startswith("\\"):
         return None if element[1].isalnum() else element[1]

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 
 # The part of a line that is read. Causes are at its front; the rest may be megabytes.
-MAX_RECORD_BYTES = 4096
+MAX_LINE_BYTES = 4096
 _MAX_TAIL_BYTES = 1 << 16
 
 # Given a line and its number, returns whether it needs the next line, whatever is in it.
-Take = Callable[[bytes, int], bool]
+OnLine = Callable[[bytes, int], bool]
 
 
 class LineFilter:
@@ -21,12 +21,12 @@ class LineFilter:
     in one line. Memory: one piece, and the front of one line.
     """
 
-    def __init__(self, triggers: tuple[bytes, ...], take: Take) -> None:
-        """`take` receives the lines that contain one of the triggers."""
+    def __init__(self, triggers: tuple[bytes, ...], on_line: OnLine) -> None:
+        """`on_line` receives the lines that contain one of the triggers."""
         self.lines = 0
         self._triggers = triggers
         self._any_trigger = re.compile(b"|".join(map(re.escape, triggers)))
-        self._take = take
+        self._on_line = on_line
         self._wants_next = False
         self._tail = b""
 
@@ -36,17 +36,17 @@ class LineFilter:
         cut = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
         self._tail = text[cut:]
         if len(self._tail) > _MAX_TAIL_BYTES:
-            self._tail = self._tail[:MAX_RECORD_BYTES]
+            self._tail = self._tail[:MAX_LINE_BYTES]
         if cut:
-            self._sift(text[:cut])
+            self._filter(text[:cut])
 
-    def hear(self, line: bytes) -> None:
+    def feed_line(self, line: bytes) -> None:
         """Read one line, with or without its newline."""
         if self._wants_next or self._tail or b"\n" in line[:-1]:
             self.feed(line if line.endswith(b"\n") else line + b"\n")
             return
         if self._any_trigger.search(line):
-            self._sift(line if line.endswith(b"\n") else line + b"\n")
+            self._filter(line if line.endswith(b"\n") else line + b"\n")
         else:
             self.lines += 1
 
@@ -55,7 +55,7 @@ class LineFilter:
         if self._tail:
             self.feed(b"\n")
 
-    def _sift(self, text: bytes) -> None:
+    def _filter(self, text: bytes) -> None:
         """Filter whole lines. Each trigger is searched for once, from end to end."""
         end = len(text)
         nearest = dict.fromkeys(self._triggers, -1)
@@ -69,9 +69,9 @@ class LineFilter:
             stop = _line_end(text, at)
             self.lines += text.count(b"\n", counted, at)
             counted = at
-            line = text[at : min(stop, at + MAX_RECORD_BYTES)]
+            line = text[at : min(stop, at + MAX_LINE_BYTES)]
             if line:
-                self._wants_next = self._take(line, self.lines + 1)
+                self._wants_next = self._on_line(line, self.lines + 1)
             at = stop + 1
         self.lines += text.count(b"\n", counted)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 # Upper limit, so that a malformed line cannot exhaust memory.
-MOST_RANKS = 1 << 16
+MAX_RANKS = 1 << 16
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LABEL = re.compile(r"\s*(\d{1,7})(?::(?: |$)| [\w.-]+\| )")
@@ -19,14 +19,14 @@ _BY_SLURM = re.compile(r"\b(?:slurmstepd|slurmd|srun|sbatch)\b[^ ]{0,99}: ")
 _HOST = re.compile(
     r"(?:^|\s)([\w.-]{1,255})(?::\d{1,9}:\d{1,9} \[\d{1,9}\] | kernel: )"
 )
-_BEHIND_A_HOST = ("NCCL WARN", "NVRM: Xid", "SQUASHFS error")
+_HOST_MARKS = ("NCCL WARN", "NVRM: Xid", "SQUASHFS error")
 # Neither the metrics of a healthy program ("error 0.02") nor informational messages,
 # such as the names of backends that JAX does not find.
-_LOOKS_BAD = re.compile(
+_ERROR = re.compile(
     r"[a-z]Error\b|\b(?i:error)\b(?!\s*+(?:[:=]\s*+)?[\d.-]|\s++rate)"
     r"|\b(?i:fatal|failed|failure|exception|aborted|killed|denied)\b"
 )
-_INFORMS = re.compile(r"I\d{4} |INFO\b")
+_INFORMATIONAL = re.compile(r"I\d{4} |INFO\b")
 
 
 def strip_srun_label(text: str) -> tuple[str, str]:
@@ -37,10 +37,10 @@ def strip_srun_label(text: str) -> tuple[str, str]:
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
     label = _LABEL.match(text)
-    who, said = (label[1], text[label.end() :]) if label else ("", text)
-    if said.startswith("["):
-        said = _SLURMSTEPD.sub("slurmstepd: error: ", said)
-    return who, said
+    rank, message = (label[1], text[label.end() :]) if label else ("", text)
+    if message.startswith("["):
+        message = _SLURMSTEPD.sub("slurmstepd: error: ", message)
+    return rank, message
 
 
 def is_slurm_message(text: str) -> bool:
@@ -50,21 +50,21 @@ def is_slurm_message(text: str) -> bool:
 
 def host(text: str) -> str | None:
     """The node that NCCL or a kernel names before its message."""
-    ends = [end for mark in _BEHIND_A_HOST if (end := text.find(mark)) >= 0]
+    ends = [end for mark in _HOST_MARKS if (end := text.find(mark)) >= 0]
     found = _HOST.search(text, 0, min(ends)) if ends else None
     return found[1] if found else None
 
 
-def numbers(text: str, most: int = MOST_RANKS) -> Iterator[int]:
-    """The ranks in `5`, `0-3,7` or `28 4`, and no more than `most` of them."""
+def numbers(text: str, limit: int = MAX_RANKS) -> Iterator[int]:
+    """The ranks in `5`, `0-3,7` or `28 4`, and no more than `limit` of them."""
     for found in _NUMBERS.finditer(text):
-        if most <= 0:
+        if limit <= 0:
             return
-        named = range(int(found[1]), int(found[2] or found[1]) + 1)[:most]
+        named = range(int(found[1]), int(found[2] or found[1]) + 1)[:limit]
         yield from named
-        most -= len(named)
+        limit -= len(named)
 
 
 def looks_like_error(text: str) -> bool:
     """Whether the line looks like an error to a reader."""
-    return bool(_LOOKS_BAD.search(text)) and not _INFORMS.match(text)
+    return bool(_ERROR.search(text)) and not _INFORMATIONAL.match(text)

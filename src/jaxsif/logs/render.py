@@ -12,9 +12,9 @@ from jaxsif.logs.diagnosis import Diagnosis, Line, LogCause
 SCHEMA = "jax-sif/explanation/1"
 
 _MAX_SHOWN = 12
-_LONGEST_QUOTE = 200
+_MAX_QUOTE_CHARS = 200
 
-_NEXT = (
+_HINT = (
     "check the job's other logs (scontrol show job lists StdOut and StdErr), or run it"
     " again with srun --label --unbuffered, TF_CPP_MIN_LOG_LEVEL=0 and NCCL_DEBUG=WARN,"
     " and explain that output"
@@ -35,7 +35,7 @@ def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) 
     if len(diagnosis.causes) > _MAX_SHOWN:
         lines.append(f"... and {len(diagnosis.causes) - _MAX_SHOWN} more")
     if not diagnosis.causes:
-        lines += _not_recognised(diagnosis, logs, binary)
+        lines += _unmatched_lines(diagnosis, logs, binary)
     if diagnosis.consequences:
         lines.append("only follows from another failure:")
     for found in diagnosis.consequences[:_MAX_SHOWN]:
@@ -57,8 +57,8 @@ def _cause(number: int, found: LogCause, several: bool) -> list[str]:
 
 
 def _quote(line: Line, several: bool) -> str:
-    is_long = len(line.text) > _LONGEST_QUOTE
-    shown = line.text[:_LONGEST_QUOTE] + "..." if is_long else line.text
+    is_long = len(line.text) > _MAX_QUOTE_CHARS
+    shown = line.text[:_MAX_QUOTE_CHARS] + "..." if is_long else line.text
     return f"{_where(line, several)}: {shown}"
 
 
@@ -66,7 +66,7 @@ def _where(line: Line, several: bool) -> str:
     return f"{line.log} line {line.number}" if several else f"line {line.number}"
 
 
-def _not_recognised(
+def _unmatched_lines(
     diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str]
 ) -> list[str]:
     names = ", ".join(logs)
@@ -79,11 +79,11 @@ def _not_recognised(
     lines = [
         f"not recognised: {diagnosis.lines:,} lines of {names} contain no known cause"
     ]
-    if diagnosis.suspicious:
+    if diagnosis.unmatched_errors:
         lines.append("   the last lines that look like errors:")
-    for line in diagnosis.suspicious:
+    for line in diagnosis.unmatched_errors:
         lines.append(f"   {_quote(line, len(logs) > 1)}")
-    return [*lines, f"   -> {_NEXT}"]
+    return [*lines, f"   -> {_HINT}"]
 
 
 def _records(diagnosis: Diagnosis, logs: Sequence[str]) -> list[str]:
@@ -125,7 +125,7 @@ def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
             }
             for found in diagnosis.recognised
         ],
-        "suspicious": [_line_as_json(line) for line in diagnosis.suspicious],
+        "suspicious": [_line_as_json(line) for line in diagnosis.unmatched_errors],
     }
 
 

@@ -13,11 +13,11 @@ from jaxsif.core.text import printable
 from jaxsif.logs import catalogue as causes
 from jaxsif.logs import log_line
 from jaxsif.logs.catalogue import Catalogue, Cause, Match
-from jaxsif.logs.diagnosis import CauseHits, Diagnosis, Line, conclude
+from jaxsif.logs.diagnosis import CauseHits, Diagnosis, Line, summarize
 from jaxsif.logs.line_filter import LineFilter
 
 # Limits on what is kept, however long the log.
-_MAX_RANKS = log_line.MOST_RANKS
+_MAX_RANKS = log_line.MAX_RANKS
 # Limit on the ranks read from all lines together.
 _MAX_NAMED = 4 * _MAX_RANKS
 _MAX_NODES = 1024
@@ -36,37 +36,37 @@ _RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})
 
 
 @dataclass
-class _Pending:
-    """A cause whose facts are in later lines of the same rank."""
+class _PendingMatch:
+    """A cause whose fields are in later lines of the same rank."""
 
     cause: Cause
-    left: int
-    until: int
+    lines_left: int
+    deadline: int
     step: int = 0
     repeats: bool = False
 
     def is_over(self, is_found: bool) -> bool:
         """Count one more line; the last expected kind of line may repeat."""
-        last = len(self.cause.then) - 1
+        last = len(self.cause.followed_by) - 1
         if not is_found:
-            self.left -= 1
-            return self.repeats or self.left <= 0
-        self.left = self.cause.within
+            self.lines_left -= 1
+            return self.repeats or self.lines_left <= 0
+        self.lines_left = self.cause.max_lines
         self.repeats = self.step == last
         self.step = min(self.step + 1, last)
-        return self.repeats and self.cause.only_then
+        return self.repeats and self.cause.requires_followup
 
 
-def recognise(lines: Iterable[str | bytes]) -> Diagnosis:
+def scan(lines: Iterable[str | bytes]) -> Diagnosis:
     """Scan lines. For files and for live output, a LogScanner is faster."""
-    listener = LogScanner()
+    scanner = LogScanner()
     for line in lines:
-        listener.hear(line)
-    return listener.diagnosis()
+        scanner.feed_line(line)
+    return scanner.diagnosis()
 
 
 class LogScanner:
-    """Give it output with `feed` (pieces, fast) or `hear` (lines); ask for `diagnosis`.
+    """Give it output with `feed` (pieces, fast) or `feed_line`; ask for `diagnosis`.
 
     Memory grows with causes and ranks, not with output.
     """
@@ -77,12 +77,12 @@ class LogScanner:
         """`believes_records=False`: the job's records are read elsewhere, others ignored."""
         self._believes_records = believes_records
         self._catalogue = catalogue or causes.load()
-        self._tallies: dict[str, CauseHits] = {}
+        self._hits: dict[str, CauseHits] = {}
         self._node_of: dict[int, str] = {}
         self._records = self._newer_records = 0
-        self._suspicious: deque[tuple[int, str, str]] = deque(maxlen=_MAX_UNMATCHED)
+        self._unmatched: deque[tuple[int, str, str]] = deque(maxlen=_MAX_UNMATCHED)
         # label -> cause -> what is still to come
-        self._pending: dict[str, dict[str, _Pending]] = defaultdict(dict)
+        self._pending: dict[str, dict[str, _PendingMatch]] = defaultdict(dict)
         self._taken = self._lines_before = 0
         self._nameable = _MAX_NAMED
         self._start("")
@@ -90,52 +90,52 @@ class LogScanner:
     def _start(self, log: str) -> None:
         self._log = log
         triggers = (*self._catalogue.triggers, _OWN.encode(), _UPPERCASE_ERROR)
-        self._sieve = LineFilter(triggers, self._take)
+        self._filter = LineFilter(triggers, self._on_match)
 
-    def begin(self, log: str) -> None:
+    def open(self, log: str) -> None:
         """Start another log, whose lines count from 1."""
-        self._sieve.close()
-        self._lines_before += self._sieve.lines
+        self._filter.close()
+        self._lines_before += self._filter.lines
         self._pending.clear()
         self._start(log)
 
     def feed(self, piece: bytes) -> None:
         """Scan the next piece of output, cut anywhere."""
-        self._sieve.feed(piece)
+        self._filter.feed(piece)
 
-    def hear(self, line: str | bytes) -> None:
+    def feed_line(self, line: str | bytes) -> None:
         """Scan the next line of output."""
         if isinstance(line, str):
             line = line.encode(errors="replace")
-        self._sieve.hear(line)
+        self._filter.feed_line(line)
 
     def diagnosis(self) -> Diagnosis:
         """Return the diagnosis so far. More output may follow."""
-        self._sieve.close()
+        self._filter.close()
         return Diagnosis(
-            conclude(self._tallies.values(), self._node_of),
-            self._lines_before + self._sieve.lines,
+            summarize(self._hits.values(), self._node_of),
+            self._lines_before + self._filter.lines,
             self._records,
             self._newer_records,
-            tuple(_line(*where) for where in self._suspicious),
+            tuple(_line(*where) for where in self._unmatched),
         )
 
-    def _take(self, raw: bytes, number: int) -> bool:
+    def _on_match(self, raw: bytes, number: int) -> bool:
         """Match one line; return whether the next is needed, whatever it holds."""
         self._taken += 1
-        if len(raw) < causes.FEWEST_PLAIN and not self._pending:
+        if len(raw) < causes.MIN_LITERAL_CHARS and not self._pending:
             return False
         text = self._without_record(raw.decode(errors="replace"))
         who, body = log_line.strip_srun_label(text)
         match = self._catalogue.match(body)
-        resolved = self._resolve(who, body) if self._pending else None
-        if match and match.cause.then:
-            self._await(match, who)
-        named = resolved if match is None or match.cause.only_then else match
+        resolved = self._confirm(who, body) if self._pending else None
+        if match and match.cause.followed_by:
+            self._add_pending(match, who)
+        named = resolved if match is None or match.cause.requires_followup else match
         if named:
             self._count(named, who, _line(number, self._log, body))
         elif not self._pending and log_line.looks_like_error(body):
-            self._suspicious.append((number, self._log, body))
+            self._unmatched.append((number, self._log, body))
         return bool(self._pending)
 
     def _without_record(self, text: str) -> str:
@@ -148,88 +148,90 @@ class LogScanner:
             self._newer_records += version > _VERSION
             return text[: found.start()]
         self._records += 1
-        place = _RANK_AND_NODE.search(text, found.end())
-        if place:
-            self.place((int(place[1]),), place[2])
+        location = _RANK_AND_NODE.search(text, found.end())
+        if location:
+            self.set_rank_node((int(location[1]),), location[2])
         return text[: found.start()]
 
-    def _await(self, match: Match, who: str) -> None:
-        """Search the next lines of this rank for the missing facts."""
+    def _add_pending(self, match: Match, who: str) -> None:
+        """Search the next lines of this rank for the missing fields."""
         if len(self._pending) < _MAX_PENDING:
-            until = self._taken + _FOLLOWUP_MAX_LINES
-            pending = _Pending(match.cause, match.cause.within, until)
+            deadline = self._taken + _FOLLOWUP_MAX_LINES
+            pending = _PendingMatch(match.cause, match.cause.max_lines, deadline)
             self._pending[who][match.cause.id] = pending
 
-    def _resolve(self, who: str, body: str) -> Match | None:
-        """Take facts from a later line; return the cause that is complete with them."""
+    def _confirm(self, who: str, body: str) -> Match | None:
+        """Take fields from a later line; return the cause that is complete with them."""
         complete = None
         for pending in list(self._pending.get(who, {}).values()) if body else ():
             cause = pending.cause
-            found = causes.compiled(cause.then[pending.step]).search(body)
-            if found and cause.only_then:
-                complete = Match(cause, causes.facts_of(found))
+            found = causes.compiled(cause.followed_by[pending.step]).search(body)
+            if found and cause.requires_followup:
+                complete = Match(cause, causes.fields_of(found))
             elif found:
-                self._concern(cause, causes.facts_of(found), "")
+                self._attach_rank(cause, causes.fields_of(found), "")
             if pending.is_over(found is not None):
-                self._forget(who, cause)
+                self._drop(who, cause)
         if self._taken % _FOLLOWUP_MAX_LINES == 0:
-            self._forget_the_silent()
+            self._expire_pending()
         return complete
 
-    def _forget(self, who: str, cause: Cause) -> None:
+    def _drop(self, who: str, cause: Cause) -> None:
         del self._pending[who][cause.id]
         if not self._pending[who]:
             del self._pending[who]
 
-    def _forget_the_silent(self) -> None:
+    def _expire_pending(self) -> None:
         for who, pendings in list(self._pending.items()):
             for pending in list(pendings.values()):
-                if pending.until <= self._taken:
-                    self._forget(who, pending.cause)
+                if pending.deadline <= self._taken:
+                    self._drop(who, pending.cause)
 
     def _count(self, match: Match, who: str, line: Line) -> None:
         cause = match.cause
-        speaker = "" if log_line.is_slurm_message(line.text) else who
-        tally = self._tallies.get(cause.id)
-        if tally is not None:
-            tally.count += 1
-            if cause.ending:
-                self.place(self._ranks(match.facts), match.facts.get("node", ""))
+        source = "" if log_line.is_slurm_message(line.text) else who
+        hit = self._hits.get(cause.id)
+        if hit is not None:
+            hit.count += 1
+            if cause.task_exit:
+                self.set_rank_node(
+                    self._ranks(match.fields), match.fields.get("node", "")
+                )
                 return
         else:
-            facts = {k: printable(v) for k, v in match.facts.items()}
-            self._tallies[cause.id] = CauseHits(cause, line, self._taken, facts)
-        self._concern(cause, match.facts, speaker)
+            fields = {k: printable(v) for k, v in match.fields.items()}
+            self._hits[cause.id] = CauseHits(cause, line, self._taken, fields)
+        self._attach_rank(cause, match.fields, source)
         host = log_line.host(line.text)
         if host:
             self._name_node(cause, host)
 
-    def _concern(self, cause: Cause, facts: Mapping[str, str], who: str) -> None:
+    def _attach_rank(self, cause: Cause, fields: Mapping[str, str], who: str) -> None:
         """Add the ranks concerned: from the line, the cause, or srun's label."""
-        tally = self._tallies[cause.id]
-        ranks = self._ranks(facts) or cause.ranks
+        hit = self._hits[cause.id]
+        ranks = self._ranks(fields) or cause.ranks
         if not ranks and who and not cause.names_ranks:
             ranks = (int(who),)
-        if len(tally.ranks) < _MAX_RANKS:
-            tally.ranks.update(ranks)
-        for name, value in facts.items():
+        if len(hit.ranks) < _MAX_RANKS:
+            hit.ranks.update(ranks)
+        for name, value in fields.items():
             if name.startswith("node"):
                 self._name_node(cause, value)
-                self.place(ranks, value)
+                self.set_rank_node(ranks, value)
 
-    def _ranks(self, facts: Mapping[str, str]) -> tuple[int, ...]:
-        named = [value for name, value in facts.items() if name.startswith("rank")]
-        most = min(self._nameable, _MAX_RANKS)
-        ranks = tuple(log_line.numbers(" ".join(named), most))
+    def _ranks(self, fields: Mapping[str, str]) -> tuple[int, ...]:
+        named = [value for name, value in fields.items() if name.startswith("rank")]
+        limit = min(self._nameable, _MAX_RANKS)
+        ranks = tuple(log_line.numbers(" ".join(named), limit))
         self._nameable -= len(ranks)
         return ranks
 
     def _name_node(self, cause: Cause, node: str) -> None:
-        nodes = self._tallies[cause.id].nodes
+        nodes = self._hits[cause.id].nodes
         if len(nodes) < _MAX_NODES:
             nodes[printable(node)] = None
 
-    def place(
+    def set_rank_node(
         self, ranks: Iterable[int], node: str, *, is_certain: bool = False
     ) -> None:
         """Set the node of ranks, for lines that name only their numbers.

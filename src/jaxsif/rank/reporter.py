@@ -209,7 +209,9 @@ class Reporter:
         from jaxsif.transport import detect as transport
 
         if transport.expects_gpus(os.environ, PLATFORM_VARIABLE):
-            self._ear = transport.listen(os.environ, self.identity.node, os.getpid())
+            self._ear = transport.enable_nccl_log(
+                os.environ, self.identity.node, os.getpid()
+            )
 
     def transport(self) -> None:
         """Says over which network the ranks have talked, after a collective of all.
@@ -221,9 +223,9 @@ class Reporter:
             return
         from jaxsif.transport import detect as transport
 
-        found = transport.find(self.identity, self._ear)
+        found = transport.detect_transport(self.identity, self._ear)
         if found is not None:
-            self.say("transport", **transport.as_facts(found))
+            self.say("transport", **transport.as_fields(found))
 
     def warn(self, problems: Sequence[Problem]) -> None:
         """Says what is not as it should be, though the program goes on."""

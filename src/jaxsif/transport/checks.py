@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from jaxsif.core.evidence import Check, Finding, StepEvidence
 from jaxsif.core.history import RankHistory
 from jaxsif.core.naming import ranks_of
-from jaxsif.transport.results import Told, nodes, told
+from jaxsif.transport.results import NodeTransport, node_names, node_transports
 
 # By the name in job/networks: its common name, and the remedy if it is not used.
 _NETWORKS = {"infiniband": "InfiniBand or RoCE", "slingshot": "Slingshot"}
@@ -25,22 +25,24 @@ _FAST = ("infiniband", "roce", "slingshot", "efa")
 _SLOW = ("sockets", "libfabric")
 
 
-def network_not_used(case: StepEvidence) -> Iterator[Finding]:
+def network_not_used(evidence: StepEvidence) -> Iterator[Finding]:
     """NCCL did not use the fast network that the site declares."""
-    by_what: dict[tuple[str, str, str], list[Told]] = defaultdict(list)
-    for each in told(case.histories):
-        declared = each.declared
-        is_nccl = each.record.get("by") == "nccl"
-        if declared in _NETWORKS and is_nccl and _is_fallback(declared, each.kind):
-            by_what[declared, each.words, _reason(declared, each)].append(each)
-    fast = [t for t in told(case.histories) if t.kind in _FAST]
-    for (declared, words, reason), group in by_what.items():
+    by_cause: dict[tuple[str, str, str], list[NodeTransport]] = defaultdict(list)
+    for transport in node_transports(evidence.histories):
+        declared = transport.expected_network
+        is_nccl = transport.record.get("by") == "nccl"
+        if declared in _NETWORKS and is_nccl and _is_fallback(declared, transport.kind):
+            by_cause[declared, transport.text, _reason(declared, transport)].append(
+                transport
+            )
+    fast = [t for t in node_transports(evidence.histories) if t.kind in _FAST]
+    for (declared, text, reason), group in by_cause.items():
         yield Finding(
             "network-not-used",
-            f"{_use(group)} {words}{reason} though the cluster has"
-            f" {_NETWORKS[declared]}{_others(fast)}",
+            f"{_uses(group)} {text}{reason} though the cluster has"
+            f" {_NETWORKS[declared]}{_describe_peers(fast)}",
             _REMEDIES[declared],
-            _ranks_of(case, group),
+            _ranks_of(evidence, group),
         )
 
 
@@ -48,157 +50,175 @@ def _is_fallback(declared: str, kind: str) -> bool:
     return kind == "sockets" or (declared == "slingshot" and kind == "libfabric")
 
 
-def _reason(declared: str, each: Told) -> str:
+def _reason(declared: str, transport: NodeTransport) -> str:
     """NCCL's first reason is about RDMA cards, its last about plugins."""
-    if not each.why:
+    if not transport.reasons:
         return ""
-    return f" ({each.why[-1 if declared == 'slingshot' else 0]})"
+    return f" ({transport.reasons[-1 if declared == 'slingshot' else 0]})"
 
 
-def _use(those: Sequence[Told]) -> str:
-    return f"{nodes(those)} use{'' if len(those) > 1 else 's'}"
+def _uses(transports: Sequence[NodeTransport]) -> str:
+    return f"{node_names(transports)} use{'' if len(transports) > 1 else 's'}"
 
 
-def _others(those: Sequence[Told]) -> str:
+def _describe_peers(transports: Sequence[NodeTransport]) -> str:
     """`, the 15 others InfiniBand x8`"""
-    words = " or ".join(sorted({each.words for each in those}))
-    return f", {_name(those)} {words}" if those else ""
+    text = " or ".join(sorted({transport.text for transport in transports}))
+    return f", {_describe(transports)} {text}" if transports else ""
 
 
-def _name(those: Sequence[Told]) -> str:
-    return f"the {len(those)} others" if len(those) > 1 else nodes(those)
+def _describe(transports: Sequence[NodeTransport]) -> str:
+    return (
+        f"the {len(transports)} others"
+        if len(transports) > 1
+        else node_names(transports)
+    )
 
 
-def network_differs(case: StepEvidence) -> Iterator[Finding]:
+def network_differs(evidence: StepEvidence) -> Iterator[Finding]:
     """Some nodes use sockets, others a fast network; declared by the site or not."""
-    slow_nodes = _accused(case, network_not_used)
-    known = [t for t in told(case.histories) if t.history.rank not in slow_nodes]
+    slow_nodes = _implicated_ranks(evidence, network_not_used)
+    known = [
+        t
+        for t in node_transports(evidence.histories)
+        if t.history.rank not in slow_nodes
+    ]
     fast = [t for t in known if t.kind in _FAST]
-    for words, group in _by_words([t for t in known if t.kind in _SLOW]).items():
+    for text, group in _by_text([t for t in known if t.kind in _SLOW]).items():
         if fast:
             yield Finding(
                 "network-differs",
-                f"{_use(group)} {words}{_why(group)}{_others(fast)}",
+                f"{_uses(group)} {text}{_format_reason(group)}{_describe_peers(fast)}",
                 "see `jax-sif doctor` there, and compare the node's RDMA cards with"
                 " those of the others; leave it out with --exclude until then",
-                _ranks_of(case, group),
+                _ranks_of(evidence, group),
             )
 
 
-def _why(group: Sequence[Told]) -> str:
-    return f" ({group[0].why[0]})" if group[0].why else ""
+def _format_reason(group: Sequence[NodeTransport]) -> str:
+    return f" ({group[0].reasons[0]})" if group[0].reasons else ""
 
 
-def nvlink_missing(case: StepEvidence) -> Iterator[Finding]:
+def nvlink_missing(evidence: StepEvidence) -> Iterator[Finding]:
     """The GPUs of a node do not use NVLink, while those of other nodes do."""
-    within = [t for t in told(case.histories) if t.record.get("within") is not None]
+    within = [
+        t
+        for t in node_transports(evidence.histories)
+        if t.record.get("within") is not None
+    ]
     having = [t for t in within if t.record["within"] == "nvlink"]
     lacking = [t for t in within if t.record["within"] in ("pcie", "shared-memory")]
     if having and lacking:
         yield Finding(
             "nvlink-missing",
-            f"{_use(lacking)} no NVLink between the GPUs ({lacking[0].words}),"
-            f" {_name(having)} do",
+            f"{_uses(lacking)} no NVLink between the GPUs ({lacking[0].text}),"
+            f" {_describe(having)} do",
             "see `nvidia-smi nvlink -s` there, and whether the fabric manager runs",
-            _ranks_of(case, lacking),
+            _ranks_of(evidence, lacking),
             is_warning=True,
         )
 
 
-def gpudirect_missing(case: StepEvidence) -> Iterator[Finding]:
+def gpudirect_missing(evidence: StepEvidence) -> Iterator[Finding]:
     """A fast network is used without direct access to the GPUs' memory."""
     group = [
         t
-        for t in told(case.histories)
+        for t in node_transports(evidence.histories)
         if t.kind in _FAST and t.record.get("gpudirect") is False
     ]
     if group:
         yield Finding(
             "gpudirect-missing",
-            f"{_use(group)} {group[0].words} without GPUDirect RDMA: all data goes"
+            f"{_uses(group)} {group[0].text} without GPUDirect RDMA: all data goes"
             " through the CPU's memory, at two thirds of the speed or less",
             "load nvidia_peermem on the nodes, or the open kernel modules (DMA-BUF); see"
             " that NCCL_NET_GDR_LEVEL does not forbid it",
-            _ranks_of(case, group),
+            _ranks_of(evidence, group),
             is_warning=True,
         )
 
 
-def transports_differ(case: StepEvidence) -> Iterator[Finding]:
+def transports_differ(evidence: StepEvidence) -> Iterator[Finding]:
     """Nodes use other transports than most, and no check above reports them."""
-    slow_nodes = _accused(
-        case, network_not_used, network_differs, nvlink_missing, gpudirect_missing
+    slow_nodes = _implicated_ranks(
+        evidence, network_not_used, network_differs, nvlink_missing, gpudirect_missing
     )
     known = [
         t
-        for t in told(case.histories)
+        for t in node_transports(evidence.histories)
         if t.is_known and t.history.rank not in slow_nodes
     ]
-    by_words = _by_words(known)
-    if len(by_words) < 2:
+    by_text = _by_text(known)
+    if len(by_text) < 2:
         return
-    *few, (common, most) = sorted(by_words.items(), key=lambda item: len(item[1]))
-    for words, group in few:
+    *few, (common, most) = sorted(by_text.items(), key=lambda item: len(item[1]))
+    for text, group in few:
         yield Finding(
             "transport-differs",
-            f"{_use(group)} {words}, {_name(most)} {common}",
+            f"{_uses(group)} {text}, {_describe(most)} {common}",
             "compare the nodes' cards, interfaces and name resolution; the slowest sets"
             " the pace of all",
-            _ranks_of(case, group),
+            _ranks_of(evidence, group),
             is_warning=True,
         )
 
 
-def network_not_exercised(case: StepEvidence) -> Iterator[Finding]:
+def network_not_exercised(evidence: StepEvidence) -> Iterator[Finding]:
     """A run on CPU devices does not test the network for GPUs."""
     group = [
         t
-        for t in told(case.histories)
-        if t.declared in _NETWORKS and t.record.get("by") != "nccl"
+        for t in node_transports(evidence.histories)
+        if t.expected_network in _NETWORKS and t.record.get("by") != "nccl"
     ]
     if group:
-        network = _NETWORKS[group[0].declared]
+        network = _NETWORKS[group[0].expected_network]
         yield Finding(
             "network-not-exercised",
-            f"{_use(group)} {group[0].words}, as CPU devices always do; the cluster's"
+            f"{_uses(group)} {group[0].text}, as CPU devices always do; the cluster's"
             f" {network} was not tried",
             "run it on GPUs, whose collectives go through NCCL",
-            _ranks_of(case, group),
+            _ranks_of(evidence, group),
             is_warning=True,
         )
 
 
-def transport_unknown(case: StepEvidence) -> Iterator[Finding]:
+def transport_unknown(evidence: StepEvidence) -> Iterator[Finding]:
     """The site declares a fast network, and NCCL's report could not be read."""
-    silent = [
+    unread = [
         t
-        for t in told(case.histories)
-        if not t.is_known and t.record.get("by") == "nccl" and t.declared in _NETWORKS
+        for t in node_transports(evidence.histories)
+        if not t.is_known
+        and t.record.get("by") == "nccl"
+        and t.expected_network in _NETWORKS
     ]
-    if silent:
+    if unread:
         yield Finding(
             "transport-unknown",
-            f"{nodes(silent)}: the network that was used is {silent[0].words}",
+            f"{node_names(unread)}: the network that was used is {unread[0].text}",
             "leave NCCL_DEBUG and NCCL_DEBUG_FILE unset, and the ranks read the report"
             " themselves",
-            _ranks_of(case, silent),
+            _ranks_of(evidence, unread),
             is_warning=True,
         )
 
 
-def _by_words(those: Sequence[Told]) -> dict[str, list[Told]]:
-    by_words: dict[str, list[Told]] = defaultdict(list)
-    for each in those:
-        by_words[each.words].append(each)
-    return by_words
+def _by_text(transports: Sequence[NodeTransport]) -> dict[str, list[NodeTransport]]:
+    by_text: dict[str, list[NodeTransport]] = defaultdict(list)
+    for transport in transports:
+        by_text[transport.text].append(transport)
+    return by_text
 
 
-def _accused(case: StepEvidence, *checks: Check) -> set[int]:
-    return {r for check in checks for finding in check(case) for r in finding.ranks}
+def _implicated_ranks(evidence: StepEvidence, *checks: Check) -> set[int]:
+    return {r for check in checks for finding in check(evidence) for r in finding.ranks}
 
 
-def _ranks_of(case: StepEvidence, those: Sequence[Told]) -> tuple[int, ...]:
+def _ranks_of(
+    evidence: StepEvidence, transports: Sequence[NodeTransport]
+) -> tuple[int, ...]:
     """All ranks of the nodes: one rank reports for its node."""
-    names = {each.history.node for each in those}
-    group: list[RankHistory] = [s for s in case.histories.values() if s.node in names]
+    names = {transport.history.node for transport in transports}
+    group: list[RankHistory] = [
+        s for s in evidence.histories.values() if s.node in names
+    ]
     return ranks_of(group)

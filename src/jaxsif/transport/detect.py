@@ -12,16 +12,20 @@ from typing import Any
 from jaxsif.core.slurm_env import Identity
 from jaxsif.node import inspect_host
 from jaxsif.transport import sockets
-from jaxsif.transport.model import Transport, from_nccl, sockets_words, unknown
+from jaxsif.transport.model import Transport, format_sockets, from_nccl, unknown
 from jaxsif.transport.nccl_log import read_report, warnings
 
-LEVEL, FILE, SUBJECTS = "NCCL_DEBUG", "NCCL_DEBUG_FILE", "NCCL_DEBUG_SUBSYS"
+LEVEL_VARIABLE, FILE_VARIABLE, SUBSYS_VARIABLE = (
+    "NCCL_DEBUG",
+    "NCCL_DEBUG_FILE",
+    "NCCL_DEBUG_SUBSYS",
+)
 # Transports, cards, and NVLink between GPUs; a few hundred lines.
-_OUR_SUBJECTS = "INIT,NET,GRAPH"
-_TELLING_LEVELS = ("INFO", "TRACE")
+_SUBSYSTEMS = "INIT,NET,GRAPH"
+_SUFFICIENT_LEVELS = ("INFO", "TRACE")
 
 # More than NCCL writes for the largest job; a user's own file may hold anything.
-_MOST_BYTES = 1 << 26
+_MAX_BYTES = 1 << 26
 # A record has 4096 bytes, and a card's name a few tens.
 _MAX_NAMED = 32
 
@@ -31,7 +35,7 @@ class NcclLog:
     """The file of NCCL's report for this process, or why it cannot be read."""
 
     path: Path | None = None
-    why_not: str = "NCCL was not asked for a report"
+    unavailable_reason: str = "NCCL was not asked for a report"
 
     def text(self) -> str:
         """The report so far; empty if NCCL has not written any."""
@@ -39,7 +43,7 @@ class NcclLog:
             return ""
         try:
             with self.path.open("rb") as file:
-                return file.read(_MOST_BYTES).decode(errors="replace")
+                return file.read(_MAX_BYTES).decode(errors="replace")
         except OSError:
             return ""
 
@@ -48,7 +52,9 @@ class NcclLog:
         return warnings(self.text())
 
 
-def listen(environment: MutableMapping[str, str], host: str, pid: int) -> NcclLog:
+def enable_nccl_log(
+    environment: MutableMapping[str, str], host: str, pid: int
+) -> NcclLog:
     """Request NCCL's report, in memory of this process. Call it before JAX.
 
     The user's settings stay: their file is read, and a report that goes to the output is
@@ -58,25 +64,27 @@ def listen(environment: MutableMapping[str, str], host: str, pid: int) -> NcclLo
     Args:
       host, pid: this node's name and process, as used in the name of a file.
     """
-    given = environment.get(FILE)
-    level = environment.get(LEVEL, "").upper()
-    if given and level in _TELLING_LEVELS:
-        return NcclLog(Path(_file_name(given, host, pid)))
-    for name in (LEVEL, FILE):
+    file_name = environment.get(FILE_VARIABLE)
+    level = environment.get(LEVEL_VARIABLE, "").upper()
+    if file_name and level in _SUFFICIENT_LEVELS:
+        return NcclLog(Path(_file_name(file_name, host, pid)))
+    for name in (LEVEL_VARIABLE, FILE_VARIABLE):
         if name in environment:
             value = environment[name]
             return NcclLog(
-                why_not=f"{name}={value} is set, which leaves no report to read"
+                unavailable_reason=f"{name}={value} is set, which leaves no report to read"
             )
     try:
         descriptor = os.memfd_create("nccl")
     except OSError as error:
-        return NcclLog(why_not=f"no file in memory for NCCL's report: {error.strerror}")
+        return NcclLog(
+            unavailable_reason=f"no file in memory for NCCL's report: {error.strerror}"
+        )
     # NCCL opens it by this name.
     path = f"/proc/{pid}/fd/{descriptor}"
-    environment[LEVEL] = "INFO"
-    environment[FILE] = path
-    environment.setdefault(SUBJECTS, _OUR_SUBJECTS)
+    environment[LEVEL_VARIABLE] = "INFO"
+    environment[FILE_VARIABLE] = path
+    environment.setdefault(SUBSYS_VARIABLE, _SUBSYSTEMS)
     return NcclLog(Path(path))
 
 
@@ -93,7 +101,7 @@ def expects_gpus(environment: Mapping[str, str], platform_variable: str) -> bool
     return environment.get(platform_variable, "gpu") == "gpu" and chosen != "cpu"
 
 
-def find(identity: Identity, ear: NcclLog | None) -> Transport | None:
+def detect_transport(identity: Identity, nccl_log: NcclLog | None) -> Transport | None:
     """Return the transport of this process's collectives so far.
 
     None if there is nothing to report: no other process, and no report.
@@ -101,18 +109,18 @@ def find(identity: Identity, ear: NcclLog | None) -> Transport | None:
     import jax
 
     if jax.default_backend() == "gpu":
-        return _by_nccl(identity, ear or NcclLog())
-    return _by_processes(identity) if identity.processes > 1 else None
+        return _from_nccl(identity, nccl_log or NcclLog())
+    return _from_sockets(identity) if identity.processes > 1 else None
 
 
-def _by_nccl(identity: Identity, ear: NcclLog) -> Transport | None:
+def _from_nccl(identity: Identity, nccl_log: NcclLog) -> Transport | None:
     import jax
 
     if jax.device_count() == 1:
         return None
-    if ear.path is None:
-        return unknown("nccl", ear.why_not)
-    text = ear.text()
+    if nccl_log.path is None:
+        return unknown("nccl", nccl_log.unavailable_reason)
+    text = nccl_log.text()
     if not text:
         return unknown("nccl", "NCCL wrote no report")
     return from_nccl(
@@ -121,7 +129,7 @@ def _by_nccl(identity: Identity, ear: NcclLog) -> Transport | None:
     )
 
 
-def _by_processes(identity: Identity) -> Transport:
+def _from_sockets(identity: Identity) -> Transport:
     """Return the transport of CPU devices, whose collectives connect processes."""
     import jax
 
@@ -137,7 +145,7 @@ def _by_processes(identity: Identity) -> Transport:
     if not used:
         return unknown("gloo", "this process has no connection to another")
     return Transport(
-        "gloo", "sockets", sockets_words(used), interfaces=used, count=len(used)
+        "gloo", "sockets", format_sockets(used), interfaces=used, count=len(used)
     )
 
 
@@ -149,10 +157,10 @@ def _coordinator_port() -> int | None:
     return int(port) if port.isdecimal() else None
 
 
-def as_facts(transport: Transport) -> dict[str, Any]:
+def as_fields(transport: Transport) -> dict[str, Any]:
     """The fields of its record, with as many names as fit."""
-    facts = asdict(transport)
+    fields = asdict(transport)
     return {
         name: list(value[:_MAX_NAMED]) if isinstance(value, tuple) else value
-        for name, value in facts.items()
+        for name, value in fields.items()
     }

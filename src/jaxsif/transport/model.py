@@ -65,7 +65,7 @@ def from_nccl(report: NcclReport, *, has_other_nodes: bool) -> Transport:
         network=report.network,
         version=report.version,
         algorithms=report.algorithms,
-        why=report.complaints,
+        why=report.fallback_reasons,
     )
 
 
@@ -102,7 +102,7 @@ def _between(
     if report.network is None or not is_used:
         return None, None
     if report.network == "Socket":
-        return "sockets", sockets_words(report.interfaces)
+        return "sockets", format_sockets(report.interfaces)
     kind, name = _network(report)
     return kind, f"{name} x{report.count}" if report.count else name
 
@@ -117,6 +117,6 @@ def _network(report: NcclReport) -> tuple[str, str]:
     return "plugin", f"{report.network}"
 
 
-def sockets_words(interfaces: Sequence[str]) -> str:
+def format_sockets(interfaces: Sequence[str]) -> str:
     """`sockets on eth0`"""
     return f"sockets on {', '.join(interfaces)}" if interfaces else "sockets"

@@ -23,7 +23,7 @@ _NVLS = re.compile(r"\b([1-9]\d{0,8}) nvls channels|Connected NVLS tree|NVLS com
 _NVLINK = re.compile(r"NVL\[[\d.]+\] - (?:GPU|NVS)/|\btype NVL/")
 _TOPOLOGY = re.compile(r"=== System : maxBw|\bPattern \d+, crossNic")
 _NODES = re.compile(r"\bnRanks \d{1,9} nNodes (\d{1,9}) ")
-_INFO_PREFIX = re.compile(r"NET/IB\w* : Using (.+)")
+_CARDS = re.compile(r"NET/IB\w* : Using (.+)")
 _CARD = re.compile(r"(?<![\w.+-])([\w.+-]{1,60}:\d{1,9})/(IB|RoCE)\b")
 _SOCKETS = re.compile(r"NET/Socket : Using (.+)")
 _SOCKET = re.compile(r"\[(\d{1,9})\]([^\s:]+)")
@@ -40,13 +40,13 @@ _ALGORITHM = re.compile(r"-> Algo (\w{1,60}) proto (\w{1,60})")
 _WARNING = re.compile(r"NCCL WARN (.+)")
 
 # NCCL's own lines are shorter.
-_MAX_LINE = 4096
+_MAX_LINE_CHARS = 4096
 
 # By number in reports of NCCL 2.18 to 2.22 (NCCL_ALGO_* of src/include/nccl_common.h).
 _ALGORITHMS = ("TREE", "RING", "COLLNET_DIRECT", "COLLNET_CHAIN", "NVLS", "NVLS_TREE")
 
 # Why NCCL did not use a faster network, the most specific first.
-_COMPLAINTS = (
+_FALLBACK_REASONS = (
     (r"NCCL_IB_DISABLE set by environment to 1", "NCCL_IB_DISABLE=1 is set"),
     (r"NCCL_NET set by environment to Socket", "NCCL_NET=Socket is set"),
     (
@@ -91,7 +91,7 @@ class NcclReport:
     has_nvlink: bool | None = None
     nodes: int | None = None
     algorithms: tuple[str, ...] = ()
-    complaints: tuple[str, ...] = ()
+    fallback_reasons: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -114,7 +114,9 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
         are left out.
     """
     # What comes after the last line's end is still being written.
-    lines = [line[:_MAX_LINE] for line in text[: text.rfind("\n") + 1].splitlines()]
+    lines = [
+        line[:_MAX_LINE_CHARS] for line in text[: text.rfind("\n") + 1].splitlines()
+    ]
     lines = [line for line in lines if _is_of(line, host)]
     text = "\n".join(lines)
     channels = _channels(lines)
@@ -122,7 +124,7 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
     used = {device for name, device, _ in channels if name == network}
     interfaces, link = _interfaces(network, used, text)
     provider = _PROVIDER.search(text)
-    told = int(provider[2] or 0) if provider else 0
+    reported = int(provider[2] or 0) if provider else 0
     p2p = {match[1] for match in _P2P.finditer(text)}
     is_libfabric = _is_libfabric(network)
     return NcclReport(
@@ -131,7 +133,7 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
         provider=provider[1] if provider and is_libfabric else None,
         link=link,
         interfaces=interfaces,
-        count=max(len(interfaces), told if is_libfabric else 0, len(used)),
+        count=max(len(interfaces), reported if is_libfabric else 0, len(used)),
         gpudirect=_gpudirect(network, channels, text),
         has_net_channels=bool(channels),
         has_p2p=bool(p2p - {"MNNVL"}),
@@ -141,7 +143,9 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
         has_nvlink=_has_nvlink(text),
         nodes=max((int(match[1]) for match in _NODES.finditer(text)), default=None),
         algorithms=tuple(dict.fromkeys(_algorithms(text))),
-        complaints=tuple(w for pattern, w in _COMPLAINTS if re.search(pattern, text)),
+        fallback_reasons=tuple(
+            w for pattern, w in _FALLBACK_REASONS if re.search(pattern, text)
+        ),
     )
 
 
@@ -184,14 +188,14 @@ def _interfaces(
         named = dict(_SOCKET.findall(_last(_SOCKETS, text) or ""))
         names = [name for number, name in named.items() if int(number) in used]
         return tuple(names or named.values()), None
-    cards = _CARD.findall(_last(_INFO_PREFIX, text) or "")
+    cards = _CARD.findall(_last(_CARDS, text) or "")
     if cards and network is not None and network.startswith("IB"):
         links = {link for _, link in cards}
         return tuple(dict.fromkeys(card for card, _ in cards)), (
             links.pop() if len(links) == 1 else "IB and RoCE"
         )
-    told = [match[4] for match in _GPUDIRECT.finditer(text) if match[1] == network]
-    return tuple(dict.fromkeys(told)), None
+    names = [match[4] for match in _GPUDIRECT.finditer(text) if match[1] == network]
+    return tuple(dict.fromkeys(names)), None
 
 
 def _gpudirect(

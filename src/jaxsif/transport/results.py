@@ -16,7 +16,7 @@ _MAX_NAMED = 4
 
 
 @dataclass(frozen=True)
-class Told:
+class NodeTransport:
     """The transport of one node, reported by one of its ranks."""
 
     history: RankHistory
@@ -27,7 +27,7 @@ class Told:
         return str(self.record.get("kind"))
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         return str(self.record.get("words"))
 
     @property
@@ -35,36 +35,36 @@ class Told:
         return self.kind != UNKNOWN
 
     @property
-    def why(self) -> list[str]:
+    def reasons(self) -> list[str]:
         """The library's reasons for not using a faster network."""
-        reasons = self.record.get("why")
-        return list(map(str, reasons)) if isinstance(reasons, list) else []
+        why = self.record.get("why")
+        return list(map(str, why)) if isinstance(why, list) else []
 
     @property
-    def declared(self) -> str:
+    def expected_network(self) -> str:
         """The network that the site declares."""
         return str(self.history.fact("started", "network"))
 
 
-def told(histories: Histories) -> list[Told]:
+def node_transports(histories: Histories) -> list[NodeTransport]:
     """The last record of each node, in the order of ranks."""
-    found: dict[str, Told] = {}
+    found: dict[str, NodeTransport] = {}
     for history in histories.values():
         for record in history.measured:
             if record["phase"] == "transport":
-                found[history.node] = Told(history, record)
+                found[history.node] = NodeTransport(history, record)
     return list(found.values())
 
 
 def summary(histories: Histories) -> str | None:
     """`transport: NVLink, InfiniBand x8, GPUDirect`; None if nodes differ or have none."""
-    words = {each.words for each in told(histories)}
-    return f"transport: {words.pop()}" if len(words) == 1 else None
+    texts = {transport.text for transport in node_transports(histories)}
+    return f"transport: {texts.pop()}" if len(texts) == 1 else None
 
 
-def nodes(those: Sequence[Told]) -> str:
+def node_names(transports: Sequence[NodeTransport]) -> str:
     """`node1`, `node1, node2`, `node1, node2, node3, node4 and 12 more nodes`."""
-    names = [each.history.node for each in those]
+    names = [transport.history.node for transport in transports]
     more = len(names) - _MAX_NAMED
     tail = f" and {more} more node{'s' if more > 1 else ''}" if more > 0 else ""
     return ", ".join(names[:_MAX_NAMED]) + tail

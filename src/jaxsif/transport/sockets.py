@@ -23,7 +23,7 @@ LOOPBACK = "lo"
 # bytes: 16 of name, 2 of family, 2 of port, 4 of address.
 _SIOCGIFCONF = 0x8912
 _IFREQ_BYTES = 40
-_MOST_ADDRESSES = 1024
+_MAX_ADDRESSES = 1024
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Connection:
 def read_table(text: str) -> Iterator[Connection]:
     """Parse the established connections from /proc/net/tcp or tcp6."""
     for line in text.splitlines()[1:]:
-        words = line.split()
-        if len(words) > 9 and words[3] == _ESTABLISHED:
-            local, local_port = _endpoint(words[1])
-            remote, remote_port = _endpoint(words[2])
-            yield Connection(local, local_port, remote, remote_port, words[9])
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == _ESTABLISHED:
+            local, local_port = _endpoint(fields[1])
+            remote, remote_port = _endpoint(fields[2])
+            yield Connection(local, local_port, remote, remote_port, fields[9])
 
 
 def _endpoint(text: str) -> tuple[str, int]:
@@ -79,9 +79,9 @@ def own_addresses(host_info: HostInfo) -> dict[str, str]:
     """The interface of each address of this node."""
     found = dict(_ipv4_addresses())
     for line in (host_info.read(_ADDRESSES_6) or "").splitlines():
-        words = line.split()
-        if len(words) == 6:
-            found[_address(bytes.fromhex(words[0]))] = words[5]
+        fields = line.split()
+        if len(fields) == 6:
+            found[_address(bytes.fromhex(fields[0]))] = fields[5]
     return found
 
 
@@ -90,9 +90,9 @@ def _ipv4_addresses() -> Iterator[tuple[str, str]]:
     import array
     import fcntl
 
-    answer = array.array("B", bytes(_IFREQ_BYTES * _MOST_ADDRESSES))
-    place, _ = answer.buffer_info()
-    request = struct.pack("iP", len(answer), place)
+    answer = array.array("B", bytes(_IFREQ_BYTES * _MAX_ADDRESSES))
+    pointer, _ = answer.buffer_info()
+    request = struct.pack("iP", len(answer), pointer)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         length, _ = struct.unpack("iP", fcntl.ioctl(probe, _SIOCGIFCONF, request))
     for start in range(0, length, _IFREQ_BYTES):
@@ -114,14 +114,14 @@ def interfaces_used(
     Args:
       ignored_port: of connections that carry no data, such as the coordinator's.
     """
-    counted = [
+    relevant = [
         c for c in connections if ignored_port not in (c.local_port, c.remote_port)
     ]
-    away = [c for c in counted if not _is_here(c.remote, addresses)]
+    away = [c for c in relevant if not _is_here(c.remote, addresses)]
     if away:
         names = {addresses.get(c.local, c.local) for c in away}
         return tuple(sorted(names))
-    return (LOOPBACK,) if counted else ()
+    return (LOOPBACK,) if relevant else ()
 
 
 def _is_here(address: str, addresses: Mapping[str, str]) -> bool:

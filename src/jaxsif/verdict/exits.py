@@ -157,7 +157,7 @@ def _recognised(case: StepEvidence, role: str) -> Iterator[Finding]:
     if not case.has_failed or case.end_from_outside:
         return
     for found in case.recognised:
-        if found.role != role or found.cause.ending:
+        if found.role != role or found.cause.task_exit:
             continue
         if found.cause.id == _NODE_FAILED and case.failed_nodes:
             continue
