@@ -22,8 +22,8 @@ from jaxsif.cli import main
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.overlay import create as making
 from jaxsif.overlay import manifest, resolve, squash
-from jaxsif.overlay.create import Order, create
-from jaxsif.overlay.fitness import misfit, read, unmet
+from jaxsif.overlay.create import CreateRequest, create
+from jaxsif.overlay.fitness import incompatibilities, read, unmet_requirements
 
 # The Python that runs the tests is the image, and pytest one of its packages.
 OURS = metadata.version("pytest")
@@ -146,12 +146,12 @@ def test_the_same_packages_make_the_same_file(site, capsys):
 def test_list_info_and_freeze_tell_what_is_in_it(site, capsys):
     make(capsys, "good")
 
-    assert (0, "good    1.0  asked for\nhelper  2.0\n", "") == (
+    assert (0, "good    1.0  requested\nhelper  2.0\n", "") == (
         run("list", "my.sqsh", capsys=capsys)
     )
     info = run("info", "my.sqsh", capsys=capsys)[1]
     assert "on top of  jax-sif-1.0-cpu (Python 3, here)\n" in info
-    assert "asked for  good 1.0\n" in info
+    assert "requested  good 1.0\n" in info
     frozen = run("freeze", "my.sqsh", capsys=capsys)[1]
     digest = hashlib.sha256((site / "wheels/helper-2.0-py3-none-any.whl").read_bytes())
     assert f"helper==2.0 --hash=sha256:{digest.hexdigest()}\n" in frozen
@@ -175,7 +175,7 @@ def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
         manifest.Package("x", "1", "ab", False),
     )
 
-    lines = list(manifest.frozen(manifest.Manifest(image, packages, "")))
+    lines = list(manifest.requirements_lines(manifest.Manifest(image, packages, "")))
 
     assert "# mine==0.1 was a folder; name it again beside this file" == lines[1]
     assert "x==1" == lines[2]
@@ -184,12 +184,12 @@ def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["old"], f"old 1.0 asks for pytest<2; the image has pytest {OURS}"),
-        (["deep"], f"old 1.0 asks for pytest<2; the image has pytest {OURS}"),
-        (["pytest<2"], f"you ask for pytest<2; the image has pytest {OURS}"),
-        (["wheels/pytest-0.1-py3-none-any.whl"], f"the image has pytest {OURS}, which stays"),
-        (["left", "helper==2.0"], "you ask for helper==2.0; left 1.0 asks for helper<2"),
-        (["future"], "future asks for Python >=3.99, the image has 3."),
+        (["old"], f"old 1.0 requires pytest<2; the image has pytest {OURS}"),
+        (["deep"], f"old 1.0 requires pytest<2; the image has pytest {OURS}"),
+        (["pytest<2"], f"you request pytest<2; the image has pytest {OURS}"),
+        (["wheels/pytest-0.1-py3-none-any.whl"], f"the image has pytest {OURS}, which is never replaced"),
+        (["left", "helper==2.0"], "you request helper==2.0; left 1.0 requires helper<2"),
+        (["future"], "future requires Python >=3.99, the image has 3."),
         (["native"], "there is no package 'native' for jax-sif-1.0-cpu"),
         (["no-such"], "there is no package 'no-such' for jax-sif-1.0-cpu"),
         (["good==7"], "there is no 'good==7' for jax-sif-1.0-cpu (Python 3, here); the newest"
@@ -245,7 +245,7 @@ def test_a_file_that_is_there_stays_unless_one_says_force(site, capsys):
     status, _, err = make(capsys, "good")
 
     assert 2 == status
-    assert "say --force" in err
+    assert "--force" in err
     assert "somebody's" == (site / "my.sqsh").read_text()
     assert 0 == make(capsys, "good", "--force")[0]
     assert 2 == len(read(site / "my.sqsh").packages)
@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_nothing(site, monkeypatch, capsys):
     status, _, err = make(capsys, "good")
 
     assert 1 == status
-    assert "no room for 'my.sqsh'" in err
+    assert "no space for 'my.sqsh'" in err
     assert left_behind(site) == set()
 
 
@@ -320,7 +320,7 @@ def test_of_two_at_once_the_second_says_that_there_is_one(
     status, _, err = make(capsys, "good")
 
     assert 2 == status
-    assert "there is a file 'my.sqsh' already" in err
+    assert "the file 'my.sqsh' exists already" in err
     assert "first\n" == (site / "my.sqsh").read_text()
     assert {"my.sqsh"} == left_behind(site)
 
@@ -363,8 +363,8 @@ def test_a_link_stays_and_its_target_is_replaced(site, capsys):
     ("content", "complaint"),
     [
         (None, "cannot read the packages 'x.sqsh': No such file or directory"),
-        ("text", "'x.sqsh' is no squashfs file"),
-        ("hsqs", "cannot read 'x.sqsh' as packages of jax-sif env"),
+        ("text", "'x.sqsh' is not a squashfs file"),
+        ("hsqs", "cannot read 'x.sqsh' as an overlay of jax-sif env"),
     ],
 )
 def test_what_is_no_file_of_packages_is_named(site, capsys, verb, content, complaint):
@@ -414,7 +414,7 @@ def test_what_packages_need_and_the_image_has_not_is_named(site, capsys):
     assert 0 == status, err
 
     assert ["needs 1.0 requires helper, which is not installed."] == (
-        unmet(site / "my.sqsh")
+        unmet_requirements(site / "my.sqsh")
     )
     assert 1 == run("check", "my.sqsh", capsys=capsys)[0]
 
@@ -435,8 +435,8 @@ def test_whoever_says_any_image_is_not_refused():
         manifest.parse_image("# 1111111111111111 b\nx==2\n"), (), ""
     )
 
-    assert [] == list(misfit(found, image, is_any_image=True))
-    assert 1 == len(list(misfit(found, image, is_any_image=False)))
+    assert [] == list(incompatibilities(found, image, is_any_image=True))
+    assert 1 == len(list(incompatibilities(found, image, is_any_image=False)))
 
 
 @pytest.mark.parametrize("text", ["", "x==1\n", "# short name\n"])
@@ -461,7 +461,7 @@ def test_the_file_is_written_by_a_hidden_name_first(site):
 
 def test_a_folder_that_is_not_there_is_named_before_anything_is_done(site):
     with pytest.raises(UsageError, match="there is no folder '/no/such'"):
-        create(Order(Path("/no/such/my.sqsh"), ("--", "good")))
+        create(CreateRequest(Path("/no/such/my.sqsh"), ("--", "good")))
 
 
 def test_a_disk_that_pip_finds_full_is_told_from_that_of_the_file():
@@ -488,5 +488,5 @@ def test_of_many_versions_in_conflict_some_are_named():
 
     text = resolve.complaint(said, {"jax": "0.12.0.1"}, "image")
 
-    assert text.startswith("x 1.9 asks for jax<0.9; x 1.8 asks")
-    assert "so do 3 more; the image has jax 0.12.0.1, which stays" in text
+    assert text.startswith("x 1.9 requires jax<0.9; x 1.8 requires")
+    assert "and 3 more; the image has jax 0.12.0.1, which is never replaced" in text

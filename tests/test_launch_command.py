@@ -39,16 +39,16 @@ def test_options_before_and_after_the_topology_count():
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ((), "no topology; write it as G4N2p4"),
-        (("G1N1p1",), "no program; write it behind the topology"),
-        (("G1N1p1", "--"), "no program; write it behind the topology"),
+        ((), "no topology; for example G4N2p4"),
+        (("G1N1p1",), "no program; write it after the topology"),
+        (("G1N1p1", "--"), "no program; write it after the topology"),
         (("G1N1p1", "--wrong", "true"), "unrecognized arguments"),
         (("--env", "x.sqsh", "G1N1p1", "true"), "launch --env FILE G4N2p4"),
         (("true",), "unknown topology 'true'; write it as G8N2p4"),
         (("--", "true"), "unknown topology '--'"),
         (("G3N2p3", "true"), "3 processes do not divide over 2 nodes"),
-        (("--grace", "soon", "G1N1p1", "true"), "unknown duration 'soon'"),
-        (("G1N1p1", "--kill-rank", "1", "true"), "the topology has 0 to 0"),
+        (("--grace", "soon", "G1N1p1", "true"), "invalid duration 'soon'"),
+        (("G1N1p1", "--kill-rank", "1", "true"), "the topology has ranks 0 to 0"),
         (("--devices", "tpu", "G1N1p1", "true"), "invalid choice: 'tpu'"),
         (("--devices", "gpu", "G1N1p1", "true"), "this machine shows 0 (none)"),
     ],
@@ -84,7 +84,7 @@ def test_a_python_file_that_is_not_there_is_told_once():
         command(["nowhere.py"])
 
     assert 127 == raised.value.exit_status
-    assert "there is no such file" in str(raised.value)
+    assert "no such file" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_durations_are_written_with_their_unit(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "2 s", "1d", "nan", "1e3"])
 def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(UsageError, match="write it as 2s, 500ms, 1m"):
+    with pytest.raises(UsageError, match="expected for example 2s, 500ms, 1m"):
         duration_s(text)

@@ -95,7 +95,7 @@ def test_no_more_gpus_than_needed_are_taken():
             "cpu",
             {"JAX_NUM_CPU_DEVICES": "8"},
             NONE,
-            "JAX_NUM_CPU_DEVICES is '8', and G4N2p4 has 1 devices in each process",
+            "JAX_NUM_CPU_DEVICES is '8', but G4N2p4 has 1 devices in each process",
         ),
     ],
 )

@@ -29,11 +29,11 @@ def test_every_rank_can_have_a_fault_at_a_moment():
 @pytest.mark.parametrize(
     ("ranks", "after_s", "words"),
     [
-        ({"kill": [4]}, None, "--kill-rank 4: there is no such rank; the topology has 0 to 3"),
-        ({"stall": [-1]}, None, "--stall-rank -1: there is no such rank"),
+        ({"kill": [4]}, None, "--kill-rank 4: no such rank; the topology has ranks 0 to 3"),
+        ({"stall": [-1]}, None, "--stall-rank -1: no such rank"),
         ({"kill": [1], "drop": [1]}, None, "both --kill-rank and --drop-rank"),
-        ({}, 2.0, "--after says when, but not what"),
-        ({"drop": [1]}, 2.0, "--after says when, but not what"),
+        ({}, 2.0, "--after needs a fault"),
+        ({"drop": [1]}, 2.0, "--after needs a fault"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(ranks, after_s, words):
@@ -70,7 +70,7 @@ def test_a_stalled_rank_stays_and_is_killed_with_the_rest():
     )
 
     assert 124 == done.returncode
-    assert "injected: rank 1 on node2 is stopped by SIGSTOP, for good\n" in done.stderr
+    assert "injected: rank 1 on node2 is stopped by SIGSTOP\n" in done.stderr
     # It cannot hear SIGTERM, so the grace of an hour is not for it.
     assert "1     node2  Killed, by the launcher" in done.stderr
 
@@ -96,7 +96,7 @@ def test_a_fault_that_comes_too_late_says_so():
     )
 
     assert 0 == done.returncode
-    assert "nothing is injected: rank 1 on node2 had ended before\n" in done.stderr
+    assert "not injected: rank 1 on node2 has ended already\n" in done.stderr
 
 
 @pytest.mark.parametrize(

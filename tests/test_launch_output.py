@@ -21,7 +21,7 @@ class Written(Sink):
 
     def everything(self) -> bytes:
         while not self.is_empty:
-            self.write_some()
+            self.write_available()
         with self._file:
             self._file.seek(0)
             return self._file.read()
@@ -140,7 +140,7 @@ def test_a_sink_is_full_before_it_takes_much_memory():
 def test_what_nobody_reads_is_swallowed():
     sink = Written()
     sink.put(None, b"before\n")
-    sink.give_up()
+    sink.close_broken()
     sink.put(None, b"after\n")
 
     assert b"" == sink.everything()

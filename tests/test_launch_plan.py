@@ -14,17 +14,23 @@ from jaxsif.core.errors import UsageError
 from jaxsif.core.topology import parse_topology
 from jaxsif.launch import certificates
 from jaxsif.launch.devices import Devices
-from jaxsif.launch.plan import Job, Place, environment, places, users_environment
+from jaxsif.launch.plan import (
+    LocalJob,
+    RankPlacement,
+    caller_environment,
+    environment,
+    placements,
+)
 from jaxsif.rank import launchers
 from jaxsif.rank.launchers.machine import this_machine
 
 ENTRY = Path(__file__).parent.parent / "src/jaxsif/entry"
 CPU = Devices("--devices cpu")
-JOB = Job(parse_topology("G4N2p4"), CPU, id=77, port=32299, cpus=16)
+JOB = LocalJob(parse_topology("G4N2p4"), CPU, id=77, port=32299, cpus=16)
 
 
-def of(rank: int, job: Job = JOB, **users: str) -> dict[str, str]:
-    return environment(job, places(job.topology)[rank], users)
+def of(rank: int, job: LocalJob = JOB, **users: str) -> dict[str, str]:
+    return environment(job, placements(job.topology)[rank], users)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,7 @@ def of(rank: int, job: Job = JOB, **users: str) -> dict[str, str]:
     ],
 )
 def test_ranks_are_spread_in_blocks_as_slurm_does(label, expected):
-    found = [(p.rank, p.local_rank, p.node) for p in places(parse_topology(label))]
+    found = [(p.rank, p.local_rank, p.node) for p in placements(parse_topology(label))]
 
     assert expected == found
 
@@ -92,14 +98,14 @@ def test_variables_of_a_launcher_around_this_one_do_not_leak():
         "HOME": "/home/user",
     }
 
-    assert {"HOME": "/home/user"} == users_environment(around)
+    assert {"HOME": "/home/user"} == caller_environment(around)
 
 
 def test_within_a_step_its_own_group_and_devices_are_not_inherited():
     users = {"JAX_COORDINATOR_ADDRESS": "gpu01:5555", "JAX_LOCAL_DEVICE_IDS": "1"}
 
-    assert users == users_environment(users)
-    assert {} == users_environment({**users, "SLURM_STEP_NODELIST": "gpu[01-02]"})
+    assert users == caller_environment(users)
+    assert {} == caller_environment({**users, "SLURM_STEP_NODELIST": "gpu[01-02]"})
 
 
 def test_the_group_meets_on_the_loopback_because_nobody_resolves_the_nodes():
@@ -135,9 +141,9 @@ def test_certificates_are_named_for_every_rank_or_switched_off():
 
 
 def test_a_group_without_certificates_is_announced_and_refused_where_required():
-    assert "no cryptography" in certificates.announcement("no cryptography", {})
+    assert "no cryptography" in certificates.warning("no cryptography", {})
     with pytest.raises(UsageError, match="no cryptography"):
-        certificates.announcement("no cryptography", {"JAX_SIF_TLS": "required"})
+        certificates.warning("no cryptography", {"JAX_SIF_TLS": "required"})
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_a_group_without_certificates_is_announced_and_refused_where_required():
     ],
 )
 def test_who_chose_or_is_alone_needs_none(users, processes, is_asked):
-    assert is_asked == certificates.is_asked_for(users, processes)
+    assert is_asked == certificates.is_needed(users, processes)
 
 
 def test_the_launcher_holds_the_certificates_that_the_ranks_read():
@@ -182,8 +188,8 @@ def test_what_the_mini_cluster_chose_for_its_batch_script_is_not_the_users():
     lent = {"JAX_NUM_CPU_DEVICES": "4", "MINICLUSTER_CPU_DEVICES": "4"}
     chosen = {"JAX_NUM_CPU_DEVICES": "2", "MINICLUSTER_CPU_DEVICES": "4"}
 
-    assert {} == users_environment(lent)
-    assert {"JAX_NUM_CPU_DEVICES": "2"} == users_environment(chosen)
+    assert {} == caller_environment(lent)
+    assert {"JAX_NUM_CPU_DEVICES": "2"} == caller_environment(chosen)
 
 
 def test_an_empty_variable_is_no_choice_but_for_pythons_buffering():
@@ -222,12 +228,12 @@ def test_the_entry_gives_each_rank_its_own_gpus_of_its_node(label, expected):
     topology = parse_topology(label)
     job = replace(JOB, topology=topology, devices=devices)
 
-    found = [_through_entry(job, place) for place in places(job.topology)]
+    found = [_through_entry(job, place) for place in placements(job.topology)]
 
     assert expected == found
 
 
-def _through_entry(job: Job, place: Place) -> str:
+def _through_entry(job: LocalJob, place: RankPlacement) -> str:
     script = 'echo "$JAX_LOCAL_DEVICE_IDS"'
     users = {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(

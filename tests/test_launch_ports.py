@@ -37,21 +37,21 @@ def listen_as_jax(number: int) -> socket.socket:
 
 
 def test_the_first_free_port_is_taken_and_the_next_launch_gets_the_next(free):
-    with ports.reserve_port(free).ticket, ports.reserve_port(free).ticket as second:
+    with ports.reserve_port(free).lock, ports.reserve_port(free).lock as second:
         assert free[1] == second.getsockname()[1]
 
 
 def test_an_ended_launch_gives_its_port_back(free):
-    ports.reserve_port(free).ticket.close()
+    ports.reserve_port(free).lock.close()
 
-    with ports.reserve_port(free).ticket as ticket:
-        assert free[0] == ticket.getsockname()[1]
+    with ports.reserve_port(free).lock as lock:
+        assert free[0] == lock.getsockname()[1]
 
 
 def test_a_launch_in_another_process_gives_it_back_even_when_killed(free):
     program = (
         "import sys, time; from jaxsif.launch import ports;"
-        f" held = ports.hold({free}); print(held.number, flush=True); time.sleep(600)"
+        f" held = ports.reserve_port({free}); print(held.number, flush=True); time.sleep(600)"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -60,19 +60,19 @@ def test_a_launch_in_another_process_gives_it_back_even_when_killed(free):
         text=True,
     )
     assert f"{free[0]}\n" == other.stdout.readline()
-    with ports.reserve_port(free).ticket as meanwhile:
+    with ports.reserve_port(free).lock as meanwhile:
         assert free[1] == meanwhile.getsockname()[1]
 
     other.kill()
     other.wait()
 
-    with ports.reserve_port(free).ticket as afterwards:
+    with ports.reserve_port(free).lock as afterwards:
         assert free[0] == afterwards.getsockname()[1]
 
 
 def test_while_it_is_held_jax_can_listen_and_the_preflight_finds_nothing(free):
     held = ports.reserve_port(free)
-    with held.ticket:
+    with held.lock:
         assert [] == list(check_port_free(("127.0.0.1", held.number)))
         with listen_as_jax(held.number):
             # What it looks for is there now, so it does look.
@@ -83,9 +83,9 @@ def test_while_it_is_held_jax_can_listen_and_the_preflight_finds_nothing(free):
 def test_a_port_on_which_somebody_listens_is_passed_over(free, address):
     with (
         socket.create_server((address, free[0]), reuse_port=True),
-        ports.reserve_port(free).ticket as ticket,
+        ports.reserve_port(free).lock as lock,
     ):
-        assert free[1] == ticket.getsockname()[1]
+        assert free[1] == lock.getsockname()[1]
 
 
 def test_a_connection_that_has_just_ended_there_does_not_matter(free):
@@ -96,12 +96,12 @@ def test_a_connection_that_has_just_ended_there_does_not_matter(free):
         served.close()
         client.close()
 
-    with ports.reserve_port(free).ticket as ticket:
-        assert free[0] == ticket.getsockname()[1]
+    with ports.reserve_port(free).lock as lock:
+        assert free[0] == lock.getsockname()[1]
 
 
 def test_where_no_port_is_free_it_says_what_to_do(free):
-    with ports.reserve_port(free[:1]).ticket, pytest.raises(KitError) as raised:
+    with ports.reserve_port(free[:1]).lock, pytest.raises(KitError) as raised:
         ports.reserve_port(free[:1])
 
     assert "set JAX_COORDINATOR_PORT to a free one" in str(raised.value)
@@ -112,8 +112,8 @@ def test_the_ports_lie_above_those_of_job_steps_and_below_those_of_linux():
 
 
 def test_launches_have_ids_of_their_own_at_one_time_and_at_one_port(free):
-    with socket.socket() as ticket:
-        held = [ports.ReservedPort(number, ticket) for number in ports.CANDIDATES]
+    with socket.socket() as lock:
+        held = [ports.ReservedPort(number, lock) for number in ports.CANDIDATES]
         ids = {port.job_id(now_s) for port in held for now_s in (1.8e9, 1.8e9 + 0.02)}
 
     assert 2 * len(ports.CANDIDATES) == len(ids)
@@ -123,12 +123,12 @@ def test_launches_have_ids_of_their_own_at_one_time_and_at_one_port(free):
 @pytest.mark.parametrize("port", ["x", "0", "70000", "-1"])
 def test_a_port_of_the_users_that_is_none_is_refused(port):
     with pytest.raises(UsageError, match="expected a port"):
-        ports.refuse_taken(port)
+        ports.require_free(port)
 
 
 def test_a_port_of_the_users_on_which_somebody_listens_is_refused():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        pytest.raises(UsageError, match="where another program listens"),
+        pytest.raises(UsageError, match="which another program uses"),
     ):
-        ports.refuse_taken(str(server.getsockname()[1]))
+        ports.require_free(str(server.getsockname()[1]))

@@ -70,7 +70,7 @@ def test_each_rank_has_a_file_with_all_that_it_printed_in_order(tmp_path):
     names = [f"rank-{rank}-node{rank // 2 + 1}.log" for rank in range(4)]
     assert names == sorted(file.name for file in (tmp_path / "a/b").iterdir())
     assert "out 3\nerr 3\nend" == (tmp_path / "a/b" / names[3]).read_text()
-    assert f"3     node2  well   0.0 s  {tmp_path}/a/b/{names[3]}\n" in shown
+    assert f"3     node2  success  0.0 s  {tmp_path}/a/b/{names[3]}\n" in shown
 
 
 def test_files_hold_lines_without_labels(tmp_path):
@@ -97,7 +97,7 @@ def test_a_disk_that_fills_with_a_ranks_file_ends_the_launch(tmp_path):
     )
 
     assert 1 == done.returncode
-    assert "No space left on device; the ranks were ended" in done.stderr
+    assert "No space left on device; all ranks were ended" in done.stderr
 
 
 def test_in_a_pipe_there_are_labels_only_when_asked_for():

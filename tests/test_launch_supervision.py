@@ -54,10 +54,10 @@ def test_when_all_ranks_are_well_the_launch_is():
 
     assert 0 == done.returncode
     assert {
-        "0": "node1 well",
-        "1": "node1 well",
-        "2": "node2 well",
-        "3": "node2 well",
+        "0": "node1 success",
+        "1": "node1 success",
+        "2": "node2 success",
+        "3": "node2 success",
     } == rows(done.stderr)
 
 
@@ -163,8 +163,8 @@ def test_a_signal_to_the_launcher_ends_all_ranks(tmp_path, number, status):
 
     assert status == launched.returncode
     assert 2 == said.count("bye\n")
-    assert f"jax-sif launch: {number.name} came\n" in said
-    assert "jax-sif launch: ending 2 ranks, by SIGKILL after 5 s\n" in said
+    assert f"jax-sif launch: received {number.name}\n" in said
+    assert "jax-sif launch: ending 2 ranks, with SIGKILL after 5 s\n" in said
 
 
 def test_a_second_ctrl_c_kills_what_does_not_hear_the_first(tmp_path):
@@ -200,7 +200,7 @@ def test_the_time_limit_ends_a_launch_that_would_not_end():
     done = launch("G2N2p2", "--time-limit", "300ms", "--", "sh", "-c", FOREVER)
 
     assert 124 == done.returncode
-    assert "the time limit of 0.3 s is reached\n" in done.stderr
+    assert "time limit of 0.3 s reached\n" in done.stderr
 
 
 def test_a_process_that_left_its_rank_and_holds_the_output_is_not_waited_for(tmp_path):
@@ -226,7 +226,7 @@ def test_when_nobody_reads_any_more_the_ranks_are_ended():
     errors = launched.stderr.read().decode()
 
     assert 141 == launched.wait()
-    assert "standard output cannot be written (Broken pipe)\n" in errors
+    assert "cannot write to standard output (Broken pipe)\n" in errors
 
 
 def test_a_full_disk_is_no_success():
@@ -274,7 +274,7 @@ def test_a_machine_that_can_start_no_more_says_which_rank_and_leaves_none(tmp_pa
     )
 
     assert 1 == done.returncode
-    assert "Too many open files; a smaller topology needs less" in done.stderr
+    assert "Too many open files; use a smaller topology" in done.stderr
     assert "Traceback" not in done.stderr
     started = [
         int(word)

@@ -19,7 +19,7 @@ from jaxsif.report.samples import _cell
 from jaxsif.verdict.render import SCHEMA
 
 IMAGE = "# 0123456789abcdef jax-sif\njax==0.12.0\n"
-PACKAGE = {"name": "flax", "version": "0.10", "sha256": None, "is_asked": True}
+PACKAGE = {"name": "flax", "version": "0.10", "sha256": None, "is_requested": True}
 DESCRIPTION = {"schema": 1, "content": "0a1b", "packages": [PACKAGE]}
 
 

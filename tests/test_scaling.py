@@ -68,7 +68,7 @@ def test_the_program_s_own_word_on_its_speed_counts():
 def test_without_it_whole_runs_are_compared():
     run = results.run_of(2, verdict("G8N2p8"))
 
-    assert (0.1, results.WALL) == (run.per_s, run.unit)
+    assert (0.1, results.WALL_TIME_UNIT) == (run.per_s, run.unit)
 
 
 def test_a_job_that_failed_has_no_speed_and_says_why():
@@ -77,7 +77,7 @@ def test_a_job_that_failed_has_no_speed_and_says_why():
 
     run = results.run_of(2, told)
 
-    assert (None, "FAIL: rank 3 is dead") == (run.per_s, run.said)
+    assert (None, "FAIL: rank 3 is dead") == (run.per_s, run.message)
 
 
 def test_a_job_that_was_refused_before_its_ranks_began_says_why():
@@ -85,15 +85,15 @@ def test_a_job_that_was_refused_before_its_ranks_began_says_why():
 
     run = results.run_without_verdict(1, output, "scale-a/1.out")
 
-    assert ("FAIL: there is no 'a.py'", True) == (run.said, run.failed)
+    assert ("FAIL: there is no 'a.py'", True) == (run.message, run.failed)
 
 
 @pytest.mark.parametrize("output", ["", "Killed\n"])
 def test_a_job_of_which_nothing_is_known_has_its_output_named(output):
     run = results.run_without_verdict(1, output, "scale-a/1.out")
 
-    assert ("no verdict; what it printed: scale-a/1.out", False) == (
-        run.said,
+    assert ("no verdict; see its output: scale-a/1.out", False) == (
+        run.message,
         run.failed,
     )
 
@@ -130,7 +130,9 @@ def test_another_unit_is_not_compared():
     rows = results.compare(Study(("a.py",), (1, 2)), [first, second])
 
     assert None is rows[1].speed_up
-    assert ["2 nodes: it told steps, and others samples"] == list(table.notes(rows))
+    assert ["2 nodes: reports steps, other runs report samples"] == list(
+        table.notes(rows)
+    )
 
 
 def test_the_median_of_several_runs_counts():
@@ -144,14 +146,14 @@ def test_the_median_of_several_runs_counts():
     assert (1.8, 2.0, 0.2) == rows[1].speed_ups
 
 
-def test_runs_that_differ_much_are_said_to():
+def test_a_large_spread_of_runs_is_noted():
     study = Study(("a.py",), (1, 2), repeats=2)
 
     rows = results.compare(study, [*runs(10, 18), *runs(22, 20)])
 
     assert [
-        "1 node: the fastest run is 2.2 times as fast as the slowest; run it more often"
-        " (--repeat), or when less else runs"
+        "1 node: the fastest run is 2.2 times as fast as the slowest; repeat it (--repeat)"
+        ", or run it when the cluster is less busy"
     ] == list(table.notes(rows))
 
 
@@ -171,7 +173,9 @@ def test_a_run_that_failed_among_several_leaves_the_others():
 def test_more_nodes_may_be_less_efficient(nodes, good):
     run = results.Run(nodes, nodes, 1.0, "samples", "")
 
-    assert good == results.compare(Study(("a.py",), (nodes,)), [run])[0].good
+    assert (
+        good == results.compare(Study(("a.py",), (nodes,)), [run])[0].target_efficiency
+    )
 
 
 def test_the_table_shows_speeds_marks_and_what_is_missing():
@@ -217,31 +221,34 @@ def test_what_misses_a_mark_by_little_does_not_look_as_if_it_met_it():
     ],
 )
 def test_the_answer_is_one_line(efficiencies, line):
-    found = conclusion.conclude(*efficient(*efficiencies))
+    found = conclusion.summarize(*efficient(*efficiencies))
 
-    assert line == f"{found.word}  {found.text}"
-    assert (3 if found.word == "COULD NOT TELL" else 0) == found.status
+    assert line == f"{found.verdict}  {found.text}"
+    assert (3 if found.verdict == "COULD NOT TELL" else 0) == found.status
 
 
-def test_beyond_the_marks_nobody_says_what_is_good():
+def test_beyond_the_targets_there_is_no_rating():
     study = Study(("a.py",), (64, 128))
     pair = [results.Run(n, n, n * 0.5**i, "x", "") for i, n in enumerate(study.nodes)]
 
-    found = conclusion.conclude(study, results.compare(study, pair))
+    found = conclusion.summarize(study, results.compare(study, pair))
 
-    assert ("MEASUREMENT_KINDS", 0) == (found.word, found.status)
-    assert "50% of ideal on 128 nodes; nobody says what is good beyond 32" in found.text
+    assert ("MEASURED", 0) == (found.verdict, found.status)
+    assert (
+        "50% of ideal on 128 nodes; no efficiency target is defined beyond 32"
+        in found.text
+    )
 
 
 def test_a_run_that_failed_comes_before_all_else():
     failed = results.Run(4, 4, None, "", "FAIL: rank 3 is dead", failed=True)
 
-    found = conclusion.conclude(
+    found = conclusion.summarize(
         STRONG, results.compare(STRONG, [*runs(10, None), failed])
     )
 
     assert ("FAIL", "train: a run on 4 nodes failed", 1) == (
-        found.word,
+        found.verdict,
         found.text,
         found.status,
     )
@@ -251,7 +258,7 @@ def test_marks_are_steps_as_far_as_the_study_goes():
     def ranges(*nodes):
         pair = [results.Run(n, n, float(n), "x", "") for n in nodes]
         rows = results.compare(Study(("a.py",), nodes), pair)
-        return [(mark.begin, mark.end, mark.least) for mark in charts.marks(rows)]
+        return [(mark.begin, mark.end, mark.least) for mark in charts.bands(rows)]
 
     assert [(1, 4, 0.8)] == ranges(1, 2, 4)
     assert [(2, 8, 0.8), (8, 16, 0.6), (16, 32, 0.4)] == ranges(2, 64)
@@ -298,7 +305,7 @@ def test_the_bands_lie_below_the_ideal():
 
 def test_the_page_says_first_what_came_out():
     study, rows = efficient(1, 0.5, 0.25)
-    found = conclusion.conclude(study, rows)
+    found = conclusion.summarize(study, rows)
 
     text = page.as_html(study, rows, found, "window.Plotly = {};")
 
@@ -311,7 +318,7 @@ def test_the_page_says_first_what_came_out():
 
 def test_the_page_without_plotly_or_with_one_point_has_its_table():
     study, rows = efficient(1, None)
-    found = conclusion.conclude(study, rows)
+    found = conclusion.summarize(study, rows)
 
     drawn = page.as_html(study, rows, found, "window.Plotly = {};")
     bare = page.as_html(study, efficient(1, 0.9)[1], found, None)
@@ -325,7 +332,7 @@ def test_a_program_s_name_cannot_leave_its_place_in_the_page():
     study = Study(('<script>&".py',), (1, 2))
     rows = results.compare(study, runs(10, 19, unit="</script><b>"))
 
-    text = page.as_html(study, rows, conclusion.conclude(study, rows), "var x;")
+    text = page.as_html(study, rows, conclusion.summarize(study, rows), "var x;")
 
     assert "<script>&" not in text and "<b>19" not in text
     # Two of charts' data, the library, the page's own.
@@ -340,18 +347,18 @@ def test_every_run_is_a_row_of_csv():
 
     assert ["1", "2", "1", "2"] == [row["run"] for row in found]
     assert ["10", "12", "15", ""] == [row["per_s"] for row in found]
-    assert "no verdict" == found[-1]["said"]
+    assert "no verdict" == found[-1]["message"]
     assert 15 / 11 == float(found[2]["speed_up"])
 
 
 def test_json_tells_what_the_table_tells():
     study, rows = efficient(1, 0.5)
 
-    told = json.loads(files.as_json(study, rows, conclusion.conclude(study, rows)))
+    told = json.loads(files.as_json(study, rows, conclusion.summarize(study, rows)))
 
     assert ("jax-sif/scaling/1", "SCALES POORLY", 0) == (
         told["schema"],
-        told["word"],
+        told["verdict"],
         told["status"],
     )
     assert [(1, 1.0, True), (2, 0.5, False)] == [
@@ -362,7 +369,7 @@ def test_json_tells_what_the_table_tells():
 def test_the_number_behind_an_option_grows():
     words = ["train.py", "--batch", "64", "--width=8"]
 
-    assert ["train.py", "--batch", "256", "--width=32"] == plan.grown(
+    assert ["train.py", "--batch", "256", "--width=32"] == plan.scale_arguments(
         words, ["batch", "--width"], 4
     )
 
@@ -370,15 +377,15 @@ def test_the_number_behind_an_option_grows():
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["train.py"], "is no option"),
-        (["train.py", "--batch"], "is no option"),
+        (["train.py"], "is not an option"),
+        (["train.py", "--batch"], "is not an option"),
         (["train.py", "--batch", "many"], "--batch is 'many', expected a whole number"),
         (["train.py", "--batch=0"], "--batch is '0', expected a whole number"),
     ],
 )
 def test_what_cannot_grow_is_refused(words, complaint):
     with pytest.raises(UsageError, match=complaint):
-        plan.grown(words, ["batch"], 2)
+        plan.scale_arguments(words, ["batch"], 2)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +401,7 @@ def test_nodes_come_in_rising_order():
 
 
 def test_work_can_grow_only_by_whole_numbers():
-    with pytest.raises(UsageError, match="3 nodes are no multiple of 2"):
+    with pytest.raises(UsageError, match="3 nodes are not a multiple of 2"):
         plan.check(Study(("a.py",), (2, 3), ("batch",)))
 
 
@@ -512,14 +519,14 @@ def test_a_damaged_verdict_is_an_error_that_names_it(tmp_path, monkeypatch, caps
     (tmp_path / "scale-train/2.json").write_text("{")
 
     assert 1 == scale("show", "scale-train")
-    assert "'scale-train/2.json' holds no verdict" in capsys.readouterr().err
+    assert "'scale-train/2.json' is not a verdict" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ([], "needs a profile or a topology and a program"),
-        (["plan", "G4N1p4"], "needs a profile or a topology and a program"),
+        ([], "needs a profile or a topology, and a program"),
+        (["plan", "G4N1p4"], "needs a profile or a topology, and a program"),
         (["show", "nothere"], "no scaling study in 'nothere'"),
         (["G4N1p4", "train.py"], "scale submits jobs"),
         (["plan", "G4N1p4", "--repeat", "0", "a.py"], "--repeat is 0"),

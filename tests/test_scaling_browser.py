@@ -9,13 +9,13 @@ from test_scaling import efficient
 
 from jaxsif.html.plotly import plotly_js
 from jaxsif.scaling import table
-from jaxsif.scaling.conclusion import conclude
+from jaxsif.scaling.conclusion import summarize
 from jaxsif.scaling.page import as_html
 
 
 def page(*efficiencies: float | None) -> str:
     study, rows = efficient(*efficiencies)
-    return as_html(study, rows, conclude(study, rows), plotly_js())
+    return as_html(study, rows, summarize(study, rows), plotly_js())
 
 
 @pytest.mark.parametrize("efficiencies", [(1, 0.9, 0.84), (1, 0.4, 0.2, 0.1, 0.1, 0.1)])

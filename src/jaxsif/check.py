@@ -81,7 +81,7 @@ def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Pro
     if packages is None:
         return
     from jaxsif.overlay.create import read_image
-    from jaxsif.overlay.fitness import misfit, read
+    from jaxsif.overlay.fitness import incompatibilities, read
 
     is_any_image = environment.get(ANY_IMAGE_VARIABLE) == "1"
     try:
@@ -93,4 +93,4 @@ def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Pro
             f"give the job another file: {_NAMED_BY}",
         )
         return
-    yield from misfit(found, read_image(), is_any_image=is_any_image)
+    yield from incompatibilities(found, read_image(), is_any_image=is_any_image)

@@ -131,7 +131,7 @@ def test_a_conflict_names_both_sides_and_leaves_nothing(desk):
     done = desk.bash(f"{CREATE} old.sqsh old; ls")
 
     assert 1 == done.returncode
-    assert "old 1.0 asks for jax<0.9; the image has jax 0." in done.stderr
+    assert "old 1.0 requires jax<0.9; the image has jax 0." in done.stderr
     assert "old.sqsh" not in desk.must("ls -a")
 
 
@@ -145,7 +145,7 @@ def test_the_same_wheels_make_the_same_file(desk):
 
 
 def test_what_is_in_it_and_whether_it_fits_is_told(desk):
-    assert "good      1.0  asked for\nhelper    2.0\nimpostor  9.9  asked for\n" == (
+    assert "good      1.0  requested\nhelper    2.0\nimpostor  9.9  requested\n" == (
         desk.must("jax-sif env list my.sqsh")
     )
     assert "on top of  jax-sif-" in desk.must("jax-sif env info my.sqsh")

@@ -1,4 +1,4 @@
-"""`jax-sif accept`: its help; it submits jobs, which bin/accept does on a login node."""
+"""`jax-sif accept`: its help. The jobs are submitted by bin/accept on a login node."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from jaxsif.core.errors import UsageError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Shows the help, or says where it runs."""
+    """Shows the help, or an error that names where the command works."""
     parser = argparse.ArgumentParser(
         prog="jax-sif accept",
         usage="jax-sif accept [--topology=G64N16p64] [OPTIONS OF jax-sif job]",
-        description="Submits every check, one after another, shows each verdict as it"
-        " comes, and writes acceptance.html. All-reduce, bandwidth and pairs run on the"
-        " nodes of --topology (two by default; a slow node is found among four or more)."
-        " All other options go to every jax-sif job: --site, --partition, --platform.",
-        epilog="Exit status: 0 all passed, 1 one failed, 2 wrong usage, 3 could not tell.",
+        description="Submits every check, one after another, shows each verdict, and"
+        " writes acceptance.html. All-reduce, bandwidth and pairs use the nodes of"
+        " --topology (default: two; finding a slow node needs four or more). All other"
+        " options are passed to jax-sif job: --site, --partition, --platform.",
+        epilog="Exit status: 0 all passed, 1 one failed, 2 usage error, 3 no result.",
     )
     parser.parse_known_args(arguments)
     raise UsageError(
-        "accept submits jobs, and this is not the host with Slurm's commands; run the"
-        " jax-sif that the module brings, on a login node: module load jax-sif"
+        "accept submits jobs, but Slurm's commands are not available here; run the"
+        " module's jax-sif on a login node: module load jax-sif"
     )

@@ -1,4 +1,4 @@
-"""`jax-sif baseline`: its options; runs in the container, anywhere."""
+"""`jax-sif baseline`: its options."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,30 +10,32 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads the options, and learns or shows."""
+    """Parses the options; adds to the baseline or shows it."""
     from jaxsif.baseline import BASELINE_VARIABLE, DEFAULT_FILE, add, show
 
     parser = argparse.ArgumentParser(
         prog="jax-sif baseline",
-        description="Keeps the speeds that were seen when all was well: a file to"
-        " commit, which jax-sif verify --baseline compares later runs with.",
+        description="Records the speeds of successful runs in a file to commit;"
+        " jax-sif verify --baseline compares later runs with it.",
         epilog="A verdict is what jax-sif verify --json FILE writes after"
-        " jobs/bandwidth.slurm. Exit status: 0, or 2 for a run that is no good example.",
+        " jobs/bandwidth.slurm. Exit status: 0, or 2 for a run that did not pass.",
     )
-    deeds = parser.add_subparsers(dest="deed", required=True, metavar="add|show")
-    adding = deeds.add_parser("add", help="learn from good runs")
+    subcommands = parser.add_subparsers(
+        dest="subcommand", required=True, metavar="add|show"
+    )
+    adding = subcommands.add_parser("add", help="add successful runs")
     adding.add_argument("verdicts", nargs="+", metavar="VERDICT.json")
-    showing = deeds.add_parser("show", help="print what it knows")
+    showing = subcommands.add_parser("show", help="print the baseline")
     default = os.environ.get(BASELINE_VARIABLE) or DEFAULT_FILE
-    for deed in (adding, showing):
-        deed.add_argument(
+    for subparser in (adding, showing):
+        subparser.add_argument(
             "--file",
             type=Path,
             default=Path(default),
             metavar="FILE",
-            help=f"${BASELINE_VARIABLE} by default, or {DEFAULT_FILE} here",
+            help=f"default: ${BASELINE_VARIABLE}, or {DEFAULT_FILE} in this folder",
         )
     chosen = parser.parse_args(arguments)
-    if chosen.deed == "add":
+    if chosen.subcommand == "add":
         return add(chosen.verdicts, chosen.file)
     return show(chosen.file)

@@ -1,4 +1,4 @@
-"""`jax-sif check`: its options; runs in a job's script, before srun."""
+"""`jax-sif check`: its options. Runs in a job script before srun."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads the options and checks."""
+    """Parses the options and runs the checks."""
     parser = argparse.ArgumentParser(
         prog="jax-sif check",
-        description="Compares a job's allocation with $JAX_SIF_TOPOLOGY, before its"
-        " ranks start. Silent when all is well.",
-        epilog="Exit status: 0 well, 1 not, 2 wrong usage.",
+        description="Compares a job's allocation with $JAX_SIF_TOPOLOGY before the"
+        " ranks start. Prints nothing on success.",
+        epilog="Exit status: 0 success, 1 problems found, 2 usage error.",
     )
     parser.add_argument(
-        "program", nargs="?", help="a file that the container has to see"
+        "program", nargs="?", help="a file that must be visible in the container"
     )
     parser.add_argument(
-        "--env", metavar="FILE", help="packages that the image has to fit"
+        "--env", metavar="FILE", help="packages that must fit the image"
     )
     chosen = parser.parse_args(arguments)
 

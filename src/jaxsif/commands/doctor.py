@@ -1,4 +1,4 @@
-"""`jax-sif doctor`: its options; runs in the container, on any node."""
+"""`jax-sif doctor`: its options."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads the options and examines the node."""
+    """Parses the options and checks the node."""
     parser = argparse.ArgumentParser(
         prog="jax-sif doctor",
-        description="Examines this node alone, in or out of a job; its last line says"
+        description="Checks this node, inside or outside a job. The last line says"
         " whether and why to drain it.",
-        epilog="Exit status: 0 well, 1 not, 2 wrong usage, 3 could not tell.",
+        epilog="Exit status: 0 healthy, 1 not healthy, 2 usage error, 3 unknown.",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="nothing that takes long: no trial of JAX, of a GPU, of writing",
+        help="skip slow checks (importing JAX, computing on a GPU, writing files)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="warnings count as failures"
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
 
     from jaxsif.doctor import doctor

@@ -1,4 +1,4 @@
-"""`jax-sif info`: what the image holds; runs in the container."""
+"""`jax-sif info`: shows the contents of the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from jaxsif.core import image
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads the options and shows the image's facts."""
+    """Parses the options and shows the contents of the image."""
     parser = argparse.ArgumentParser(
-        prog="jax-sif info", description="Shows what the image holds."
+        prog="jax-sif info", description="Shows the versions in the image."
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--sbom",
         action="store_true",
-        help="every package of the image, as CycloneDX in JSON, for a scanner",
+        help="print the software bill of materials (CycloneDX JSON)",
     )
     chosen = parser.parse_args(arguments)
     if chosen.sbom:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.json:
         print(json.dumps(facts, indent=1))
         return 0
-    # The lists are for programs: --json and --sbom.
+    # Lists are printed by --json and --sbom only.
     found = {**facts, **facts.get("versions", {})}
     rows = {name: value for name, value in found.items() if _is_short(value)}
     rows |= {f"debian: {s}": d for s, d in facts.get("debian_archives", {}).items()}

@@ -1,4 +1,4 @@
-"""`jax-sif job`: a job script from a profile, a site and a program; runs in the container, on a login node."""
+"""`jax-sif job`: prints a job script for a profile, a site and a program."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 _PROFILE = {
     "name": (("-J", "--job-name"), "NAME", "the job's name"),
     "topology": (("--topology",), "LABEL", "devices, nodes and processes: G8N2p4"),
-    "platform": (("--platform",), "NAME", "gpu or cpu: what the devices are"),
+    "platform": (("--platform",), "NAME", "type of devices: gpu or cpu"),
     "time_limit": (("-t", "--time"), "TIME", "time limit, such as 2:00:00"),
     "cpus_per_process": (("-c", "--cpus-per-task"), "N", "CPUs of each process"),
-    "memory_per_process": (("--memory-per-process",), "SIZE", "such as 8G"),
+    "memory_per_process": (
+        ("--memory-per-process",),
+        "SIZE",
+        "memory of each process, such as 8G",
+    ),
     "signal": (
         ("--signal",),
         "NAME@S",
-        "a signal before the time limit, such as USR1@120",
+        "a signal before the time limit, such as URG@120",
     ),
 }
 _SITE = {
@@ -44,22 +48,22 @@ _BY_MEMORY = ("--mem", "--mem-per-cpu", "--mem-per-gpu")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads the options and writes the script."""
-    chosen, words = _read(arguments)
+    """Parses the options and prints the script."""
+    chosen, args = _read(arguments)
 
     import os
     import sys
 
     from jaxsif.job.build import make
 
-    script = make(words, options(chosen, shlex.join(("jax-sif", "job", *arguments))))
+    script = make(args, options(chosen, shlex.join(("jax-sif", "job", *arguments))))
     sys.stdout.buffer.write(os.fsencode(script))
     sys.stdout.flush()
     return 0
 
 
 def options(chosen: dict[str, Any], made_by: str) -> Options:
-    """What was chosen by the options of `add_options`."""
+    """The values of the options of `add_options`."""
     from jaxsif.job.build import Options
 
     return Options(
@@ -85,15 +89,15 @@ def _read(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 def read(
     parser: argparse.ArgumentParser, arguments: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The options, and the words: the profile, the program and its own arguments."""
-    # Twice, because options may stand before and behind the profile, while those behind
-    # the program are its own.
+    """The options; and the profile, the program and its arguments."""
+    # Parsed twice: options may come before and after the profile, while those after the
+    # program are the program's.
     chosen = _parse(parser, arguments)
-    words = chosen.words
-    if words:
-        chosen = _parse(parser, words[1:], chosen)
-        words = [words[0], *_without_dashes(chosen.words)]
-    return vars(chosen), words
+    args = chosen.words
+    if args:
+        chosen = _parse(parser, args[1:], chosen)
+        args = [args[0], *_strip_separator(chosen.words)]
+    return vars(chosen), args
 
 
 def _parse(
@@ -128,8 +132,8 @@ def _unknown(parser: argparse.ArgumentParser, text: str) -> str:
     return f"no option {text}; {hint}"
 
 
-def _without_dashes(words: list[str]) -> list[str]:
-    return words[1:] if words[:1] == ["--"] else words
+def _strip_separator(args: list[str]) -> list[str]:
+    return args[1:] if args[:1] == ["--"] else args
 
 
 def _changes(chosen: dict[str, Any], fields: Iterable[str]) -> dict[str, str]:
@@ -141,8 +145,8 @@ def parser() -> argparse.ArgumentParser:
         prog="jax-sif job",
         usage="jax-sif job [options] PROFILE [options] [PROGRAM [ARGUMENT ...]]",
         description="Prints a job script. PROFILE is a name (jax-sif profile list),"
-        " a file, or a topology such as G8N2p8; without PROGRAM the profile's own runs, or the"
-        " all-reduce check.",
+        " a file, or a topology such as G8N2p8. PROGRAM defaults to that of the"
+        " profile, or to the all-reduce check.",
         epilog="jax-sif job G8N2p8 train.py --epochs 3 | sbatch",
         allow_abbrev=False,
     )
@@ -151,18 +155,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a job, and the words behind them."""
+    """Adds the options of a job, and the remaining arguments."""
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.add_argument(
         "--site",
-        help="a name (jax-sif site list) or a file; $JAX_SIF_SITE, or generic, by default",
+        help="a name (jax-sif site list) or a file (default: $JAX_SIF_SITE, or generic)",
     )
     for owner, fields in (("profile", _PROFILE), ("site", _SITE)):
         group = parser.add_argument_group(f"override values from the {owner}")
         for field, (names, metavar, text) in fields.items():
             group.add_argument(*names, dest=field, metavar=metavar, help=text)
     parser.add_argument(
-        *("-o", "--output"), default="%x-%j.out", metavar="FILE", help="%(default)s"
+        *("-o", "--output"),
+        default="%x-%j.out",
+        metavar="FILE",
+        help="same as sbatch --output (default: %(default)s)",
     )
     parser.add_argument(
         "--json", metavar="FILE", help="write the verdict as JSON to FILE"
@@ -172,8 +179,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE|FILE.sqsh",
-        help="a variable for the program, may be repeated; or a file of your own"
-        " packages (jax-sif env)",
+        help="set a variable for the program (may be repeated), or mount a package"
+        " overlay (jax-sif env)",
     )
     parser.add_argument(
         "--sbatch",
@@ -182,7 +189,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="OPTION",
         help="any other option of sbatch: --sbatch=--mail-type=END; may be repeated",
     )
-    parser.add_argument("--requeue", action="store_true", help="run again if preempted")
+    parser.add_argument(
+        "--requeue",
+        action="store_true",
+        help="let Slurm restart the job after a preemption",
+    )
     parser.add_argument(
         "--divides",
         action="append",
@@ -195,11 +206,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage",
         action="store_true",
-        help="copy the image, and your packages, to each node's own disk first",
+        help="copy the image and your packages to each node's local disk first",
     )
     parser.add_argument(
         "--collectives",
         choices=("gloo", "mpi"),
         default="gloo",
-        help="between CPU devices: %(default)s",
+        help="library for collectives between CPU devices (default: %(default)s)",
     )

@@ -1,4 +1,4 @@
-"""`jax-sif lint`: its options; runs in the container, on a login node."""
+"""`jax-sif lint`: its options."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,27 +8,29 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads the options and examines the scripts."""
+    """Parses the options and checks the scripts."""
     parser = argparse.ArgumentParser(
         prog="jax-sif lint",
-        description="Names the known traps in job scripts that were written by hand,"
-        " with line, reason and remedy.",
-        epilog="Exit status: 0 no error, 1 errors (--strict: or warnings), 2 wrong"
-        " usage. A comment silences a finding on its line, or on the next:"
+        description="Checks Slurm job scripts for known mistakes; each finding has a"
+        " line, a reason and a fix.",
+        epilog="Exit status: 0 no error, 1 errors (--strict: or warnings), 2 usage"
+        " error. A comment suppresses a finding on its line or on the next:"
         " # jax-sif: ignore[rule-id] reason",
     )
     parser.add_argument("script", nargs="*", help="job scripts; - for standard input")
     parser.set_defaults(form="text")
     forms = parser.add_mutually_exclusive_group()
-    for form, text in (("json", "for programs"), ("sarif", "for code hosts, 2.1.0")):
+    for form, text in (("json", "print JSON"), ("sarif", "print SARIF 2.1.0")):
         forms.add_argument(
             f"--{form}", action="store_const", dest="form", const=form, help=text
         )
     forms.add_argument("--rules", action="store_true", help="list every rule")
-    parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument(
+        "--strict", action="store_true", help="treat warnings as errors"
+    )
     chosen = parser.parse_args(arguments)
     if not chosen.script and not chosen.rules:
-        parser.error("give a job script, or - for standard input")
+        parser.error("no job script; name a file, or - for standard input")
 
     from jaxsif.lint.run import lint, show_rules
 

@@ -1,4 +1,4 @@
-"""`jax-sif mark`: marks the launcher's own lines, where there is no `bin/jax-sif`."""
+"""`jax-sif mark`: marks the launcher's lines where there is no `bin/jax-sif`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     keys = job_keys(os.environ)
     mark = launcher_line("", keys[0]) if keys else ""
-    # One write a line, so that no other process's output gets into it.
+    # One write per line, so that no other process's output is mixed in.
     if mark:
         os.write(1, mark.rstrip().encode() + b"\n")
     for line in sys.stdin.buffer:

@@ -1,4 +1,4 @@
-"""`jax-sif report`: its options, and the files it writes; runs in the container, on a login node or a laptop."""
+"""`jax-sif report`: its options and the files it writes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads verdicts, shows them, and writes the files that were asked for."""
+    """Reads verdicts, prints them, and writes the requested files."""
     chosen = _parser().parse_args(arguments)
 
     from jaxsif.core.atomic_write import atomic_write
@@ -25,15 +25,15 @@ def main(arguments: Sequence[str]) -> int:
     verdicts = [v for path in chosen.verdicts for v in document.read(path)]
     if not verdicts:
         raise CouldNotTell(
-            f"no verdict in {', '.join(map(str, chosen.verdicts))}; judge the job's"
+            f"no verdict in {', '.join(map(str, chosen.verdicts))}; verify the job's"
             " output first: jax-sif verify --json FILE"
         )
-    # All are made before the first is written: a wrong record leaves no half result.
+    # All contents are made before the first file is written, so that an error leaves none.
     files = {path: _content(kind, verdicts) for kind, path in _files(chosen)}
     sys.stdout.write("\n".join(map(as_text, verdicts)))
     sys.stdout.flush()
     for path, content in files.items():
-        atomic_write(path, content, "the text above is all that there is")
+        atomic_write(path, content, "only the text above is available")
         print(f"jax-sif: wrote {path}", file=sys.stderr)
     return PASS
 
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif report",
-        description="Shows verdicts, and writes them for people and programs. Without"
-        " an option it writes a page beside the first file: job.json, job.html.",
-        epilog="Exit status: 0 the report was made, whatever the verdict says; 2 wrong"
-        " usage; 3 there is no verdict. The verdict's own status is jax-sif verify's.",
+        description="Prints verdicts and renders them as HTML, JUnit XML, CSV or"
+        " Prometheus metrics. By default it writes HTML: job.json becomes job.html.",
+        epilog="Exit status: 0 report written, whatever the verdict; 2 usage error; 3 no"
+        " verdict in the files.",
     )
     parser.add_argument(
         "verdicts",
@@ -53,27 +53,32 @@ def _parser() -> argparse.ArgumentParser:
         metavar="JOB.json",
         help="what jax-sif verify --json wrote",
     )
-    parser.add_argument("--text", action="store_true", help="the text alone")
+    parser.add_argument("--text", action="store_true", help="only print the text")
     add = parser.add_argument
-    add("--html", type=Path, metavar="FILE", help="one page that needs no network")
+    add("--html", type=Path, metavar="FILE", help="HTML page that works offline")
     add("--junit", type=Path, metavar="FILE", help="JUnit XML, for GitLab and Jenkins")
-    add("--csv", type=Path, metavar="FILE", help="every sample, a row for each")
-    add("--prometheus", type=Path, metavar="FILE", help="for node_exporter: NAME.prom")
+    add("--csv", type=Path, metavar="FILE", help="all samples, one per row")
+    add(
+        "--prometheus",
+        type=Path,
+        metavar="FILE",
+        help="metrics for node_exporter (NAME.prom)",
+    )
     return parser
 
 
 def _files(chosen: argparse.Namespace) -> list[tuple[str, Path]]:
     """The kind and path of every file to write."""
     kinds = ("html", "junit", "csv", "prometheus")
-    asked = [(kind, getattr(chosen, kind)) for kind in kinds]
-    asked = [(kind, path) for kind, path in asked if path is not None]
-    if asked or chosen.text:
-        return asked
+    named = [(kind, getattr(chosen, kind)) for kind in kinds]
+    named = [(kind, path) for kind, path in named if path is not None]
+    if named or chosen.text:
+        return named
     return [("html", chosen.verdicts[0].with_suffix(".html"))]
 
 
 def _content(kind: str, verdicts: Sequence[Verdict]) -> str:
-    """The text of one file. Each format is imported only where it is asked for."""
+    """The text of one file. Formats are imported on demand."""
     if kind == "junit":
         from jaxsif.report.junit import as_junit
 

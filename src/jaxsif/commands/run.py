@@ -1,4 +1,4 @@
-"""`jax-sif run`: starts a program as the image's entry does, where there is no image; runs in every rank."""
+"""`jax-sif run`: starts a program as the image's entry point does, without an image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from jaxsif.launch import certificates
 _ENTRY = Path(__file__).parent.parent / "entry"
 _USAGE = """usage: jax-sif run PROGRAM [ARGUMENT ...]
 
-Starts a program as `singularity run` of the image does: with a coordinator port of its
-own, its devices, and the reasons at JAX_SIF_VERBOSE=1. For environments without the
-image: srun ... jax-sif run python train.py"""
+Starts a program as `singularity run` of the image does: sets the coordinator port and
+the devices; JAX_SIF_VERBOSE=1 shows the reasons. For environments without the image:
+srun ... jax-sif run python train.py"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Becomes the program; every argument is its own."""
-    words = list(arguments)
-    if words in (["-h"], ["--help"]):
+    """Replaces this process with the program; all arguments are the program's."""
+    args = list(arguments)
+    if args in (["-h"], ["--help"]):
         print(_USAGE)
         return 0
-    if words[:1] == ["--"]:
-        words = words[1:]
-    if not words:
+    if args[:1] == ["--"]:
+        args = args[1:]
+    if not args:
         raise UsageError("jax-sif run needs a program: jax-sif run python train.py")
     if not certificates.why_none():
         os.environ.setdefault(certificates.PYTHON, sys.executable)
     sys.stdout.flush()
-    os.execv("/bin/sh", ["sh", str(_ENTRY), *words])
+    os.execv("/bin/sh", ["sh", str(_ENTRY), *args])

@@ -1,4 +1,4 @@
-"""`jax-sif scale`: its options and files; what submits is bin/scale, on a login node, the rest runs in the container."""
+"""`jax-sif scale`: its options and files. The jobs are submitted by bin/scale."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from jaxsif.commands import job
 from jaxsif.core.errors import PASS, KitError, UsageError
 
 if TYPE_CHECKING:
-    from jaxsif.scaling.conclusion import Conclusion
+    from jaxsif.scaling.conclusion import Summary
     from jaxsif.scaling.plan import Study
     from jaxsif.scaling.results import Row, Run
 
 _EPILOG = """\
 jax-sif scale G4N1p4 --nodes 1,2,4 train.py --steps 500
-jax-sif scale plan ...   writes the scripts, and submits nothing
-jax-sif scale show FOLDER   the table again, of jobs that have ended
+jax-sif scale plan ...      write the scripts, submit nothing
+jax-sif scale show FOLDER   show the table again
 
-Exit status: 0 every run has a speed, whatever it is, 1 one failed, 2 wrong usage, 3 one
-has no speed."""
+Exit status: 0 every run has a speed, 1 a run failed, 2 usage error, 3 a run has no
+speed."""
 
 _NEEDS = (
-    "jax-sif scale needs a profile or a topology and a program, as in: jax-sif scale"
-    " G4N1p4 --nodes 1,2,4 train.py"
+    "jax-sif scale needs a profile or a topology, and a program, for example: jax-sif"
+    " scale G4N1p4 --nodes 1,2,4 train.py"
 )
 
 
@@ -37,27 +37,27 @@ def main(arguments: Sequence[str]) -> int:
     """Plans a study, or shows one."""
     if not arguments:
         raise UsageError(_NEEDS)
-    deed, *rest = arguments
-    if deed == "show":
+    subcommand, *rest = arguments
+    if subcommand == "show":
         return _show(rest)
-    if deed == "plan":
+    if subcommand == "plan":
         return _plan(rest)
-    _parser().parse_known_args([deed] if deed in ("-h", "--help") else [])
+    _parser().parse_known_args([subcommand] if subcommand in ("-h", "--help") else [])
     raise UsageError(
-        "scale submits jobs, and this is not the host with Slurm's commands; run the"
-        " jax-sif that the module brings, on a login node, or write the scripts:"
-        " jax-sif scale plan ..."
+        "scale submits jobs, but Slurm's commands are not available here; run the"
+        " module's jax-sif on a login node, or write the scripts only: jax-sif scale"
+        " plan ..."
     )
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    """Writes the scripts, and says where, for bin/scale and for people."""
+    """Writes the scripts, and prints their folder and names for bin/scale."""
     from jaxsif.scaling import plan
 
-    chosen, words = job.read(_parser(), arguments)
-    if len(words) < 2:
+    chosen, args = job.read(_parser(), arguments)
+    if len(args) < 2:
         raise UsageError(_NEEDS)
-    profile, *program = words
+    profile, *program = args
     study = plan.Study(
         tuple(program),
         plan.node_counts(chosen["nodes"]),
@@ -74,9 +74,9 @@ def _plan(arguments: Sequence[str]) -> int:
 
 
 def _show(arguments: Sequence[str]) -> int:
-    """The table and what follows from it, and the same as files beside the verdicts."""
+    """Prints the table and the result, and writes them to files beside the verdicts."""
     parser = argparse.ArgumentParser(prog="jax-sif scale show")
-    parser.add_argument("folder", type=Path, help="made by jax-sif scale")
+    parser.add_argument("folder", type=Path, help="folder that jax-sif scale created")
     folder = parser.parse_args(arguments).folder
 
     from jaxsif.scaling import conclusion, plan, results, table
@@ -84,17 +84,17 @@ def _show(arguments: Sequence[str]) -> int:
     study = plan.read(folder)
     runs = [_run(folder / name, nodes) for name, nodes in study.jobs]
     rows = results.compare(study, runs)
-    found = conclusion.conclude(study, rows)
-    # All are made before the first is written.
-    files = _files(study, rows, found)
+    summary = conclusion.summarize(study, rows)
+    # All contents are made before the first file is written.
+    files = _files(study, rows, summary)
     sys.stdout.write(table.text(study, rows))
-    print(f"{found.word}  {found.text}", flush=True)
+    print(f"{summary.verdict}  {summary.text}", flush=True)
     _write(folder, files)
-    return found.status
+    return summary.status
 
 
-def _files(study: Study, rows: Sequence[Row], found: Conclusion) -> dict[str, str]:
-    """The text of each file by its name."""
+def _files(study: Study, rows: Sequence[Row], summary: Summary) -> dict[str, str]:
+    """The content of each file, by name."""
     from jaxsif.html import plotly
     from jaxsif.scaling.files import as_csv, as_json
     from jaxsif.scaling.page import as_html
@@ -103,9 +103,9 @@ def _files(study: Study, rows: Sequence[Row], found: Conclusion) -> dict[str, st
     if library is None:
         print(f"jax-sif: {plotly.MISSING}", file=sys.stderr)
     return {
-        "scale.html": as_html(study, rows, found, library),
+        "scale.html": as_html(study, rows, summary, library),
         "scale.csv": as_csv(rows),
-        "scale.json": as_json(study, rows, found),
+        "scale.json": as_json(study, rows, summary),
     }
 
 
@@ -113,12 +113,12 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     from jaxsif.core.atomic_write import atomic_write
 
     for name, content in files.items():
-        atomic_write(folder / name, content, "the text above is all that there is")
+        atomic_write(folder / name, content, "only the text above is available")
     print(f"jax-sif: wrote {folder}/ {' '.join(files)}", file=sys.stderr)
 
 
 def _run(job: Path, nodes: int) -> Run:
-    """What is known of a job, from its verdict and its output beside it."""
+    """The result of a job, from its verdict or its output."""
     from jaxsif.scaling import results
 
     verdict = _verdict(Path(f"{job}.json"))
@@ -130,7 +130,7 @@ def _run(job: Path, nodes: int) -> Run:
 
 
 def _verdict(path: Path) -> dict[str, Any] | None:
-    """Of a job; None when it has not written one."""
+    """The verdict of a job; None if there is no file."""
     try:
         content = json.loads(path.read_text())
         verdict: dict[str, Any] = content["verdicts"][-1]
@@ -139,7 +139,7 @@ def _verdict(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise KitError(
-            f"{str(path)!r} holds no verdict of jax-sif ({error}); remove it, or run the"
+            f"{str(path)!r} is not a verdict of jax-sif ({error}); remove it, or run the"
             " job again"
         ) from error
 
@@ -148,30 +148,34 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif scale",
         usage="jax-sif scale [options] PROFILE [options] PROGRAM [ARGUMENT ...]",
-        description="Runs a program on more and more nodes, one job after another, and"
-        " shows how its speed grows. Processes on a node and devices in a process are"
-        " PROFILE's. The program tells its speed by jaxsif.report_speed(); of one that"
-        " does not, whole runs are compared.",
+        description="Runs a program on different numbers of nodes, one job after another,"
+        " and shows its speed-up and efficiency. PROFILE sets the processes per node and"
+        " devices per process. The program reports its speed by jaxsif.report_speed();"
+        " otherwise wall times are compared.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--nodes", default="1,2,4", help="%(default)s")
+    parser.add_argument(
+        "--nodes", default="1,2,4", help="node counts (default: %(default)s)"
+    )
     parser.add_argument(
         "--repeat",
         type=int,
         default=1,
         metavar="N",
-        help="run each number of nodes so often; the median counts, every run is shown",
+        help="number of runs per node count; the median is used, all runs are shown",
     )
     parser.add_argument(
         "--weak",
         action="append",
         default=[],
         metavar="NAME",
-        help="the program's option --NAME grows with the nodes, so that the work of each"
-        " stays the same; may be repeated",
+        help="weak scaling: multiply the program's --NAME by the number of nodes; may be"
+        " repeated",
     )
-    parser.add_argument("--folder", metavar="DIR", help="scale-PROGRAM by default")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="output folder (default: scale-PROGRAM)"
+    )
     job.add_options(parser)
     return parser

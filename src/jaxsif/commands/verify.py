@@ -1,4 +1,4 @@
-"""`jax-sif verify`: its options; runs in the container, beside a job."""
+"""`jax-sif verify`: its options."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reads the options and judges."""
+    """Parses the options and verifies the output."""
     parser = argparse.ArgumentParser(
         prog="jax-sif verify",
-        description="Shows a job's output as it comes and ends with a verdict.",
-        epilog="Exit status: 0 pass, 1 fail, 2 wrong usage, 3 could not tell, 75 pass, and"
-        " the program asks that its job be started again.",
+        description="Prints a job's output as it arrives, then a verdict.",
+        epilog="Exit status: 0 pass, 1 fail, 2 usage error, 3 COULD NOT TELL, 75 pass and the"
+        " program requests a requeue of its job.",
     )
     parser.add_argument(
-        "log", nargs="?", default="-", help="a job's output; standard input by default"
+        "log", nargs="?", default="-", help="a job's output (default: standard input)"
     )
     parser.add_argument(
         "--topology",
         metavar="G8N2p4",
-        help="devices, nodes and processes in all; $JAX_SIF_TOPOLOGY by default",
+        help="total devices, nodes and processes (default: $JAX_SIF_TOPOLOGY)",
     )
     parser.add_argument(
         "--json",
@@ -35,15 +35,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--program",
         action="store_true",
-        help="the output is of a user's program: where it tells nothing, there is no"
-        " verdict, and its own exit status stands",
+        help="for user programs: if the output contains no records, give no verdict"
+        " and keep the program's exit status",
     )
-    parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument(
+        "--strict", action="store_true", help="treat warnings as failures"
+    )
     parser.add_argument(
         "--baseline",
         metavar="FILE",
-        help="compare speeds with those learned by jax-sif baseline;"
-        " $JAX_SIF_BASELINE by default",
+        help="compare speeds with this file of jax-sif baseline (default:"
+        " $JAX_SIF_BASELINE)",
     )
     chosen = parser.parse_args(arguments)
 

@@ -1,2 +1,2 @@
-"""A page that needs nothing but itself: what `jax-sif report` and `jax-sif scale` share; never imports jax."""
+"""Self-contained HTML pages for `jax-sif report` and `jax-sif scale`."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,4 +1,4 @@
-"""What all charts have: their colours, their text, the value that the page takes; pure."""
+"""Common parts of all charts: colours, text, and the data for the page."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxsif.html.markup import visible
+from jaxsif.html.markup import escape_invisible
 
-# Okabe and Ito's palette, which people with any kind of colour vision can tell apart;
-# page.css has a shade of each for light and dark.
+# Okabe and Ito's palette, which is safe for colour-blind readers; page.css has a shade
+# of each for light and dark.
 COLOURS = (
     "--blue",
     "--orange",
@@ -25,19 +25,24 @@ COLOURS = (
 
 @dataclass(frozen=True)
 class Chart:
-    """What plotly.js draws, and the sentence for those who do not see it."""
+    """The data for plotly.js, and the text for screen readers."""
 
     data: list[dict[str, Any]]
     layout: dict[str, Any]
     words: str
-    widest_px: int | None = None
+    max_width_px: int | None = None
 
 
 def plain(text: object) -> str:
-    """Text as it stands: plotly.js takes some tags for markup."""
-    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Escape text for plotly.js, which interprets some tags."""
+    return (
+        escape_invisible(text)
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
 
 
 def colours(count: int) -> list[str]:
-    """So many; the first again where there are more than the palette has."""
+    """The first `count` colours; the palette repeats if it is too short."""
     return [COLOURS[i % len(COLOURS)] for i in range(count)]

@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by what stands in it: all text is escaped unless it was made here; pure."""
+"""Builds HTML; all text is escaped unless it is Markup."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxsif.core import strict_json
 
-# Control characters, and those that turn the direction of a line: node names and error
-# texts come from outside, and a person must see what stands there.
+# Control characters, and those that change the text direction. Node names and error
+# texts are untrusted, so these characters must be visible.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
@@ -26,16 +26,16 @@ class Markup(str):
     __slots__ = ()
 
 
-def visible(text: object) -> str:
-    """The text with a visible word in the place of each invisible character."""
+def escape_invisible(text: object) -> str:
+    """Replace each invisible character with a visible escape."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
 
 
 def tag(element: str, /, *children: object, **attributes: object) -> Markup:
-    """`<element attribute="value">children</element>`; what is no Markup is escaped.
+    """`<element attribute="value">children</element>`; text that is not Markup is escaped.
 
-    An attribute that is None or False is left out, True stands alone; a trailing
-    underscore keeps a name apart from Python's words, `_` stands for `-`.
+    An attribute is omitted if None or False, and has no value if True; a trailing
+    underscore is dropped (`class_`), and other underscores become `-`.
     """
     opened = "".join(_attribute(key, value) for key, value in attributes.items())
     if element in _VOID:
@@ -44,18 +44,18 @@ def tag(element: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def join(*children: object, between: str = "") -> Markup:
-    """All children in a row; None is nothing."""
+    """Concatenate the children, without those that are None."""
     return Markup(between.join(_escaped(c) for c in children if c is not None))
 
 
 def table(
     head: tuple[str, ...], rows: list[tuple[object, ...]], *, label: str
 ) -> Markup:
-    """A table; numbers stand to the right. `label` is for those who hear the page."""
+    """A table; numbers are right-aligned. `label` is for screen readers."""
     columns = zip(*rows, strict=True) if rows else [()] * len(head)
     sides = ["number" if all(map(_is_number, c)) else None for c in columns]
-    words = zip(head, sides, strict=True)
-    header = join(*(tag("th", w, scope="col", class_=side) for w, side in words))
+    titles = zip(head, sides, strict=True)
+    header = join(*(tag("th", w, scope="col", class_=side) for w, side in titles))
     body = join(*(tag("tr", *map(_cell, row, sides)) for row in rows))
     return tag(
         "div",
@@ -72,7 +72,7 @@ def table(
 
 
 def as_script_data(value: Any) -> Markup:
-    """JSON that may stand in a <script>: nothing in it can end the element."""
+    """JSON that is safe inside a <script> element."""
     text = strict_json.encode(value, indent=None, separators=(",", ":")).rstrip()
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -89,11 +89,15 @@ def _cell(value: object, side: str | None) -> Markup:
 
 
 def _escaped(child: object) -> str:
-    return child if isinstance(child, Markup) else html.escape(visible(child))
+    return child if isinstance(child, Markup) else html.escape(escape_invisible(child))
 
 
 def _attribute(key: str, value: object) -> str:
     name = key.rstrip("_").replace("_", "-")
     if value is None or value is False:
         return ""
-    return f" {name}" if value is True else f' {name}="{html.escape(visible(value))}"'
+    return (
+        f" {name}"
+        if value is True
+        else f' {name}="{html.escape(escape_invisible(value))}"'
+    )

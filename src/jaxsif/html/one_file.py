@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing but itself: no network, no server; pure but for its own style and script."""
+"""A self-contained HTML file that needs no network and no server."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from jaxsif.html.plotly import MISSING
 _HERE = Path(__file__).parent
 
 
-def one_file(
-    title: str, parts: Sequence[Markup | None], made_by: str, plotly: str | None
+def html_document(
+    title: str, parts: Sequence[Markup | None], footer: str, plotly: str | None
 ) -> str:
     """The text of the file.
 
     Args:
-      parts: what the page shows, in its order.
-      made_by: a sentence for the foot of the page.
+      parts: the content of the page.
+      footer: a sentence for the end of the page.
       plotly: the library's source; without it there are no charts.
     """
     scripts = [plotly, (_HERE / "page.js").read_text()] if plotly else []
@@ -30,7 +30,7 @@ def one_file(
     top = tag(
         "head",
         tag("meta", charset="utf-8"),
-        # Before anything that it holds for.
+        # Must come before everything that it applies to.
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(safe)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
@@ -43,8 +43,8 @@ def one_file(
         None if plotly else tag("p", MISSING, class_="missing"),
         tag(
             "footer",
-            f"jax-sif {kit_version()}. {made_by} This file loads nothing; its charts are"
-            " drawn by plotly.js (MIT licence), which it carries.",
+            f"jax-sif {kit_version()}. {footer} This file loads nothing; its charts are"
+            " drawn by plotly.js (MIT licence), which it contains.",
         ),
         *(tag("script", script) for script in safe),
     )
@@ -52,12 +52,12 @@ def one_file(
 
 
 def _script_text(script: str) -> Markup:
-    """Nothing in a script may end its element."""
+    """Escape what would end the script element."""
     return Markup(script.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Nothing is loaded, and no script runs but these: not what a node's name holds."""
+    """Load nothing and run these scripts only, so that injected text cannot run."""
     digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
     hashes = " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
     return (

@@ -1,2 +1,2 @@
-"""A stand-in for srun on one machine: starts a topology's ranks as Slurm would; runs on a laptop, or in the container."""
+"""Starts the ranks of a topology on this machine, as srun would on a cluster."""
 # SPDX-License-Identifier: Apache-2.0

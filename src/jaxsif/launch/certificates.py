@@ -1,4 +1,4 @@
-"""The certificates of a local launch, made once for all its ranks, or why there are none; on the machine that launches."""
+"""Certificates of a local launch, shared by all ranks, or why there are none."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxsif.core.errors import UsageError
 
 TLS = "JAX_SIF_TLS"
 CERTIFICATE = "JAX_MTLS_CERT_FILE"
-# For the entry: the Python that makes certificates, outside the image.
+# For the entry: the Python that creates certificates outside the image.
 PYTHON = "JAX_SIF_PYTHON"
 
 _FIRST_JAX = (0, 11)
@@ -32,18 +32,19 @@ def why_none() -> str:
     return ""
 
 
-def is_asked_for(users: Mapping[str, str], processes: int) -> bool:
-    """Whether there is a group, and the user has neither declined nor brought his own."""
-    is_off = users.get(TLS) == "off"
-    return processes > 1 and not is_off and not users.get(CERTIFICATE)
+def is_needed(caller: Mapping[str, str], processes: int) -> bool:
+    """Whether there are several processes, and the caller set neither TLS off nor a
+    certificate."""
+    is_off = caller.get(TLS) == "off"
+    return processes > 1 and not is_off and not caller.get(CERTIFICATE)
 
 
-def announcement(reason: str, users: Mapping[str, str]) -> str:
-    """What to say of a group that will have none, for this reason.
+def warning(reason: str, caller: Mapping[str, str]) -> str:
+    """The warning for a group without certificates.
 
-    Raises UsageError when the user requires them.
+    Raises UsageError when the caller requires them.
     """
-    if users.get(TLS) == "required":
+    if caller.get(TLS) == "required":
         raise UsageError(
             f"the group cannot be authenticated, and {TLS}=required: {reason}; launch in"
             " the image, or install both into one environment"
@@ -55,9 +56,10 @@ def announcement(reason: str, users: Mapping[str, str]) -> str:
 
 
 def make(step: str, host: str) -> dict[str, str]:
-    """What JAX reads in each rank. The launcher holds the file as long as it lives.
+    """The variables with which JAX finds the certificates, in each rank.
 
-    The ranks are all on this machine, so a secret of this moment does.
+    The launcher keeps the file open until it ends. All ranks are on this machine, so a
+    fresh secret is enough.
     """
     from jaxsif import authority
 

@@ -1,4 +1,4 @@
-"""GPUs or CPU devices for the ranks of a local launch, and the reason; runs on the machine that launches."""
+"""Chooses GPUs or CPU devices for the ranks of a local launch, with the reason."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ CHOICES = ("auto", "cpu", "gpu")
 PLATFORMS = "JAX_PLATFORMS"
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 CPU_DEVICES = "JAX_NUM_CPU_DEVICES"
-# The mini cluster's TaskProlog writes here what it chose for CPU_DEVICES itself, which
-# is not what the user chose.
+# The value of CPU_DEVICES that the mini cluster's TaskProlog set, not the user.
 CPU_DEVICES_OF_MINICLUSTER = "MINICLUSTER_CPU_DEVICES"
 
 _IMAGE = Path("/opt/jax")
@@ -26,10 +25,10 @@ _NO_GPU = ("", "NoDevFiles", "-1")
 
 @dataclass(frozen=True)
 class Devices:
-    """What stands for the devices of the topology, and why.
+    """The devices of the topology, and why they were chosen.
 
-    `gpus` are the names of the machine's GPUs that are shared out, as
-    CUDA_VISIBLE_DEVICES has them; none where CPU devices do.
+    `gpus` are the names of the GPUs to distribute, in the format of
+    CUDA_VISIBLE_DEVICES; empty for CPU devices.
     """
 
     reason: str
@@ -42,14 +41,17 @@ class Devices:
 
 @dataclass(frozen=True)
 class Machine:
-    """What of the machine decides: the GPUs it shows, and whether JAX can use them."""
+    """The GPUs of the machine, and whether JAX can use them."""
 
     gpus: tuple[str, ...]
     has_cuda: bool = True
 
 
 def detect_gpus(environment: Mapping[str, str]) -> Machine:
-    """The GPUs that a program here would see. Only an image tells what its JAX can do."""
+    """The GPUs that a program here would see.
+
+    Whether JAX has CUDA is known in an image only.
+    """
     plugins = list(_IMAGE.glob("lib/python3*/site-packages/jax_plugins/xla_cuda*"))
     return Machine(_visible_gpus(environment), bool(plugins) or not _IMAGE.exists())
 
@@ -60,27 +62,27 @@ def _visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
         found = (re.fullmatch(r"nvidia(\d+)", p.name) for p in Path("/dev").iterdir())
         return tuple(sorted((name[1] for name in found if name), key=int))
     names = [name.strip() for name in listed.split(",")]
-    # CUDA sees nothing behind an invalid entry.
+    # CUDA ignores everything after an invalid entry.
     invalid = [i for i, name in enumerate(names) if name in _NO_GPU]
     return tuple(names[: invalid[0]] if invalid else names)
 
 
 def choose(
-    asked: str, topology: Topology, environment: Mapping[str, str], machine: Machine
+    requested: str, topology: Topology, environment: Mapping[str, str], machine: Machine
 ) -> Devices:
     """The devices for a topology.
 
     Args:
-      asked: one of CHOICES.
-      environment: what the user set.
+      requested: one of CHOICES.
+      environment: the caller's.
 
-    Raises UsageError when what was asked for cannot be, or contradicts what was set.
+    Raises UsageError when the devices are not available, or contradict a variable.
     """
     platform = environment.get(PLATFORMS, "").split(",")[0]
-    _refuse_contradiction(asked, platform, environment)
-    if asked == "gpu":
+    _check_platform(requested, platform, environment)
+    if requested == "gpu":
         return _gpus("--devices gpu", topology, machine.gpus)
-    if asked == "cpu":
+    if requested == "cpu":
         return _cpus("--devices cpu", topology, environment)
     if platform:
         reason = f"{PLATFORMS}={environment[PLATFORMS]} is set"
@@ -96,14 +98,16 @@ def choose(
     return _gpus(reason, topology, machine.gpus)
 
 
-def _refuse_contradiction(
-    asked: str, platform: str, environment: Mapping[str, str]
+def _check_platform(
+    requested: str, platform: str, environment: Mapping[str, str]
 ) -> None:
-    if asked == "auto" or not platform or (asked == "cpu") == (platform == "cpu"):
+    if requested == "auto" or not platform:
+        return
+    if (requested == "cpu") == (platform == "cpu"):
         return
     raise UsageError(
-        f"--devices {asked} contradicts {PLATFORMS}={environment[PLATFORMS]!r}; leave"
-        " out the one, or unset the other"
+        f"--devices {requested} contradicts {PLATFORMS}={environment[PLATFORMS]!r};"
+        " remove one of them"
     )
 
 
@@ -113,18 +117,18 @@ def _gpus(reason: str, topology: Topology, shown: Sequence[str]) -> Devices:
             f"too few GPUs for {reason}: {topology} needs {topology.nodes} x"
             f" {topology.processes_per_node} x {topology.devices_per_process} ="
             f" {topology.devices}, this machine shows {len(shown)}"
-            f" ({','.join(shown) or 'none'}); choose a smaller topology, or let CPU"
-            " devices stand in for GPUs with --devices cpu"
+            f" ({','.join(shown) or 'none'}); choose a smaller topology, or use CPU"
+            " devices instead: --devices cpu"
         )
     return Devices(reason, tuple(shown[: topology.devices]))
 
 
 def _cpus(reason: str, topology: Topology, environment: Mapping[str, str]) -> Devices:
     chosen = environment.get(CPU_DEVICES)
-    is_users = chosen != environment.get(CPU_DEVICES_OF_MINICLUSTER)
-    if chosen and is_users and chosen != str(topology.devices_per_process):
+    is_callers = chosen != environment.get(CPU_DEVICES_OF_MINICLUSTER)
+    if chosen and is_callers and chosen != str(topology.devices_per_process):
         raise UsageError(
-            f"{CPU_DEVICES} is {chosen!r}, and {topology.label} has"
+            f"{CPU_DEVICES} is {chosen!r}, but {topology.label} has"
             f" {topology.devices_per_process} devices in each process"
             f" ({topology.devices} / {topology.processes}); unset it, or choose another"
             " topology"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Ends the ranks of `jax-sif launch` when the launcher itself has been killed; beside the launcher, on its machine.
+# Ends the ranks of `jax-sif launch` if the launcher is killed.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
-# usage: guard.sh GRACE_S, with `watch GROUP` and `forget GROUP` as standard input, which
-# ends with the launcher, whatever ends that: also SIGKILL, on every Unix.
+# usage: guard.sh GRACE_S, with lines `watch GROUP` and `forget GROUP` on standard input,
+# which is closed when the launcher ends for any reason, even SIGKILL, on every Unix.
 
 groups=''
 while read -r verb group; do
@@ -20,7 +20,7 @@ while read -r verb group; do
   esac
 done
 
-# end SIGNAL: fails for a group that has ended by itself, and still reaches the rest.
+# end SIGNAL: continues if a group has already ended.
 end() {
   for each in $groups; do
     kill -s "$1" -- "$each" 2> /dev/null || continue

@@ -1,4 +1,4 @@
-"""Which rank is where, and the variables that srun would give it there; pure."""
+"""The placement of the ranks, and the variables that srun would set for them."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from jaxsif.launch.devices import (
     Devices,
 )
 
-# Nobody resolves the names of nodes that are not there, so the group meets here.
+# node1 and so on are not real host names, so the ranks connect here.
 LOOPBACK = "127.0.0.1"
 
 COORDINATOR = "JAX_COORDINATOR_ADDRESS"
 COORDINATOR_PORT = "JAX_COORDINATOR_PORT"
 
-# What the image's entry, or a user, set for the ranks of a step. A launch from within
-# such a rank makes a group of its own.
+# Set by the image's entry, or a user, for the ranks of a step. A launch inside such a
+# rank forms a separate group.
 _OF_A_STEP = (
     COORDINATOR,
     COORDINATOR_PORT,
@@ -39,8 +39,8 @@ _OF_A_STEP = (
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a rank is."""
+class RankPlacement:
+    """The node of a rank."""
 
     rank: int
     local_rank: int
@@ -55,11 +55,11 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the ranks of one launch have in common.
+class LocalJob:
+    """Common properties of the ranks of one launch.
 
-    `port` is the coordinator's, `cpus` how many the machine has, `certificates` what
-    names them for JAX, empty where there are none.
+    `port` is the coordinator's, `cpus` the number of CPUs of the machine,
+    `certificates` the variables that name them for JAX, empty if there are none.
     """
 
     topology: Topology
@@ -72,22 +72,22 @@ class Job:
     user: str = "user"
     user_id: int = 0
     group_id: int = 0
-    started_s: int = 0
+    start_time_s: int = 0
     cpus: int = 1
     certificates: Mapping[str, str] = field(default_factory=dict)
-    # What the ranks' records carry: the surrounding job's, or one of this launch.
+    # The key of the ranks' records: that of the surrounding job, or of this launch.
     record_key: str = NO_KEY
 
     @property
     def step(self) -> str:
-        """As the ranks name it: cluster, job, step, restart."""
+        """The step's name in the records: cluster, job, step, restart."""
         return f"{slurm_env.LOCAL_CLUSTER}.{self.id}.0.0"
 
 
-def places(topology: Topology) -> list[Place]:
-    """Every rank's place by Slurm's block distribution, in order of rank."""
+def placements(topology: Topology) -> list[RankPlacement]:
+    """The placement of each rank by Slurm's block distribution."""
     return [
-        Place(
+        RankPlacement(
             rank,
             rank % topology.processes_per_node,
             topology.node_index(rank),
@@ -96,59 +96,63 @@ def places(topology: Topology) -> list[Place]:
     ]
 
 
-def users_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of our own environment is the user's, and not of a launcher around us."""
+def caller_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the variables of a surrounding launcher."""
     inner = slurm_env.STEP_NODE_LIST in environment
-    users = {
+    caller = {
         name: value
         for name, value in environment.items()
         if not name.startswith(slurm_env.LAUNCHER_PREFIXES)
         and not (inner and name in _OF_A_STEP)
     }
-    lent = users.pop(CPU_DEVICES_OF_MINICLUSTER, None)
-    if lent is not None and users.get(CPU_DEVICES) == lent:
-        del users[CPU_DEVICES]
-    return users
+    set_by_minicluster = caller.pop(CPU_DEVICES_OF_MINICLUSTER, None)
+    if set_by_minicluster is not None and (
+        caller.get(CPU_DEVICES) == set_by_minicluster
+    ):
+        del caller[CPU_DEVICES]
+    return caller
 
 
-def environment(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of one rank. What the user set stays as it is."""
-    # As for JAX and the entry, an empty variable is none.
-    defaults = _defaults(job, place, users).items()
+def environment(
+    job: LocalJob, place: RankPlacement, caller: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of one rank. Variables that the caller set take precedence."""
+    # As in JAX and the entry, an empty variable counts as unset.
+    defaults = _defaults(job, caller).items()
     return {
-        **users,
-        **{name: value for name, value in defaults if not users.get(name)},
-        **_as_srun(job, place),
-        **_devices_as_srun(job, place),
+        **caller,
+        **{name: value for name, value in defaults if not caller.get(name)},
+        **_slurm_variables(job, place),
+        **_slurm_gpu_variables(job, place),
         TOPOLOGY_VARIABLE: job.topology.label,
         KEY_VARIABLE: job.record_key,
         slurm_env.RANKS_ON_MACHINE: str(job.topology.processes),
     }
 
 
-def _defaults(job: Job, place: Place, users: Mapping[str, str]) -> dict[str, str]:
-    """What the user may have set otherwise."""
+def _defaults(job: LocalJob, caller: Mapping[str, str]) -> dict[str, str]:
+    """Variables that the caller can override."""
     defaults = {}
-    if "PYTHONUNBUFFERED" not in users:
-        # What --unbuffered is to srun: who watches a launch wants to see it live.
+    if "PYTHONUNBUFFERED" not in caller:
+        # The equivalent of srun --unbuffered: output appears immediately.
         defaults["PYTHONUNBUFFERED"] = "1"
-    if not users.get(COORDINATOR):
-        address = f"{LOOPBACK}:{users.get(COORDINATOR_PORT) or job.port}"
-        # No address to bind: an argument of the program's may name another port.
+    if not caller.get(COORDINATOR):
+        address = f"{LOOPBACK}:{caller.get(COORDINATOR_PORT) or job.port}"
+        # No bind address: the program may choose a different port by an argument.
         defaults[COORDINATOR] = address
-    if not users.get(certificates.CERTIFICATE):
-        # Without any the launcher has said why, once; the entry need not.
+    if not caller.get(certificates.CERTIFICATE):
+        # Without certificates the launcher has printed why; the entry must not repeat it.
         defaults.update(job.certificates or {certificates.TLS: "off"})
     if job.devices.kind == "cpu":
         defaults[PLATFORMS] = "cpu"
         defaults[CPU_DEVICES] = str(job.topology.devices_per_process)
-        # Whoever judges expects CPU devices in the place of GPUs.
+        # The verdict expects CPU devices instead of GPUs.
         defaults["JAX_SIF_PLATFORM"] = "cpu"
     return defaults
 
 
-def _as_srun(job: Job, place: Place) -> dict[str, str]:
-    """As srun sets them for `--ntasks-per-node`, each name that it writes in two ways."""
+def _slurm_variables(job: LocalJob, place: RankPlacement) -> dict[str, str]:
+    """The variables of srun with `--ntasks-per-node`, under both old and new names."""
     topology = job.topology
     nodes, processes = str(topology.nodes), str(topology.processes)
     node_list = "node1" if topology.nodes == 1 else f"node[1-{nodes}]"
@@ -167,7 +171,7 @@ def _as_srun(job: Job, place: Place) -> dict[str, str]:
         slurm_env.JOB_USER: job.user,
         slurm_env.JOB_USER_ID: str(job.user_id),
         slurm_env.JOB_GROUP_ID: str(job.group_id),
-        slurm_env.JOB_START_TIME: str(job.started_s),
+        slurm_env.JOB_START_TIME: str(job.start_time_s),
         slurm_env.SUBMIT_DIR: job.folder,
         slurm_env.SUBMIT_HOST: job.host,
         slurm_env.JOB_NODES: nodes,
@@ -193,13 +197,13 @@ def _as_srun(job: Job, place: Place) -> dict[str, str]:
     }
 
 
-def _devices_as_srun(job: Job, place: Place) -> dict[str, str]:
-    """One node's share of the machine's GPUs after the other.
+def _slurm_gpu_variables(job: LocalJob, place: RankPlacement) -> dict[str, str]:
+    """The GPUs of the rank's node, a contiguous share of the machine's.
 
-    Every rank sees all of its node, and the entry gives it those that are its own.
+    The rank sees all GPUs of its node, and the entry selects its own.
     """
     if job.devices.kind == "cpu":
-        # As on a cluster that has no GPUs.
+        # The same as on a cluster without GPUs.
         return {VISIBLE_GPUS: ""}
     count = job.topology.devices_per_node
     first = place.node_index * count

@@ -1,4 +1,4 @@
-"""The command line of a rank: the program, by an interpreter where it needs one, through the entry; on the machine that launches."""
+"""The command line of a rank: the program, run by the entry."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,39 +9,39 @@ from pathlib import Path
 
 from jaxsif.core.errors import KitError
 
-# What `singularity run` passes through, too.
+# The entry point of the image as well.
 ENTRY = Path(__file__).resolve().parent.parent / "entry"
 
 Which = Callable[[str], str | None]
 
 
 class ProgramNotFound(KitError):
-    """There is no such program; said before any rank starts, with a shell's status."""
+    """The program does not exist. Has the exit status of a shell."""
 
     exit_status = 127
 
 
-def command(words: Sequence[str], which: Which = shutil.which) -> list[str]:
-    """The words of a rank's process. Raises ProgramNotFound.
+def command(args: Sequence[str], which: Which = shutil.which) -> list[str]:
+    """The command line of a rank. Raises ProgramNotFound.
 
-    A program that ends in .py is run with the Python on PATH, as in the image.
+    Programs ending in .py are run with the Python on PATH, as in the image.
     """
-    program = words[0]
+    program = args[0]
     if program.endswith(".py"):
-        return _through_entry([_python(program, which), *words])
+        return _through_entry([_python(program, which), *args])
     if which(program) is None:
         raise ProgramNotFound(
             f"cannot run {program!r}: no such program on PATH, or not executable; for a"
-            " Python program say: python PROGRAM.py"
+            " Python program: python PROGRAM.py"
         )
-    return _through_entry(words)
+    return _through_entry(args)
 
 
 def _python(program: str, which: Which) -> str:
     if not Path(program).is_file():
         raise ProgramNotFound(
-            f"cannot run {program!r}: there is no such file in {str(Path.cwd())!r}; in a"
-            " container only what is mounted can be seen"
+            f"cannot run {program!r}: no such file in {str(Path.cwd())!r}; a container sees"
+            " mounted folders only"
         )
     for name in ("python", "python3"):
         if which(name):
@@ -52,6 +52,6 @@ def _python(program: str, which: Which) -> str:
     )
 
 
-def _through_entry(words: Sequence[str]) -> list[str]:
-    # By name: a file from a package need not be executable.
-    return ["/bin/sh", str(ENTRY), *words]
+def _through_entry(args: Sequence[str]) -> list[str]:
+    # With an explicit shell, since files of a package may not be executable.
+    return ["/bin/sh", str(ENTRY), *args]

@@ -1,4 +1,4 @@
-"""The process group of one rank: its start, its signals, its end; on the machine that launches."""
+"""The process group of one rank: start, signals, exit."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import time
 from collections.abc import Mapping, Sequence
 
 from jaxsif.core.errors import KitError
-from jaxsif.launch.plan import Place
+from jaxsif.launch.plan import RankPlacement
 
 
 class Rank:
-    """One rank. It has a session of its own, so that it can be ended with its children."""
+    """One rank. It has its own session, so that it is ended with its children."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RankPlacement) -> None:
         self.place = place
-        # subprocess's: a number from 0 on, or minus a signal's; None before the end.
+        # As in subprocess: exit status, or minus the signal; None while running.
         self.status: int | None = None
         self.duration_s = 0.0
-        # Whether the launcher has told it to end.
-        self.is_told_to_end = False
+        # Whether the launcher has sent it SIGTERM or SIGKILL.
+        self.is_terminating = False
         self.is_stopped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
@@ -42,22 +42,22 @@ class Rank:
 
     @property
     def group(self) -> int:
-        """The number of its process group. Only for a rank that was started."""
+        """Its process group id. Only for ranks that were started."""
         assert self._process is not None
         return self._process.pid
 
     def start(
         self,
-        words: Sequence[str],
+        args: Sequence[str],
         environment: Mapping[str, str],
         output: int,
         errors: int,
     ) -> None:
-        """Starts its process. Raises KitError when the machine cannot."""
+        """Starts the process. Raises KitError."""
         self._started_s = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                words,
+                args,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -66,8 +66,8 @@ class Rank:
             )
         except OSError as error:
             raise KitError(
-                f"cannot start {self.place}: {error.strerror}; a smaller topology needs"
-                " less, see also ulimit -n and ulimit -u"
+                f"cannot start {self.place}: {error.strerror}; use a smaller topology,"
+                " or raise ulimit -n and ulimit -u"
             ) from error
 
     def send(self, number: signal.Signals) -> None:
@@ -80,22 +80,22 @@ class Rank:
             _send(self.group, number)
 
     def end(self) -> None:
-        """Tells it to end. One that is stopped cannot hear SIGTERM."""
-        self.is_told_to_end |= self.is_running
+        """Sends SIGTERM, or SIGKILL if it is stopped and cannot handle SIGTERM."""
+        self.is_terminating |= self.is_running
         self.send(signal.SIGKILL if self.is_stopped else signal.SIGTERM)
 
     def kill(self) -> None:
-        self.is_told_to_end |= self.is_running
+        self.is_terminating |= self.is_running
         self.send(signal.SIGKILL)
 
     def has_ended(self) -> bool:
-        """Whether it has ended since it was last asked; its children end with it."""
+        """Whether it has ended since the last call. Also ends its children."""
         if not self.is_running or self._process is None:
             return False
         status = self._process.poll()
         if status is None:
             return False
-        # At once, before another group can get the number.
+        # Immediately, before the id can be reused.
         _send(self._process.pid, signal.SIGKILL)
         self.duration_s = time.monotonic() - self._started_s
         self.status = status
@@ -103,18 +103,18 @@ class Rank:
 
 
 def _send(group: int, number: signal.Signals) -> None:
-    # macOS answers EPERM for a group of which only a zombie is left.
+    # macOS returns EPERM for a group with only a zombie left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
 def exit_status(status: int) -> int:
-    """As a shell tells it: 128 and the signal's number."""
+    """As in a shell: 128 plus the number of the signal."""
     return status if status >= 0 else 128 - status
 
 
-def ending(status: int) -> str:
-    """How a rank ended, in srun's words."""
+def describe_exit(status: int) -> str:
+    """How a rank ended, in srun's wording."""
     if status >= 0:
         return f"Exited with exit code {status}"
     return signal.strsignal(-status) or f"Signal {-status}"

@@ -1,4 +1,4 @@
-"""`jax-sif launch`: from what was asked for to the exit status; runs on a laptop, or in the container."""
+"""Runs `jax-sif launch`: options in, exit status out."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from jaxsif.launch.plan import (
     COORDINATOR,
     COORDINATOR_PORT,
     LOOPBACK,
-    Job,
+    LocalJob,
+    caller_environment,
     environment,
-    places,
-    users_environment,
+    placements,
 )
 from jaxsif.launch.ranks import Rank
 from jaxsif.launch.streams import Streams, style
@@ -33,71 +33,75 @@ from jaxsif.launch.supervisor import Limits, Supervisor
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a person asked for. `is_labelled`: None leaves it to the terminal."""
+class LaunchOptions:
+    """The command-line options. `is_labelled`: None means on a terminal only."""
 
     topology: Topology
     program: Sequence[str]
     devices: str
-    logs: Path | None
+    log_dir: Path | None
     is_labelled: bool | None
     limits: Limits
     faults: Sequence[Fault]
 
 
-def launch(request: Request) -> int:
-    """Runs the program as the topology's ranks; returns the first failure's status, or 0.
+def launch(options: LaunchOptions) -> int:
+    """Run the program as the ranks of the topology; return the first failure's status.
 
-    Raises UsageError or KitError before any rank has started, KitError also when the
-    machine fails (no more processes, a full disk), and then no rank is left.
+    Raises UsageError or KitError before any rank has started; later KitError if the
+    machine fails (process limit, full disk), after all ranks were ended.
     """
-    users = users_environment(os.environ)
-    words = program.command(request.program)
-    held = ports.reserve_port()
-    if users.get(COORDINATOR_PORT) and not users.get(COORDINATOR):
-        ports.refuse_taken(users[COORDINATOR_PORT])
-    job = _job(request, users, held)
+    caller = caller_environment(os.environ)
+    args = program.command(options.program)
+    reserved = ports.reserve_port()
+    if caller.get(COORDINATOR_PORT) and not caller.get(COORDINATOR):
+        ports.require_free(caller[COORDINATOR_PORT])
+    job = _job(options, caller, reserved)
     warning = ""
-    if certificates.is_asked_for(users, request.topology.processes):
+    if certificates.is_needed(caller, options.topology.processes):
         reason = certificates.why_none()
         if reason:
-            warning = certificates.announcement(reason, users)
+            warning = certificates.warning(reason, caller)
         else:
-            made = certificates.make(job.step, LOOPBACK)
-            job = replace(job, certificates=made)
-    ranks = [Rank(place) for place in places(request.topology)]
-    shown = style(len(ranks), request.is_labelled, os.environ)
-    with held.ticket, Loop() as loop:
+            variables = certificates.make(job.step, LOOPBACK)
+            job = replace(job, certificates=variables)
+    ranks = [Rank(place) for place in placements(options.topology)]
+    shown = style(len(ranks), options.is_labelled, os.environ)
+    with reserved.lock, Loop() as loop:
         supervisor = Supervisor(
             loop,
-            lambda on_gone: Streams(loop, request.logs, shown, on_gone, job.record_key),
+            lambda on_gone: Streams(
+                loop, options.log_dir, shown, on_gone, job.record_key
+            ),
             ranks,
-            request.limits,
-            request.faults,
+            options.limits,
+            options.faults,
         )
-        first = environment(job, ranks[0].place, users)
-        supervisor.streams.say(messages.begins(job, first[COORDINATOR]))
+        first = environment(job, ranks[0].place, caller)
+        supervisor.streams.print_message(messages.starting(job, first[COORDINATOR]))
         if warning:
-            supervisor.streams.say(messages.reason(warning))
-        return supervisor.run(words, lambda place: environment(job, place, users))
+            supervisor.streams.print_message(messages.reason(warning))
+        return supervisor.run(args, lambda place: environment(job, place, caller))
 
 
-def _job(request: Request, users: Mapping[str, str], held: ports.ReservedPort) -> Job:
-    """What all ranks have in common, as far as the machine tells it."""
+def _job(
+    options: LaunchOptions, caller: Mapping[str, str], reserved: ports.ReservedPort
+) -> LocalJob:
+    """The common properties of all ranks."""
     now_s = time.time()
-    machine = detect_gpus(users)
-    return Job(
-        topology=request.topology,
-        devices=choose(request.devices, request.topology, users, machine),
-        id=held.job_id(now_s),
-        port=held.number,
-        name=Path(request.program[0]).name,
+    machine = detect_gpus(caller)
+    return LocalJob(
+        topology=options.topology,
+        devices=choose(options.devices, options.topology, caller, machine),
+        id=reserved.job_id(now_s),
+        port=reserved.number,
+        name=Path(options.program[0]).name,
         folder=os.getcwd(),
         host=socket.gethostname(),
         user=_user(),
         user_id=os.getuid(),
         group_id=os.getgid(),
-        started_s=int(now_s),
+        start_time_s=int(now_s),
         cpus=os.cpu_count() or 1,
         record_key=next(iter(job_keys(os.environ)), secrets.token_hex(KEY_LENGTH // 2)),
     )

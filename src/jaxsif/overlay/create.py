@@ -1,4 +1,4 @@
-"""Puts packages together and writes their file; runs in the container, where the network is."""
+"""Installs packages into a folder and writes it as an overlay file."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -20,44 +20,42 @@ from typing import NoReturn
 
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.packages import PACKAGES_FOLDER
-from jaxsif.overlay import manifest as made
-from jaxsif.overlay import resolve, squash
+from jaxsif.overlay import manifest, resolve, squash
 
-# Every package of the image, as constraints of pip's (tools/image_manifest.py).
+# The image's packages as constraints for pip (tools/image_manifest.py).
 IMAGE_PACKAGES = Path("/opt/jax-sif/packages.txt")
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a person asked for. `words` are pip's: requirements, and options before
-    them."""
+class CreateRequest:
+    """The options of `jax-sif env create`; `pip_args` are options, then requirements."""
 
     target: Path
-    words: tuple[str, ...]
+    pip_args: tuple[str, ...]
     is_replaced: bool = False
 
 
 @dataclass(frozen=True)
 class Created:
-    """What has come of it."""
+    """The file that was created."""
 
-    made: made.Manifest
+    manifest: manifest.Manifest
     size_bytes: int
 
 
-def read_image(path: Path = IMAGE_PACKAGES) -> made.Image:
-    """The image that this runs in. Raises KitError elsewhere."""
+def read_image(path: Path = IMAGE_PACKAGES) -> manifest.Image:
+    """The image that this runs in. Raises KitError outside an image."""
     try:
-        return made.parse_image(path.read_text())
+        return manifest.parse_image(path.read_text())
     except (OSError, ValueError) as error:
         raise KitError(
-            f"cannot read the image's packages from {str(path)!r} ({error}); packages"
-            " are put on top of an image: load the module and run jax-sif from there"
+            f"cannot read the image's packages from {str(path)!r} ({error}); this"
+            " command works in an image only: load the module and run its jax-sif"
         ) from error
 
 
-def create(order: Order, image_packages: Path = IMAGE_PACKAGES) -> Created:
-    """Makes the file in one piece, or raises and leaves nothing behind."""
+def create(order: CreateRequest, image_packages: Path = IMAGE_PACKAGES) -> Created:
+    """Writes the file atomically, or raises and leaves nothing behind."""
     image = read_image(image_packages)
     _check_target(order)
     with _ended_by_signals(), _staging() as (staging, mask):
@@ -66,40 +64,43 @@ def create(order: Order, image_packages: Path = IMAGE_PACKAGES) -> Created:
         packages = _install(order, image, image_packages, staging, root)
         with _stage("byte code"):
             _compile(root)
-        content = _content(root)
-        (root / made.DESCRIPTION).write_text(made.encode(packages, content))
-        shutil.copyfile(image_packages, root / made.IMAGE)
+        content = _digest(root)
+        (root / manifest.DESCRIPTION).write_text(manifest.encode(packages, content))
+        shutil.copyfile(image_packages, root / manifest.IMAGE)
         with _stage("one file"):
             squash.write(
                 root, order.target, is_replaced=order.is_replaced, mode=0o666 & ~mask
             )
-    return Created(made.Manifest(image, packages, content), order.target.stat().st_size)
+    return Created(
+        manifest.Manifest(image, packages, content), order.target.stat().st_size
+    )
 
 
-def _check_target(order: Order) -> None:
-    """Before minutes are spent on it."""
+def _check_target(order: CreateRequest) -> None:
+    """Fails early, before minutes are spent on the packages."""
     folder = order.target.parent
     if not folder.is_dir():
         raise UsageError(
-            f"there is no folder {str(folder)!r} as the container sees it; make it, or"
-            " name another"
+            f"the container sees no folder {str(folder)!r}; create it, or choose another"
         )
     if not os.access(folder, os.W_OK):
-        raise UsageError(f"may not write into {str(folder)!r}; name another folder")
-    if order.target.exists() and not order.target.is_file():
-        raise UsageError(f"{str(order.target)!r} is no file; name another")
-    if order.target.exists() and not order.is_replaced:
-        raise UsageError(squash.already_there(order.target))
-    if Path(PACKAGES_FOLDER, made.IMAGE).exists():
         raise UsageError(
-            "packages are mounted already, and would be taken for the image's own; unset"
-            " JAX_SIF_ENV"
+            f"no permission to write into {str(folder)!r}; choose another folder"
+        )
+    if order.target.exists() and not order.target.is_file():
+        raise UsageError(f"{str(order.target)!r} is not a file; choose another name")
+    if order.target.exists() and not order.is_replaced:
+        raise UsageError(squash.check_target_free(order.target))
+    if Path(PACKAGES_FOLDER, manifest.IMAGE).exists():
+        raise UsageError(
+            "an overlay is mounted already, and its packages would count as the image's;"
+            " unset JAX_SIF_ENV"
         )
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Lets a job that is cancelled, or a terminal that is closed, clean up."""
+    """Cleans up when the job is cancelled or the terminal closed."""
 
     def leave(number: int, _: object) -> NoReturn:
         sys.exit(128 + number)
@@ -117,8 +118,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _staging() -> Iterator[tuple[Path, int]]:
-    """A folder for one file's content, which everybody may read who may read the file;
-    and the user's umask, which says who that is."""
+    """A world-readable folder for the content, and the user's umask for the file."""
     mask = os.umask(0o022)
     try:
         with tempfile.TemporaryDirectory(prefix="jax-sif-env-") as folder:
@@ -129,21 +129,25 @@ def _staging() -> Iterator[tuple[Path, int]]:
 
 @contextmanager
 def _stage(name: str) -> Iterator[None]:
-    """Says how long a part took."""
+    """Prints how long a stage took."""
     began_s = time.monotonic()
     yield
     print(f"{time.monotonic() - began_s:8.1f} s  {name}", file=sys.stderr, flush=True)
 
 
 def _install(
-    order: Order, image: made.Image, image_packages: Path, staging: Path, root: Path
-) -> tuple[made.Package, ...]:
+    order: CreateRequest,
+    image: manifest.Image,
+    image_packages: Path,
+    staging: Path,
+    root: Path,
+) -> tuple[manifest.Package, ...]:
     report = staging / "report.json"
-    words = resolve.command(sys.executable, root, image_packages, report, order.words)
+    args = resolve.command(sys.executable, root, image_packages, report, order.pip_args)
     with _stage("packages"):
-        # pip builds where TMPDIR says, and leaves nothing there if it is killed.
+        # pip builds in TMPDIR, which is removed even if pip is killed.
         done = subprocess.run(
-            words,
+            args,
             env={**os.environ, "TMPDIR": str(staging)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -152,33 +156,35 @@ def _install(
             check=False,
         )
     if done.returncode:
-        raise KitError(resolve.complaint(done.stdout, image.versions, image.name))
+        raise KitError(
+            resolve.explain_pip_error(done.stdout, image.versions, image.name)
+        )
     packages = tuple(resolve.installed(json.loads(report.read_text())))
     if not packages:
         raise UsageError(
-            "the image has all of these packages already; nothing is to be put on top"
+            "the image has all of these packages already; no overlay is needed"
         )
     twice = [p.name for p in packages if p.name in image.versions]
     if twice:
         raise KitError(
-            f"pip has installed {', '.join(twice)} once more, which the image has; ask"
-            " for it without an address or a file"
+            f"pip installed {', '.join(twice)} again, which the image has; request"
+            " it by name, not by a URL or file"
         )
     return packages
 
 
 def _compile(root: Path) -> None:
-    """As the image is: nothing can be compiled later, and no time of a file counts."""
-    words = [sys.executable, "-I", "-m", "compileall", "-qq", "-j", "0"]
-    words += ["--invalidation-mode", "unchecked-hash"]
-    # Tracebacks show where the file will be.
-    words += ["-s", str(root), "-p", PACKAGES_FOLDER, str(root)]
-    # Packages may hold files that are no Python, or that of another version.
-    subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
+    """Compiles byte code like the image's: read-only, so independent of file times."""
+    args = [sys.executable, "-I", "-m", "compileall", "-qq", "-j", "0"]
+    args += ["--invalidation-mode", "unchecked-hash"]
+    # Tracebacks show the path below the mount point.
+    args += ["-s", str(root), "-p", PACKAGES_FOLDER, str(root)]
+    # Packages may contain files that are not valid for this Python.
+    subprocess.run(args, stdin=subprocess.DEVNULL, check=False)
 
 
-def _content(root: Path) -> str:
-    """A checksum of all files, by the lists with checksums that wheels leave behind."""
+def _digest(root: Path) -> str:
+    """A checksum of all files, from the RECORD files of the wheels."""
     digest = hashlib.sha256()
     for record in sorted(root.glob("lib/python*/site-packages/*.dist-info/RECORD")):
         digest.update(record.read_bytes())

@@ -1,4 +1,4 @@
-"""What a file of packages says of itself: its packages, and the image that it was made for; pure, runs anywhere."""
+"""The manifest of an overlay: its packages and the image it was created for."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from jaxsif.core import strict_json
 
 SCHEMA = 1
 
-# In the file's top folder: this description, and a copy of the image's packages.txt,
-# whose first line the image's entry compares with its own.
+# In the top folder of the file: the manifest, and a copy of the image's packages.txt,
+# whose first line is compared by the image's entry point.
 DESCRIPTION = "env.json"
 IMAGE = "image.txt"
 _MOST_TEXT = 4 << 20
@@ -23,14 +23,14 @@ _MOST_TEXT = 4 << 20
 
 @dataclass(frozen=True)
 class Image:
-    """An image by its packages. Another `key`: other packages, Python or processor."""
+    """An image. `key` identifies its packages, Python version and processor."""
 
     key: str
     name: str
     versions: Mapping[str, str]
 
 
-# What indexes allow; another name could be an escape sequence to a terminal.
+# The characters that indexes allow; others could form terminal escape sequences.
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 _Version = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.!+_-]{1,200}$")]
 _Sum = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z:+/=_-]{1,200}$")]
@@ -38,18 +38,21 @@ _Sum = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z:+/=_-]{1,200}$")]
 
 @dataclass(frozen=True)
 class Package:
-    """`sha256` is that of the wheel or source archive, None for what was a folder;
-    `is_asked`: a person has named it, and not another package."""
+    """An installed package.
+
+    `sha256` is that of the wheel or source archive, None if it was a folder;
+    `is_requested`: installed explicitly, not as a dependency.
+    """
 
     name: _Name
     version: _Version
     sha256: _Sum | None
-    is_asked: bool
+    is_requested: bool
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a file says. `content` is a checksum of every installed file."""
+    """The manifest of a file. `content` is a checksum of all installed files."""
 
     image: Image
     packages: tuple[Package, ...]
@@ -61,14 +64,14 @@ class _Schema(msgspec.Struct):
 
 
 class _Facts(_Schema):
-    """What DESCRIPTION holds."""
+    """The content of DESCRIPTION."""
 
     content: _Sum
     packages: tuple[Package, ...]
 
 
 def parse_image(text: str) -> Image:
-    """Of the image's packages.txt. Raises ValueError for any other text."""
+    """Parse the image's packages.txt. Raises ValueError if it is malformed."""
     first, *lines = text.splitlines() or [""]
     found = re.fullmatch(r"# ([0-9a-f]{16}) (.+)", first)
     if found is None or not first.isprintable():
@@ -76,7 +79,7 @@ def parse_image(text: str) -> Image:
     for line in lines:
         is_pair = re.fullmatch(r"[A-Za-z0-9._-]{1,200}==[^\s=]\S{0,200}", line)
         if not is_pair or not line.isprintable():
-            raise ValueError(f"no package and version: {line[:80]!r}")
+            raise ValueError(f"not a package and version: {line[:80]!r}")
     pairs = (line.split("==", 1) for line in lines)
     return Image(found[1], found[2], {name: version for name, version in pairs})
 
@@ -92,9 +95,9 @@ def encode(packages: tuple[Package, ...], content: str) -> str:
 
 
 def decode(description: str, image: str) -> Manifest:
-    """From the texts of DESCRIPTION and IMAGE. Raises ValueError for others."""
+    """Decode the texts of DESCRIPTION and IMAGE. Raises ValueError if malformed."""
     if max(len(description), len(image)) > _MOST_TEXT:
-        raise ValueError(f"more than {_MOST_TEXT >> 20} MiB of description")
+        raise ValueError(f"its description has more than {_MOST_TEXT >> 20} MiB")
     try:
         schema = msgspec.json.decode(description, type=_Schema).schema
         if schema != SCHEMA:
@@ -105,35 +108,35 @@ def decode(description: str, image: str) -> Manifest:
     return Manifest(parse_image(image), facts.packages, facts.content)
 
 
-def normal(name: str) -> str:
-    """A package's name as indexes compare it (PEP 503)."""
+def normalize_name(name: str) -> str:
+    """Normalize a package's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def frozen(made: Manifest) -> Iterator[str]:
-    """The lines of a requirements file that makes the same again."""
-    yield f"# On top of {made.image.name}; jax-sif env create NEW.sqsh -r THIS_FILE"
-    # pip wants checksums of all packages or of none, and a folder has none.
-    has_all = all(package.sha256 for package in made.packages)
-    for package in made.packages:
+def requirements_lines(manifest: Manifest) -> Iterator[str]:
+    """The lines of a requirements file that recreates the overlay."""
+    yield f"# On top of {manifest.image.name}; jax-sif env create NEW.sqsh -r THIS_FILE"
+    # pip requires checksums for all packages or none, and a folder has none.
+    has_all = all(package.sha256 for package in manifest.packages)
+    for package in manifest.packages:
         line = f"{package.name}=={package.version}"
         if has_all:
             line += f" --hash=sha256:{package.sha256}"
         elif package.sha256 is None:
-            line = f"# {line} was a folder; name it again beside this file"
+            line = f"# {line} was a folder; pass it in addition to this file"
         yield line
 
 
-def differences(theirs: Image, ours: Image) -> list[str]:
-    """What the image `theirs` has otherwise than `ours`, as `jax 0.11.0, here 0.12.0`."""
-    if theirs.key == ours.key:
+def differences(other: Image, own: Image) -> list[str]:
+    """How an image differs from this one, for example `jax 0.11.0, here 0.12.0`."""
+    if other.key == own.key:
         return []
-    names = sorted({*theirs.versions, *ours.versions})
+    names = sorted({*other.versions, *own.versions})
     found = [
-        f"{name} {theirs.versions.get(name, 'none')},"
-        f" here {ours.versions.get(name, 'none')}"
+        f"{name} {other.versions.get(name, 'none')},"
+        f" here {own.versions.get(name, 'none')}"
         for name in names
-        if theirs.versions.get(name) != ours.versions.get(name)
+        if other.versions.get(name) != own.versions.get(name)
     ]
-    # Neither the Python nor the processor is a package.
-    return found or [f"{theirs.name}, here {ours.name}"]
+    # Only the Python version or the processor differs.
+    return found or [f"{other.name}, here {own.name}"]

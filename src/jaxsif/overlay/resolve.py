@@ -1,4 +1,4 @@
-"""What pip is asked for, and what its complaints mean for people who see the image's packages as given; pure."""
+"""The command line of pip, and explanations of its errors for users of the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsif.overlay.manifest import Package, normal
+from jaxsif.overlay.manifest import Package, normalize_name
 
-# What pip says, in order, of why no set of versions will do.
+# pip's messages about conflicting versions, in their order.
 _CONFLICT = re.compile(
     r"^The conflict is caused by:\n((?: {4}.+\n)+)(?:\n|\Z)", re.MULTILINE
 )
@@ -24,115 +24,118 @@ _MAX_NAMED = 5
 
 
 def command(
-    python: str, folder: Path, constraints: Path, report: Path, words: Sequence[str]
+    python: str, folder: Path, constraints: Path, report: Path, pip_args: Sequence[str]
 ) -> list[str]:
-    """pip's words to put packages into a folder, and to leave alone those that are
-    there already: with --target it would install all of them once more."""
+    """The command that installs packages into a folder.
+
+    With --target, pip would install the image's packages again.
+    """
     return [
-        # Neither PYTHONPATH nor the home take part.
+        # Isolated from PYTHONPATH and the user's site-packages.
         *(python, "-I", "-m", "pip", "install"),
         *("--prefix", str(folder), "--constraint", str(constraints)),
         *("--report", str(report), "--no-user", "--no-compile", "--prefer-binary"),
         *("--no-warn-script-location", "--disable-pip-version-check"),
-        *("--progress-bar", "off", "--no-input", *words),
+        *("--progress-bar", "off", "--no-input", *pip_args),
     ]
 
 
 def installed(report: Mapping[str, Any]) -> Iterator[Package]:
-    """What pip says that it has installed, by name."""
-    for item in sorted(report["install"], key=lambda i: normal(i["metadata"]["name"])):
+    """The packages in pip's installation report, by name."""
+    for item in sorted(
+        report["install"], key=lambda i: normalize_name(i["metadata"]["name"])
+    ):
         archive = item["download_info"].get("archive_info", {})
         yield Package(
-            name=normal(item["metadata"]["name"]),
+            name=normalize_name(item["metadata"]["name"]),
             version=item["metadata"]["version"],
             sha256=archive.get("hashes", {}).get("sha256"),
-            is_asked=item["requested"],
+            is_requested=item["requested"],
         )
 
 
-def complaint(said: str, image: Mapping[str, str], python: str) -> str:
-    """What pip's output means. `image` are the versions of the image, by package."""
-    conflict = _CONFLICT.search(said)
+def explain_pip_error(output: str, image: Mapping[str, str], python: str) -> str:
+    """Explain pip's output. `image`: the versions of the image's packages."""
+    conflict = _CONFLICT.search(output)
     if conflict:
         return _conflict(conflict[1].splitlines(), image)
-    if "No space left" in said or "Disk quota exceeded" in said:
+    if "No space left" in output or "Disk quota exceeded" in output:
         return (
-            "no room for the packages while they are put together: the disk of TMPDIR"
-            " is full; name a folder with room: TMPDIR=/scratch/me jax-sif env create ..."
+            "the disk of TMPDIR is full; choose a folder with more space:"
+            " TMPDIR=/scratch/me jax-sif env create ..."
         )
-    missing = re.search(r"No matching distribution found for (.+)", said)
-    if missing and _NO_NETWORK.search(said):
+    missing = re.search(r"No matching distribution found for (.+)", output)
+    if missing and _NO_NETWORK.search(output):
         return (
-            f"cannot reach the package index for {missing[1]!r}; run this where the"
-            " network is (a login node), or with wheels: --no-index --find-links FOLDER"
+            f"cannot reach the package index for {missing[1]!r}; run this on a"
+            " node with network (a login node), or with wheels: --no-index --find-links FOLDER"
         )
     if missing:
-        return _missing(missing[1], said, python)
+        return _missing(missing[1], output, python)
     old = re.search(
         r"Package '(.{1,200})' requires a different Python: (\S{1,60}) not in"
         r" '(.{1,200})'",
-        said,
+        output,
     )
     if old:
         return (
-            f"{old[1]} asks for Python {old[3]}, the image has {old[2]}; ask for another"
-            " version of it, or take another image"
+            f"{old[1]} requires Python {old[3]}, the image has {old[2]}; request a different"
+            " version of it, or use a different image"
         )
-    built = re.search(r"Failed (?:to build|building wheel for) (.+)", said)
+    built = re.search(r"Failed (?:to build|building wheel for) (.+)", output)
     if built:
         return (
-            f"{built[1]} comes as source, and building it failed: the image has no"
-            " compiler; build a wheel elsewhere for this Python and give its folder:"
-            f" --find-links FOLDER. pip says: {_last_error(said)}"
+            f"{built[1]} is distributed as source, and its build failed: the image has no"
+            " compiler; build a wheel for this Python elsewhere and pass its folder:"
+            f" --find-links FOLDER. pip's error: {_last_error(output)}"
         )
-    return f"pip failed: {_last_error(said)}"
+    return f"pip failed: {_last_error(output)}"
 
 
 def _conflict(lines: Sequence[str], image: Mapping[str, str]) -> str:
-    """`netket 3.23 asks for jax<0.11, the image has jax 0.12.0.1`"""
+    """`netket 3.23 requires jax<0.11, the image has jax 0.12.0.1`"""
     wanted, given = [], {}
     for line in map(str.strip, lines):
         if found := _GIVEN.match(line):
-            given[normal(found[1])] = found[2]
+            given[normalize_name(found[1])] = found[2]
         elif found := _ASKED.match(line):
-            wanted.append(("you ask", found[1]))
+            wanted.append(("you request", found[1]))
         elif found := _DEPENDS.match(line):
-            wanted.append((f"{found[1]} {found[2]} asks", found[3]))
-    told = [f"{who} for {what}" for who, what in wanted[:_MAX_NAMED]]
+            wanted.append((f"{found[1]} {found[2]} requires", found[3]))
+    parts = [f"{who} {what}" for who, what in wanted[:_MAX_NAMED]]
     if len(wanted) > _MAX_NAMED:
-        told.append(f"so do {len(wanted) - _MAX_NAMED} more")
+        parts.append(f"and {len(wanted) - _MAX_NAMED} more")
     if not given:
         return (
-            f"these cannot be together: {'; '.join(told)}; ask for other versions of"
-            " them"
+            f"the requirements conflict: {'; '.join(parts)}; request different versions"
         )
     names = {found[0] for _, what in wanted if (found := _NAME.match(what))}
     has = [f"{name} {version}" for name, version in given.items()]
     has += [
-        f"{normal(name)} {image[normal(name)]}"
+        f"{normalize_name(name)} {image[normalize_name(name)]}"
         for name in sorted(names)
-        if normal(name) in image and normal(name) not in given
+        if normalize_name(name) in image and normalize_name(name) not in given
     ]
     return (
-        f"{'; '.join(told)}; the image has {', '.join(has)}, which stays; ask for"
-        " another version of the package, or take an image that fits it (module avail"
-        " jax-sif)"
+        f"{'; '.join(parts)}; the image has {', '.join(has)}, which is never replaced;"
+        " request a different version of the package, or use an image that fits it"
+        " (module avail jax-sif)"
     )
 
 
-def _missing(what: str, said: str, python: str) -> str:
-    versions = said.partition("(from versions: ")[2].partition(")")[0]
+def _missing(what: str, output: str, python: str) -> str:
+    versions = output.partition("(from versions: ")[2].partition(")")[0]
     known = versions.split(", ")
     if known in ([""], ["none"]):
         return (
-            f"there is no package {what!r} for {python}, in the index or folder that"
-            " pip was told of; check its name"
+            f"there is no package {what!r} for {python} in pip's index or folder; check its"
+            " name"
         )
     some = ", ".join(known[-_MAX_NAMED:])
-    return f"there is no {what!r} for {python}; the newest that are there: {some}"
+    return f"there is no {what!r} for {python}; the newest available: {some}"
 
 
-def _last_error(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _last_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [x.removeprefix("ERROR: ") for x in lines if x.startswith("ERROR: ")]
     return (errors or lines or ["nothing"])[-1]

@@ -1,4 +1,4 @@
-"""Writes and reads squashfs files by squashfs-tools; runs in the container."""
+"""Writes and reads squashfs files with squashfs-tools."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from jaxsif.core.errors import KitError, UsageError
 
 _MAGIC = b"hsqs"
 
-# The same folder makes the same file: no owner, no extended attributes, and one time
-# for all, the earliest that a zip archive can hold (1980).
+# Reproducible: no owner, no extended attributes, and one time for all files, the
+# earliest of a zip archive (1980).
 _SAME_S = str(315532800)
 _OPTIONS = (
     *("-noappend", "-no-progress", "-quiet", "-all-root", "-no-xattrs", "-no-exports"),
     *("-mkfs-time", _SAME_S, "-all-time", _SAME_S),
-    # As the image itself, and for its reasons.
+    # The same compression as the image.
     *("-comp", "zstd", "-Xcompression-level", "3"),
 )
 
@@ -30,9 +30,9 @@ _OPTIONS = (
 def write(
     folder: Path, target: Path, *, is_replaced: bool = False, mode: int = 0o644
 ) -> None:
-    """Writes the folder into one file, which is whole as soon as it has its name.
+    """Writes the folder into one file, atomically.
 
-    Raises UsageError when there is one of that name, KitError when it cannot be written.
+    Raises UsageError when the file exists, KitError when it cannot be written.
     """
     try:
         with _partial(target.parent) as partial:
@@ -46,7 +46,7 @@ def write(
 
 
 def _finish(partial: Path, mode: int) -> None:
-    """On the disk, before it has its name."""
+    """Sets the mode and flushes the file to disk before it is renamed."""
     with partial.open("rb") as file:
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
@@ -54,35 +54,35 @@ def _finish(partial: Path, mode: int) -> None:
 
 def _take_name(partial: Path, target: Path, is_replaced: bool) -> None:
     if is_replaced:
-        # A link stays, and its target is replaced.
+        # If the target is a symbolic link, the file that it points to is replaced.
         os.replace(partial, os.path.realpath(target))
         return
     try:
         os.link(partial, target)
     except FileExistsError as error:
-        raise UsageError(already_there(target)) from error
+        raise UsageError(check_target_free(target)) from error
     except OSError:
-        # No file of this file system has two names: an empty one keeps the place.
+        # The file system has no hard links: reserve the name with an empty file.
         try:
             target.touch(exist_ok=False)
         except FileExistsError as error:
-            raise UsageError(already_there(target)) from error
+            raise UsageError(check_target_free(target)) from error
         os.replace(partial, target)
 
 
-def already_there(target: Path) -> str:
+def check_target_free(target: Path) -> str:
     return (
-        f"there is a file {str(target)!r} already; name another, or say --force to put"
-        " the new one in its place"
+        f"the file {str(target)!r} exists already; choose another name, or replace it"
+        " with --force"
     )
 
 
 @contextmanager
 def _partial(folder: Path) -> Iterator[Path]:
-    """A hidden file of this process's own, and nothing of that name afterwards."""
+    """A hidden file of this process, which is removed afterwards."""
     own = f".jax-sif-env.{socket.gethostname()}-"
     for left in folder.glob(f"{own}*"):
-        # Of a process that was killed, and could not clean up.
+        # Left by a process that was killed.
         number = left.name[len(own) :]
         is_over = number == str(os.getpid()) or not Path("/proc", number).exists()
         if number.isdigit() and is_over:
@@ -98,7 +98,7 @@ def _partial(folder: Path) -> Iterator[Path]:
 
 
 def _hold(descriptor: int) -> bool:
-    """Whether the file is this process's; False, too, where there are no locks."""
+    """Lock the file; False if it is locked, or if locks are not supported."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -107,7 +107,7 @@ def _hold(descriptor: int) -> bool:
 
 
 def _remove_unless_held(left: Path) -> None:
-    """The process numbers of a container are others than those of its host."""
+    """Check the lock as well, since process ids differ between container and host."""
     try:
         descriptor = os.open(left, os.O_RDWR)
     except OSError:
@@ -119,21 +119,21 @@ def _remove_unless_held(left: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot_write(target: Path, said: str) -> str:
-    if "No space left" in said or "Disk quota exceeded" in said:
+def _cannot_write(target: Path, output: str) -> str:
+    if "No space left" in output or "Disk quota exceeded" in output:
         return (
-            f"no room for {str(target)!r}: the disk is full, or your quota is; name a"
-            " file elsewhere"
+            f"no space for {str(target)!r}: the disk or your quota is full; choose another"
+            " folder"
         )
-    last = said.strip().splitlines()[-1:] or ["mksquashfs says nothing"]
+    last = output.strip().splitlines()[-1:] or ["mksquashfs printed nothing"]
     return f"cannot write {str(target)!r}: {last[0]}"
 
 
 def read(file: Path, names: Sequence[str]) -> list[str]:
-    """The texts of files in it.
+    """The texts of files in a squashfs file.
 
-    Raises UsageError when there is no such file, or it is not of squashfs, KitError when
-    it is damaged or lacks one of the names.
+    Raises UsageError when it does not exist or is not squashfs, KitError when it is
+    damaged or lacks one of the names.
     """
     check(file)
     texts = []
@@ -143,20 +143,20 @@ def read(file: Path, names: Sequence[str]) -> list[str]:
             last = done.stderr.strip().splitlines()[-1:] or [
                 f"there is no {name} in it"
             ]
-            raise not_ours(file, last[0])
+            raise foreign_file_error(file, last[0])
         texts.append(done.stdout)
     return texts
 
 
-def not_ours(file: Path, reason: str) -> KitError:
+def foreign_file_error(file: Path, reason: str) -> KitError:
     return KitError(
-        f"cannot read {str(file)!r} as packages of jax-sif env: {reason}; make it (again)"
-        " with jax-sif env create"
+        f"cannot read {str(file)!r} as an overlay of jax-sif env: {reason}; create it"
+        " again: jax-sif env create"
     )
 
 
 def extract(file: Path, folder: Path, patterns: Sequence[str]) -> None:
-    """Unpacks what matches into a new folder. Raises KitError."""
+    """Extracts matching files into a new folder. Raises KitError."""
     command = ["unsquashfs", "-quiet", "-no-progress", "-no-xattrs", "-d", str(folder)]
     done = _run([*command, str(file), *patterns])
     if done.returncode:
@@ -164,28 +164,28 @@ def extract(file: Path, folder: Path, patterns: Sequence[str]) -> None:
 
 
 def check(file: Path) -> None:
-    """Raises UsageError for what is no squashfs file."""
+    """Raises UsageError if the file is not squashfs."""
     try:
         with file.open("rb") as opened:
             magic = opened.read(len(_MAGIC))
     except OSError as error:
         raise UsageError(
-            f"cannot read the packages {str(file)!r}: {error.strerror}; in a container"
-            " only what is mounted can be seen (JAX_SIF_BIND, APPTAINER_BIND)"
+            f"cannot read the packages {str(file)!r}: {error.strerror}; the"
+            " container sees mounted folders only (JAX_SIF_BIND, APPTAINER_BIND)"
         ) from error
     if magic != _MAGIC:
         raise UsageError(
-            f"{str(file)!r} is no squashfs file; make one with jax-sif env create"
+            f"{str(file)!r} is not a squashfs file; create one: jax-sif env create"
         )
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     if shutil.which(command[0]) is None:
         raise KitError(
-            f"there is no {command[0]} here; it is in the image: load the module and"
-            " run jax-sif from there"
+            f"{command[0]} is missing; it is part of the image: load the module and run"
+            " its jax-sif"
         )
-    # Its own times are given on the command line, and it refuses to hear of two.
+    # mksquashfs fails if times are given both by options and by this variable.
     environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
     return subprocess.run(
         command,

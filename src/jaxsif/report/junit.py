@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from xml.etree import ElementTree as ET
 
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL
-from jaxsif.html.markup import visible
+from jaxsif.html.markup import escape_invisible
 from jaxsif.report import words
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.groups import Group, groups
@@ -42,7 +42,7 @@ def _suite(verdict: Verdict) -> ET.Element:
         "skipped": sum(case.find("skipped") is not None for case in cases),
     }
     suite = ET.Element(
-        "testsuite", name=visible(name), time=f"{_length_s(verdict):.3f}"
+        "testsuite", name=escape_invisible(name), time=f"{_length_s(verdict):.3f}"
     )
     for key, count in counts.items():
         suite.set(key, str(count))
@@ -64,7 +64,7 @@ def _case(group: Group, verdict: Verdict) -> ET.Element:
     warnings = [f for f in group.findings if f.is_warning]
     lines = [group.text, *(f"warning: {_words(f, verdict)}" for f in warnings)]
     if text := "\n".join(line for line in lines if line):
-        ET.SubElement(case, "system-out").text = visible(text)
+        ET.SubElement(case, "system-out").text = escape_invisible(text)
     return case
 
 
@@ -72,11 +72,11 @@ def _verdict_case(verdict: Verdict) -> ET.Element:
     case = _named(_VERDICT, verdict)
     kind = {FAIL: "failure", COULD_NOT_TELL: "error"}.get(verdict.status)
     if kind is not None:
-        problem = ET.SubElement(case, kind, message=visible(verdict.summary))
+        problem = ET.SubElement(case, kind, message=escape_invisible(verdict.summary))
         problem.set("type", verdict.verdict)
-        problem.text = visible(verdict.summary)
+        problem.text = escape_invisible(verdict.summary)
     else:
-        ET.SubElement(case, "system-out").text = visible(verdict.summary)
+        ET.SubElement(case, "system-out").text = escape_invisible(verdict.summary)
     return case
 
 
@@ -84,9 +84,9 @@ def _complain(
     case: ET.Element, kind: str, findings: list[Finding], verdict: Verdict
 ) -> None:
     """One element with all findings: readers look at the first alone."""
-    problem = ET.SubElement(case, kind, message=visible(findings[0].text))
-    problem.set("type", visible(findings[0].kind))
-    problem.text = visible("\n\n".join(_words(f, verdict) for f in findings))
+    problem = ET.SubElement(case, kind, message=escape_invisible(findings[0].text))
+    problem.set("type", escape_invisible(findings[0].kind))
+    problem.text = escape_invisible("\n\n".join(_words(f, verdict) for f in findings))
 
 
 def _words(finding: Finding, verdict: Verdict) -> str:
@@ -97,7 +97,9 @@ def _words(finding: Finding, verdict: Verdict) -> str:
 
 def _named(name: str, verdict: Verdict) -> ET.Element:
     classname = f"jax-sif.{verdict.topology.label}"
-    return ET.Element("testcase", name=visible(name), classname=visible(classname))
+    return ET.Element(
+        "testcase", name=escape_invisible(name), classname=escape_invisible(classname)
+    )
 
 
 def _length_s(verdict: Verdict) -> float:

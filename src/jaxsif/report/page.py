@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.html.frame import Frame
+from jaxsif.html.frame import SectionBuilder
 from jaxsif.html.markup import Markup, table, tag
-from jaxsif.html.one_file import one_file
+from jaxsif.html.one_file import html_document
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import figures
@@ -21,14 +21,14 @@ _MADE_BY = "Made by jax-sif report from what jax-sif verify --json wrote."
 def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
     """The page. `plotly`: the library's source; without it the tables stay."""
     articles = [
-        _article(Frame(f"v{i}", bool(plotly)), verdict)
+        _article(SectionBuilder(f"v{i}", bool(plotly)), verdict)
         for i, verdict in enumerate(verdicts)
     ]
     parts = (_navigation(verdicts), tag("main", *articles))
-    return one_file(_title(verdicts), parts, _MADE_BY, plotly)
+    return html_document(_title(verdicts), parts, _MADE_BY, plotly)
 
 
-def _article(frame: Frame, verdict: Verdict) -> Markup:
+def _article(frame: SectionBuilder, verdict: Verdict) -> Markup:
     """All of one verdict, what is most important first."""
     reckoned = figures(verdict)
     return tag(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from jaxsif.html.markup import visible
+from jaxsif.html.markup import escape_invisible
 from jaxsif.report.bandwidth import points
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.pairs import node_pairs
@@ -207,7 +207,12 @@ def _labels(labels: Labels) -> str:
 
 
 def _escaped(value: str) -> str:
-    return visible(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return (
+        escape_invisible(value)
+        .replace("\\", r"\\")
+        .replace('"', r"\"")
+        .replace("\n", r"\n")
+    )
 
 
 def _escaped_help(text: str) -> str:

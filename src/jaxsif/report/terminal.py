@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jaxsif.html.markup import visible
+from jaxsif.html.markup import escape_invisible
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point, headlines, points
 from jaxsif.report.document import Verdict
@@ -33,7 +33,7 @@ def as_text(verdict: Verdict) -> str:
 
 def _one_line(text: str) -> str:
     """No name or message from outside can pose as a verdict's line."""
-    return visible(text).replace("\n", "\n   ")
+    return escape_invisible(text).replace("\n", "\n   ")
 
 
 def _findings(verdict: Verdict) -> Iterator[str]:

@@ -1,2 +1,2 @@
-"""How a program's speed grows with the nodes: the series of jobs, and what came out of it; never imports jax."""
+"""Scaling studies: jobs on more and more nodes, and their results. Never imports jax."""
 # SPDX-License-Identifier: Apache-2.0

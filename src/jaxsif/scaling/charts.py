@@ -1,4 +1,4 @@
-"""Speed-up and efficiency against nodes, with the ideal and what is good, as plotly.js takes them; pure."""
+"""Charts of speed-up and efficiency by number of nodes, for plotly.js."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxsif.html.chart import Chart, plain
-from jaxsif.scaling.results import GOOD, Row
-from jaxsif.scaling.table import nodes_in_words, percent, speed
+from jaxsif.scaling.results import TARGETS, Row
+from jaxsif.scaling.table import format_node_counts, percent, speed
 
 _HEIGHT_PX = 420
 _MARGIN = {"t": 64, "r": 60, "b": 56, "l": 68}
@@ -18,8 +18,8 @@ _IS, _GOOD, _IDEAL = "--blue", "--good", "--soft"
 
 
 @dataclass(frozen=True)
-class Mark:
-    """From `begin` to `end` nodes an efficiency of `least` is good."""
+class Band:
+    """From `begin` to `end` nodes the target efficiency is `least`."""
 
     begin: int
     end: int
@@ -28,30 +28,30 @@ class Mark:
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What is shown against nodes: its value, its ideal, and how it is written."""
+    """A quantity of the y axis: its value, its ideal, its format."""
 
     name: str
-    of: Callable[[Row], tuple[float, ...]]
+    values_of: Callable[[Row], tuple[float, ...]]
     median_of: Callable[[Row], float | None]
     ideal: Callable[[float], float]
-    words: Callable[[float | None], str]
-    # Where beside its point a number keeps clear of the line.
+    format: Callable[[float | None], str]
+    # Offset of the labels, which keeps them clear of the line.
     label_px: int
 
 
-def marks(rows: Sequence[Row]) -> list[Mark]:
-    """A step for each range of nodes that the study reaches."""
+def bands(rows: Sequence[Row]) -> list[Band]:
+    """One band for each range of nodes that the study reaches."""
     begin, most = rows[0].nodes, rows[-1].nodes
     found = []
-    for end, least in GOOD:
+    for end, least in TARGETS:
         if begin < end and begin < most:
-            found.append(Mark(begin, min(end, most), least))
+            found.append(Band(begin, min(end, most), least))
         begin = max(begin, end)
     return found
 
 
 def speed_up(rows: Sequence[Row]) -> Chart:
-    """Both axes double from mark to mark, so that the ideal is a straight line."""
+    """The axes double from tick to tick, so that the ideal is a straight line."""
     fewest = rows[0].nodes / rows[0].ideal
     shown = _Quantity(
         "speed-up",
@@ -62,7 +62,7 @@ def speed_up(rows: Sequence[Row]) -> Chart:
         label_px=-11,
     )
     values = [row.ideal for row in rows] + [s for row in rows for s in row.speed_ups]
-    values += [shown.ideal(mark.begin) * mark.least for mark in marks(rows)]
+    values += [shown.ideal(band.begin) * band.least for band in bands(rows)]
     ticks = _doublings(min(values), max(values))
     axis = {
         "type": "log",
@@ -74,7 +74,7 @@ def speed_up(rows: Sequence[Row]) -> Chart:
 
 
 def efficiency(rows: Sequence[Row]) -> Chart:
-    """From nothing to the ideal, or as far as a run got beyond it."""
+    """The axis goes from 0 to the ideal, or to the best run beyond it."""
     shown = _Quantity(
         "efficiency",
         lambda row: row.efficiencies,
@@ -90,9 +90,9 @@ def efficiency(rows: Sequence[Row]) -> Chart:
 
 def _chart(rows: Sequence[Row], shown: _Quantity, axis: dict[str, Any]) -> Chart:
     known = [row for row in rows if row.speed_ups]
-    ranges = marks(rows)
+    ranges = bands(rows)
     is_log = axis.get("type") == "log"
-    data = [_band(mark, shown, is_first=i == 0) for i, mark in enumerate(ranges)]
+    data = [_area(band, shown, is_first=i == 0) for i, band in enumerate(ranges)]
     data += [_ideal(rows, shown), _medians(known, shown), _runs(known, shown)]
     nodes = [row.nodes for row in rows]
     layout = {
@@ -108,22 +108,22 @@ def _chart(rows: Sequence[Row], shown: _Quantity, axis: dict[str, Any]) -> Chart
         "yaxis": {"title": {"text": shown.name}, **axis},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "annotations": [
-            *(_mark_label(mark, shown, is_log) for mark in ranges),
-            # What the others are compared with needs no number.
+            *(_band_label(band, shown, is_log) for band in ranges),
+            # The reference row is 1 by definition and needs no label.
             *(_value_label(row, shown, is_log) for row in known[1:]),
         ],
     }
-    told = [
-        f"{shown.words(value)} on {row.nodes}"
+    values = [
+        f"{shown.format(value)} on {row.nodes}"
         for row in known
         if (value := shown.median_of(row)) is not None
     ]
-    return Chart(data, layout, f"{shown.name} against nodes: {', '.join(told)}.")
+    return Chart(data, layout, f"{shown.name} against nodes: {', '.join(values)}.")
 
 
-def _band(mark: Mark, shown: _Quantity, *, is_first: bool) -> dict[str, Any]:
-    """From what is good to the ideal, on the nodes of a mark."""
-    ends = (mark.begin, mark.end)
+def _area(band: Band, shown: _Quantity, *, is_first: bool) -> dict[str, Any]:
+    """The area between the target and the ideal of a band."""
+    ends = (band.begin, band.end)
     ideals = [shown.ideal(nodes) for nodes in ends]
     return {
         "type": "scatter",
@@ -132,7 +132,7 @@ def _band(mark: Mark, shown: _Quantity, *, is_first: bool) -> dict[str, Any]:
         "legendgroup": "good",
         "showlegend": is_first,
         "x": [*ends, *reversed(ends)],
-        "y": [*(value * mark.least for value in ideals), *reversed(ideals)],
+        "y": [*(value * band.least for value in ideals), *reversed(ideals)],
         "fill": "toself",
         "fillcolor": _GOOD,
         "opacity": 0.2,
@@ -141,14 +141,14 @@ def _band(mark: Mark, shown: _Quantity, *, is_first: bool) -> dict[str, Any]:
     }
 
 
-def _mark_label(mark: Mark, shown: _Quantity, is_log: bool) -> dict[str, Any]:
-    """In the middle of the band's lower edge, below it."""
-    nodes = math.sqrt(mark.begin * mark.end)
-    value = shown.ideal(nodes) * mark.least
+def _band_label(band: Band, shown: _Quantity, is_log: bool) -> dict[str, Any]:
+    """The label below the middle of the band's lower edge."""
+    nodes = math.sqrt(band.begin * band.end)
+    value = shown.ideal(nodes) * band.least
     return {
         "x": math.log10(nodes),
         "y": math.log10(value) if is_log else value,
-        "text": f"good: {percent(mark.least)}",
+        "text": f"good: {percent(band.least)}",
         "font": {"color": _GOOD, "size": 13},
         "showarrow": False,
         "yanchor": "top",
@@ -157,12 +157,12 @@ def _mark_label(mark: Mark, shown: _Quantity, is_log: bool) -> dict[str, Any]:
 
 
 def _value_label(row: Row, shown: _Quantity, is_log: bool) -> dict[str, Any]:
-    """To the right, for the runs stand above and below their median."""
+    """The label of a median, on its right: runs are above and below it."""
     value = shown.median_of(row) or 0.0
     return {
         "x": math.log10(row.nodes),
         "y": math.log10(value) if is_log else value,
-        "text": f"<b>{shown.words(value)}</b>",
+        "text": f"<b>{shown.format(value)}</b>",
         "font": {"color": _IS, "size": 13},
         "showarrow": False,
         "xanchor": "left",
@@ -197,11 +197,11 @@ def _medians(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
 
 
 def _runs(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
-    """Every run as a point of its own."""
+    """One point per run."""
     points = [
-        (row.nodes, value, _run_words(row, number, shown.words(value), shown.name))
+        (row.nodes, value, _hover_text(row, number, shown.format(value), shown.name))
         for row in rows
-        for number, value in enumerate(shown.of(row))
+        for number, value in enumerate(shown.values_of(row))
     ]
     return {
         "type": "scatter",
@@ -215,15 +215,15 @@ def _runs(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
             "size": 13,
             "line": {"width": 1.5},
         },
-        "text": [words for _, _, words in points],
+        "text": [text for _, _, text in points],
         "hovertemplate": "%{text}<extra></extra>",
     }
 
 
-def _run_words(row: Row, number: int, value: str, name: str) -> str:
+def _hover_text(row: Row, number: int, value: str, name: str) -> str:
     speeds = [r.per_s for r in row.runs if r.per_s is not None and r.unit == row.unit]
     lines = (
-        f"{nodes_in_words([row.nodes])}, {row.devices} devices, run {number + 1}",
+        f"{format_node_counts([row.nodes])}, {row.devices} devices, run {number + 1}",
         f"{speed(speeds[number])} {row.unit}/s",
         f"{name} {value}",
     )
@@ -231,7 +231,7 @@ def _run_words(row: Row, number: int, value: str, name: str) -> str:
 
 
 def _doublings(low: float, high: float) -> list[float]:
-    """The powers of two from one below to one above."""
+    """Powers of two that enclose both values."""
     first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
     return [2.0**power for power in range(first, last + 1)]
 

@@ -1,4 +1,4 @@
-"""A scaling study for other programs: every run as a row of CSV, and all of it as one JSON; pure, runs anywhere."""
+"""A scaling study as files: CSV with one row per run, and JSON."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from dataclasses import asdict
 from typing import Any
 
 from jaxsif.core import strict_json
-from jaxsif.scaling.conclusion import Conclusion
+from jaxsif.scaling.conclusion import Summary
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import Row, Run
 
 SCHEMA = "jax-sif/scaling/1"
-COLUMNS = ("nodes", "devices", "run", "per_s", "unit", "speed_up", "efficiency", "said")
+COLUMNS = (
+    *("nodes", "devices", "run", "per_s", "unit", "speed_up", "efficiency"),
+    "message",
+)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """As RFC 4180 has it, with a header; what a run has not is empty."""
+    """CSV (RFC 4180) with a header; missing values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -28,17 +31,17 @@ def as_csv(rows: Sequence[Row]) -> str:
             writer.writerow(
                 [
                     *(run.nodes, run.devices, number),
-                    *(run.per_s, run.unit, *_compared(row, run), run.said),
+                    *(run.per_s, run.unit, *_compared(row, run), run.message),
                 ]
             )
     return text.getvalue()
 
 
-def as_json(study: Study, rows: Sequence[Row], conclusion: Conclusion) -> str:
-    """What the table and the page show; fields may be added, and none changes or goes."""
+def as_json(study: Study, rows: Sequence[Row], summary: Summary) -> str:
+    """The content of the table and the page; fields are only ever added."""
     content = {
         "schema": SCHEMA,
-        **asdict(conclusion),
+        **asdict(summary),
         "study": asdict(study),
         "rows": [_row(row) for row in rows],
     }
@@ -55,7 +58,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _compared(row: Row, run: Run) -> tuple[float | None, float | None]:
-    """The run's own speed-up and efficiency; None where its speed is no such one."""
+    """The run's speed-up and efficiency; None if its speed is not comparable."""
     speeds = [r for r in row.runs if r.per_s is not None and r.unit == row.unit]
     if run not in speeds:
         return None, None

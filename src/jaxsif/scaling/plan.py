@@ -1,4 +1,4 @@
-"""The jobs of a scaling study: the same program on one number of nodes after another; runs in the container, on a login node."""
+"""The jobs of a scaling study: the same program on different numbers of nodes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ from jaxsif.job.build import Options, make, topology_for
 
 PLAN = "study.json"
 
-# What a study leaves in its folder: scripts, which can be made again, and what jobs have
-# taken their time for.
+# Files of a study: scripts, which may be overwritten, and results, which may not.
 _SCRIPT = re.compile(r"\d+(-\d+)?\.slurm", re.ASCII)
 _RESULT = re.compile(r"jobs|\d+(-\d+)?\.(out|json)|scale\.(html|csv|json)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared: the same work (strong), or work that grows with the nodes.
+    """A strong scaling study (constant work), or a weak one (work grows with the nodes).
 
     Args:
-      program: its words, as on the fewest nodes.
+      program: its command line on the fewest nodes.
       nodes: in rising order.
-      grows: options of the program whose number grows with the nodes; none: strong.
-      repeats: so often each number of nodes is run.
+      weak_arguments: options whose number is multiplied by the nodes; none: strong.
+      repeats: runs per number of nodes.
     """
 
     program: tuple[str, ...]
     nodes: tuple[int, ...]
-    grows: tuple[str, ...] = ()
+    weak_arguments: tuple[str, ...] = ()
     repeats: int = 1
 
     @property
     def is_weak(self) -> bool:
-        return bool(self.grows)
+        return bool(self.weak_arguments)
 
     @property
     def name(self) -> str:
@@ -53,8 +52,10 @@ class Study:
 
     @property
     def jobs(self) -> Iterator[tuple[str, int]]:
-        """The name and nodes of each job. All nodes before any again: what changes with
-        time, as the load of the network, then meets them all."""
+        """The name and nodes of each job, one whole series after another.
+
+        Changes over time, such as network load, then affect all node counts.
+        """
         for turn in range(1, self.repeats + 1):
             for nodes in self.nodes:
                 yield (str(nodes) if turn == 1 else f"{nodes}-{turn}"), nodes
@@ -68,53 +69,59 @@ def node_counts(text: str) -> tuple[int, ...]:
         )
     counts = tuple(sorted(set(map(int, text.split(",")))))
     if len(counts) < 2:
-        raise UsageError(f"--nodes is {text!r}: there is nothing to compare it with")
+        raise UsageError(
+            f"--nodes is {text!r}, expected at least two different numbers"
+        )
     return counts
 
 
-def grown(program: Sequence[str], names: Sequence[str], factor: int) -> list[str]:
-    """The words with the number behind each `--name` multiplied.
+def scale_arguments(
+    program: Sequence[str], names: Sequence[str], factor: int
+) -> list[str]:
+    """Return the command line with the number of each `--name` multiplied.
 
-    Raises UsageError when an option is not there, or has no whole number.
+    Raises UsageError when an option is missing, or its value is not a whole number.
     """
-    words = list(program)
+    args = list(program)
     for name in names:
         option = f"--{name.lstrip('-')}"
-        for i, word in enumerate(words):
+        for i, word in enumerate(args):
             if word.startswith(f"{option}="):
-                words[i] = (
+                args[i] = (
                     f"{option}={_number(option, word[len(option) + 1 :]) * factor}"
                 )
                 break
-            if word == option and i + 1 < len(words):
-                words[i + 1] = str(_number(option, words[i + 1]) * factor)
+            if word == option and i + 1 < len(args):
+                args[i + 1] = str(_number(option, args[i + 1]) * factor)
                 break
         else:
             raise UsageError(
-                f"--weak={name} is no option in {' '.join(program)!r}; name one whose"
-                " number grows with the nodes, and give it behind the program"
+                f"--weak={name} is not an option in {' '.join(program)!r}; name an option"
+                " that sets the amount of work, and pass it after the program"
             )
-    return words
+    return args
 
 
 def _number(option: str, text: str) -> int:
     if not re.fullmatch(r"[1-9]\d*", text, re.ASCII):
-        raise UsageError(f"{option} is {text!r}, expected a whole number that can grow")
+        raise UsageError(f"{option} is {text!r}, expected a whole number from 1")
     return int(text)
 
 
 def scripts(
     profile: str, study: Study, options: Options, folder: Path
 ) -> dict[str, str]:
-    """The text of each job's script by the job's name.
+    """The text of each job's script, by job name.
 
-    Processes on a node and devices in a process are the profile's everywhere.
+    Processes per node and devices per process are always the profile's.
     """
     shape = topology_for([profile, *study.program], options)
     found = {}
     for name, nodes in study.jobs:
         topology = Topology(nodes, shape.processes_per_node, shape.devices_per_process)
-        program = grown(study.program, study.grows, nodes // study.nodes[0])
+        program = scale_arguments(
+            study.program, study.weak_arguments, nodes // study.nodes[0]
+        )
         changes = {**options.profile_changes, "topology": topology.label}
         found[name] = make(
             [profile, *program],
@@ -130,22 +137,22 @@ def scripts(
 
 
 def check(study: Study) -> None:
-    """Raises UsageError when nothing is to run, or the work cannot grow as the nodes do."""
+    """Raises UsageError for zero runs, or for work that cannot grow with the nodes."""
     if study.repeats < 1:
         raise UsageError(f"--repeat is {study.repeats}, expected 1 or more")
     first = study.nodes[0]
     uneven = [n for n in study.nodes if n % first]
     if study.is_weak and uneven:
         raise UsageError(
-            f"--weak multiplies the work, and {uneven[0]} nodes are no multiple of"
-            f" {first}; give --nodes as in {first},{2 * first},{4 * first}"
+            f"--weak multiplies the work, and {uneven[0]} nodes are not a multiple"
+            f" of {first}; give --nodes as in {first},{2 * first},{4 * first}"
         )
 
 
 def folder_for(study: Study, named: str | None) -> Path:
-    """Where a study goes: what an earlier one has measured stays where it is.
+    """The folder for a study, which never overwrites results of an earlier one.
 
-    Raises UsageError where the folder that was named holds such results.
+    Raises UsageError when the given folder holds such results.
     """
     if named is None:
         own = f"scale-{study.name}"
@@ -167,10 +174,10 @@ def _has_results(folder: Path) -> bool:
 
 
 def write(folder: Path, study: Study, texts: Mapping[str, str]) -> None:
-    """Writes the scripts and what they are; the scripts of an earlier study go."""
+    """Writes the scripts and the study; removes the scripts of an earlier study."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A folder that holds no study keeps what is in it.
+        # Nothing is deleted from a folder without a study.
         if (folder / PLAN).exists():
             for old in list(folder.iterdir()):
                 if _SCRIPT.fullmatch(old.name):
@@ -186,12 +193,12 @@ def write(folder: Path, study: Study, texts: Mapping[str, str]) -> None:
 
 
 def read(folder: Path) -> Study:
-    """The study of a folder. Raises UsageError when it holds none."""
+    """The study in a folder. Raises UsageError when there is none."""
     path = folder / PLAN
     try:
         return msgspec.json.decode(path.read_bytes(), type=Study)
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(
-            f"no scaling study in {str(folder)!r} ({error}); name the folder that"
-            " jax-sif scale has made"
+            f"no scaling study in {str(folder)!r} ({error}); name a folder that"
+            " jax-sif scale created"
         ) from error

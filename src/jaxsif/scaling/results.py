@@ -1,4 +1,4 @@
-"""What came out of a scaling study: the speed on each number of nodes, from the verdicts; pure, runs anywhere."""
+"""Results of a scaling study: the speed on each number of nodes, from the verdicts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,39 +10,40 @@ from typing import Any
 
 from jaxsif.scaling.plan import Study
 
-# By these a program scales well: nodes at most -> its efficiency at least.
-GOOD = ((8, 0.8), (16, 0.6), (32, 0.4))
+# Up to this number of nodes -> the efficiency of a program that scales well.
+TARGETS = ((8, 0.8), (16, 0.6), (32, 0.4))
 
-# What is compared where the program itself tells no speed.
-WALL = "runs"
-# A step of a study whose work grows is more work on more nodes.
-_STEPS = ("steps", WALL)
+# The unit when the program does not report its speed: whole runs are compared.
+WALL_TIME_UNIT = "runs"
+# In a weak scaling study, one of these is more work on more nodes.
+_STEPS = ("steps", WALL_TIME_UNIT)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One job. `per_s` is how many `unit` it did in a second; None: why not is `said`.
+    """One job.
 
-    `failed` tells a job that went wrong from one of which nothing is known.
+    `per_s` is its speed in `unit` per second; None if unknown, and `message` says why.
+    `failed` distinguishes a failed job from one whose result is unknown.
     """
 
     nodes: int
     devices: int
     per_s: float | None
     unit: str
-    said: str
+    message: str
     failed: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """The runs on one number of nodes, beside those on the fewest.
+    """The runs on one number of nodes, compared with those on the fewest.
 
     Args:
-      devices: 0 where no run told them.
-      per_s: the median of the runs; None, as what follows from it, without a speed.
-      speed_ups: of each run that has a speed, beside the median on the fewest nodes.
-      good: the least efficiency that is good on so many nodes; None: nobody says.
+      devices: 0 if no run reported them.
+      per_s: the median of the runs; None if no run has a speed.
+      speed_ups: of each run that has a speed, over the median on the fewest nodes.
+      target_efficiency: the least good efficiency; None if none is defined.
     """
 
     nodes: int
@@ -52,7 +53,7 @@ class Row:
     unit: str
     ideal: float
     speed_ups: tuple[float, ...]
-    good: float | None
+    target_efficiency: float | None
 
     @property
     def speed_up(self) -> float | None:
@@ -64,63 +65,69 @@ class Row:
 
     @property
     def efficiencies(self) -> tuple[float, ...]:
-        """Of each run that has a speed."""
+        """The efficiency of each run that has a speed."""
         return tuple(speed_up / self.ideal for speed_up in self.speed_ups)
 
     @property
     def is_good(self) -> bool | None:
-        """None where nobody can tell."""
-        if self.efficiency is None or self.good is None:
+        """Whether the target is met; None if there is no target or no speed."""
+        if self.efficiency is None or self.target_efficiency is None:
             return None
-        return self.efficiency >= self.good
+        return self.efficiency >= self.target_efficiency
 
 
 def run_without_verdict(nodes: int, output: str, file: object) -> Run:
-    """A job that `jax-sif check` refused before its ranks began, as the last line of its
-    output tells; or one of which nothing is known."""
+    """A job without a verdict.
+
+    It failed if the last line of its output is that of `jax-sif check`, which runs
+    before the ranks; otherwise its result is unknown.
+    """
     last = output.rstrip().rpartition("\n")[2]
     if last.startswith("FAIL  "):
         why = last.partition(": ")[2] or last
         return Run(nodes, 0, None, "", f"FAIL: {why}", failed=True)
-    return Run(nodes, 0, None, "", f"no verdict; what it printed: {file}")
+    return Run(nodes, 0, None, "", f"no verdict; see its output: {file}")
 
 
 def run_of(nodes: int, verdict: Mapping[str, Any]) -> Run:
-    """The speed that a job's verdict tells."""
+    """The run of a job with a verdict."""
     devices = int(verdict["topology"]["devices"])
     if verdict["status"] != 0:
-        said = f"{verdict['verdict']}: {_why(verdict)}"
-        return Run(nodes, devices, None, "", said, failed=verdict["status"] == 1)
-    told = [
+        message = f"{verdict['verdict']}: {_failure_reason(verdict)}"
+        return Run(nodes, devices, None, "", message, failed=verdict["status"] == 1)
+    speeds = [
         record
         for rank in verdict["ranks"]
         for record in rank["measured"]
         if record["phase"] == "speed"
     ]
-    if told:
-        last = told[-1]
+    if speeds:
+        last = speeds[-1]
         return Run(nodes, devices, last["items"] / last["seconds"], last["unit"], "")
-    seconds = [_wall_s(rank["told"]) for rank in verdict["ranks"]]
+    seconds = [_wall_time_s(rank["told"]) for rank in verdict["ranks"]]
     longest_s = max(seconds, default=0.0)
     if longest_s <= 0:
-        return Run(nodes, devices, None, "", "no rank told its beginning and its end")
-    return Run(nodes, devices, 1 / longest_s, WALL, "")
+        return Run(nodes, devices, None, "", "no rank reported its start and end")
+    return Run(nodes, devices, 1 / longest_s, WALL_TIME_UNIT, "")
 
 
-def _why(verdict: Mapping[str, Any]) -> str:
+def _failure_reason(verdict: Mapping[str, Any]) -> str:
     return str(verdict["summary"]).partition(": ")[2] or str(verdict["summary"])
 
 
-def _wall_s(told: Mapping[str, Mapping[str, Any]]) -> float:
-    """From joining the group to the end, by the rank's own clock."""
-    if not {"connected", "done"} <= told.keys():
+def _wall_time_s(phases: Mapping[str, Mapping[str, Any]]) -> float:
+    """Time from joining the group to the end, by the rank's clock."""
+    if not {"connected", "done"} <= phases.keys():
         return 0.0
-    return float(told["done"]["time"] - told["connected"]["time"])
+    return float(phases["done"]["time"] - phases["connected"]["time"])
 
 
 def compare(study: Study, runs: Sequence[Run]) -> list[Row]:
-    """The runs on each number of nodes beside those on the fewest that have a speed,
-    which count as ideal. A run in another unit than theirs is not compared."""
+    """Compare the runs on each number of nodes with those on the fewest.
+
+    The fewest nodes that have a speed are the reference. Runs in a different unit are
+    not compared.
+    """
     known = [run for run in runs if run.per_s is not None]
     unit = known[0].unit if known else ""
     fewest = known[0].nodes if known else study.nodes[0]
@@ -149,5 +156,7 @@ def _row(
         unit=unit,
         ideal=ideal,
         speed_ups=tuple(speed / median(first) * more_work for speed in speeds),
-        good=next((least for most, least in GOOD if nodes <= most), None),
+        target_efficiency=next(
+            (least for most, least in TARGETS if nodes <= most), None
+        ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.html.frame import Frame, folded
+from jaxsif.html.frame import SectionBuilder, details
 from jaxsif.html.markup import Markup, table, tag
 from jaxsif.report import words
 from jaxsif.report.bandwidth import Point
@@ -13,7 +13,7 @@ from jaxsif.report.charts import bandwidth as chart
 from jaxsif.report.figures import Figures
 
 
-def section(frame: Frame, figures: Figures) -> Markup | None:
+def section(frame: SectionBuilder, figures: Figures) -> Markup | None:
     """Nothing where no bandwidth was measured."""
     found = figures.points
     if not found:
@@ -32,7 +32,7 @@ def section(frame: Frame, figures: Figures) -> Markup | None:
         "Bandwidth",
         text,
         frame.chart("bandwidth", chart.bandwidth(found)),
-        folded("All sizes as a table", table(head + more, rows, label="Bandwidth")),
+        details("All sizes as a table", table(head + more, rows, label="Bandwidth")),
     )
 
 

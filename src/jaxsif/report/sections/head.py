@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jaxsif.core.errors import PASS
-from jaxsif.html.frame import Frame
+from jaxsif.html.frame import SectionBuilder
 from jaxsif.html.markup import Markup, tag
 from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
@@ -15,7 +15,7 @@ from jaxsif.report.figures import Figures
 from jaxsif.report.pairs import NodePair
 
 
-def head(frame: Frame, figures: Figures) -> Markup:
+def head(frame: SectionBuilder, figures: Figures) -> Markup:
     """The verdict itself, with the figures that matter most."""
     verdict = figures.verdict
     sign = {"PASS": "✓", "FAIL": "✗"}.get(verdict.verdict, "?")
@@ -76,7 +76,7 @@ def _slowest_pair(pairs: Sequence[NodePair]) -> Iterator[tuple[str, str]]:
         yield f"slowest pair, {pair.name}", text
 
 
-def findings(frame: Frame, verdict: Verdict) -> Markup:
+def findings(frame: SectionBuilder, verdict: Verdict) -> Markup:
     """What was found, the first cause first, with what to do."""
     if not verdict.findings:
         text = "Nothing is wrong." if verdict.status == PASS else "No finding."

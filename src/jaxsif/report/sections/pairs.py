@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from jaxsif.html.frame import Frame, folded
+from jaxsif.html.frame import SectionBuilder, details
 from jaxsif.html.markup import Markup, table, tag
 from jaxsif.pairs.model import WARN_RATIO
 from jaxsif.report import words
@@ -18,7 +18,7 @@ _MOST_PAIRS = 100
 _MOST_SLOW = 5
 
 
-def section(frame: Frame, figures: Figures) -> Markup | None:
+def section(frame: SectionBuilder, figures: Figures) -> Markup | None:
     """Nothing where no pair was measured."""
     found, verdict = figures.pairs, figures.verdict
     if not found.pairs:
@@ -36,14 +36,14 @@ def section(frame: Frame, figures: Figures) -> Markup | None:
         text,
         _slowest_nodes(found),
         frame.chart("map", pair_map(square, set(verdict.slow_nodes.values()))),
-        folded(
+        details(
             f"The slowest {len(rows)} pairs as a table",
             table(head, rows, label=label),
         ),
     )
 
 
-def _only_pair(frame: Frame, pair: NodePair) -> Markup:
+def _only_pair(frame: SectionBuilder, pair: NodePair) -> Markup:
     """Two nodes: nothing to compare their one pair with."""
     speed = "timed out" if pair.gb_per_s is None else words.gb_per_s(pair.gb_per_s)
     wrong = f", {pair.wrong:,} wrong elements" if pair.wrong else ""

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from jaxsif.html.frame import Frame, folded
+from jaxsif.html.frame import SectionBuilder, details
 from jaxsif.html.markup import Markup, table
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.environment import environment
 
 
-def host_info(frame: Frame, verdict: Verdict) -> Markup:
+def host_info(frame: SectionBuilder, verdict: Verdict) -> Markup:
     """What the ranks ran on and with."""
     rows: list[tuple[object, ...]] = [
         (fact.name, fact.value, fact.holders or "all") for fact in environment(verdict)
@@ -29,7 +29,7 @@ def host_info(frame: Frame, verdict: Verdict) -> Markup:
     )
 
 
-def ranks(frame: Frame, verdict: Verdict) -> Markup | None:
+def ranks(frame: SectionBuilder, verdict: Verdict) -> Markup | None:
     """All ranks, and how far each came."""
     if not verdict.ranks:
         return None
@@ -43,5 +43,5 @@ def ranks(frame: Frame, verdict: Verdict) -> Markup | None:
         f"{words.plural(len(verdict.ranks), 'rank')}, and the phase that each reached"
     )
     return frame.section(
-        "ranks", "Ranks", folded(title, table(head, rows, label="Ranks"))
+        "ranks", "Ranks", details(title, table(head, rows, label="Ranks"))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gzip
 
-from jaxsif.html.frame import Frame, attached, folded
+from jaxsif.html.frame import SectionBuilder, details, download_link
 from jaxsif.html.markup import Markup, join, table, tag
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
@@ -19,7 +19,7 @@ _MOST_PLAIN_BYTES = 1 << 19
 _MOST_PACKED_BYTES = 8 << 20
 
 
-def section(frame: Frame, verdict: Verdict) -> Markup:
+def section(frame: SectionBuilder, verdict: Verdict) -> Markup:
     """Everything that was measured, as tables and as CSV."""
     return frame.section(
         "samples",
@@ -45,7 +45,7 @@ def _download(text: str, label: str) -> Markup:
             " jax-sif report --csv FILE writes them.",
         )
     title = f"{rows} as {name.partition('.')[2].upper()}"
-    link = attached(title, f"{label}-{name}", kind, content)
+    link = download_link(title, f"{label}-{name}", kind, content)
     return tag("p", "All times behind the figures, a row for each: ", link, ".")
 
 
@@ -56,7 +56,7 @@ def _sample_table(name: str, samples: list[tuple[object, ...]]) -> Markup | None
     if len(rows) > _MAX_ROWS:
         return tag("p", f"{name}: {len(rows):,} rows are too many for a table here.")
     columns = tuple(map(str, head))
-    return folded(
+    return details(
         f"{name}: {words.plural(len(rows), 'row')}",
         table(columns, rows, label=name),
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsif.core.hostlist import spans
-from jaxsif.html.frame import Frame, folded
+from jaxsif.html.frame import SectionBuilder, details
 from jaxsif.html.markup import Markup, table, tag
 from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
@@ -17,7 +17,7 @@ from jaxsif.report.phases import Life, budget, chosen, unknown
 _MOST_BARS = 48
 
 
-def timeline(frame: Frame, figures: Figures) -> Markup | None:
+def timeline(frame: SectionBuilder, figures: Figures) -> Markup | None:
     """What each rank did when; nothing where no rank told anything."""
     shown = [life for life in figures.lives if life.stretches]
     if not shown:
@@ -43,7 +43,7 @@ def timeline(frame: Frame, figures: Figures) -> Markup | None:
         text,
         tag("p", tag("strong", never)) if never else None,
         frame.chart("life", chart.timeline(drawn, slow_nodes)),
-        folded("As a table", _lives_table(drawn)),
+        details("As a table", _lives_table(drawn)),
     )
 
 
@@ -55,7 +55,7 @@ def _never_came(verdict: Verdict) -> str:
     return f"{few} never reported: {spans(missing)}." if missing else ""
 
 
-def start(frame: Frame, figures: Figures) -> Markup | None:
+def start(frame: SectionBuilder, figures: Figures) -> Markup | None:
     """Where the time went, and what is not known of it."""
     parts = budget(figures.lives)
     if not parts:
