@@ -8,10 +8,16 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from sample_records import healthy, make_record, records
 
-from jaxsif.core.history import JobState
+from jaxsif.bandwidth import results
+from jaxsif.bandwidth.figures import bandwidths
+from jaxsif.bandwidth.hardware import Expectation
+from jaxsif.bandwidth.rating import RatedPoint
+from jaxsif.core.history import JobState, RankHistory
 from jaxsif.core.topology import Topology, parse_topology
+from jaxsif.pairs.figures import node_pairs
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
 
@@ -113,14 +119,32 @@ def _verdict(
         rank["measured"] = [*_node_records(rank, topology)]
         rank["measured"] += _bandwidths(rank, topology, slow_node, noise)
         rank["measured"] += pairs
-    verdict["expected"] = [
-        {
-            "collective": "all-reduce",
-            "dtype": "f32",
-            "bus_gb_per_s": 12.5,
-            "source": "the slower of NVLink and 4 network cards, times 0.9",
-        }
+    return with_figures(verdict, topology)
+
+
+def with_figures(
+    verdict: dict[str, Any], topology: Topology, rated_bytes: int | None = None
+) -> dict[str, Any]:
+    """The figures of what was measured, made by the judge's code; of all-reduce f32 the
+    largest size is rated, or that of `rated_bytes`."""
+    histories = {
+        rank["rank"]: RankHistory(
+            rank["rank"], rank["node"], rank["told"], measured=rank["measured"]
+        )
+        for rank in verdict["ranks"]
+    }
+    source = "the slower of NVLink and 4 network cards, times 0.9"
+    points = results.points({r: h.measured for r, h in histories.items()})
+    if rated_bytes is not None:
+        points = [point for point in points if point.size_bytes == rated_bytes]
+    rated = [
+        RatedPoint(point, Expectation(12.5, source))
+        for point in results.largest(points)
+        if point.test == ("all-reduce", "f32")
     ]
+    pairs = node_pairs(histories, topology.devices_per_node)
+    verdict["bandwidth"] = msgspec.to_builtins(bandwidths(histories, rated))
+    verdict["pairs"] = msgspec.to_builtins(pairs)
     return verdict
 
 

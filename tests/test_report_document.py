@@ -104,6 +104,8 @@ def test_the_schema_holds_for_every_kind_of_failure(spoil):
         (["verdicts", 0, "ranks", 0, "rank"], "0"),
         (["verdicts", 0, "ranks", 0, "told"], []),
         (["verdicts", 0, "ranks", 0, "measured"], [1]),
+        (["verdicts", 0, "bandwidth", 0, "ratio"], "good"),
+        (["verdicts", 0, "pairs", "median_gb_per_s"], "fast"),
     ],
 )
 def test_schema_and_reader_refuse_the_same(path, value):
@@ -137,7 +139,7 @@ def test_fields_of_a_later_jax_sif_are_no_error():
 def test_a_verdict_without_what_was_added_later_is_read():
     content = copy.deepcopy(reported.passed())
     verdict = content["verdicts"][0]
-    del verdict["expected"]
+    del verdict["expected"], verdict["bandwidth"], verdict["pairs"]
     for rank in verdict["ranks"]:
         del rank["measured"]
     for finding in verdict["findings"]:

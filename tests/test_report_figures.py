@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import reported
 
+from jaxsif.bandwidth.figures import Figure
 from jaxsif.core.topology import parse_topology
+from jaxsif.pairs.figures import NodePairs
 from jaxsif.report import bandwidth, document, pairs, phases, words
 from jaxsif.report.environment import environment
 
@@ -26,7 +28,17 @@ def bare(**measured: list[dict[str, Any]]) -> document.Verdict:
     for rank in content["verdicts"][0]["ranks"]:
         told = measured.get(f"rank{rank['rank']}", [])
         rank["measured"] = [{**rank["told"]["done"], **record} for record in told]
+    reported.with_figures(content["verdicts"][0], reported.G8N2P8)
     return verdict(content)
+
+
+def bandwidths(found: document.Verdict) -> tuple[Figure, ...]:
+    assert found.bandwidth is not None
+    return found.bandwidth
+
+
+def node_pairs(found: document.Verdict) -> NodePairs:
+    return found.pairs or NodePairs()
 
 
 def _times(*times_us: float, **changes: Any) -> dict[str, Any]:
@@ -48,17 +60,22 @@ def _pair(partner_node: str, *times_us: float, **changes: Any) -> dict[str, Any]
         "partner_node": partner_node,
         "size_bytes": 4_000_000,
         "times_us": list(times_us),
+        "round": 0,
+        "timed_out": False,
         **changes,
     }
 
 
 def test_a_time_is_the_mean_of_the_ranks_and_the_median_of_the_trials():
-    found = bandwidth.points(
+    found = bandwidths(
         bare(rank0=[_times(100, 200, 900)], rank1=[_times(300, 400, 100)])
     )
 
     assert [300.0] == [point.time_us for point in found]
-    assert [(200.0, 300.0, 1)] == [(p.low_us, p.high_us, p.slowest.rank) for p in found]
+    # 8 MB in 200 and in 300 us, times 1.75.
+    assert [(70.0, pytest.approx(140 / 3), 1)] == [
+        (p.fastest_bus_gb_per_s, p.slowest_bus_gb_per_s, p.slowest_rank) for p in found
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,35 +90,35 @@ def test_a_time_is_the_mean_of_the_ranks_and_the_median_of_the_trials():
     ],
 )
 def test_bus_bandwidth_is_that_of_nccl_tests(collective, expected):
-    (point,) = bandwidth.points(bare(rank0=[_times(1000, collective=collective)]))
+    (point,) = bandwidths(bare(rank0=[_times(1000, collective=collective)]))
 
     assert 8.0 == point.alg_gb_per_s
     assert expected == pytest.approx(point.bus_gb_per_s)
 
 
-def test_one_device_alone_has_a_bus_bandwidth_too():
-    (point,) = bandwidth.points(bare(rank0=[_times(1000, devices=1)]))
+def test_one_device_alone_has_no_bus_bandwidth_as_with_nccl_tests():
+    (point,) = bandwidths(bare(rank0=[_times(1000, devices=1)]))
 
-    assert 8.0 == point.bus_gb_per_s
+    assert (8.0, 0.0) == (point.alg_gb_per_s, point.bus_gb_per_s)
 
 
 def test_the_headline_is_the_largest_size_of_each_collective():
-    found = bandwidth.points(verdict(reported.passed()))
+    found = bandwidths(verdict(reported.passed()))
 
     assert {p.size_bytes for p in bandwidth.headlines(found)} == {8 * 4**13}
     assert 4 == len(bandwidth.headlines(found))
 
 
 def test_what_was_expected_holds_for_its_collective_alone():
-    found = bandwidth.points(verdict(reported.passed()))
+    found = bandwidths(verdict(reported.passed()))
 
-    expected = {(p.collective, p.dtype) for p in found if p.expected}
+    expected = {(p.collective, p.dtype) for p in found if p.ratio}
 
     assert {("all-reduce", "f32")} == expected
 
 
 def test_two_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_theirs():
-    found = pairs.node_pairs(
+    found = node_pairs(
         bare(
             rank0=[_pair("node2", 400, 1000, 400)],
             rank4=[_pair("node1", 800, 800, 900, partner=0)],
@@ -112,16 +129,14 @@ def test_two_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_thei
 
     # The trials take 1000, 800 and 1000 us; four devices of a node send 4 MB each.
     assert [("node1", "node2")] == [pair.nodes for pair in found.pairs]
-    assert [(16.0, 1.0, 12)] == [
-        (p.gb_per_s, p.of_median, p.trials) for p in found.pairs
-    ]
+    assert [(16.0, 1.0, 12)] == [(p.gb_per_s, p.ratio, p.trials) for p in found.pairs]
     assert {5, 1} == set(found.pairs[0].ranks)
 
 
 def test_the_headline_is_the_largest_size_for_which_something_was_expected():
     content = reported.passed()
-    content["verdicts"][0]["expected"][0]["size_bytes"] = 8 * 4**12
-    found = bandwidth.headlines(bandwidth.points(verdict(content)))
+    reported.with_figures(content["verdicts"][0], reported.G8N2P8, 8 * 4**12)
+    found = bandwidth.headlines(bandwidths(verdict(content)))
 
     sizes = {(p.collective, p.dtype): p.size_bytes for p in found}
     assert 8 * 4**12 == sizes["all-reduce", "f32"]
@@ -132,33 +147,33 @@ def test_a_pair_that_met_twice_has_the_median_of_its_rounds():
     times = {1: 1000, 2: 3000, 3: 2000}
     told = [_pair("node2", time, round=number) for number, time in times.items()]
 
-    assert [8.0] == [p.gb_per_s for p in pairs.node_pairs(bare(rank0=told)).pairs]
+    assert [8.0] == [p.gb_per_s for p in node_pairs(bare(rank0=told)).pairs]
 
 
 def test_ranks_of_one_node_are_no_pair_of_nodes():
-    assert () == pairs.node_pairs(bare(rank0=[_pair("node1", 1000)])).pairs
+    assert () == node_pairs(bare(rank0=[_pair("node1", 1000)])).pairs
 
 
 def test_only_the_largest_size_tells_a_bandwidth():
     small = _pair("node2", 9000, size_bytes=8)
-    found = pairs.node_pairs(bare(rank0=[small, _pair("node2", 1000)]))
+    found = node_pairs(bare(rank0=[small, _pair("node2", 1000)]))
 
     assert [16.0] == [pair.gb_per_s for pair in found.pairs]
 
 
 def test_a_timeout_is_no_slow_pair_and_comes_first():
-    found = pairs.node_pairs(verdict(reported.failed(G24N12P24)))
+    found = node_pairs(verdict(reported.failed(G24N12P24)))
 
     assert ("node1", "node12") == found.pairs[0].nodes
     assert (None, True) == (found.pairs[0].gb_per_s, found.pairs[0].timed_out)
     assert "node2" in found.pairs[1].nodes
-    assert 0.25 < (found.pairs[1].of_median or 0) < 0.35
+    assert 0.25 < (found.pairs[1].ratio or 0) < 0.35
 
 
 def test_nodes_stand_in_the_order_of_their_ranks():
-    found = pairs.node_pairs(verdict(reported.passed(G24N12P24)))
+    found = node_pairs(verdict(reported.passed(G24N12P24)))
 
-    assert [f"node{i + 1}" for i in range(12)] == list(found.nodes)
+    assert [f"node{i + 1}" for i in range(12)] == [node.node for node in found.nodes]
 
 
 def test_nodes_stand_by_switch_where_slurm_tells_it():
@@ -167,15 +182,16 @@ def test_nodes_stand_by_switch_where_slurm_tells_it():
         odd = int(rank["node"].removeprefix("node")) % 2
         for record in rank["measured"]:
             record["place"] = f"core.s{odd}"
+    reported.with_figures(content["verdicts"][0], G24N12P24)
 
-    found = pairs.node_pairs(verdict(content))
+    nodes = [node.node for node in node_pairs(verdict(content)).nodes]
 
-    assert ("node2", "node4", "node6") == found.nodes[:3]
-    assert ("node9", "node11") == found.nodes[-2:]
+    assert ["node2", "node4", "node6"] == nodes[:3]
+    assert ["node9", "node11"] == nodes[-2:]
 
 
 def test_a_big_map_shows_groups_of_neighbours_by_their_slowest_pair():
-    found = pairs.node_pairs(verdict(reported.failed(G24N12P24)))
+    found = node_pairs(verdict(reported.failed(G24N12P24)))
 
     square = pairs.cells(found, most=6)
 

@@ -12,6 +12,7 @@ from jaxsif.bandwidth.rating import RatedPoint
 from jaxsif.bandwidth.results import Point
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
+from jaxsif.core.thresholds import FAIL_RATIO
 
 # A straggler takes this many times as long as the others, at nearly every size.
 _STRAGGLER_RATIO = 1.5
@@ -89,7 +90,7 @@ def bandwidth_low(evidence: StepEvidence) -> Iterator[Finding]:
     by_cause: dict[tuple[bool, str, str], list[RatedPoint]] = defaultdict(list)
     for point in rated:
         if not point.is_good:
-            is_failure = (point.ratio or 0.0) < rating.FAIL_RATIO
+            is_failure = (point.ratio or 0.0) < FAIL_RATIO
             cause, remedy = rating.likely_cause(point, evidence.topology, records)
             by_cause[is_failure, cause, remedy].append(point)
     for (is_failure, cause, remedy), group in sorted(

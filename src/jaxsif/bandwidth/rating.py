@@ -13,10 +13,8 @@ from jaxsif.bandwidth.hardware import Expectation, Node
 from jaxsif.bandwidth.results import Point
 from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
+from jaxsif.core.thresholds import WARN_RATIO
 from jaxsif.core.topology import Topology
-
-# Ratios to the expected speed: below the first a warning, below the second a failure.
-WARN_RATIO, FAIL_RATIO = 0.85, 0.70
 
 # NCCL over TCP reaches no more than this, on any network (GB/s).
 _TCP_GB_PER_S = 6.0

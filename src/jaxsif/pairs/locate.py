@@ -19,9 +19,10 @@ from jaxsif.pairs.model import (
     PairTiming,
     SearchResult,
     SlowElement,
+    Speed,
     Thresholds,
 )
-from jaxsif.pairs.noise import NoiseModel, Speed, by_pair, relative_speeds
+from jaxsif.pairs.noise import NoiseModel, by_pair, relative_speeds
 from jaxsif.pairs.switches import SwitchPaths
 
 # Maximum number of measurements per pair.
@@ -49,7 +50,14 @@ def locate_slow_elements(
     speeds = relative_speeds(timed, switches, thresholds)
     noise = speeds.noise
     if speeds.is_cluster_wide:
-        return SearchResult((), speeds.median_us, noise.scatter, True, timed_out)
+        return SearchResult(
+            median_us=speeds.median_us,
+            scatter=noise.scatter,
+            is_cluster_wide=True,
+            timed_out=timed_out,
+            speeds=speeds.values,
+            node_ratios=_NodeSearch(speeds.values, noise).ratios(()),
+        )
     paths = SwitchPaths(speeds.values, switches, noise)
     slow_paths = tuple(paths.slow_paths())
     nodes = _NodeSearch(
@@ -71,6 +79,8 @@ def locate_slow_elements(
             speeds.values, excluded.union(suspects), paths, switches
         ),
         probes=tuple(paths.probes),
+        speeds=speeds.values,
+        node_ratios=nodes.ratios(slow_nodes),
     )
 
 
@@ -143,6 +153,15 @@ class _NodeSearch:
             and _mean(rest) < noise.residual_threshold(_count(rest))
             and max(_means(samples)) < noise.log_warn_ratio / 2
         )
+
+    def ratios(self, slow: Iterable[SlowElement]) -> dict[int, float]:
+        """The mean speed of each measured node, without its pairs with slow nodes."""
+        ratios = {
+            node: math.exp(_mean(samples))
+            for node, samples in self._samples.items()
+            if samples
+        }
+        return ratios | {element.nodes[0]: element.relative_speed for element in slow}
 
     def links(self) -> _LinkFindings:
         """Pairs that are slow although both nodes are fast with others."""

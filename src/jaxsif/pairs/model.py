@@ -6,8 +6,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jaxsif.core.thresholds import FAIL_RATIO, WARN_RATIO
 
 # One rank's timings of an exchange: its number, its partner's, the time of each trial.
 PairSample = tuple[int, int, Sequence[float]]
@@ -15,9 +17,8 @@ PairSample = tuple[int, int, Sequence[float]]
 # Two nodes by their indices, the lower first.
 Pair = tuple[int, int]
 
-# Speed relative to the median of the pairs: below the first it is a warning, below the
-# second a failure. Collectives are rated by the same ratios of the expected speed.
-WARN_RATIO, FAIL_RATIO = 0.85, 0.70
+# A pair and the logarithm of its speed.
+Speed = tuple[Pair, float]
 
 NODE, LINK, SWITCH, SWITCHES = "node", "link", "switch", "switches"
 
@@ -94,6 +95,18 @@ class SearchResult:
     healthy: tuple[int, ...] = ()
     # Nodes whose next times show which of two switches is slow.
     probes: tuple[int, ...] = ()
+    # Every measurement, relative to what is usual for pairs of its kind.
+    speeds: tuple[Speed, ...] = ()
+    # The mean speed of each node; other slow nodes and slow ways are left out of it.
+    node_ratios: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def pair_ratios(self) -> dict[Pair, float]:
+        """Of each pair: its speed by that of usual pairs of its kind, by the median time."""
+        times: dict[Pair, list[float]] = defaultdict(list)
+        for pair, speed in self.speeds:
+            times[pair].append(math.exp(-speed))
+        return {pair: 1 / statistics.median(of) for pair, of in times.items()}
 
     @property
     def slow_nodes(self) -> set[int]:

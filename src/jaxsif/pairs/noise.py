@@ -9,10 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxsif.pairs.model import MAD_TO_SIGMA, Pair, PairTiming, Thresholds
-
-# A pair and the logarithm of its speed.
-Speed = tuple[Pair, float]
+from jaxsif.pairs.model import MAD_TO_SIGMA, Pair, PairTiming, Speed, Thresholds
 
 # Lower bound of the relative scatter.
 _MIN_SCATTER = 0.02

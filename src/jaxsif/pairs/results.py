@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,44 +82,41 @@ class PairResults:
         result = self.bandwidth()
         if result.median_us is None:
             return "no pair of nodes finished"
-        times: dict[Pair, list[float]] = defaultdict(list)
-        for outcome in self.largest:
-            if outcome.time_us:
-                times[outcome.pair].append(outcome.time_us)
-        slowest = max(times, key=lambda pair: statistics.median(times[pair]))
-        speed = result.median_us / statistics.median(times[slowest])
+        ratios = result.pair_ratios
+        slowest = min(ratios, key=lambda pair: ratios[pair])
         names = " and ".join(self.nodes[node] for node in slowest)
+        reference = "it" if len(set(self.switches)) == 1 else "pairs of its kind"
         return (
-            f"{len(times)} {'pair' if len(times) == 1 else 'pairs'} of"
+            f"{len(ratios)} {'pair' if len(ratios) == 1 else 'pairs'} of"
             f" {len(self.nodes)} nodes in {self.rounds} rounds:"
             f" median {self.gb_per_s(result.median_us):.3g} GB/s each way, spread"
-            f" {100 * result.scatter:.0f} %, slowest {names} at {speed:.2f} of it"
+            f" {100 * result.scatter:.0f} %, slowest {names} at {ratios[slowest]:.2f} of"
+            f" {reference}"
         )
 
 
 def pair_results(histories: Histories, devices_per_node: int) -> PairResults | None:
     """None if no pairs were measured; without outcomes if there is only one node."""
-    pair_records = list(_pair_records(histories))
-    if not pair_records:
+    records = list(pair_records(histories))
+    if not records:
         return None
     ranks: dict[str, list[int]] = defaultdict(list)
     for rank in sorted(histories):
         ranks[histories[rank].node].append(rank)
     numbers = {node: number for number, node in enumerate(ranks)}
-    switches = {
-        record["node"]: str(record.get("place") or "") for record in pair_records
-    }
+    switches = {record["node"]: str(record.get("place") or "") for record in records}
     return PairResults(
         nodes=tuple(ranks),
         switches=[switches.get(node, "") for node in ranks],
         ranks=tuple(ranks.values()),
-        outcomes=_outcomes(pair_records, numbers),
-        rounds=max(record["round"] for record in pair_records),
+        outcomes=_outcomes(records, numbers),
+        rounds=max(record["round"] for record in records),
         devices_per_node=devices_per_node,
     )
 
 
-def _pair_records(histories: Histories) -> Iterator[Record]:
+def pair_records(histories: Histories) -> Iterator[Record]:
+    """The whole records of all exchanges, rank by rank."""
     for history in histories.values():
         for record in history.measured:
             if record["phase"] == "pair" and record.keys() >= _FIELDS:

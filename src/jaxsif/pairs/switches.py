@@ -8,8 +8,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from jaxsif.pairs.model import SWITCH, SWITCHES, Pair, SlowElement
-from jaxsif.pairs.noise import NoiseModel, Speed
+from jaxsif.pairs.model import SWITCH, SWITCHES, Pair, SlowElement, Speed
+from jaxsif.pairs.noise import NoiseModel
 
 # Two switches by their names, in alphabetical order.
 SwitchPair = tuple[str, str]

@@ -8,8 +8,10 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from jaxsif.bandwidth.figures import Figure
 from jaxsif.core.errors import UsageError
 from jaxsif.core.records import Record
+from jaxsif.pairs.figures import NodePairs
 
 SCHEMA = "jax-sif/verdict/1"
 SCHEMA_FILE = Path(__file__).parent / "verdict-1.schema.json"
@@ -60,16 +62,6 @@ class Rank(msgspec.Struct, frozen=True):
         return float(time_s) if isinstance(time_s, (int, float)) else None
 
 
-class Expectation(msgspec.Struct, frozen=True):
-    """A bandwidth that the judge expected, and whose word that is."""
-
-    collective: str
-    bus_gb_per_s: float
-    dtype: str | None = None
-    size_bytes: int | None = None
-    source: str = ""
-
-
 class Verdict(msgspec.Struct, frozen=True):
     """On one step."""
 
@@ -80,7 +72,10 @@ class Verdict(msgspec.Struct, frozen=True):
     summary: str
     findings: tuple[Finding, ...]
     ranks: tuple[Rank, ...]
-    expected: tuple[Expectation, ...] = ()
+    # None in the file of an earlier jax-sif, which has no figures.
+    bandwidth: tuple[Figure, ...] | None = None
+    # None too where no pair of nodes was measured.
+    pairs: NodePairs | None = None
 
     @property
     def name(self) -> str:

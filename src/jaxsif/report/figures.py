@@ -1,13 +1,13 @@
-"""All that is reckoned from a verdict, once for every part that shows it; pure, runs anywhere."""
+"""The figures of a verdict, once for every part that shows them; pure, runs anywhere."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxsif.report.bandwidth import Point, points
+from jaxsif.bandwidth.figures import Figure
+from jaxsif.pairs.figures import NodePairs
 from jaxsif.report.document import Verdict
-from jaxsif.report.pairs import NodePairs, node_pairs
 from jaxsif.report.phases import Life, lives
 
 
@@ -16,11 +16,27 @@ class Figures:
     """A verdict's bandwidths, pairs of nodes, and what each rank did when."""
 
     verdict: Verdict
-    points: list[Point]
+    bandwidths: tuple[Figure, ...]
     pairs: NodePairs
     lives: list[Life]
 
 
 def figures(verdict: Verdict) -> Figures:
-    """Reckons all of them. Raises UsageError for a record that is not as it should be."""
-    return Figures(verdict, points(verdict), node_pairs(verdict), lives(verdict))
+    """Those that the verdict holds, and the times of its ranks."""
+    bandwidths, pairs = verdict.bandwidth or (), verdict.pairs or NodePairs()
+    return Figures(verdict, bandwidths, pairs, lives(verdict))
+
+
+def missing(verdict: Verdict) -> str:
+    """Why measurements are shown without figures; empty where none are missing."""
+    is_measured = any(
+        record.get("phase") in ("bandwidth", "pair")
+        for rank in verdict.ranks
+        for record in rank.measured
+    )
+    if verdict.bandwidth is not None or not is_measured:
+        return ""
+    return (
+        "This verdict is of an earlier jax-sif and holds no figures: judge the job's"
+        " output again with jax-sif verify --json FILE."
+    )

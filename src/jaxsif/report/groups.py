@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jaxsif.pairs.figures import NodePairs
 from jaxsif.report import words
-from jaxsif.report.bandwidth import headlines, points
+from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict
-from jaxsif.report.pairs import NodePairs, node_pairs
 
 # By the kind of a finding. A kind that is not named here, such as an id of the catalogue
 # of causes, speaks of how the ranks ended.
@@ -89,7 +89,7 @@ def groups(verdict: Verdict) -> list[Group]:
     ]
     found += _transport(verdict)
     found += _bandwidths(verdict)
-    return [*found, *_pairs(verdict, node_pairs(verdict))]
+    return [*found, *_pairs(verdict, verdict.pairs or NodePairs())]
 
 
 def _of_phase(verdict: Verdict, name: str, phase: str) -> Group:
@@ -117,7 +117,7 @@ def _transport(verdict: Verdict) -> Iterator[Group]:
 def _bandwidths(verdict: Verdict) -> Iterator[Group]:
     """A finding that names no collective stands in a group of its own."""
     rest = list(_findings(verdict, _BANDWIDTH))
-    for point in headlines(points(verdict)):
+    for point in headlines(verdict.bandwidth or ()):
         title = f"{point.collective} {point.dtype}"
         own = [f for f in rest if point.collective in f.text]
         rest = [f for f in rest if f not in own]
@@ -135,7 +135,7 @@ def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[Group]:
     findings = _findings(verdict, _PAIRS)
     node_of = {rank.rank: rank.node for rank in verdict.ranks}
     placed: set[Finding] = set()
-    for node in pairs.nodes:
+    for node in (node.node for node in pairs.nodes):
         own = tuple(f for f in findings if node in {node_of.get(r) for r in f.ranks})
         placed |= set(own)
         of_node = pairs.of_node(node)

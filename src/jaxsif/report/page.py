@@ -10,7 +10,7 @@ from jaxsif.html.markup import Markup, table, tag
 from jaxsif.html.one_file import html_document
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
-from jaxsif.report.figures import figures
+from jaxsif.report.figures import figures, missing
 from jaxsif.report.sections import bandwidth, pairs, samples, time
 from jaxsif.report.sections import ranks as ranks_and_more
 from jaxsif.report.sections.head import findings, head
@@ -30,11 +30,12 @@ def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
 
 def _article(frame: SectionBuilder, verdict: Verdict) -> Markup:
     """All of one verdict, what is most important first."""
-    reckoned = figures(verdict)
+    reckoned, missing_figures = figures(verdict), missing(verdict)
     return tag(
         "article",
         head(frame, reckoned),
         findings(frame, verdict),
+        tag("p", missing_figures) if missing_figures else None,
         bandwidth.section(frame, reckoned),
         pairs.section(frame, reckoned),
         time.timeline(frame, reckoned),

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from statistics import median
 
 from jaxsif.html.markup import escape_invisible
-from jaxsif.report.bandwidth import points
 from jaxsif.report.document import Rank, Verdict
-from jaxsif.report.pairs import node_pairs
 from jaxsif.report.phases import budget, lives
 
 Labels = dict[str, str]
@@ -132,7 +129,7 @@ def _nodes(verdict: Verdict) -> Iterator[Sample]:
 
 
 def _bandwidths(verdict: Verdict) -> Iterator[Sample]:
-    for point in points(verdict):
+    for point in verdict.bandwidth or ():
         labels = {
             "collective": point.collective,
             "dtype": point.dtype,
@@ -156,39 +153,34 @@ def _bandwidths(verdict: Verdict) -> Iterator[Sample]:
             labels,
             float(point.wrong),
         )
-        if point.expected is not None:
+        if point.expected_bus_gb_per_s is not None:
             yield (
                 "jaxsif_busbw_expected_bytes_per_second",
                 "Bus bandwidth that was expected.",
                 labels,
-                point.expected.bus_gb_per_s * _GIGA,
+                point.expected_bus_gb_per_s * _GIGA,
             )
 
 
 def _pairs(verdict: Verdict) -> Iterator[Sample]:
     """Per node, not per pair: a thousand nodes have half a million pairs."""
-    found = node_pairs(verdict)
-    for node in found.nodes:
-        pairs = found.of_node(node)
-        speeds = [p.gb_per_s for p in pairs if p.gb_per_s is not None]
-        if speeds:
-            yield (
-                "jaxsif_node_pair_bytes_per_second",
-                "Bandwidth of a node's pairs with other nodes.",
-                {"node": node, "of_pairs": "slowest"},
-                min(speeds) * _GIGA,
-            )
-            yield (
-                "jaxsif_node_pair_bytes_per_second",
-                "Bandwidth of a node's pairs with other nodes.",
-                {"node": node, "of_pairs": "median"},
-                median(speeds) * _GIGA,
-            )
+    for node in verdict.pairs.nodes if verdict.pairs else ():
+        for which, speed in (
+            ("slowest", node.slowest_gb_per_s),
+            ("median", node.median_gb_per_s),
+        ):
+            if speed is not None:
+                yield (
+                    "jaxsif_node_pair_bytes_per_second",
+                    "Bandwidth of a node's pairs with other nodes.",
+                    {"node": node.node, "of_pairs": which},
+                    speed * _GIGA,
+                )
         yield (
             "jaxsif_node_pairs_timed_out",
             "Pairs of a node whose exchange did not end.",
-            {"node": node},
-            float(sum(pair.timed_out for pair in pairs)),
+            {"node": node.node},
+            float(node.timed_out),
         )
 
 

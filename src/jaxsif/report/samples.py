@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 
-from jaxsif.report.bandwidth import bus_factor
+from jaxsif.bandwidth import collectives
 from jaxsif.report.document import Verdict
 from jaxsif.report.measured import Bandwidth, Pair, told
 
@@ -82,7 +82,7 @@ def _phases(verdict: Verdict) -> Iterator[Row]:
 
 def _bandwidths(verdict: Verdict) -> Iterator[Row]:
     for rank, result in told(verdict, "bandwidth", Bandwidth):
-        factor = bus_factor(result.collective, result.devices)
+        factor = _bus_factor(result)
         for trial, time_us in enumerate(result.times_us):
             speed = _gb_per_s(result.size_bytes, time_us)
             yield {
@@ -130,7 +130,13 @@ def _who(verdict: Verdict, rank: int, node: str) -> Row:
 
 
 def _gb_per_s(size_bytes: int, time_us: float) -> float | None:
-    return size_bytes / time_us / 1e3 if time_us > 0 else None
+    return collectives.algorithm_gb_per_s(size_bytes, time_us) if time_us > 0 else None
+
+
+def _bus_factor(result: Bandwidth) -> float:
+    """1 for a collective of a later jax-sif."""
+    known = result.collective in collectives.COLLECTIVES
+    return collectives.bus_factor(result.collective, result.devices) if known else 1.0
 
 
 def _rounded(speed: float | None) -> float | None:

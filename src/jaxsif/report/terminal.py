@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from jaxsif.bandwidth.figures import Figure
 from jaxsif.html.markup import escape_invisible
+from jaxsif.pairs.figures import NodePair
 from jaxsif.report import words
-from jaxsif.report.bandwidth import Point, headlines, points
+from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Verdict
-from jaxsif.report.pairs import NodePair, node_pairs
+from jaxsif.report.figures import missing
 from jaxsif.report.phases import budget, lives
 
 _MAX_FINDINGS = 12
@@ -25,6 +27,7 @@ def as_text(verdict: Verdict) -> str:
         list(_ranks(verdict)),
         list(_bandwidth(verdict)),
         list(_pairs(verdict)),
+        [text] if (text := missing(verdict)) else [],
         list(_budget(verdict)),
     ]
     lines = [line for block in blocks if block for line in (*block, "")]
@@ -61,29 +64,28 @@ def _ranks(verdict: Verdict) -> Iterator[str]:
 
 
 def _bandwidth(verdict: Verdict) -> Iterator[str]:
-    rows = [_bandwidth_row(point) for point in headlines(points(verdict))]
+    rows = [_bandwidth_row(point) for point in headlines(verdict.bandwidth or ())]
     if rows:
         head = ("collective", "type", "size", "time us", "busbw GB/s", "of expected")
         yield from _table((*head, "wrong", "slowest rank"), rows, "<<>>>>><")
 
 
-def _bandwidth_row(point: Point) -> tuple[str, ...]:
-    of_expected = point.of_expected
+def _bandwidth_row(point: Figure) -> tuple[str, ...]:
     return (
         point.collective,
         point.dtype,
         words.size(point.size_bytes),
         words.significant(point.time_us),
         words.significant(point.bus_gb_per_s),
-        "-" if of_expected is None else f"{of_expected:.2f}",
+        "-" if point.ratio is None else f"{point.ratio:.2f}",
         str(point.wrong),
-        f"{point.slowest.rank} on {point.slowest.node}",
+        f"{point.slowest_rank} on {point.slowest_node}",
     )
 
 
 def _pairs(verdict: Verdict) -> Iterator[str]:
-    found = node_pairs(verdict)
-    if not found.pairs:
+    found = verdict.pairs
+    if found is None:
         return
     rows = [pair_row(pair) for pair in found.pairs[:_MOST_PAIRS]]
     yield from _table(("slowest pairs", "GB/s", "of median", "wrong"), rows, "<>>>")
@@ -93,11 +95,11 @@ def _pairs(verdict: Verdict) -> Iterator[str]:
 
 def pair_row(pair: NodePair) -> tuple[str, str, str, str]:
     """A pair in words: who, how fast, what part of the median, wrong elements."""
-    if pair.gb_per_s is None or pair.of_median is None:
+    if pair.gb_per_s is None or pair.ratio is None:
         return pair.name, "timed out" if pair.timed_out else "-", "-", str(pair.wrong)
     note = " (one side timed out)" if pair.timed_out else ""
     speed = words.significant(pair.gb_per_s)
-    return pair.name, f"{speed}{note}", f"{pair.of_median:.2f}", str(pair.wrong)
+    return pair.name, f"{speed}{note}", f"{pair.ratio:.2f}", str(pair.wrong)
 
 
 def _budget(verdict: Verdict) -> Iterator[str]:

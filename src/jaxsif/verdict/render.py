@@ -6,9 +6,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import msgspec
+
+from jaxsif.bandwidth.figures import bandwidths
 from jaxsif.core.errors import PASS
 from jaxsif.core.history import Histories, RankHistory
 from jaxsif.core.records import REQUEUE_REQUEST
+from jaxsif.pairs.figures import node_pairs
 from jaxsif.pairs.results import pair_results
 from jaxsif.transport.results import summary as transport_summary
 from jaxsif.verdict.verdict import WORDS, Verdict
@@ -105,6 +109,10 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
             for measured in verdict.speeds
             if measured.expectation is not None
         ],
+        "bandwidth": msgspec.to_builtins(bandwidths(verdict.histories, verdict.speeds)),
+        "pairs": msgspec.to_builtins(
+            node_pairs(verdict.histories, verdict.topology.devices_per_node)
+        ),
         "ranks": [
             {
                 # A bool is an int in Python, but not in JSON.

@@ -8,19 +8,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jaxsif.bandwidth.figures import Figure
+from jaxsif.core.thresholds import WARN_RATIO
 from jaxsif.html.chart import Chart, colours, plain
-from jaxsif.pairs.model import WARN_RATIO
 from jaxsif.report import words
-from jaxsif.report.bandwidth import Point, judged_point
+from jaxsif.report.bandwidth import rated
 
 _BANDWIDTH_PX = 340
 _LABEL_PX = 17
 _MARGIN = {"r": 165, "t": 16, "l": 70, "b": 56}
 
-Series = dict[tuple[str, str], list[Point]]
+Series = dict[tuple[str, str], list[Figure]]
 
 
-def bandwidth(points: Sequence[Point]) -> Chart:
+def bandwidth(points: Sequence[Figure]) -> Chart:
     """Bus bandwidth against size, both logarithmic, with what was expected."""
     series: Series = defaultdict(list)
     for point in points:
@@ -49,7 +50,7 @@ def bandwidth(points: Sequence[Point]) -> Chart:
     return Chart(data, layout, _bandwidth_words(series))
 
 
-def _coloured(series: Series) -> Iterator[tuple[str, list[Point], str]]:
+def _coloured(series: Series) -> Iterator[tuple[str, list[Figure], str]]:
     """Each line's name, points and colour."""
     pairs = zip(series.items(), colours(len(series)), strict=True)
     for (name, points), colour in pairs:
@@ -59,14 +60,14 @@ def _coloured(series: Series) -> Iterator[tuple[str, list[Point], str]]:
 def _decades(series: Series) -> tuple[float, float]:
     """The ends of the axis, as powers of ten, with room for what was expected."""
     values = [p.bus_gb_per_s for points in series.values() for p in points]
-    judged = (judged_point(points) for points in series.values())
-    values += [p.expected.bus_gb_per_s for p in judged if p and p.expected]
+    highest = (rated(points) for points in series.values())
+    values += [p.expected_bus_gb_per_s or p.bus_gb_per_s for p in highest if p]
     low, high = (math.log10(f(values, default=1.0)) for f in (min, max))
     room = max(0.06 * (high - low), 0.05)
     return low - room, high + room
 
 
-def _line(title: str, points: Sequence[Point], colour: str) -> dict[str, Any]:
+def _line(title: str, points: Sequence[Figure], colour: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -84,26 +85,26 @@ def _line(title: str, points: Sequence[Point], colour: str) -> dict[str, Any]:
     }
 
 
-def _point_words(point: Point) -> str:
-    low, high = point.bus_range_gb_per_s
+def _point_words(point: Figure) -> str:
+    low, high = point.slowest_bus_gb_per_s, point.fastest_bus_gb_per_s
     lines = [
         f"{point.collective} {point.dtype}, {words.size(point.size_bytes)}",
         f"{words.gb_per_s(point.bus_gb_per_s)} bus bandwidth ({words.plural(point.ranks, 'rank')})",
-        f"slowest rank {point.slowest.rank} on {point.slowest.node}: {words.gb_per_s(low)},"
+        f"slowest rank {point.slowest_rank} on {point.slowest_node}: {words.gb_per_s(low)},"
         f" fastest {words.gb_per_s(high)}",
         f"{words.significant(point.time_us)} us",
     ]
-    if point.of_expected is not None:
-        lines.append(f"{point.of_expected:.2f} of what was expected")
+    if point.ratio is not None:
+        lines.append(f"{point.ratio:.2f} of what was expected")
     if point.wrong:
         lines.append(f"{point.wrong:,} wrong elements")
     return "<br>".join(map(plain, lines))
 
 
-def _band(points: Sequence[Point], colour: str) -> dict[str, Any]:
+def _band(points: Sequence[Figure], colour: str) -> dict[str, Any]:
     """From the slowest rank to the fastest."""
-    lows = [max(p.bus_range_gb_per_s[0], 1e-9) for p in points]
-    highs = [p.bus_range_gb_per_s[1] for p in points]
+    lows = [max(p.slowest_bus_gb_per_s, 1e-9) for p in points]
+    highs = [p.fastest_bus_gb_per_s for p in points]
     sizes = [p.size_bytes for p in points]
     return {
         "type": "scatter",
@@ -118,12 +119,12 @@ def _band(points: Sequence[Point], colour: str) -> dict[str, Any]:
     }
 
 
-def _expected_shapes(points: Sequence[Point], colour: str) -> list[dict[str, Any]]:
+def _expected_shapes(points: Sequence[Figure], colour: str) -> list[dict[str, Any]]:
     """A pass lies in the band or above it; a dashed line is what was expected."""
-    judged = judged_point(points)
-    if judged is None or judged.expected is None:
+    judged = rated(points)
+    if judged is None or judged.expected_bus_gb_per_s is None:
         return []
-    value = judged.expected.bus_gb_per_s
+    value = judged.expected_bus_gb_per_s
     # Six doublings of the size up to that which is judged.
     first = max(judged.size_bytes / 64, points[0].size_bytes / 2)
     ends = {"x0": first, "x1": judged.size_bytes}
@@ -162,10 +163,10 @@ def _ends(series: Series) -> list[tuple[float, int, str, str]]:
     """Height, size, text and colour of what stands at the right, from above."""
     ends = []
     for name, points, colour in _coloured(series):
-        last, judged = points[-1], judged_point(points)
+        last, judged = points[-1], rated(points)
         ends.append((last.bus_gb_per_s, last.size_bytes, name, colour))
-        if judged is not None and judged.expected is not None:
-            value = judged.expected.bus_gb_per_s
+        if judged is not None and judged.expected_bus_gb_per_s is not None:
+            value = judged.expected_bus_gb_per_s
             text = f"<i>expected {words.gb_per_s(value)}</i>"
             ends.append((value, last.size_bytes, text, colour))
     return sorted(ends, reverse=True)

@@ -7,11 +7,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from jaxsif.core.thresholds import FAIL_RATIO, WARN_RATIO
 from jaxsif.html.chart import Chart, plain
+from jaxsif.pairs.figures import NodePair
 from jaxsif.report import words
-from jaxsif.report.pairs import Cells, NodePair
+from jaxsif.report.pairs import Cells
 
 _MOST_TICKS = 40
+# The end of the colours, as a part of the median.
+_MAX_RATIO = 1.2
 
 
 def pair_map(cells: Cells, slow_nodes: set[str]) -> Chart:
@@ -60,24 +64,24 @@ def _ticks(is_accused: Sequence[bool]) -> list[int]:
 def _heat(cells: Cells) -> dict[str, Any]:
     return {
         "type": "heatmap",
-        "z": [[pair and pair.of_median for pair in row] for row in cells.slowest],
+        "z": [[pair and pair.ratio for pair in row] for row in cells.slowest],
         "text": [[pair and _pair_words(pair) for pair in row] for row in cells.slowest],
         "hovertemplate": "%{text}<extra></extra>",
         "hoverongaps": False,
         "zmin": 0,
-        "zmax": 1.2,
+        "zmax": _MAX_RATIO,
         # Slow is orange, near the median pale, fast blue: red and green play no part.
         "colorscale": [
             [0, "--map-slow"],
-            [0.58, "--map-doubt"],
-            [0.71, "--map-pass"],
+            [FAIL_RATIO / _MAX_RATIO, "--map-doubt"],
+            [WARN_RATIO / _MAX_RATIO, "--map-pass"],
             [1, "--map-fast"],
         ],
         "xgap": 2 if len(cells.groups) <= 32 else 0,
         "ygap": 2 if len(cells.groups) <= 32 else 0,
         "colorbar": {
             "title": {"text": "of the<br>median", "side": "top"},
-            "tickvals": [0, 0.25, 0.5, 0.7, 0.85, 1],
+            "tickvals": [0, 0.25, 0.5, FAIL_RATIO, WARN_RATIO, 1],
             "thickness": 14,
             "outlinewidth": 0,
         },
@@ -107,8 +111,8 @@ def _pair_words(pair: NodePair) -> str:
     lines = [pair.name, f"ranks {pair.ranks[0]} and {pair.ranks[1]}"]
     if pair.gb_per_s is not None:
         lines.insert(1, words.gb_per_s(pair.gb_per_s))
-    if pair.of_median is not None:
-        lines[1] += f", {pair.of_median:.2f} of the median"
+    if pair.ratio is not None:
+        lines[1] += f", {pair.ratio:.2f} of the median"
     if pair.timed_out:
         lines.append("an exchange timed out")
     if pair.wrong:
@@ -118,10 +122,10 @@ def _pair_words(pair: NodePair) -> str:
 
 def _map_words(cells: Cells) -> str:
     found = {pair for row in cells.slowest for pair in row if pair is not None}
-    known = [pair for pair in found if pair.gb_per_s is not None]
+    known = [pair for pair in found if pair.ratio is not None]
     if not known:
         return "Map of node pairs: no exchange came to its end."
-    slowest = min(known, key=lambda pair: pair.gb_per_s or 0.0)
+    slowest = min(known, key=lambda pair: (pair.ratio or 0.0, pair.nodes))
     return (
         f"Map of the pairs of {len(cells.groups)} nodes or groups; the slowest is"
         f" {slowest.name} with {words.gb_per_s(slowest.gb_per_s or 0.0)}."

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxsif.bandwidth.figures import Figure
 from jaxsif.html.frame import SectionBuilder, details
 from jaxsif.html.markup import Markup, table, tag
 from jaxsif.report import words
-from jaxsif.report.bandwidth import Point
 from jaxsif.report.charts import bandwidth as chart
 from jaxsif.report.figures import Figures
 
 
 def section(frame: SectionBuilder, figures: Figures) -> Markup | None:
     """Nothing where no bandwidth was measured."""
-    found = figures.points
+    found = figures.bandwidths
     if not found:
         return None
     head = ("collective", "type", "size", "time, us", "algbw, GB/s", "busbw, GB/s")
@@ -31,22 +31,24 @@ def section(frame: SectionBuilder, figures: Figures) -> Markup | None:
         "bandwidth",
         "Bandwidth",
         text,
-        frame.chart("bandwidth", chart.bandwidth(found)),
+        # One device alone has no bus bandwidth.
+        frame.chart("bandwidth", chart.bandwidth(found))
+        if any(figure.bus_gb_per_s > 0 for figure in found)
+        else None,
         details("All sizes as a table", table(head + more, rows, label="Bandwidth")),
     )
 
 
-def _expected(found: Sequence[Point]) -> str:
+def _expected(found: Sequence[Figure]) -> str:
     """Whose word it is, or that there is none."""
-    expected = [point.expected for point in found if point.expected is not None]
-    sources = sorted({expectation.source for expectation in expected} - {""})
+    expected = [f for f in found if f.expected_bus_gb_per_s is not None]
+    sources = sorted({figure.source for figure in expected} - {""})
     if sources:
         return f"Expected by: {'; '.join(sources)}."
     return "" if expected else "No value was expected: none is known for this hardware."
 
 
-def _point_row(point: Point) -> tuple[object, ...]:
-    part = point.of_expected
+def _point_row(point: Figure) -> tuple[object, ...]:
     return (
         point.collective,
         point.dtype,
@@ -54,8 +56,8 @@ def _point_row(point: Point) -> tuple[object, ...]:
         words.significant(point.time_us),
         words.significant(point.alg_gb_per_s),
         words.significant(point.bus_gb_per_s),
-        "-" if part is None else f"{part:.2f}",
-        f"{point.slowest.rank} on {point.slowest.node}",
-        words.significant(point.bus_range_gb_per_s[0]),
+        "-" if point.ratio is None else f"{point.ratio:.2f}",
+        f"{point.slowest_rank} on {point.slowest_node}",
+        words.significant(point.slowest_bus_gb_per_s),
         point.wrong,
     )

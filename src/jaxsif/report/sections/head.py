@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from jaxsif.core.errors import PASS
 from jaxsif.html.frame import SectionBuilder
 from jaxsif.html.markup import Markup, tag
+from jaxsif.pairs.figures import NodePair
 from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.figures import Figures
-from jaxsif.report.pairs import NodePair
 
 
 def head(frame: SectionBuilder, figures: Figures) -> Markup:
@@ -55,8 +55,8 @@ def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
     done = sum("done" in rank.told for rank in verdict.ranks)
     yield "ranks that came to their end", f"{done} of {verdict.topology.processes}"
     yield "nodes", str(len({rank.node for rank in verdict.ranks}))
-    for point in headlines(figures.points)[:1]:
-        part = f" ({point.of_expected:.2f} of expected)" if point.of_expected else ""
+    for point in headlines(figures.bandwidths)[:1]:
+        part = f" ({point.ratio:.2f} of expected)" if point.ratio else ""
         size = words.size(point.size_bytes)
         name = f"{point.collective} bus bandwidth at {size}"
         yield name, f"{words.gb_per_s(point.bus_gb_per_s)}{part}"
@@ -71,8 +71,8 @@ def _slowest_pair(pairs: Sequence[NodePair]) -> Iterator[tuple[str, str]]:
     for pair in pairs[:1]:
         speed = pair.gb_per_s
         text = "timed out" if speed is None else words.gb_per_s(speed)
-        if pair.of_median is not None and len(pairs) > 1:
-            text += f" ({pair.of_median:.2f} of median)"
+        if pair.ratio is not None and len(pairs) > 1:
+            text += f" ({pair.ratio:.2f} of median)"
         yield f"slowest pair, {pair.name}", text
 
 

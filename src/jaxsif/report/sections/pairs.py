@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+from jaxsif.core.thresholds import WARN_RATIO
 from jaxsif.html.frame import SectionBuilder, details
 from jaxsif.html.markup import Markup, table, tag
-from jaxsif.pairs.model import WARN_RATIO
+from jaxsif.pairs.figures import NodePair, NodePairs
 from jaxsif.report import words
 from jaxsif.report.charts.pair_map import pair_map
 from jaxsif.report.figures import Figures
-from jaxsif.report.pairs import NodePair, NodePairs, cells
+from jaxsif.report.pairs import cells
 from jaxsif.report.terminal import pair_row
 
 _MOST_PAIRS = 100
@@ -56,9 +57,9 @@ def _only_pair(frame: SectionBuilder, pair: NodePair) -> Markup:
 
 def _slowest_nodes(found: NodePairs) -> Markup:
     """In words, what the colours show."""
-    slow = [p for p in found.pairs if p.timed_out or (p.of_median or 0) < WARN_RATIO]
+    slow = [p for p in found.pairs if p.timed_out or (p.ratio or 0) < WARN_RATIO]
     if not slow:
-        return tag("p", "No pair is slower than 0.85 of the median.")
+        return tag("p", f"No pair is slower than {WARN_RATIO:.2f} of the median.")
     counts = Counter(node for pair in slow for node in pair.nodes)
     most = [
         f"{node} with {count} of its {len(found.of_node(node))} partners"
@@ -70,7 +71,7 @@ def _slowest_nodes(found: NodePairs) -> Markup:
     more = f"; and {len(slow) - _MOST_SLOW:,} more" if len(slow) > _MOST_SLOW else ""
     return tag(
         "p",
-        tag("strong", "Below 0.85 of the median: "),
+        tag("strong", f"Below {WARN_RATIO:.2f} of the median: "),
         f"{named}{more}.",
         tag("strong", nodes) if nodes else None,
     )
@@ -86,14 +87,19 @@ def _explained(found: NodePairs, nodes_per_cell: int) -> str:
         if nodes_per_cell > 1
         else ""
     )
+    kinds = (
+        " Pairs below one switch are compared with each other, and so are pairs across."
+        if len({node.switch for node in found.nodes}) > 1
+        else ""
+    )
     return (
         f"{words.plural(pairs, 'pair')} of {words.plural(nodes, 'node')}, in the order of"
-        f" switches where they are known.{typical} Slow pairs are orange; a cross marks a"
+        f" switches where they are known.{typical}{kinds} Slow pairs are orange; a cross marks a"
         f" time-out or wrong elements; blank was not measured.{groups}"
     )
 
 
 def _slow_words(pair: NodePair) -> str:
-    if pair.of_median is None:
+    if pair.ratio is None:
         return f"{pair.name} timed out"
-    return f"{pair.name} {pair.of_median:.2f}"
+    return f"{pair.name} {pair.ratio:.2f}"
