@@ -1,4 +1,4 @@
-"""Made-up measurements: what ranks tell of their node's links and of speeds, for the tests of the judge."""
+"""Sample measurements: the ranks' records of links and speeds, for tests of the verdict."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def measured(
     slow: dict[int, float] | None = None,
     trials: tuple[float, ...] = (0.99, 1.0, 1.0, 1.01, 1.3),
 ) -> list[Record]:
-    """A result as every rank tells it. `wrong` elements, and ranks that are so many
-    times slower for themselves; `trials` as parts of the median."""
+    """A result as every rank reports it. `wrong` elements; `slow`: by rank, how many
+    times its own work takes; `trials` relative to the median."""
     time = time_us(collective, size_bytes, busbw, topology.devices)
     return [
         make_record(
@@ -78,7 +78,7 @@ def fabrics(
     cards: list[dict[str, Any]] | None = None,
     **by_node: list[dict[str, Any]],
 ) -> list[Record]:
-    """What each node tells of its links; `node2=[...]` gives one other cards."""
+    """Each node's record of its links; `node2=[...]` gives one other cards."""
     usual = [card(n) for n in range(4)] if cards is None else cards
     return [
         make_record(
@@ -95,19 +95,19 @@ def fabrics(
 
 
 def verdict_on(
-    *told: list[Record],
+    *measurements: list[Record],
     topology: Topology = G8N2P8,
     baseline: Baseline | None = None,
     is_strict: bool = False,
     without: tuple[int, str] | None = None,
 ) -> Verdict:
-    """The verdict on a healthy job that has told this besides; `without` a rank's phase."""
+    """The verdict on a healthy job with these measurements; `without` a rank's phase."""
     job = healthy(topology)
     if without:
         del job[without[0]][without[1]]
     job_state = JobState()
     *usual, last = records(job)
-    for record in [*usual, *(r for records_ in told for r in records_), last]:
+    for record in [*usual, *(r for records_ in measurements for r in records_), last]:
         job_state.add(record)
     (verdict,) = judge(job_state, topology, baseline=baseline, is_strict=is_strict)
     return verdict

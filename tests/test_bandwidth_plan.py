@@ -1,4 +1,4 @@
-"""The command line of diag/bandwidth.py: what is measured when nobody chooses, and what is refused."""
+"""The command line of diag/bandwidth.py: what is measured by default, and what is rejected."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ KEY = Key("cpu", "G8N2p8", "all-reduce", "f32", 2**26)
 
 def run(busbw: float, *more, **chosen):
     """A verdict for programs."""
-    told = measured(busbw, size_bytes=2**26)
-    return render.as_json(verdict_on(CPU, told, *more, **chosen))
+    measurements = measured(busbw, size_bytes=2**26)
+    return render.as_json(verdict_on(CPU, measurements, *more, **chosen))
 
 
 @pytest.fixture
@@ -165,10 +165,10 @@ def test_verify_compares_with_it(way, tmp_path, monkeypatch, capsys):
     path = tmp_path / "known.toml"
     path.write_text(baseline.render(Baseline("", {KEY: (1.0,)})))
     log = tmp_path / "job.out"
-    told = [*CPU, *measured(0.4, size_bytes=2**26)]
+    measurements = [*CPU, *measured(0.4, size_bytes=2**26)]
     from sample_records import healthy, records
 
-    log.write_text("".join(map(encode, [*told, *records(healthy())])))
+    log.write_text("".join(map(encode, [*measurements, *records(healthy())])))
     words = ["verify", "--topology=G8N2p8", str(log)]
     if way == "variable":
         monkeypatch.setenv("JAX_SIF_BASELINE", str(path))

@@ -116,7 +116,7 @@ ORDINARY = [
     " container",
     "jax-sif: 8 of 8 ranks started",
     "jax-sif entry: JAX_COORDINATOR_PORT=18243 (job 7, step 0, restart 0)",
-    # What JAX and XLA say while all is well.
+    # Messages of JAX and XLA in healthy runs.
     "I0223 22:58:05.579882 140312230876992 xla_bridge.py:660] Unable to initialize"
     " backend 'tpu': INTERNAL: Failed to open libtpu.so: libtpu.so: cannot open shared"
     " object file: No such file or directory",

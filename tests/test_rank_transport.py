@@ -1,4 +1,4 @@
-"""How a rank lets NCCL tell its ways: what the user set stays, the report is read from memory, and JAX's library is told."""
+"""How a rank reads NCCL's report: the user's settings stay, the report is in memory, and the record names the library."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -191,26 +191,26 @@ def test_the_first_rank_of_each_node_tells_and_the_record_fits(
     jax, monkeypatch, number, count
 ):
     jax("cpu", jax_cpu_collectives_implementation="mpi")
-    told = []
+    written = []
     reporter = Reporter(rank(number))
     monkeypatch.setattr(
-        reporter, "write", lambda phase, **facts: told.append((phase, facts))
+        reporter, "write", lambda phase, **facts: written.append((phase, facts))
     )
 
     reporter.transport()
 
-    assert ["transport"] * count == [phase for phase, _ in told]
+    assert ["transport"] * count == [phase for phase, _ in written]
 
 
 def test_a_rank_says_which_network_was_promised(monkeypatch):
-    told = {}
+    written = {}
     monkeypatch.setenv("JAX_SIF_NETWORK", "slingshot")
     reporter = Reporter(rank())
-    monkeypatch.setattr(reporter, "write", lambda phase, **facts: told.update(facts))
+    monkeypatch.setattr(reporter, "write", lambda phase, **facts: written.update(facts))
 
     reporter.started()
 
-    assert "slingshot" == told["network"]
+    assert "slingshot" == written["network"]
 
 
 def test_a_record_with_very_many_cards_fits():

@@ -117,9 +117,9 @@ def test_records_of_other_programs_are_no_measurements(broken):
     assert [] == results.points({r["rank"]: [r] for r in odd})
 
 
-def text_of(*told, topology=None) -> tuple[str, str]:
+def text_of(*measurements, topology=None) -> tuple[str, str]:
     chosen = {"topology": topology} if topology else {}
-    (finding,) = verdict_on(*told, **chosen).findings
+    (finding,) = verdict_on(*measurements, **chosen).findings
     return finding.text, finding.remedy
 
 
@@ -237,8 +237,8 @@ def test_the_result_nearest_to_the_fault_names_who_sent_it():
 
 def test_a_rank_that_ends_for_its_wrong_elements_needs_no_other_cause():
     job_state = JobState()
-    told = [*records(healthy()), *measured(1.0, wrong={5: 1})]
-    for record in told:
+    job_records = [*records(healthy()), *measured(1.0, wrong={5: 1})]
+    for record in job_records:
         job_state.add(record)
     job_state.add_line("srun: error: node2: task 5: Exited with exit code 1")
 

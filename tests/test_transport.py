@@ -59,15 +59,15 @@ GLOO = {
 GLOO_ELSEWHERE = {**GLOO, "interfaces": ["eth1"], "words": "sockets on eth1"}
 
 
-def verdict_on(told: list[dict[str, Any]], network: str | None = None) -> Verdict:
-    """A healthy job of four nodes whose first ranks tell these ways."""
+def verdict_on(reported: list[dict[str, Any]], network: str | None = None) -> Verdict:
+    """A healthy job of four nodes whose first ranks report these transports."""
     job = healthy(G16N4P16)
     for rank in job:
         job[rank]["started"]["network"] = network
     job_state = JobState()
     for record in records(job):
         job_state.add(record)
-    for number, facts in enumerate(told):
+    for number, facts in enumerate(reported):
         job_state.add(
             make_record(4 * number, "transport", f"node{number + 1}", **facts)
         )
@@ -75,8 +75,8 @@ def verdict_on(told: list[dict[str, Any]], network: str | None = None) -> Verdic
     return verdict
 
 
-def found(told: list[dict[str, Any]], network: str | None = None):
-    return [(f.kind, f.text) for f in verdict_on(told, network).findings]
+def found(reported: list[dict[str, Any]], network: str | None = None):
+    return [(f.kind, f.text) for f in verdict_on(reported, network).findings]
 
 
 @pytest.mark.parametrize("network", [None, "unknown", "ethernet", "infiniband", "mars"])
@@ -135,7 +135,7 @@ def test_one_node_on_sockets_fails_also_where_nothing_was_promised():
         (SLINGSHOT, []),
         (SOCKETS, ["network-not-used"]),
         (OFI_TCP, ["network-not-used"]),
-        # By a plugin of a name that nobody knows.
+        # By a plugin of an unknown name.
         ({**FAST, "kind": "plugin", "words": "Libfabric"}, []),
     ],
 )
@@ -150,7 +150,7 @@ def test_for_slingshot_the_missing_plugin_is_the_reason():
 
 
 @pytest.mark.parametrize(
-    ("told", "kind", "text"),
+    ("reported", "kind", "text"),
     [
         (
             [FAST, NO_NVLINK, FAST, FAST],
@@ -181,8 +181,8 @@ def test_for_slingshot_the_missing_plugin_is_the_reason():
         ),
     ],
 )
-def test_what_is_slow_and_not_wrong_is_a_warning(told, kind, text):
-    verdict = verdict_on(told)
+def test_what_is_slow_and_not_wrong_is_a_warning(reported, kind, text):
+    verdict = verdict_on(reported)
 
     assert 0 == verdict.status
     assert [(kind, True)] == [(f.kind, f.is_warning) for f in verdict.findings]
@@ -262,5 +262,5 @@ def test_the_verdict_shows_the_way_once_where_all_nodes_agree():
 def test_programs_find_the_ways_in_the_json():
     content = render.as_json(verdict_on([FAST] * 4))
 
-    told = [r["measured"][0]["words"] for r in content["ranks"] if r["measured"]]
-    assert [FAST["words"]] * 4 == told
+    reported = [r["measured"][0]["words"] for r in content["ranks"] if r["measured"]]
+    assert [FAST["words"]] * 4 == reported
