@@ -1,4 +1,4 @@
-# The verbs of jax-sif; each is one command that lives elsewhere. Runs on a login node, a laptop or in CI.
+# The verbs of jax-sif, one command each; on a login node, a laptop or in CI.
 # SPDX-License-Identifier: Apache-2.0
 
 SHELL := bash
@@ -6,7 +6,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-# cuda12, cuda13 or cpu: which image the verbs speak of.
+# cuda12, cuda13 or cpu: the image that the verbs use.
 ACCEL ?= cuda12
 # Where the base comes from: registry (a container registry), local (made here), or a path.
 BASE ?= registry
@@ -26,7 +26,7 @@ build-image: ## build/jax-sif-<jax>-<accel>.sif, for Singularity/Apptainer
 	python3 tools/build_image.py --accel "$(ACCEL)" --base "$(BASE)"
 
 .PHONY: reproducible
-reproducible: ## the image of ACCEL twice; fails where the two differ
+reproducible: ## the image of ACCEL twice; fails if the two differ
 	python3 tools/reproducible.py --accel "$(ACCEL)" --base "$(BASE)"
 
 .PHONY: build-oci
@@ -34,7 +34,7 @@ build-oci: ## the same image as an OCI archive, for podman and docker
 	python3 tools/build_oci.py --accel "$(ACCEL)" --base "$(BASE)"
 
 .PHONY: info
-info: ## what the image of ACCEL holds
+info: ## describe the image of ACCEL
 	"$$(tools/venv)/bin/python" tools/info.py --accel "$(ACCEL)"
 
 .PHONY: sign
@@ -62,10 +62,10 @@ lint: ## ruff, mypy, shellcheck and a Lua check
 	tools/lint
 
 .PHONY: docs
-# Without a word on what the next MkDocs may become.
+# Silences a notice about the next MkDocs.
 docs docs-serve: export NO_MKDOCS_2_WARNING = 1
 
-docs: ## the pages of docs/ as a site in build/site; a link that leads nowhere fails
+docs: ## the pages of docs/ as a site in build/site; fails for a dead link
 	"$$(tools/venv)/bin/mkdocs" build
 
 .PHONY: docs-serve
@@ -81,7 +81,7 @@ faults: ## every fault, with the kit and with JAX alone, into docs/faults.md (ha
 	"$$(tools/venv)/bin/python" benchmarks/faults.py
 
 .PHONY: healthy
-healthy: ## 200 healthy jobs, of programs that fork and of much else, to count false alarms (half an hour)
+healthy: ## 200 healthy jobs, for example of programs that fork, to count false alarms (half an hour)
 	"$$(tools/venv)/bin/python" benchmarks/healthy.py
 
 .PHONY: jobs

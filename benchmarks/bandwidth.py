@@ -35,7 +35,7 @@ Method = Callable[[], None]
 
 
 def main() -> None:
-    """Prints, on rank 0, busbw of each way and size, and ours by the hand-written."""
+    """Print, on rank 0, busbw by method and size, and the ratios of ours to the others."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--mib", type=int, nargs="+", default=[1, 4, 16, 64])
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(size_bytes: int, trials: int) -> dict:
-    """busbw in GB/s of every trial, by way; in turn, so that all meet the same machine."""
+    """busbw in GB/s of every trial, by method; in turn, for equal conditions."""
     length = agreed_length(size_bytes)
     ways = {
         "jax-sif": ours(size_bytes, length),
@@ -57,7 +57,7 @@ def measure(size_bytes: int, trials: int) -> dict:
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for trial in range(trials + 1):
-        # Another one first each time: what runs before may leave the caches warm.
+        # A different one first each time: the previous one may leave caches warm.
         order = list(ways)[trial % len(ways) :] + list(ways)[: trial % len(ways)]
         for name in order:
             WORLD.Barrier()
@@ -72,7 +72,7 @@ def measure(size_bytes: int, trials: int) -> dict:
                 )
                 speeds[name].append(round(speed, 4))
     medians = {name: statistics.median(values) for name, values in speeds.items()}
-    # Of a machine that is busy with other things, too: what was possible at all.
+    # The best trial, because the machine may be busy with other work.
     best = {name: max(values) for name, values in speeds.items()}
     return {
         "chained": length,
@@ -118,7 +118,7 @@ def ours(size_bytes: int, length: int) -> Method:
 
 
 def hand_written(size_bytes: int, length: int) -> Method:
-    """The obvious way: the jitted collective in a loop."""
+    """The obvious method: the jitted collective in a loop."""
     mesh = Mesh(np.array(jax.devices()), ("i",))
     local = np.ones(jax.local_device_count() * size_bytes // 4, np.float32)
     x = jax.make_array_from_process_local_data(NamedSharding(mesh, P("i")), local)

@@ -18,7 +18,7 @@ from plain_image import ROOT, versions
 MINICLUSTER = ROOT / "minicluster/minicluster"
 IMAGE = ROOT / "build" / f"{versions.image_name('cpu')}.sif"
 
-# What the figures are held against: the project's own goals.
+# The project's own goals.
 MOST_GB = {"cuda12": 3.5, "cuda13": 2.7}
 
 

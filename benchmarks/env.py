@@ -103,11 +103,11 @@ def measure(
                 forget(forgotten)
             program = ("python", "-c", PROGRAM.format(module=module))
             began_s = time.perf_counter()
-            said = run(["apptainer", "-q", "exec", "--bind", bind, image, *program])
+            output = run(["apptainer", "-q", "exec", "--bind", bind, image, *program])
             # The first round fills caches and does not count.
             if trial:
                 starts[name].append(round(time.perf_counter() - began_s, 4))
-                imports[name].append(round(float(said), 4))
+                imports[name].append(round(float(output), 4))
     return {"import": compare(imports), "start": compare(starts)}
 
 

@@ -1,4 +1,4 @@
-"""The fault matrix with the kit and with JAX alone, into docs/faults.md and build/faults.json; on the machine with the mini cluster."""
+"""Runs the fault matrix with the kit and with JAX alone: writes docs/faults.md."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from matrix import FAULTS, load, run, run_alone, title  # noqa: E402
 PAGE = ROOT / "docs/faults.md"
 RESULT = ROOT / "build/faults.json"
 
-# JAX alone is given longer than its longest limit of its own, 300 s.
+# The limit for JAX alone is above its own longest limit, 300 s.
 MINUTES = 6
-# Jobs of JAX alone wait and compute nothing, so several run beside each other.
+# Jobs of JAX alone mostly wait, so several run at once.
 CLUSTERS = 6
 
 HEAD = """# Faults
@@ -71,16 +71,16 @@ def with_kit(name: str) -> dict:
 
 
 def save(rows: dict[str, dict]) -> None:
-    """After each fault: half an hour's work is not lost with the last one."""
+    """Save after each fault, so that a failure does not lose the earlier ones."""
     rows = dict(sorted(rows.items()))
     RESULT.write_text(json.dumps(rows, indent=1) + "\n")
-    # What healthy.py has made stays.
+    # Keep the section that healthy.py wrote.
     _, heading, section = PAGE.read_text().partition(f"\n{HEADING}\n")
     PAGE.write_text(page(rows) + heading + section)
 
 
 def alone(names: list[str]) -> Iterator[tuple[str, dict]]:
-    """Each fault has a cluster for itself, since what changes a node is there for all."""
+    """Run each fault in a cluster of its own, because a fault may change a node."""
     free: queue.SimpleQueue[Cluster] = queue.SimpleQueue()
 
     def one(name: str) -> tuple[str, dict]:
@@ -105,7 +105,7 @@ def alone(names: list[str]) -> Iterator[tuple[str, dict]]:
                         yield future.result()
                     else:
                         failed.append(future)
-            # Not before: the others would be waited for, and lost.
+            # Raise only now, so that the results of the others are not lost.
             for future in failed:
                 future.result()
         finally:
@@ -120,12 +120,12 @@ def one_alone(cluster: Cluster, name: str) -> dict:
         "ends": "DUE TO TIME LIMIT" not in outcome.job.output,
         "status": outcome.job.status,
         "seconds": round(outcome.seconds, 1),
-        "says": last_words(outcome.job.output),
+        "says": main_error(outcome.job.output),
     }
 
 
-def last_words(output: str) -> str:
-    """The line of JAX's, or of Python's, that a person would read first."""
+def main_error(output: str) -> str:
+    """The main error line of JAX or Python."""
     aborts = re.findall(r"absl::Status: (.+)", output)
     errors = re.findall(r"^(?:\w+\.)*\w*(?:Error|FATAL|Exception)\b.*", output, re.M)
     fatal = re.findall(r"^F\d+ .+?\] (.+)", output, re.M)
@@ -135,7 +135,7 @@ def last_words(output: str) -> str:
 
 def summary(rows: dict[str, dict]) -> list[str]:
     named = sum(row["is_as_expected"] for row in rows.values())
-    # A time limit is Slurm's to find, in its own time.
+    # Slurm itself enforces the time limit.
     found = [r for n, r in rows.items() if r["status"] and n != "time_limit_reached"]
     slowest = max(row["seconds"] for row in found)
     gains = [
@@ -156,24 +156,24 @@ def page(rows: dict[str, dict]) -> str:
     lines = ["| Fault | JAX alone | jax-sif |", "|---|---|---|"]
     for row in rows.values():
         baseline = row.get("alone")
-        left = "-" if baseline is None else told(baseline)
-        lines.append(f"| {row['title']} | {left} | {kit_told(row)} |")
+        left = "-" if baseline is None else format_alone(baseline)
+        lines.append(f"| {row['title']} | {left} | {format_with_kit(row)} |")
     figures = "\n".join(f"- {line}" for line in summary(rows))
     return HEAD.format(minutes=MINUTES) + "\n".join(lines) + f"\n\n{figures}\n"
 
 
-def told(baseline: dict) -> str:
-    said = escape(baseline["says"]) or "nothing"
+def format_alone(baseline: dict) -> str:
+    output = escape(baseline["says"]) or "nothing"
     if not baseline["ends"]:
-        return f"does not end; says {said}"
-    return f"status {baseline['status']} after {baseline['seconds']:.0f} s: {said}"
+        return f"does not end: {output}"
+    return f"status {baseline['status']} after {baseline['seconds']:.0f} s: {output}"
 
 
-def kit_told(row: dict) -> str:
-    said = re.sub(r"  G\d+N\d+p\d+: ", ": ", row["says"]) or "(its output has no place)"
+def format_with_kit(row: dict) -> str:
+    verdict = re.sub(r"  G\d+N\d+p\d+: ", ": ", row["says"]) or "(no output)"
     if row["status"] == 0:
-        said = "PASS"
-    return f"status {row['status']} after {row['seconds']:.1f} s: {escape(said)}"
+        verdict = "PASS"
+    return f"status {row['status']} after {row['seconds']:.1f} s: {escape(verdict)}"
 
 
 def escape(text: str) -> str:

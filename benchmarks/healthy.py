@@ -1,4 +1,4 @@
-"""How often a healthy job is harmed or taken for a faulty one: diagnostics, and programs that fork, print what frightens, wait long or end oddly; on the machine with the mini cluster."""
+"""Counts harm and false alarms in healthy jobs: diagnostics and unusual programs."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from healthy_programs import (  # noqa: E402  (needs the path above)
 JOBS = ("G4N1p4", "G4N2p2", "G4N2p4", "allreduce")
 RESULT = ROOT / "build/healthy.json"
 PAGE = ROOT / "docs/faults.md"
-# Where the page of the faults ends and what is made here begins.
+# The start of this program's section in docs/faults.md.
 HEADING = "## Healthy jobs"
 
-# Names of programs that fork, or print hostile or frightening text.
-_FRIGHTENING = re.compile(
+# Names of programs that fork, or print hostile or alarming text.
+_ALARMING = re.compile(
     "fork|spawn|pool|loader|subprocess|helper|prints|traceback|stacks|raises|warns"
 )
 
@@ -72,35 +72,35 @@ def main() -> int:
 
 
 def run_diagnostics(cluster: Cluster, runs: int, busy: int) -> Iterator[Outcome]:
-    """All four jobs in turn; the first `busy` have a core for themselves no more."""
+    """All four jobs in turn; the first `busy` runs share a core with other work."""
     for number in range(runs):
         name = JOBS[number % len(JOBS)]
         with busy_core() if number < busy else nullcontext():
-            yield told(Outcome(name, KIT, cluster.submit(name), is_program=False))
+            yield printed(Outcome(name, KIT, cluster.submit(name), is_program=False))
 
 
 def run_programs(
     cluster: Cluster, chosen: argparse.Namespace, runs: int
 ) -> Iterator[Outcome]:
-    """Each program in each way; what runs are left are for those that frighten."""
+    """Each program with and without the kit; remaining runs repeat the alarming ones."""
     known = [
         (name, way)
         for name, way in programs()
         if way in chosen.way and name in (chosen.name or [name])
     ]
-    again = [pair for pair in known if _FRIGHTENING.search(pair[0])] or known
+    again = [pair for pair in known if _ALARMING.search(pair[0])] or known
     planned = itertools.islice(itertools.chain(known, itertools.cycle(again)), runs)
     with ThreadPoolExecutor(chosen.at_once) as pool:
         yield from pool.map(
-            lambda pair: told(run(cluster, *pair, scale=chosen.scale)), planned
+            lambda pair: printed(run(cluster, *pair, scale=chosen.scale)), planned
         )
 
 
-def told(outcome: Outcome) -> Outcome:
-    """Shows at once what became of a job."""
-    words = outcome.harm or outcome.alarm
-    print(f"{outcome.name}, {outcome.way}: {words or 'unharmed'}", flush=True)
-    if words:
+def printed(outcome: Outcome) -> Outcome:
+    """Print a job's result at once."""
+    problem = outcome.harm or outcome.alarm
+    print(f"{outcome.name}, {outcome.way}: {problem or 'unharmed'}", flush=True)
+    if problem:
         print(outcome.job.output, flush=True)
     return outcome
 
@@ -116,7 +116,7 @@ def busy_core() -> Iterator[None]:
 
 
 def table(outcomes: list[Outcome]) -> list[str]:
-    """A line for each kind: what it is, and what became of it in each way."""
+    """A line per program: what it does, and its results with and without the kit."""
     lines = [
         "| Healthy program | with the kit | plain JAX |",
         "|---|---|---|",
@@ -129,7 +129,7 @@ def table(outcomes: list[Outcome]) -> list[str]:
 
 
 def cell(outcomes: list[Outcome]) -> str:
-    """`2 of 2 unharmed`, or what happened."""
+    """`2 of 2`, or the first problem."""
     if not outcomes:
         return "-"
     bad = [x.harm or x.alarm for x in outcomes if x.harm or x.alarm]
@@ -147,11 +147,11 @@ def title(name: str) -> str:
 
 def summary(outcomes: list[Outcome], minutes: float) -> list[str]:
     """The figures that docs/faults.md shows."""
-    frightening = [x for x in outcomes if _FRIGHTENING.search(x.name)]
+    alarming = [x for x in outcomes if _ALARMING.search(x.name)]
     kinds = {x.name for x in outcomes if x.name not in JOBS}
     return [
-        f"- healthy jobs: {len(outcomes)}, of which {len(frightening)} fork, or print"
-        f" hostile or frightening text; {len(kinds)} kinds of programs",
+        f"- healthy jobs: {len(outcomes)}, of which {len(alarming)} fork, or print"
+        f" hostile or alarming text; {len(kinds)} kinds of programs",
         f"- harmed: {sum(bool(x.harm) for x in outcomes)}",
         f"- false alarms: {sum(bool(x.alarm) for x in outcomes)}",
         f"- passes with a warning: {sum(bool(x.warnings) for x in outcomes)}",
@@ -171,9 +171,9 @@ def save(outcomes: list[Outcome], minutes: float) -> None:
 
 
 def section(outcomes: list[Outcome], minutes: float) -> str:
-    words = """Programs in which nothing is wrong, each as a job of `jax-sif job PROGRAM | sbatch` on the mini cluster: once with
-`initialize_distributed()`, once as plain JAX. Unharmed is a job that ends with status 0 and PASS (plain JAX: or NO VERDICT),
-and whose every rank came to its last line. Made by `make healthy`; the programs are in `tests/cluster/healthy/`."""
+    words = """Correct programs, each as a job of `jax-sif job PROGRAM | sbatch` on the mini cluster: once with
+`initialize_distributed()`, once as plain JAX. A job is unharmed if it ends with status 0 and PASS (plain JAX: or NO VERDICT),
+and every rank reaches its last line. Written by `make healthy`; the programs are in `tests/cluster/healthy/`."""
     figures = "\n".join(summary(outcomes, minutes))
     lines = "\n".join(table(outcomes))
     return f"{HEADING}\n\n{words}\n\n{figures}\n\n{lines}\n"

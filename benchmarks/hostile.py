@@ -1,4 +1,4 @@
-"""How long the readers of foreign text take, and how much memory, on text made to hurt them; runs in the tool's environment."""
+"""Measures time and memory of the parsers of untrusted text on hostile input."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -153,12 +153,12 @@ _NCCL = _call(
     "from jaxsif.transport.nccl_log import read_report; read_report(text, 'n')"
 )
 _SITE = _call(
-    "from pathlib import Path; from jaxsif.job import library, schema"
-    + _QUIET.format("library.read(schema.Site, Path(sys.argv[1]))")
+    "from pathlib import Path; from jaxsif.job import configs, schema"
+    + _QUIET.format("configs.read(schema.Site, Path(sys.argv[1]))")
 )
 _ENV = _call(
-    "from jaxsif.overlay import made"
-    + _QUIET.format("made.decode(text, '# 0123456789abcdef a')")
+    "from jaxsif.overlay import manifest"
+    + _QUIET.format("manifest.decode(text, '# 0123456789abcdef a')")
 )
 
 READERS: dict[str, tuple[list[str], Callable[[], Iterator[tuple[str, str]]]]] = {
@@ -174,7 +174,7 @@ READERS: dict[str, tuple[list[str], Callable[[], Iterator[tuple[str, str]]]]] = 
 
 
 def main() -> int:
-    """Prints a table, and JSON for programs; 1 where a reader takes more than it may."""
+    """Print a table, or JSON; return 1 if a parser exceeds its limits."""
     results = []
     for reader, (command, texts) in READERS.items():
         for kind, text in texts():

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def write(log, records: int) -> None:
-    """A stream in which every rank tells the same phase again and again."""
+    """A stream in which every rank reports the same phase repeatedly."""
     lines = [
         encode(
             {
@@ -74,7 +74,7 @@ def milliseconds(command: list[str], environment: dict[str, str]) -> float:
 
 
 def entry_ms(repeats: int = 200) -> dict[str, float]:
-    """What the entry adds to the start of a program in a Slurm task."""
+    """The time that the entry adds to the start of a program in a Slurm task."""
     task = {
         **os.environ,
         "SLURM_JOB_ID": "7",

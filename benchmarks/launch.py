@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 8
 PROGRAM = ["python", "-c", "import jax"]
-# What people write by hand without a launcher.
+# The usual shell loop without a launcher.
 LOOP = 'i=0; while [ "$i" -lt "$1" ]; do "$2" "$3" "$4" & i=$((i + 1)); done; wait'
 WAYS = {
     "plain": ["sh", "-c", LOOP, "sh", str(PROCESSES), *PROGRAM],

@@ -1,4 +1,4 @@
-"""Ten thousand ranks, simulated: how soon the verdict stands, in how much memory, and what the ranks ask of rank 0; in the image."""
+"""Simulates 10,000 ranks: time and memory of the verdict, and calls to rank 0."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 def judge() -> dict[str, float]:
     """`jax-sif verify` on the records of a job in which one rank fails."""
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
-        # By a process of its own: whatever this one holds counts for its children too.
+        # In a separate process: this one's memory would count for its children as well.
         subprocess.run([sys.executable, __file__, "write", log.name], check=True)
         verify = subprocess.Popen(
             [sys.executable, "-m", "jaxsif", "verify", "--topology", LABEL],
@@ -46,7 +46,7 @@ def judge() -> dict[str, float]:
             env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         )
         assert verify.stdin and verify.stdout
-        # Its output is read aside, so that nobody waits for this program.
+        # Its output is read in a thread, so that it never blocks.
         reader = subprocess.Popen(
             ["tail", "-n", "1"], stdin=verify.stdout, stdout=subprocess.PIPE
         )
@@ -81,7 +81,7 @@ def write(path: str) -> None:
 
 
 class Store:
-    """Stands in for the coordinator's key-value store, and counts what is asked."""
+    """A substitute of the coordinator's key-value store that counts calls."""
 
     def __init__(self) -> None:
         self.content: dict[str, str] = {}
@@ -101,7 +101,7 @@ class Store:
 
 
 def preflight() -> dict[str, float]:
-    """The exchange of cards, rank 0 last, for 100 and for 10,000 ranks."""
+    """The exchange of peer information, rank 0 last, for 100 and 10,000 ranks."""
     few, many = exchange(100), exchange(PROCESSES)
     return {
         "rank_0_s": many["rank_0_s"],

@@ -1,4 +1,4 @@
-"""Slow and late nodes and links, and none, injected into a cluster of four nodes: how often the search is right; on a machine that has the image."""
+"""Injects slow and late nodes and links into four nodes: how often they are found."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jaxsif.core.records import MARKER  # noqa: E402  (needs the path above)
 
 BYTES = 512 << 10
 SPEEDS = (0.2, 0.6)
-# Each way; without it a small message takes a tenth of a millisecond or two.
+# Each way; without it a small message takes 0.1 to 0.2 ms.
 DELAYS_MS = (2.0, 10.0)
 LATE = "late-"
 KINDS = ("node", "link", f"{LATE}node", f"{LATE}link")
@@ -51,7 +51,7 @@ exit 1
 
 @dataclass(frozen=True)
 class Trial:
-    """What is made slow or late, by names of nodes; nothing in a healthy trial."""
+    """The slow or late nodes by name; none in a healthy trial."""
 
     kind: str
     who: tuple[str, ...] = ()
@@ -86,11 +86,11 @@ def main(arguments: Sequence[str]) -> int:
     result = compare(trials[:count], verdicts(job.output))
     result["wall_s"] = round(time.monotonic() - began_s)
     print(json.dumps(result, indent=1))
-    return 0 if not result["not_as_it_should_be"] else 1
+    return 0 if not result["wrong"] else 1
 
 
 def plan(count: int, seed: int, kinds: Sequence[str]) -> list[Trial]:
-    """So many healthy ones, and so many with one bad node or link, in turn."""
+    """`count` healthy trials and as many with one bad node or link, in turn."""
     dice = random.Random(seed)
     links = list(combinations(NODES, 2))
     trials = []
@@ -160,26 +160,26 @@ def inject(cluster: Cluster, trial: Trial) -> None:
 
 
 def verdicts(output: str) -> dict[int, dict]:
-    """The judge's words on each search, which it takes for a step."""
+    """The verdict on each search, which jax-sif verify sees as a step."""
     with tempfile.TemporaryDirectory() as folder:
-        log, told = Path(folder) / "log", Path(folder) / "verdict.json"
-        # Without what Slurm says of the end that this program makes at its limit.
+        log, result = Path(folder) / "log", Path(folder) / "verdict.json"
+        # Without Slurm's lines about the cancellation at this program's limit.
         lines = output.splitlines(keepends=True)
         log.write_text("".join(line for line in lines if MARKER in line))
-        command = [sys.executable, "-m", "jaxsif", "verify", "--json", told, log]
+        command = [sys.executable, "-m", "jaxsif", "verify", "--json", result, log]
         subprocess.run(
             [*command, "--topology", "G4N4p4"],
             env={"PYTHONPATH": str(ROOT / "src")},
             stdout=subprocess.DEVNULL,
         )
-        steps = json.loads(told.read_text())["verdicts"]
+        steps = json.loads(result.read_text())["verdicts"]
     # minicluster.7.0-12
     numbered = [s for s in steps if "-" in s["step"].rpartition(".")[2]]
     return {int(s["step"].rpartition("-")[2]): s for s in numbered}
 
 
 def compare(trials: Sequence[Trial], judged: dict[int, dict]) -> dict:
-    """How often exactly the right thing was named, and nothing else."""
+    """How often exactly the injected fault was named, and nothing else."""
     right: Counter[str] = Counter()
     asked: Counter[str] = Counter()
     wrong = []
@@ -194,7 +194,7 @@ def compare(trials: Sequence[Trial], judged: dict[int, dict]) -> dict:
             wrong.append({"trial": number, "what": str(trial), "got": findings})
     return {
         "right": {kind: f"{right[kind]} of {asked[kind]}" for kind in asked},
-        "not_as_it_should_be": wrong,
+        "wrong": wrong,
     }
 
 

@@ -1,4 +1,4 @@
-"""Finds slow nodes and links in simulated clusters by the very code that a job runs: rounds, precision, recall, time; on any machine."""
+"""Runs the search for slow nodes on simulated clusters: rounds, precision, recall."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ NODES_OF_A_SWITCH = 32
 SPEEDS = (0.2, 0.7)
 HEALTHY_US = 1000.0
 NOISE, TRIALS = 0.1, 5
-# With --busy: the trials of small messages, how long one takes, how slow bad ones are, and
-# for how long a busy core keeps one waiting, and how often.
+# With --busy: the trials of small messages, the time of one, the relative speeds of bad
+# ones, the delay by a busy core, and its probability.
 SMALL_TRIALS, SMALL_US = 40, 100.0
 SMALL_SPEEDS = (0.02, 0.35)
 SLICE_US, BUSY = (1000.0, 10_000.0), (0.0, 0.7)
@@ -44,17 +44,17 @@ SLICE_US, BUSY = (1000.0, 10_000.0), (0.0, 0.7)
 
 @dataclass
 class Cluster:
-    """Nodes below switches, and what is wrong with some of them: by their speed."""
+    """Nodes below switches, and the relative speeds of the bad ones."""
 
     switches: list[str]
     nodes: dict[int, float] = field(default_factory=dict)
     links: dict[Pair, float] = field(default_factory=dict)
     uplinks: dict[str, float] = field(default_factory=dict)
-    # Of each node, how often it keeps a trial waiting; None: large messages are measured.
+    # Per node, the probability that it delays a trial; None: only large messages.
     busy: list[float] | None = None
 
     def speed(self, pair: Pair) -> float:
-        """Of the narrowest part of the way; across switches all is a fifth slower."""
+        """The speed of the slowest part of the path; a fifth lower across switches."""
         ends = [self.switches[node] for node in pair]
         parts = [self.nodes.get(node, 1.0) for node in pair]
         parts += [self.links.get(pair, 1.0)]
@@ -65,10 +65,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class SearchScore:
-    """How one search went."""
+    """The result of one search."""
 
     rounds: int
-    # After so many of them everything that is wrong was named; 0: never.
+    # Number of rounds after which every fault was named; 0: never.
     named_by: int
     pairs: int
     right: int
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
 def scenarios(
     seeds: int, most_nodes: int, *, is_harsh: bool, is_busy: bool = False
 ) -> Iterator[dict[str, object]]:
-    """Each with as many runs as it takes for figures that mean something."""
+    """Yield the results per size and fault, with enough runs for meaningful figures."""
     for count in (4, 16, 64, 256, 1024, 4096, 16384):
         if count > most_nodes:
             return
@@ -153,7 +153,7 @@ def one(count: int, fault: str, seed: int, *, is_busy: bool = False) -> Cluster:
 def measure(
     pair: Pair, speed: float, dice: random.Random, *, is_harsh: bool
 ) -> PairTiming:
-    """One pair's round: five trials, each of which scatters by 10 %."""
+    """One pair's round: five trials with 10 % noise each."""
     usual_us = HEALTHY_US / speed
     if is_harsh:
         return PairTiming(pair, usual_us * math.exp(dice.gauss(0, NOISE)))
@@ -177,7 +177,7 @@ def measure_small(
 
 
 def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> SearchScore:
-    """Round by round, as the ranks of a job do."""
+    """Search round by round, as the ranks of a job do."""
     dice = random.Random(seed)
     outcomes: list[PairTiming] = []
     small: list[PairTiming] = []
@@ -196,7 +196,7 @@ def search(cluster: Cluster, seed: int, *, is_harsh: bool = False) -> SearchScor
             if cluster.busy:
                 speed = cluster.speed(pair)
                 small.append(measure_small(pair, speed, dice, cluster.busy))
-            # What delays small messages leaves the others as they are.
+            # What delays small messages does not affect large ones.
             speed = 1.0 if cluster.busy else cluster.speed(pair)
             outcomes.append(measure(pair, speed, dice, is_harsh=is_harsh))
         began_s = time.process_time()

@@ -1,4 +1,4 @@
-"""How long a person waits for the tool: `jax-sif job`, container start included, and `import jaxsif`; in the toolbox."""
+"""Times `jax-sif job`, with the container's start, and `import jaxsif`; in the toolbox."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

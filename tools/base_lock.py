@@ -1,4 +1,4 @@
-"""Renews the digest of the base image: a part of `make lock`; where this machine reaches the registry, else it says how."""
+"""Renews the digest of the base image, or prints how to: a part of `make lock`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _INDEX_KINDS = (b"manifest.list.v2+json", b"image.index.v1+json")
 
 
 def renew(checkout: Path = versions.CHECKOUT) -> None:
-    """Writes the digest of today into image.env and the recipe, or says why not."""
+    """Write today's digest into image.env and the recipe, or print why not."""
     image = versions.pins(checkout)["BASE_IMAGE"]
     command = ["skopeo", "inspect", "--raw", f"docker://{image}"]
     manifest, problem = fetch(command)

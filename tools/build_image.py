@@ -40,7 +40,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Runtime:
-    """The program that builds, and what its `build` says about itself."""
+    """The program that builds, and the options that its `build` supports."""
 
     command: tuple[str, ...]
     help_text: str
@@ -150,7 +150,7 @@ def warn_of_a_loose_base() -> None:
         return
     loose = (
         f"the base is {pinned['BASE_IMAGE']}, whatever that is today: image.env has no"
-        " BASE_DIGEST (make lock says how to get it)"
+        " BASE_DIGEST (make lock prints how to get it)"
     )
     if "JAX_SIF_STRICT" in build_context.debian_settings():
         raise BuildError(loose)
@@ -252,7 +252,7 @@ def build_command(
     command = ["env", f"--chdir={scratch}/context", *variables]
     command += [runtime.command[-1], "build"]
     command += [] if runtime.in_toolbox else ["--fakeroot"]
-    # Else the runtime writes the hour of the build into a label, whatever the recipe says.
+    # Otherwise the runtime writes the time of the build into a label.
     command += ["--force"]
     command += ["--bind", f"{scratch}/lent:/mnt"]
     command += ["--bind", f"{builder.cache}/wheels:/mnt/wheels"]

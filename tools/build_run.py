@@ -1,4 +1,4 @@
-"""Runs a build stage by stage and puts its result in place whole; used by tools/ on the host."""
+"""Runs a build and publishes its result atomically; used by tools/ on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from versions import UsageError, image_name
 FIRST_STAGE = "base"
 # Lines of the output that begin a stage; image_post.sh names its own.
 STAGE_MARK = "==> "
-# Lines that whoever builds must see (image_debian.py).
+# Lines shown to the user of the build (image_debian.py).
 NOTE_MARK = "==! "
 MARKS = {
     "Running testscript": "test",
@@ -42,7 +42,7 @@ GRACE_S = 15
 
 
 class BuildError(Exception):
-    """The build cannot go on; the message says what to do."""
+    """The build cannot continue; the message has the remedy."""
 
 
 class Interrupted(Exception):
@@ -137,7 +137,7 @@ def run_stages(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ends the command, politely so that it can tidy up, and whatever it left."""
+    """End the command, by SIGTERM first so that it can clean up, and its children."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -148,7 +148,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def explain(status: int, stage: str, log: Path) -> str:
-    """What a failed build says: the cause where it is known, and the log's end."""
+    """The message of a failed build: the cause if known, and the end of the log."""
     lines = log.read_text(errors="replace").splitlines()
     tail = "\n".join(lines[-TAIL_LINES:])
     remedy = ""
@@ -179,7 +179,7 @@ def registry_advice(stages: Stages, base: str, source: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Space:
-    """What a build needs while it runs, downloads included, and its result; measured."""
+    """Measured disk space of a build, downloads included, and of its result."""
 
     scratch_gb: float
     image_gb: float
@@ -200,7 +200,7 @@ def check_free_space(accel: str, space: Space, cache: Path, output: Path) -> Non
 
 
 def check_room(source: Path, folder: Path, remedy: str) -> None:
-    """Raises BuildError where a copy of a file has no room."""
+    """Raise BuildError if there is no space for a copy of a file."""
     need_bytes, free_bytes = source.stat().st_size, shutil.disk_usage(folder).free
     if need_bytes > free_bytes:
         raise BuildError(
@@ -211,17 +211,17 @@ def check_room(source: Path, folder: Path, remedy: str) -> None:
 
 
 def facts_file(image: Path) -> Path:
-    """What the image holds, for those who do not start it: the module, `make info`."""
+    """The description of an image, readable without starting it."""
     return image.with_name(f"{image.name}.json")
 
 
 def key_file(image: Path) -> Path:
-    """The public key of whoever signed the image; not there for one that is not signed."""
+    """The public key of a signed image; absent if it is not signed."""
     return image.with_name(f"{image.name}.pem")
 
 
 def find_image(accel: str, folder: Path) -> Path:
-    """The image that was built, with its facts. Raises UsageError."""
+    """The built image, with its description. Raises UsageError."""
     image = folder / f"{image_name(accel)}.sif"
     for path in (image, facts_file(image)):
         if not path.is_file():
@@ -236,7 +236,7 @@ def _stamp(image: Path) -> Path:
 
 
 def is_up_to_date(image: Path, content: str) -> bool:
-    """True where the image is the one that was built from this content."""
+    """Whether the image was built from this content."""
     try:
         stamp = json.loads(_stamp(image).read_text())
         found = image.stat()
@@ -249,7 +249,7 @@ def is_up_to_date(image: Path, content: str) -> bool:
 
 
 def publish(built: Path, facts: Path, image: Path, content: str) -> None:
-    """Moves the image and its facts to their names, each in one step; nobody signed it."""
+    """Move the unsigned image and its description to their names, each atomically."""
     key_file(image).unlink(missing_ok=True)
     if image.suffix == ".sif":
         _add_checksum(facts, built)
@@ -260,7 +260,7 @@ def publish(built: Path, facts: Path, image: Path, content: str) -> None:
 
 
 def _add_checksum(facts: Path, image: Path) -> None:
-    """By which bin/image.sh knows a damaged image; the header tells it from another one."""
+    """Add checksum and header, by which bin/image.sh detects a damaged image."""
     digest = hashlib.sha256()
     with image.open("rb") as file:
         header = file.read(SIF_HEADER_BYTES)
@@ -276,7 +276,7 @@ def _add_checksum(facts: Path, image: Path) -> None:
 
 
 def publish_signed(signed: Path, key: Path, image: Path) -> None:
-    """Moves an image that was signed to the place of the one that it is a copy of."""
+    """Replace an image by its signed copy."""
     content = json.loads(_stamp(image).read_text())["content"]
     # A key without its image refuses the job; an image without its key would not.
     _put(key, key_file(image), mode=0o644)
@@ -291,7 +291,7 @@ def _write_stamp(image: Path, content: str) -> None:
 
 
 def _put(built: Path, image: Path, mode: int) -> None:
-    """Moves a file to its name: whole, or not at all."""
+    """Move a file to its name, atomically."""
 
     def write(hidden: Path) -> None:
         # Across file systems this copies, which is why it goes to a hidden name.

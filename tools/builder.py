@@ -1,4 +1,4 @@
-"""The ordinary user who builds images, for root too; used by tools/ on the host."""
+"""The ordinary user who builds images, even for root; used by tools/ on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import placing
 from folders import cache_folder
 from versions import CHECKOUT
 
-# The mini cluster's modules know how root becomes an ordinary user and how
-# subordinate ids are mapped.
+# The mini cluster's modules switch from root to an ordinary user and map
+# subordinate ids.
 sys.path.append(str(CHECKOUT / "minicluster"))
 import child
 import host
@@ -49,7 +49,7 @@ class Builder:
         }
 
     def process_options(self) -> dict[str, Any]:
-        """Options of subprocess that make root's child a process of the builder."""
+        """Options of subprocess that run root's child as the builder."""
         if os.geteuid():
             return {}
         return {
@@ -59,7 +59,7 @@ class Builder:
         }
 
     def give(self, folder: Path) -> None:
-        """Makes the builder the owner of what root made."""
+        """Make the builder the owner of root's files."""
         if os.geteuid():
             return
         os.chown(folder, self.user_id, self.group_id)
@@ -70,9 +70,9 @@ class Builder:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder in the cache that is gone afterwards, whatever happens."""
+        """A temporary folder in the cache."""
         parent = ensure_folder(self, self.cache / "scratch")
-        # Between the making of a folder and its lock it would look abandoned.
+        # Between mkdtemp and the lock a folder would look abandoned.
         with placing.one_at_a_time(parent, f"looks through {parent}"):
             remove_abandoned(parent)
             folder = Path(
@@ -91,7 +91,7 @@ class Builder:
 
 
 def find_builder() -> Builder:
-    """Whoever calls; for root, the ordinary user of the mini cluster."""
+    """The calling user; for root, the ordinary user of the mini cluster."""
     if os.geteuid():
         entry = pwd.getpwuid(os.getuid())
         home, cache = Path.home(), cache_folder()
@@ -123,7 +123,7 @@ def own_prefix() -> str:
 def remove_abandoned(parent: Path) -> None:
     """Removes the scratch of builds on this machine that were killed.
 
-    Their process is gone, and nobody holds the folder: a container has process numbers of
+    Their process is gone, and no process holds the folder: a container has process numbers of
     its own, perhaps under the same host name.
     """
     for folder in parent.glob(f"{own_prefix()}*-*"):

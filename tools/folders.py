@@ -1,4 +1,4 @@
-"""Where the tools keep what can be made again; used by tools/ on any machine."""
+"""The cache folder of the tools; on any machine."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The cache of whoever calls; everything in it is keyed by content."""
+    """The caller's cache folder; entries are keyed by content."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     folder = Path(os.environ.get("JAX_SIF_CACHE") or Path(base) / "jax-sif").absolute()
     folder.mkdir(parents=True, exist_ok=True)

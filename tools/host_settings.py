@@ -1,4 +1,4 @@
-"""The package settings of the machine (pip's, apt's), to lend to a build; used by tools/."""
+"""This machine's settings of pip and apt, for use in a build; used by tools/."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _APT_PREFIXES = (
 
 
 def pip_settings() -> dict[str, str]:
-    """pip's own view of its configuration: files and PIP_* variables together."""
+    """pip's configuration: files and PIP_* variables together."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     settings: dict[str, str] = {}
@@ -47,7 +47,7 @@ def index_addresses(settings: dict[str, str]) -> dict[str, str]:
 
 
 def uv_environment() -> dict[str, str]:
-    """pip's index for uv, which has settings of its own and does not read pip's."""
+    """pip's index for uv, which does not read pip's settings."""
     settings = pip_settings()
     addresses = index_addresses(settings)
     names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX"}
@@ -58,7 +58,7 @@ def uv_environment() -> dict[str, str]:
 
 
 def certificate_bundle() -> tuple[Path, str] | None:
-    """The bundle this machine's own downloads need, and which setting says so."""
+    """The CA bundle that this machine uses for downloads, and the setting that names it."""
     cert = pip_settings().get("cert")
     if cert:
         return Path(cert), "pip's setting 'cert'"
@@ -90,7 +90,7 @@ def pip_script() -> str:
 
 
 def apt_configuration(with_bundle: bool) -> str:
-    """apt's way to the network, as a configuration file for the image being built."""
+    """apt's network settings, as a configuration file for the image being built."""
     lines = []
     if shutil.which("apt-config"):
         command = ["apt-config", "dump"]

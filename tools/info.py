@@ -1,4 +1,4 @@
-"""Prints what the image of an accelerator holds, as spython reads it: `make info`; on the host, in the environment of tools/venv."""
+"""Prints the description of an image, as spython reads it: `make info`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def singularity_on_path(folder: Path) -> Iterator[None]:
 
 
 def read_facts(image: Path) -> dict[str, Any]:
-    """What the image says of itself, and what its runtime says of it."""
+    """The image's own description, and the runtime's."""
     try:
         from spython.main import Client
     except ImportError as error:
@@ -103,9 +103,9 @@ def read_facts(image: Path) -> dict[str, Any]:
 
 
 def unreadable(image: Path, messages: list[str]) -> BuildError:
-    said = "".join(messages).strip()
+    output = "".join(messages).strip()
     return BuildError(
-        f"cannot look into {str(image)!r}: {said}\nif it is damaged, build it again:"
+        f"cannot look into {str(image)!r}: {output}\nif it is damaged, build it again:"
         " make build-image"
     )
 

@@ -1,4 +1,4 @@
-"""Puts an image, the module, its programs and the jobs where a whole centre finds them: `make install`; on any machine."""
+"""Installs an image, the module, its programs and the jobs: `make install`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def install(accel: str, prefix: Path) -> None:
 
 
 def copy_all(image: Path, prefix: Path) -> None:
-    """The image first: what speaks of it must never be there without it."""
+    """Copy the image first: what refers to it must not exist without it."""
     key, images = build_run.key_file(image), prefix / "images"
     if key.exists():
         copy(key, images / key.name)
@@ -77,14 +77,14 @@ def install_module(accel: str, folder: Path) -> None:
     source = CHECKOUT / "modulefiles" / modulefiles.NAME / modulefiles.BODY
     copy(source, folder / modulefiles.BODY)
     version = modulefiles.module_version(accel)
-    # The centre's choice stays; without one, the first image is what people get.
+    # Keep the centre's choice; without one, the first image is the default.
     if not (folder / modulefiles.MODULERC).exists():
         modulefiles.set_default(folder, version)
     modulefiles.add_version(folder, version)
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copies a file in one piece, and only if it is another: jobs may be using the old."""
+    """Copy a file atomically, and only if it differs: jobs may be using the old one."""
     mode = 0o755 if os.access(source, os.X_OK) else 0o644
     if target.is_file() and filecmp.cmp(source, target, shallow=False):
         if stat.S_IMODE(target.stat().st_mode) != mode:
@@ -96,7 +96,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def check_space(source: Path, target: Path) -> None:
-    """Before a byte is written; an older target stays until then. Raises BuildError."""
+    """Check before writing, so that an older target is kept. Raises BuildError."""
     folder = next(path for path in target.parents if path.exists())
     build_run.check_room(source, folder, "make install PREFIX=...")
 
@@ -113,7 +113,7 @@ def report(accel: str, prefix: Path) -> None:
 
 
 def closed_folders(prefix: Path) -> Iterator[Path]:
-    """The folders on the way to the tree, and the tree, that keep other users out."""
+    """The folders up to the tree that other users cannot enter."""
     for folder in (*reversed(prefix.parents), prefix):
         if not stat.S_IMODE(folder.stat().st_mode) & stat.S_IXOTH:
             yield folder

@@ -1,4 +1,4 @@
-"""Puts files into their places: whole, on the disk, and by one process at a time; used by tools/ on the host."""
+"""Replaces files atomically, by one process at a time; used by tools/ on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _ABANDONED_S = 3600
 
 @contextmanager
 def one_at_a_time(place: Path, what: str) -> Iterator[None]:
-    """Waits until no other process is in here for the same place, and says so.
+    """Hold the lock of a path; print a line if another process has it.
 
-    `place` is a folder, or the name of a file of its own. Where a file system has no
-    locks nobody waits; what is put into its place is whole all the same.
+    `place` is a folder, or a lock file. On a file system without locks there is no
+    waiting; files are replaced atomically anyway.
     """
     descriptor = _open(place)
     if descriptor is None:
@@ -31,7 +31,7 @@ def one_at_a_time(place: Path, what: str) -> Iterator[None]:
     try:
         if not try_lock(descriptor):
             print(f"waiting for another process that {what}", file=sys.stderr)
-            # A file system without locks has refused at once.
+            # A file system without locks refuses at once.
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -40,7 +40,7 @@ def one_at_a_time(place: Path, what: str) -> Iterator[None]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Whether the file is this process's now; False where that cannot be known."""
+    """Whether this process now holds the lock; False if that is unknown."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -49,7 +49,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def _open(place: Path) -> int | None:
-    """None where there can be no such file: somebody else's, or a medium to read."""
+    """None if the file cannot be opened: another user's, or on a read-only medium."""
     try:
         if place.is_dir():
             return os.open(place, os.O_RDONLY | os.O_CLOEXEC)
@@ -59,14 +59,14 @@ def _open(place: Path) -> int | None:
 
 
 def lock_file(image: Path) -> Path:
-    """What whoever builds, signs or copies an image holds meanwhile."""
+    """The lock file for building, signing and copying an image."""
     return image.with_name(f".{image.name}.lock")
 
 
 def put(target: Path, mode: int, write: Callable[[Path], object]) -> None:
-    """Lets `write` write a file under a name of this process's own, and renames it.
+    """Let `write` write a temporary file, and rename it to the target.
 
-    Where the name is a link it stays, and its target is replaced.
+    If the target is a link, the file that it points to is replaced.
     """
     target = target.resolve()
     own = f".{target.name}.{socket.gethostname()}-"
@@ -83,8 +83,8 @@ def put(target: Path, mode: int, write: Callable[[Path], object]) -> None:
 
 
 def _remove_abandoned(folder: Path, own: str) -> None:
-    """What processes of this host left that were killed, an hour ago or earlier: one of a
-    container, whose numbers are others, has written since."""
+    """Remove files of killed processes of this host, at least an hour old: a process of a
+    container has different ids, and has written since."""
     for left in folder.glob(f"{own}*"):
         number = left.name[len(own) :]
         is_over = number.isdigit() and not Path("/proc", number).exists()
@@ -93,7 +93,7 @@ def _remove_abandoned(folder: Path, own: str) -> None:
 
 
 def copy(source: Path, target: Path, mode: int) -> None:
-    """As `put`; what was read again is what was written, or OSError."""
+    """Same as `put`, then read again and compared; OSError if different."""
 
     def write(hidden: Path) -> None:
         shutil.copyfile(source, hidden)

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
 
 
 def sign(accel: str, folder: Path, key: str | None) -> None:
-    """Signs a copy, looks whether its signature holds, and puts it in the image's place.
+    """Sign a copy, verify its signature, and replace the image by it.
 
     Jobs may have the image open. Only the new signature counts: Apptainer refuses an
     image of which one signature is another key's.
@@ -78,9 +78,9 @@ def read_key(path: str | None) -> tuple[bytes, bytes]:
                 "openssl, which reads the key, is not on PATH: install it"
             ) from error
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
+            errors = done.stderr.decode(errors="replace").strip().splitlines()
             raise UsageError(
-                f"KEY={path!r} is no private key in PEM: {said[0] if said else ''}; a new"
+                f"KEY={path!r} is no private key in PEM: {errors[0] if errors else ''}; a new"
                 " one: openssl genpkey -algorithm ED25519 -out centre.pem"
             )
         keys.append(done.stdout)
@@ -89,14 +89,14 @@ def read_key(path: str | None) -> tuple[bytes, bytes]:
 
 @dataclass(frozen=True)
 class Signer:
-    """Runs Apptainer as the user who builds, on what lies in a folder."""
+    """Runs Apptainer as the building user, on files in a folder."""
 
     runtime: Runtime
     builder: Builder
     folder: Path
 
     def apptainer(self, *words: str | Path, given: bytes = b"") -> str:
-        """Gives it something to read. Raises BuildError with Apptainer's own words."""
+        """Run it with an input. Raises BuildError with Apptainer's message."""
         command = [self.runtime.command[-1], *map(str, words)]
         options = self.builder.process_options()
         if self.runtime.in_toolbox:
@@ -114,13 +114,13 @@ class Signer:
         if done.returncode:
             raise BuildError(
                 f"apptainer {words[0]} ended with status {done.returncode}; the image is"
-                f" what it was:\n{done.stderr.strip()}"
+                f" unchanged:\n{done.stderr.strip()}"
             )
         return done.stdout
 
     @contextmanager
     def in_memory(self, content: bytes) -> Iterator[BinaryIO]:
-        """A file of the builder's that has no name, so that a key lies on no disk."""
+        """An unnamed file of the builder in memory, so that a key is on no disk."""
         with open(os.memfd_create("jax-sif-key"), "w+b") as file:
             os.fchmod(file.fileno(), 0o600)
             if os.geteuid() == 0:

@@ -18,7 +18,7 @@ EXAMPLES = "examples"
 # What `make lock` itself runs.
 TOOLS = "tools"
 
-# The distributions that carry what people ask for, whichever is in the lock.
+# The distributions of each component, whichever is in the lock.
 COMPONENTS = {
     "jax": ("jax",),
     "jaxlib": ("jaxlib",),
@@ -32,7 +32,7 @@ _REQUIREMENT = re.compile(r"^([a-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 class UsageError(Exception):
-    """What was asked for does not exist; the message says what does."""
+    """The requested value does not exist; the message lists the valid ones."""
 
 
 def check_accelerator(value: str) -> str:

@@ -50,7 +50,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         elif (ROOT / target).is_file():
             uri = PLACE + target
         else:
-            # MkDocs says that it leads nowhere.
+            # MkDocs reports it as a dead link.
             return link[1]
         return posixpath.relpath(uri, posixpath.dirname(here))
 
