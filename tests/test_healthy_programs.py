@@ -17,7 +17,7 @@ from healthy_programs import (  # noqa: E402  (needs the path above)
     FOLDER,
     KIT,
     PLAIN,
-    PairTiming,
+    Outcome,
     programs,
 )
 
@@ -28,8 +28,8 @@ UNASKED = "NO VERDICT  nothing is known to be wrong\n   -> let it call\n"
 
 def outcome(
     output: str, *, status: int = 0, way: str = KIT, **more: bool
-) -> PairTiming:
-    return PairTiming("any", way, Job(status, output), **more)
+) -> Outcome:
+    return Outcome("any", way, Job(status, output), **more)
 
 
 def test_there_are_many_and_each_runs_as_plain_jax_too():
