@@ -1,4 +1,4 @@
-"""Which sizes there is time for: the large ones matter most, and no size is begun that cannot end in time."""
+"""Selecting sizes by time: large ones matter most; none starts that cannot finish."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

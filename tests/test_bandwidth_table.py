@@ -1,4 +1,4 @@
-"""The table of rank 0, read by the patterns that users of nccl-tests have in their scripts."""
+"""The table of rank 0, parsed with the patterns of scripts for nccl-tests."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Speeds that are learned from good runs: the file, what is refused, and the command."""
+"""The baseline of good runs: the file, what is rejected, and the command."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_the_expected_speed_is_the_median_of_the_runs():
     assert 3 == len(known.runs[KEY])
 
 
-def test_old_runs_are_forgotten_one_day():
+def test_the_oldest_runs_are_dropped():
     known = Baseline("", {KEY: (1.0,) * 60})
 
     assert 50 == len(baseline.with_run_added(known, run(0.4), "run.json").runs[KEY])
@@ -75,7 +75,7 @@ def test_the_file_is_for_people_too():
     ) in baseline.render(Baseline("b", {KEY: (0.4, 0.41)}))
 
 
-def test_a_run_that_failed_is_no_example():
+def test_a_failed_run_is_rejected():
     failed = run(0.4, measured(1.0, "all-gather", wrong={5: 3}))
 
     with pytest.raises(
@@ -84,7 +84,7 @@ def test_a_run_that_failed_is_no_example():
         baseline.with_run_added(Baseline(), failed, "r.json")
 
 
-def test_a_run_that_measured_nothing_is_no_example():
+def test_a_run_that_measured_nothing_is_rejected():
     nothing = render.as_json(verdict_on())
 
     with pytest.raises(
@@ -126,7 +126,9 @@ def test_what_is_wrong_in_a_file_is_named(text, complaint):
         baseline.parse(text, "b.toml")
 
 
-def test_add_makes_the_file_learns_more_and_shows_it(verdict_file, tmp_path, capsys):
+def test_add_creates_and_extends_the_file_and_show_prints_it(
+    verdict_file, tmp_path, capsys
+):
     file = f"--file={tmp_path / 'known.toml'}"
     first = verdict_file("1.json", run(0.40))
     second = verdict_file("2.json", run(0.44))

@@ -1,4 +1,4 @@
-"""The catalogue: every real line has its own cause, ordinary lines have none, and a row that is wrong is refused."""
+"""The catalogue: every real line has its own cause, ordinary lines have none, and an invalid row is rejected."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_the_catalogue_covers_every_layer_of_a_job():
 
 
 @each_cause
-def test_every_row_says_what_to_do_and_where_it_is_from(cause):
+def test_every_row_has_a_remedy_and_a_source(cause):
     for text in (cause.cause, cause.remedy, cause.source):
         assert text == text.strip() != ""
         assert "\n" not in text
@@ -193,7 +193,7 @@ def test_a_row_needs_no_more_than_this():
         (ROW + "signature = ['one text here|another']\n", "write two signatures"),
     ],
 )
-def test_a_row_that_is_wrong_is_refused_with_its_reason(text, complaint):
+def test_an_invalid_row_is_rejected_with_its_reason(text, complaint):
     with pytest.raises(ValueError, match=re.escape(complaint)):
         parse(text)
 
@@ -211,5 +211,5 @@ def test_the_first_row_that_fits_has_the_line():
     assert ["a-cause", "general-cause"] == [m.cause.id for m in matches if m]
 
 
-def test_the_catalogue_is_read_only_when_somebody_asks():
+def test_the_catalogue_is_read_on_demand():
     assert causes.load() is causes.load()

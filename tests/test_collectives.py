@@ -1,4 +1,4 @@
-"""nccl-tests' formulae: what S means for each collective, algbw, busbw; and sizes in words."""
+"""nccl-tests' formulae: what S means for each collective, algbw, busbw; and formatted sizes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`jax-sif explain`: what people and programs get, and every input that is no log."""
+"""`jax-sif explain`: its text and JSON output, and every input that is no log."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def test_a_log_with_consequences_alone_is_not_recognised(explain):
     assert "slurm-step-ended, once from line 1" in shown
 
 
-def test_an_unknown_failure_is_said_to_be_unknown_with_the_lines_that_look_bad(explain):
+def test_an_unknown_failure_is_reported_with_the_lines_that_look_like_errors(explain):
     status, shown, _ = explain("all is well\n[data] error: shard 17 is bad\n" * 2)
 
     assert status == 3
@@ -90,7 +90,7 @@ def test_an_unknown_failure_is_said_to_be_unknown_with_the_lines_that_look_bad(e
     assert "-> check the job's other logs" in shown
 
 
-def test_several_logs_are_one_story(explain):
+def test_several_logs_have_one_diagnosis(explain):
     status, shown, _ = explain(SEGFAULT, "one\n" + OUT_OF_MEMORY)
 
     assert status == 0
@@ -112,7 +112,7 @@ def test_the_json_has_the_same_values(explain):
     assert second["id"] == "slurm-task-segfault"
 
 
-def test_the_json_of_an_unknown_failure_says_so(explain):
+def test_the_json_of_an_unknown_failure_states_it(explain):
     status, shown, _ = explain("error: shard 17 is bad\n", options=("--json",))
 
     content = json.loads(shown)
@@ -128,7 +128,7 @@ def test_where_the_kits_records_are_the_verdict_is_pointed_to(explain, tmp_path)
     assert f"1 of the kit's records in it: jax-sif verify {log} gives" in shown
 
 
-def test_records_of_a_newer_kit_are_told(explain):
+def test_records_of_a_newer_kit_are_reported(explain):
     status, shown, _ = explain("@jaxsif3 00000000 {}\n" * 2)
 
     assert status == 3
@@ -162,7 +162,7 @@ def test_what_cannot_be_read_is_wrong_usage(capsys, path, complaint):
     assert f"cannot read the log {path!r}: {complaint}" in error
 
 
-def test_a_binary_file_is_said_to_be_one_and_its_bytes_are_not_shown(explain):
+def test_a_binary_file_is_named_and_its_bytes_are_not_shown(explain):
     status, shown, _ = explain(bytes(range(256)) * 500 + b"\nan error: x\x00\n")
 
     assert status == 3
@@ -219,7 +219,7 @@ def test_a_large_log_is_read_in_constant_memory(tmp_path):
     assert int(done.stdout.splitlines()[-1]) < 20_000
 
 
-def test_the_page_names_every_cause_and_shows_what_the_tool_says():
+def test_the_page_names_every_cause_and_shows_the_tools_output():
     page = (ROOT / "docs/explain.md").read_text()
 
     named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", page))

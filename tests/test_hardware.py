@@ -1,4 +1,4 @@
-"""What is expected of hardware: the table with its sources, and the rule for what is not in it."""
+"""Expected values: the table with its sources, and the formula for other hardware."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def test_nodes_of_two_kinds_have_no_expected_value():
     assert hardware.expected("all-reduce", GIB, topology, found) is None
 
 
-def test_a_node_that_told_nothing_leaves_nothing_to_expect():
+def test_without_a_nodes_record_nothing_is_expected():
     topology = parse_topology("G8N2p8")
     found = hardware.nodes({0: fabrics(topology)[:1]})
 
@@ -117,7 +117,7 @@ def test_a_node_that_lost_a_card_is_measured_by_the_others():
     assert 180.0 == expected("G8N2p8", gpu="X", node2=lost).gb_per_s
 
 
-def test_cards_for_storage_and_for_people_do_not_count():
+def test_cards_for_storage_and_logins_do_not_count():
     cards = [
         *(card(n) for n in range(5)),
         card(7, 3.125, "ethernet"),

@@ -1,4 +1,4 @@
-"""The scanner: who is concerned, what comes first, what only follows; and it survives whatever a log holds."""
+"""The scanner: ranks concerned, order, consequences; and it survives any input."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -130,19 +130,19 @@ def test_ranks_and_nodes_are_named(line, text, ranks, nodes):
     assert (found.text, found.ranks, found.nodes) == (text, ranks, nodes)
 
 
-def test_ranks_that_stand_in_later_lines_are_named_though_others_speak_between():
+def test_ranks_in_later_lines_are_named_despite_lines_of_others_between():
     lines = [f"0: {UNHEALTHY}", "2: step 17", "0: 5", "1: 7", "0: 3", "0: bye", "0: 9"]
 
     assert _first(*lines).ranks == (3, 5)
 
 
-def test_a_rank_that_falls_silent_is_not_waited_for():
+def test_a_pending_match_expires():
     talk = ["1: step 17"] * 10_000
 
     assert _first(f"0: {UNHEALTHY}", *talk, "0: 5").ranks == ()
 
 
-def test_the_node_of_a_rank_is_learned_from_srun_and_from_records():
+def test_the_node_of_a_rank_is_read_from_srun_and_from_records():
     learned = scan(
         [
             f"3: {OUT_OF_MEMORY}",
@@ -225,7 +225,7 @@ def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
     assert (found.recognised, found.records, found.newer_records) == ((), 2, 1)
 
 
-def test_what_stands_before_a_record_is_heard():
+def test_text_before_a_record_is_scanned():
     found = scan([OUT_OF_MEMORY + encode(make_record(3, "done"))])
 
     assert [r.cause.id for r in found.recognised] == ["xla-out-of-memory"]
@@ -240,13 +240,13 @@ def test_lines_that_look_like_errors_are_kept_the_last_of_them():
     assert found.unmatched_errors[-1].number == 20
 
 
-def test_a_terminal_is_not_made_to_obey_what_a_log_says():
+def test_control_characters_of_a_log_are_escaped():
     found = _first(f"{OUT_OF_MEMORY} \x1b]0;title\x07\x9b31m")
 
     assert "\x1b" not in found.line.text and "\x07" not in found.line.text
 
 
-def test_several_logs_are_one_story_with_lines_of_their_own():
+def test_several_logs_have_one_diagnosis_and_their_own_line_numbers():
     scanner = LogScanner()
     scanner.open("job.out")
     scanner.feed(b"one\ntwo\n" + SEGFAULT.encode())
@@ -262,7 +262,7 @@ def test_several_logs_are_one_story_with_lines_of_their_own():
     assert found.lines == 5
 
 
-def test_more_may_be_heard_after_a_diagnosis():
+def test_more_may_be_scanned_after_a_diagnosis():
     scanner = LogScanner()
     scanner.feed_line(SEGFAULT)
     before = scanner.diagnosis()

@@ -1,4 +1,4 @@
-"""NCCL's own report: every file of tests/nccl gives the facts and the words that it should."""
+"""NCCL's own report: every file of tests/nccl gives the expected fields and text."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

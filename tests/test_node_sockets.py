@@ -1,4 +1,4 @@
-"""The interfaces a process talks through: the kernel's tables are read right, and real connections are found."""
+"""The interfaces that a process uses: parsing of the kernel's tables, and real connections."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

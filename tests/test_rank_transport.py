@@ -65,7 +65,7 @@ def enable_nccl_log(environment: dict[str, str]) -> NcclLog:
     return detect.enable_nccl_log(environment, "node1.cluster.example", os.getpid())
 
 
-def test_nccl_is_asked_and_what_it_writes_is_read_from_memory():
+def test_nccls_log_is_enabled_and_read_from_memory():
     environment: dict[str, str] = {}
 
     nccl_log = enable_nccl_log(environment)
@@ -97,7 +97,7 @@ def test_what_the_user_set_stays_and_is_the_reason(users, reason):
     assert nccl_log.unavailable_reason.startswith(reason)
 
 
-def test_a_report_of_the_users_is_read_where_it_stands(tmp_path):
+def test_the_users_own_report_is_read(tmp_path):
     pattern = f"{tmp_path}/%%nccl.%h.%p"
     (tmp_path / f"%nccl.node1.{os.getpid()}").write_text("Using network Socket\n")
 
@@ -106,7 +106,7 @@ def test_a_report_of_the_users_is_read_where_it_stands(tmp_path):
     assert "Using network Socket\n" == nccl_log.text()
 
 
-def test_subjects_of_the_users_stay():
+def test_the_users_subsystems_stay():
     environment = {"NCCL_DEBUG_SUBSYS": "ALL"}
 
     enable_nccl_log(environment)
@@ -136,7 +136,7 @@ def test_where_memory_cannot_be_a_file_nccl_is_left_alone(monkeypatch):
         ({"JAX_PLATFORMS": "cuda,cpu"}, True),
     ],
 )
-def test_nccl_is_asked_where_there_will_be_gpus(environment, expected):
+def test_nccls_log_is_enabled_if_there_will_be_gpus(environment, expected):
     assert expected == detect.expects_gpus(environment, "JAX_SIF_PLATFORM")
 
 
@@ -150,10 +150,10 @@ def test_nccl_is_asked_where_there_will_be_gpus(environment, expected):
             NcclLog(unavailable_reason="NCCL_DEBUG=WARN is set"),
             "not known: NCCL_DEBUG=WARN is set",
         ),
-        (16, None, "not known: NCCL was not asked for a report"),
+        (16, None, "not known: NCCL's report was not enabled"),
     ],
 )
-def test_on_gpus_the_way_is_what_nccl_reports(
+def test_on_gpus_the_transport_is_what_nccl_reports(
     jax, monkeypatch, devices, nccl_log, words
 ):
     jax("gpu", devices)
@@ -165,7 +165,7 @@ def test_on_gpus_the_way_is_what_nccl_reports(
     assert ("nccl", words) == (found.by, found.words)
 
 
-def test_nobody_to_talk_to_is_nothing_to_tell(jax):
+def test_a_single_process_has_no_transport(jax):
     jax("gpu", devices=1)
     assert detect.detect_transport(rank(processes=1, local_processes=1), None) is None
 
@@ -187,7 +187,7 @@ def found_words() -> str:
 
 
 @pytest.mark.parametrize(("number", "count"), [(0, 1), (3, 0), (8, 1)])
-def test_the_first_rank_of_each_node_tells_and_the_record_fits(
+def test_the_first_rank_of_each_node_reports_and_the_record_fits(
     jax, monkeypatch, number, count
 ):
     jax("cpu", jax_cpu_collectives_implementation="mpi")
@@ -202,7 +202,7 @@ def test_the_first_rank_of_each_node_tells_and_the_record_fits(
     assert ["transport"] * count == [phase for phase, _ in written]
 
 
-def test_a_rank_says_which_network_was_promised(monkeypatch):
+def test_a_rank_reports_the_declared_network(monkeypatch):
     written = {}
     monkeypatch.setenv("JAX_SIF_NETWORK", "slingshot")
     reporter = Reporter(rank())

@@ -1,4 +1,4 @@
-"""The line_filter: no line with a trigger is lost, however the output is cut, and memory does not grow."""
+"""The line filter: no line with a trigger is lost, however the output is cut, and memory does not grow."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_it_does_not_matter_where_the_output_is_cut(lines, cuts):
 
 
 @given(st.lists(LINES))
-def test_lines_and_pieces_are_heard_alike(lines):
+def test_lines_and_pieces_are_filtered_alike(lines):
     taken: list[tuple[bytes, int]] = []
     line_filter = LineFilter(
         TRIGGERS, lambda line, number: taken.append((line, number)) or False
@@ -65,7 +65,7 @@ def test_lines_and_pieces_are_heard_alike(lines):
     assert (taken, line_filter.lines) == _taken([line + b"\n" for line in lines])
 
 
-def test_the_next_line_is_taken_too_when_it_is_wanted():
+def test_the_next_line_is_taken_if_it_is_needed():
     taken: list[bytes] = []
 
     def take(line: bytes, number: int) -> bool:
@@ -82,7 +82,7 @@ def test_the_next_line_is_taken_too_when_it_is_wanted():
     assert line_filter.lines == 7
 
 
-def test_of_a_long_line_the_front_is_looked_at():
+def test_only_the_front_of_a_long_line_is_read():
     long = b"error " + b"x" * 100_000
     taken, _ = _taken([long + b"\nanother error\n"])
 

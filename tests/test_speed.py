@@ -1,4 +1,4 @@
-"""Speeds in the verdict: expected, too low and why, wrong elements before all, ranks that lag."""
+"""Speeds in the verdict: expected, too low and why, wrong elements first, stragglers."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def test_a_speed_passes_warns_or_fails_by_its_part_of_the_expected(
     assert (status, found) == (verdict.status, kinds(verdict))
 
 
-def test_the_line_of_a_pass_tells_the_speed_and_the_expected():
+def test_the_line_of_a_pass_has_the_speed_and_the_expected():
     verdict = verdict_on(fabrics(), measured(167.4))
 
     assert (
@@ -51,7 +51,7 @@ def test_the_line_of_a_pass_tells_the_speed_and_the_expected():
     )
 
 
-def test_without_an_expected_value_the_line_says_how_to_learn_one():
+def test_without_an_expected_value_the_line_names_the_command_for_one():
     verdict = verdict_on(CPU, measured(0.41, size_bytes=2**26))
 
     assert (
@@ -61,7 +61,7 @@ def test_without_an_expected_value_the_line_says_how_to_learn_one():
     assert (0, []) == (verdict.status, kinds(verdict))
 
 
-def test_a_job_that_measured_nothing_says_nothing_of_speed():
+def test_a_job_that_measured_nothing_reports_no_speed():
     assert "busbw" not in render.summary(verdict_on())
 
 
@@ -141,7 +141,7 @@ def test_a_low_speed_names_measured_expected_and_the_source():
         (0.25 * DUE, "it looks like one network card of 4"),
     ],
 )
-def test_a_low_speed_is_recognised_by_its_shape(busbw, words):
+def test_the_cause_of_a_low_speed_is_derived_from_its_ratio(busbw, words):
     text, remedy = text_of(fabrics(), measured(busbw))
 
     assert text.endswith(f"; {words}")
@@ -187,7 +187,7 @@ def test_a_card_that_is_down_is_named_with_its_node():
         ),
     ],
 )
-def test_what_the_transport_told_comes_before_the_shape(facts, words):
+def test_the_transport_record_comes_before_the_ratio(facts, words):
     transport = [make_record(0, "transport", "node1", **facts)]
 
     findings = verdict_on(fabrics(), transport, measured(0.5 * DUE)).findings
@@ -196,7 +196,7 @@ def test_what_the_transport_told_comes_before_the_shape(facts, words):
     assert text.endswith(f"; {words}")
 
 
-def test_on_one_node_no_network_is_blamed():
+def test_on_one_node_the_network_is_no_cause():
     node = parse_topology("G4N1p4")
 
     text, _ = text_of(fabrics(node), measured(180.0, topology=node), topology=node)
@@ -219,7 +219,7 @@ def test_wrong_elements_fail_and_name_the_ranks_before_any_speed():
     assert not first.is_warning
 
 
-def test_the_result_nearest_to_the_fault_names_who_sent_it():
+def test_the_result_nearest_to_the_fault_names_the_sender():
     everywhere = dict.fromkeys(range(8), 2)
 
     verdict = verdict_on(
@@ -259,7 +259,7 @@ def test_a_rank_that_lags_at_every_size_is_named():
     assert "rank 5 on node2 takes 4.0 times as long as the other ranks" in finding.text
 
 
-def test_a_rank_that_was_slow_once_does_not_lag():
+def test_a_rank_that_was_slow_once_is_no_straggler():
     verdict = verdict_on(
         CPU, *sizes()[:3], measured(1.0, size_bytes=GIB, slow={5: 9.0})
     )
@@ -267,7 +267,7 @@ def test_a_rank_that_was_slow_once_does_not_lag():
     assert [] == kinds(verdict)
 
 
-def test_a_job_that_broke_is_not_judged_by_its_speed():
+def test_the_speed_of_a_failed_job_is_not_rated():
     verdict = verdict_on(
         fabrics(), measured(0.1 * DUE), *sizes(slow={5: 4.0}), without=(5, "done")
     )
@@ -320,7 +320,7 @@ def test_the_largest_size_that_both_know_is_compared():
     assert "all-reduce 0.9 GB/s busbw at 64 MiB, 0.90 of" in render.summary(verdict)
 
 
-def test_a_baseline_that_knows_nothing_of_these_nodes_is_a_warning():
+def test_a_baseline_without_an_entry_is_a_warning():
     verdict = verdict_on(
         CPU, measured(0.4, size_bytes=2**26), baseline=learned(1.0, hardware="A100")
     )

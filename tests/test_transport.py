@@ -1,4 +1,4 @@
-"""The network really used, as the judge sees it: declared and not used, differing between nodes, without NVLink or GPUDirect."""
+"""The checks of the network used: declared and not used, different between nodes, without NVLink or GPUDirect."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ def found(reported: list[dict[str, Any]], network: str | None = None):
 
 @pytest.mark.parametrize("network", [None, "unknown", "ethernet", "infiniband", "mars"])
 @pytest.mark.parametrize("way", [FAST, RACK, {**FAST, "kind": "roce"}])
-def test_a_fast_network_on_all_nodes_is_well(network, way):
+def test_a_fast_network_on_all_nodes_passes(network, way):
     verdict = verdict_on([way] * 4, network)
 
     assert (0, ()) == (verdict.status, verdict.findings)
 
 
-def test_sockets_are_well_where_nobody_promised_more():
+def test_sockets_pass_if_no_network_is_declared():
     assert [] == found([SOCKETS] * 4)
     assert [] == found([SOCKETS] * 4, "ethernet")
 
@@ -116,7 +116,7 @@ def test_one_node_on_sockets_is_named_beside_what_the_others_use():
     assert (8, 9, 10, 11) == verdict.findings[0].ranks
 
 
-def test_one_node_on_sockets_fails_also_where_nothing_was_promised():
+def test_one_node_on_sockets_fails_even_if_no_network_is_declared():
     verdict = verdict_on([FAST, FAST, SOCKETS, FAST])
 
     assert 1 == verdict.status
@@ -202,13 +202,13 @@ def test_cpu_devices_never_fail_for_their_sockets():
     ] == [(f.kind, f.text) for f in verdict.findings]
 
 
-def test_a_report_that_nobody_read_is_told_where_a_network_was_promised():
+def test_an_unread_report_is_a_warning_if_a_network_is_declared():
     assert [] == found([UNKNOWN] * 4)
     assert ["transport-unknown"] == [k for k, _ in found([UNKNOWN] * 4, "infiniband")]
     assert [] == found([UNKNOWN, FAST, FAST, FAST])
 
 
-def test_a_job_that_told_no_way_is_judged_as_before():
+def test_a_job_without_transport_records_is_rated_as_before():
     assert [] == found([], "infiniband")
 
 
@@ -234,7 +234,7 @@ def test_a_record_of_another_version_is_judged_without_an_error(fact, value):
     assert render.text(verdict)
 
 
-def test_every_check_of_ways_is_provoked_here():
+def test_every_transport_check_is_provoked_here():
     jobs = [
         verdict_on([SOCKETS] * 4, "infiniband"),
         verdict_on([FAST, SOCKETS]),
@@ -250,7 +250,7 @@ def test_every_check_of_ways_is_provoked_here():
     assert len(checks) == len(kinds) == 7
 
 
-def test_the_verdict_shows_the_way_once_where_all_nodes_agree():
+def test_the_verdict_shows_the_transport_once_if_all_nodes_agree():
     *_, line, verdict = render.text(verdict_on([FAST] * 4, "infiniband")).splitlines()
 
     assert "transport: NVLink, InfiniBand x2, GPUDirect" == line
@@ -259,7 +259,7 @@ def test_the_verdict_shows_the_way_once_where_all_nodes_agree():
     assert "transport: " not in render.text(verdict_on([]))
 
 
-def test_programs_find_the_ways_in_the_json():
+def test_the_json_has_the_transports():
     content = render.as_json(verdict_on([FAST] * 4))
 
     reported = [r["measured"][0]["words"] for r in content["ranks"] if r["measured"]]

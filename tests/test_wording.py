@@ -1,4 +1,4 @@
-"""How a line is put: its label and colour, the ranks it names, whether it sounds like an error."""
+"""Parsing a line: its label and colour, the ranks it names, whether it is an error."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_ranks_are_read_as_slurm_and_jax_write_them(text, ranks):
     assert ranks == list(log_line.numbers(text))
 
 
-def test_no_line_makes_more_ranks_than_anyone_has():
+def test_the_number_of_ranks_of_a_line_is_limited():
     assert 70_000 > len(list(log_line.numbers("0-9999999")))
 
 
@@ -59,5 +59,5 @@ def test_no_line_makes_more_ranks_than_anyone_has():
         ("INFO: a mount failed, going on", False),
     ],
 )
-def test_what_sounds_like_an_error_is_told_from_metrics(text, is_bad):
+def test_errors_are_distinguished_from_metrics(text, is_bad):
     assert is_bad == log_line.looks_like_error(text)

@@ -1,4 +1,4 @@
-"""The bandwidths of collectives as the verdict file holds them and reports show them; pure, runs anywhere."""
+"""The bandwidths of collectives in the verdict file, which reports show."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Figure(msgspec.Struct, frozen=True):
 def bandwidths(
     histories: Histories, rated: Iterable[rating.RatedPoint]
 ) -> tuple[Figure, ...]:
-    """One for every collective, type and size; the sizes of a test in ascending order."""
+    """One figure per collective, type and size; the sizes of a test in ascending order."""
     found = results.points(rating.records_of(histories))
     tests = {test: i for i, test in enumerate(dict.fromkeys(p.test for p in found))}
     ratings = {_key(measured.point): measured for measured in rated}

@@ -66,7 +66,7 @@ def scan(lines: Iterable[str | bytes]) -> Diagnosis:
 
 
 class LogScanner:
-    """Give it output with `feed` (pieces, fast) or `feed_line`; ask for `diagnosis`.
+    """Takes output by `feed` (pieces, fast) or `feed_line`; returns a `diagnosis`.
 
     Memory grows with causes and ranks, not with output.
     """

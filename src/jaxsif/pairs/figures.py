@@ -1,4 +1,4 @@
-"""The figures of pairs of nodes as the verdict file holds them and reports show them; pure, runs anywhere."""
+"""The figures of pairs of nodes in the verdict file, which reports show."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class NodePair(msgspec.Struct, frozen=True):
     """Two nodes, at the largest size that their devices exchanged.
 
     `gb_per_s` is from one node to the other, and as much back at the same time; None
-    when no exchange came to its end. `ratio` is to the usual pairs of its kind: those
+    if no exchange finished. `ratio` is to the usual pairs of its kind: those
     below one switch, or those across. `ranks` are those that were slowest.
     """
 
@@ -51,7 +51,7 @@ class PairNode(msgspec.Struct, frozen=True):
 
 
 class SlowPart(msgspec.Struct, frozen=True):
-    """A slow node, link of two nodes, uplink of a switch, or way between two switches."""
+    """A slow node, link of two nodes, uplink of a switch, or path between two switches."""
 
     kind: str
     nodes: tuple[str, ...]
@@ -67,7 +67,7 @@ class NodePairs(msgspec.Struct, frozen=True):
     pairs: tuple[NodePair, ...] = ()
     median_gb_per_s: float | None = None
     spread: float = 0.0
-    # More than half of the nodes are slow, which is no fault of theirs.
+    # More than half of the nodes are slow: the fault is not in single nodes.
     is_cluster_wide: bool = False
     slow: tuple[SlowPart, ...] = ()
 
@@ -76,7 +76,7 @@ class NodePairs(msgspec.Struct, frozen=True):
 
 
 def node_pairs(histories: Histories, devices_per_node: int) -> NodePairs | None:
-    """What the verdict rests on; None where no pair of nodes was measured."""
+    """Return the figures behind the verdict; None if no pair of nodes was measured."""
     pairs = pair_results(histories, devices_per_node)
     if pairs is None or not pairs.outcomes:
         return None
@@ -109,7 +109,7 @@ def node_pairs(histories: Histories, devices_per_node: int) -> NodePairs | None:
 
 
 def _order(pairs: PairResults) -> dict[int, int]:
-    """The place of each node, by switch where Slurm tells it."""
+    """The position of each node, sorted by switch if Slurm names it."""
     nodes = sorted(
         range(len(pairs.nodes)), key=lambda node: (pairs.switches[node], node)
     )

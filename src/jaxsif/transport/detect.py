@@ -35,7 +35,7 @@ class NcclLog:
     """The file of NCCL's report for this process, or why it cannot be read."""
 
     path: Path | None = None
-    unavailable_reason: str = "NCCL was not asked for a report"
+    unavailable_reason: str = "NCCL's report was not enabled"
 
     def text(self) -> str:
         """The report so far; empty if NCCL has not written any."""
