@@ -79,7 +79,7 @@ def well(
         "search_path": (PACKAGES,),
         "python": "/opt/jax",
         "open_files": 1024,
-        "open_files_at_most": 1048576,
+        "open_files_hard_limit": 1048576,
         "locked_bytes": math.inf,
         "resolve": lambda name: ("10.0.0.2",),
         "room": lambda folder: PLENTY,

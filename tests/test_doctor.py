@@ -22,7 +22,7 @@ from jaxsif import cli, doctor
 from jaxsif.core.problem import Problem
 from jaxsif.doctor import carry_out, node_name
 from jaxsif.node import Room, gpu_checks, host_checks
-from jaxsif.node.checks import Check, CheckContext, CheckOutput, examine
+from jaxsif.node.checks import Check, CheckContext, CheckOutput, run_checks
 from jaxsif.node.gpu_checks import gpu_health, gpus_on_bus
 from jaxsif.node.isolate import CheckSkipped
 from jaxsif.node.probes import Ran
@@ -44,7 +44,7 @@ QUICK = (*host_checks.QUICK, *gpu_checks.QUICK)
 def with_nvml(nvml, checks=QUICK):
     """The checks, asking a made-up driver."""
     return [
-        replace(check, look=gpu_health(lambda: nvml))
+        replace(check, run=gpu_health(lambda: nvml))
         if check.name == "GPU health"
         else check
         for check in checks
@@ -318,11 +318,11 @@ def test_all_checks_together_take_no_longer_than_the_budget(gpu_node):
     checks = [Check(f"check {n}", hang, limit_s=0.2) for n in range(20)]
     started_s = time.monotonic()
 
-    results = [r for r, _ in examine(CheckContext(gpu_node), checks, budget_s=0.3)]
+    results = [r for r, _ in run_checks(CheckContext(gpu_node), checks, budget_s=0.3)]
 
     assert time.monotonic() - started_s < 3
     assert [TROUBLE, TROUBLE] == [r.outcome for r in results[:2]]
-    assert "the checks before it took all the time" == results[-1].said
+    assert "no time left after the checks before it" == results[-1].summary
     assert results[-1].is_needed
 
 
@@ -368,7 +368,7 @@ def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypat
 
     assert 0 == ended.status, ended.results
     assert [[None], ["GPU-0", "GPU-1", "GPU-2", "GPU-3"]] == tried
-    said = {r.check: r.said for r in ended.results}
+    said = {r.check: r.summary for r in ended.results}
     assert "4 GPUs, the slowest in 1.0 s" == said["computing on GPUs"]
     assert "jax 0.12.0.1 in 1.0 s" == said["importing JAX"]
 

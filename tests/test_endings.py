@@ -55,13 +55,13 @@ def test_what_ranks_found_before_the_start_is_one_finding_with_all_of_them():
 
 
 def test_what_rank_0_says_of_another_names_the_other_alone():
-    problem = {**TROUBLE, "text": "another image on rank 5 on node2", "ranks": [5]}
+    problem = {**TROUBLE, "text": "different image on rank 5 on node2", "ranks": [5]}
 
     first = verdict_on(broken(), make_record(0, "failed", problems=[problem])).findings[
         0
     ]
 
-    assert ("another image on rank 5 on node2", (5,)) == (first.text, first.ranks)
+    assert ("different image on rank 5 on node2", (5,)) == (first.text, first.ranks)
 
 
 def test_the_exception_that_was_heard_first_is_the_cause_whatever_the_clocks_say():

@@ -114,7 +114,7 @@ def test_who_can_raise_the_number_of_open_files_is_said(tmp_path, most, remedy):
     environment = {**STEP, "SLURM_NTASKS": "1000", "SLURM_PROCID": "0"}
 
     problem = only(
-        host.open_files(well(tmp_path, environment, open_files_at_most=most))
+        host.open_files(well(tmp_path, environment, open_files_hard_limit=most))
     )
 
     assert "may open 1024 files, and 1000 processes need about 1064" in problem.text

@@ -57,13 +57,13 @@ def cards_without_jax(monkeypatch):
             "jaxlib": "1.0",
         }
 
-    monkeypatch.setattr(peers, "card", card)
+    monkeypatch.setattr(peers, "peer_info", card)
     monkeypatch.setattr(peers, "_PEER_INFO_TIMEOUT_S", 0.0)
 
 
 def cards(**changes: dict[int, Any]) -> dict[int, dict[str, Any]]:
     """Four ranks that are alike, but for `name={rank: value}`."""
-    made = {rank: peers.card(identity(rank)) for rank in range(4)}
+    made = {rank: peers.peer_info(identity(rank)) for rank in range(4)}
     for name, by_rank in changes.items():
         for rank, value in by_rank.items():
             made[rank][name] = value
@@ -71,7 +71,7 @@ def cards(**changes: dict[int, Any]) -> dict[int, dict[str, Any]]:
 
 
 def complaints(made: dict[int, dict[str, Any]]) -> list[tuple[str, str]]:
-    mine = peers.card(identity(0))
+    mine = peers.peer_info(identity(0))
     return [(t.kind, t.text) for t in peers.compare_peer_info(made, mine, 4)]
 
 
@@ -83,11 +83,11 @@ def test_ranks_that_are_alike_have_no_trouble():
     ("changes", "kind", "text"),
     [
         ({"step": {3: "box.7.1.0"}}, "foreign-peer", "rank 3 on node2 of the group belong"),
-        ({"program": {2: "x.py 02"}}, "program-differs", "another program on rank 2 on node2: x.py 02; the others have train.py 01"),
-        ({"image": {1: None}}, "image-differs", "another image on rank 1 on node1: None"),
-        ({"packages": {1: "ab"}}, "packages-differs", "another file of packages on rank 1 on node1: ab; the others have None"),
-        ({"jax": {2: "0.9", 3: "0.9"}}, "jax-differs", "another JAX on rank 2 on node2, rank 3 on node2: 0.9"),
-        ({"jaxlib": {0: "0.9"}}, "jaxlib-differs", "another jaxlib on rank 0 on node1: 0.9"),
+        ({"program": {2: "x.py 02"}}, "program-differs", "different program on rank 2 on node2: x.py 02; the others have train.py 01"),
+        ({"image": {1: None}}, "image-differs", "different image on rank 1 on node1: None"),
+        ({"packages": {1: "ab"}}, "packages-differs", "different file of packages on rank 1 on node1: ab; the others have None"),
+        ({"jax": {2: "0.9", 3: "0.9"}}, "jax-differs", "different JAX on rank 2 on node2, rank 3 on node2: 0.9"),
+        ({"jaxlib": {0: "0.9"}}, "jaxlib-differs", "different jaxlib on rank 0 on node1: 0.9"),
     ],
 )  # fmt: skip
 def test_each_difference_is_named_with_rank_and_node(changes, kind, text):
@@ -101,7 +101,7 @@ def test_a_rank_without_a_card_is_a_foreign_one():
     made = cards()
     del made[2]
 
-    assert [("foreign-peer", "rank 2 of the group did not say who they are")] == (
+    assert [("foreign-peer", "rank 2 of the group did not identify themselves")] == (
         complaints(made)
     )
 
@@ -112,7 +112,7 @@ def test_a_rank_in_a_foreign_group_says_whose_it_is():
         {"step": "box.7.1.0", "node": "node9", "is_well": True}
     )
 
-    (problem,) = peers.meet(store, identity(3))
+    (problem,) = peers.exchange_peer_info(store, identity(3))
 
     assert "foreign-group" == problem.kind
     assert "that of step box.7.1.0 on node9, this is step box.7.0.0" in problem.text
@@ -123,13 +123,13 @@ def test_each_rank_writes_one_card_and_reads_one_word(processes):
     store = Store()
     for rank in range(1, processes):
         store.content[f"jaxsif/card/{rank}"] = json.dumps(
-            peers.card(identity(rank, processes=processes))
+            peers.peer_info(identity(rank, processes=processes))
         )
 
-    assert [] == peers.meet(store, identity(0, processes=processes))
+    assert [] == peers.exchange_peer_info(store, identity(0, processes=processes))
     by_rank_0 = sum(store.calls.values())
     store.calls.clear()
-    assert [] == peers.meet(store, identity(1, processes=processes))
+    assert [] == peers.exchange_peer_info(store, identity(1, processes=processes))
 
     assert 3 == by_rank_0
     assert {"set": 1, "get": 1} == store.calls

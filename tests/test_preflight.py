@@ -47,8 +47,8 @@ def kinds(where, limit_s=0.3, node="node1", **environment) -> list[tuple[str, st
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch):
-    monkeypatch.setattr(preflight, "_PATIENCE_S", 0.0)
-    monkeypatch.setattr(preflight, "_UNANSWERED_S", 0.3)
+    monkeypatch.setattr(preflight, "_RESOLVE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(preflight, "_CONNECT_TIMEOUT_S", 0.3)
     # Here the coordinator is on this machine; see the test of its own below.
     monkeypatch.setattr(preflight, "is_own_address", lambda address: False)
 
@@ -66,9 +66,9 @@ def test_a_grpc_server_is_taken_for_the_coordinator():
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), "it answers b'SSH-2.0-Open"),
-        (lambda c: c.recv(64), "it wants TLS, and this rank has no certificate"),
-        (lambda c: c.sendall(b"\x15\x03\x03\0\2\2F"), "it wants TLS"),
+        (lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), "it replies b'SSH-2.0-Open"),
+        (lambda c: c.recv(64), "it requires TLS, but this rank has no certificate"),
+        (lambda c: c.sendall(b"\x15\x03\x03\0\2\2F"), "it requires TLS"),
         (lambda c: (c.recv(64), threading.Event().wait(1)), "timed out"),
     ],
 )
@@ -205,7 +205,10 @@ def test_a_node_that_takes_the_coordinator_for_itself_is_named(monkeypatch):
     ((kind, text),) = kinds(("localhost", 9), node="node2")
 
     assert "coordinator-resolves-to-self" == kind
-    assert "node2 takes localhost, the coordinator's node, for itself" in text
+    assert (
+        "on node2 the name localhost of the coordinator's node resolves to node2 itself"
+        in text
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -254,7 +257,7 @@ def test_rank_0_says_so_where_the_others_look_for_it_elsewhere():
     (problem,) = elsewhere("localhost")
 
     assert ("coordinator-on-other-node", True) == (problem.kind, problem.is_fatal)
-    assert "rank 0 runs on node2, but by Open MPI the others look for it on" in (
+    assert "rank 0 runs on node2, but according to Open MPI the others connect to" in (
         problem.text
     )
     assert "JAX_COORDINATOR_ADDRESS=node2:5555 for every rank" in problem.remedy
@@ -264,7 +267,7 @@ def test_an_address_that_the_user_chose_may_be_a_services():
     (problem,) = elsewhere("localhost", is_chosen=True)
 
     assert not problem.is_fatal
-    assert "by the address that was set the others look for it" in problem.text
+    assert "according to the address that was set the others connect to" in problem.text
 
 
 @pytest.mark.parametrize("host", ["node2.example.org", "no-such-node.invalid"])

@@ -1,4 +1,4 @@
-"""`jax-sif doctor`: what is wrong with this node, before a job or beside Slurm; runs on any node."""
+"""`jax-sif doctor`: check this node, before a job or independent of Slurm."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import replace
 from jaxsif.core import strict_json
 from jaxsif.core.slurm_env import NODE_NAME
 from jaxsif.node import HostInfo, gpu_checks, host_checks, inspect_host, report
-from jaxsif.node.checks import Check, CheckContext, examine
+from jaxsif.node.checks import Check, CheckContext, run_checks
 from jaxsif.node.report import NodeReport
 
-# Slurm ends its HealthCheckProgram after 60 s, and asks all nodes at once.
+# Slurm ends its HealthCheckProgram after 60 s, and runs it on all nodes at once.
 QUICK_BUDGET_S = 28.0
 FULL_BUDGET_S = 300.0
 
 
 def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
-    """Examines this node, says what it finds, and returns the exit status."""
+    """Check this node, print the report, and return the exit status."""
     checks = [*host_checks.QUICK, *gpu_checks.QUICK]
     if not is_quick:
         checks += [*host_checks.SLOW, *gpu_checks.SLOW]
@@ -42,18 +42,18 @@ def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
 
 def carry_out(
     begun: NodeReport,
-    patient: CheckContext,
+    context: CheckContext,
     checks: Sequence[Check],
     budget_s: float,
     is_shown: bool,
 ) -> NodeReport:
-    """Runs the checks; shows each as it ends, since some take their time."""
+    """Run the checks; show each as it ends, since some are slow."""
     started_s = time.monotonic()
     width = max(len(check.name) for check in checks)
     results = []
     _show(is_shown, report.heading(begun))
     reading = None
-    for result, known in examine(patient, checks, budget_s):
+    for result, known in run_checks(context, checks, budget_s):
         results.append(result)
         reading = known.reading
         _show(is_shown, report.row(result, width))
@@ -74,7 +74,7 @@ def _show(is_shown: bool, text: str) -> None:
 
 
 def node_name(host_info: HostInfo) -> str:
-    """As Slurm knows the node, as far as can be told from within."""
+    """The node's name in Slurm, if known, otherwise its host name."""
     known = host_info.variable(NODE_NAME)
     return known or host_info.host_name.partition(".")[0]
 

@@ -1,4 +1,4 @@
-"""What is true of this node, found without JAX; runs in each rank before JAX starts, and in the doctor."""
+"""Checks of a node without JAX; run in each rank before JAX starts, and in the doctor."""
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif.node.host_info import HostInfo, Room, inspect_host

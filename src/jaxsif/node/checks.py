@@ -1,4 +1,4 @@
-"""Runs the doctor's checks, none of which can keep it waiting; on a node, in or out of a job."""
+"""Run the doctor's checks in child processes, each with a timeout."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxsif.node.report import NOT_CHECKED, OK, TROUBLE, Result
 
 @dataclass(frozen=True)
 class CheckContext:
-    """The node, and what the checks have learnt of its GPUs so far."""
+    """The node, and the GPU reading of earlier checks."""
 
     host_info: HostInfo
     reading: Reading | None = None
@@ -24,9 +24,9 @@ class CheckContext:
 
 @dataclass(frozen=True)
 class CheckOutput:
-    """What a check has to say. `reading` is for the checks after it."""
+    """The result of a check. `reading` is passed to later checks."""
 
-    said: str
+    summary: str
     problems: Sequence[Problem] = ()
     reading: Reading | None = None
 
@@ -35,67 +35,69 @@ class CheckOutput:
 class Check:
     """One row of the table.
 
-    `look` may raise CheckSkipped. It is given its time, and is left behind when that has
-    passed; `late` is the trouble that this is.
+    `run` may raise CheckSkipped. After `limit_s` it is abandoned, which is the problem
+    `on_timeout`.
     """
 
     name: str
-    look: Callable[[CheckContext, float], CheckOutput]
+    run: Callable[[CheckContext, float], CheckOutput]
     limit_s: float = 3.0
     is_of_node: bool = True
-    has_own_children: bool = False
-    late: Problem | None = None
+    spawns_children: bool = False
+    on_timeout: Problem | None = None
 
 
-def examine(
-    patient: CheckContext, checks: Sequence[Check], budget_s: float
+def run_checks(
+    context: CheckContext, checks: Sequence[Check], budget_s: float
 ) -> Iterator[tuple[Result, CheckContext]]:
-    """Each result as it comes; all checks together take no longer than the budget."""
+    """Yield each result; all checks together take no longer than the budget."""
     end_s = time.monotonic() + budget_s
     for check in checks:
         left_s = end_s - time.monotonic()
         if left_s > 0:
-            result, patient = _look(check, patient, min(check.limit_s, left_s))
+            result, context = _run(check, context, min(check.limit_s, left_s))
         else:
-            result = _not_checked(check, "the checks before it took all the time", True)
-        yield result, patient
+            result = _not_checked(
+                check, "no time left after the checks before it", True
+            )
+        yield result, context
 
 
-def _look(
-    check: Check, patient: CheckContext, limit_s: float
+def _run(
+    check: Check, context: CheckContext, limit_s: float
 ) -> tuple[Result, CheckContext]:
     try:
-        if check.has_own_children:
-            found = check.look(patient, limit_s)
+        if check.spawns_children:
+            output = check.run(context, limit_s)
         else:
-            found = within(limit_s, lambda: check.look(patient, limit_s))
+            output = within(limit_s, lambda: check.run(context, limit_s))
     except CheckSkipped as reason:
-        return _not_checked(check, reason.reason, reason.is_needed), patient
+        return _not_checked(check, reason.reason, reason.is_needed), context
     except CheckCrashed as error:
-        return _not_checked(check, str(error), True), patient
+        return _not_checked(check, str(error), True), context
     except CheckTimeout:
-        return _late(check, limit_s), patient
+        return _timed_out(check, limit_s), context
     except OSError as error:
-        return _not_checked(check, f"no child could be started: {error}", True), patient
+        return _not_checked(check, f"no child could be started: {error}", True), context
     result = Result(
         check.name,
-        TROUBLE if found.problems else OK,
-        found.said,
-        tuple(found.problems),
+        TROUBLE if output.problems else OK,
+        output.summary,
+        tuple(output.problems),
         check.is_of_node,
     )
-    return result, replace(patient, reading=found.reading or patient.reading)
+    return result, replace(context, reading=output.reading or context.reading)
 
 
-def _not_checked(check: Check, why: str, is_needed: bool) -> Result:
-    return Result(check.name, NOT_CHECKED, why, is_needed=is_needed)
+def _not_checked(check: Check, reason: str, is_needed: bool) -> Result:
+    return Result(check.name, NOT_CHECKED, reason, is_needed=is_needed)
 
 
-def _late(check: Check, limit_s: float) -> Result:
-    said = f"no answer within {limit_s:.3g} s"
-    problem = check.late or Problem(
+def _timed_out(check: Check, limit_s: float) -> Result:
+    summary = f"no response within {limit_s:.3g} s"
+    problem = check.on_timeout or Problem(
         "check-timeout",
-        f"{check.name}: {said}",
-        "look for a file system or a name service that does not answer",
+        f"{check.name}: {summary}",
+        "look for a file system or a name service that does not respond",
     )
-    return Result(check.name, TROUBLE, said, (problem,))
+    return Result(check.name, TROUBLE, summary, (problem,))

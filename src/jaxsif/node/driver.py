@@ -1,4 +1,4 @@
-"""Whether the node's NVIDIA driver is there and suits the image; runs in each rank and in the doctor."""
+"""Check that the node's NVIDIA driver exists and suits the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _LIBRARY_FOLDERS = (
 
 
 def driver(host_info: HostInfo) -> Iterator[Problem]:
-    """The NVIDIA driver: there, in the container too, and new enough for the image."""
+    """Check that the driver is in the node and the container, and recent enough."""
     if not host_info.expects_gpus:
         return
     if not host_info.has("/dev/nvidiactl"):
-        # Not so under WSL, which has another device.
+        # WSL has a different device.
         if were_gpus_requested(host_info) and not host_info.has("/dev/dxg"):
             yield Problem(
                 "gpu-driver",
-                "GPUs were asked for, but this node has no NVIDIA driver (no"
+                "GPUs were requested, but this node has no NVIDIA driver (no"
                 " /dev/nvidiactl)",
                 "submit to a node with GPUs, or choose the CPU with JAX_PLATFORMS=cpu",
             )
@@ -50,7 +50,7 @@ def driver(host_info: HostInfo) -> Iterator[Problem]:
 
 
 def old_driver(host_info: HostInfo) -> Iterator[Problem]:
-    """A driver that is too old for the image's CUDA."""
+    """Report a driver too old for the image's CUDA."""
     version = driver_version(host_info)
     oldest = OLDEST_DRIVER.get(host_info.accelerator or "")
     if version is None or oldest is None:
@@ -71,12 +71,12 @@ def old_driver(host_info: HostInfo) -> Iterator[Problem]:
 
 
 def driver_version(host_info: HostInfo) -> str | None:
-    """The version of the loaded kernel module, as `550.54.15`."""
-    told = host_info.read("/proc/driver/nvidia/version") or ""
-    match = _VERSION.search(told)
+    """The version of the loaded kernel module, e.g. `550.54.15`."""
+    text = host_info.read("/proc/driver/nvidia/version") or ""
+    match = _VERSION.search(text)
     if match is None:
-        told = host_info.read("/sys/module/nvidia/version") or ""
-        match = re.match(r"(\d+(?:\.\d+)+)", told)
+        text = host_info.read("/sys/module/nvidia/version") or ""
+        match = re.match(r"(\d+(?:\.\d+)+)", text)
     return match[1] if match else None
 
 
@@ -87,7 +87,7 @@ def cuda(host_info: HostInfo) -> str:
 
 
 def has_library(host_info: HostInfo) -> bool:
-    """Whether the driver's user side is there, which comes from the host."""
+    """Whether the driver's user-space library exists, which comes from the host."""
     folders = host_info.variable("LD_LIBRARY_PATH").split(":")
     folders += [f"/usr/lib/{n}" for n in host_info.names("/usr/lib") if "-linux" in n]
     return any(

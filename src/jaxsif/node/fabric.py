@@ -1,4 +1,4 @@
-"""The state of the node's InfiniBand and RoCE ports; used by the doctor."""
+"""The state of the node's InfiniBand and RoCE ports."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def _word(host_info: HostInfo, name: str) -> str:
 
 
 def port_troubles(ports: list[Port]) -> Iterator[Problem]:
-    """No port that works, or one whose cable works and which does not all the same.
+    """Report if no port is active, or a port has a link but is not active.
 
-    A port without a cable is nobody's fault: cards have two.
+    A port without a cable is no problem: cards have two.
     """
     if ports and not any(port.is_active for port in ports):
         states = ", ".join(f"{p.name} {p.state}/{p.physical}" for p in ports)
         yield Problem(
             "infiniband-down",
             f"no RDMA port is active: {states}",
-            "look at cables, switch and subnet manager; NCCL uses TCP meanwhile",
+            "check cables, switch and subnet manager; NCCL uses TCP meanwhile",
             is_fatal=False,
         )
         return

@@ -1,4 +1,4 @@
-"""Whether XLA will take XLA_FLAGS; an unknown flag aborts the process; runs in each rank and in the doctor."""
+"""Check XLA_FLAGS: an unknown flag aborts the process."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLAG = re.compile(
 
 
 def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
-    """A flag that this jaxlib does not know, named before XLA ends the process."""
+    """Report a flag that this jaxlib does not know, before XLA ends the process."""
     value = host_info.variable("XLA_FLAGS")
     if not value:
         return
@@ -45,7 +45,7 @@ def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
     if ignored:
         yield Problem(
             "xla-flags",
-            f"XLA_FLAGS: XLA reads nothing from {_cut(ignored)!r} on, because it does"
+            f"XLA_FLAGS: XLA ignores everything from {_cut(ignored)!r} on, because it does"
             " not begin with '-'",
             "write each flag as --name=value, separated by spaces",
             is_fatal=False,
@@ -67,15 +67,15 @@ def _unknown(name: str, known: list[str]) -> Iterator[Problem]:
     if name.startswith("--") and name[2:] in known:
         return
     nearest = bare if bare in known else _nearest(bare, known)
-    # Flags of other families may be known all the same, and are not in the file.
+    # Flags of other families may be valid although they are not in the file.
     if not bare.startswith("xla_") and not nearest:
         return
     instead = f"write --{nearest}" if nearest else "remove it"
     yield Problem(
         "xla-flags",
-        f"XLA_FLAGS holds {_cut(name)!r}, which this jaxlib does not know; XLA aborts"
+        f"XLA_FLAGS contains {_cut(name)!r}, which this jaxlib does not know; XLA aborts"
         " the process",
-        f"{instead}; flags come and go with versions of XLA",
+        f"{instead}; flags change between versions of XLA",
     )
 
 
@@ -83,7 +83,7 @@ def _nearest(name: str, known: list[str]) -> str | None:
     # Two milliseconds to import, and only needed when something is wrong.
     import difflib
 
-    # Flags of other families must be very near before one is called a slip.
+    # For other families only a close match counts as a typo.
     cutoff = 0.6 if name.startswith("xla_") else 0.85
     return next(iter(difflib.get_close_matches(name, known, 1, cutoff)), None)
 

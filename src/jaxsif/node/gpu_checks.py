@@ -1,4 +1,4 @@
-"""The doctor's checks of the NVIDIA GPUs, their driver and their errors; run on a node."""
+"""The doctor's checks of the NVIDIA GPUs, their driver and their errors."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _INIT_TROUBLES = {
         "drain the node and load the driver (modprobe nvidia); see the kernel log",
     ),
     nvml.VERSION_MISMATCH: (
-        "the NVIDIA driver's library and its kernel module are of different versions",
+        "the NVIDIA driver's library and its kernel module have different versions",
         "drain and reboot the node: the driver was updated while it was in use",
     ),
 }
@@ -41,7 +41,7 @@ _INIT_TROUBLES = {
 
 @dataclass(frozen=True)
 class BusGpu:
-    """A GPU that the PCI bus shows, and the kernel module that drives it."""
+    """A GPU on the PCI bus, and its kernel module."""
 
     bus_id: str
     kind: str
@@ -49,7 +49,7 @@ class BusGpu:
 
 
 def gpus_on_bus(host_info: HostInfo) -> list[BusGpu]:
-    """Those for this system; a GPU that is handed to a virtual machine is not."""
+    """The GPUs of this system, without those passed to a virtual machine."""
     found = []
     for name in host_info.names("/sys/bus/pci/devices"):
         folder = f"/sys/bus/pci/devices/{name}"
@@ -70,40 +70,40 @@ def _module(host_info: HostInfo, link: str) -> str | None:
 
 
 def need_gpu(host_info: HostInfo) -> None:
-    """Raises CheckSkipped where there is no GPU to look at."""
+    """Raise CheckSkipped if there is no GPU."""
     if not host_info.has("/dev/nvidiactl") and not gpus_on_bus(host_info):
         raise CheckSkipped(_NO_GPU)
 
 
-def driver(patient: CheckContext, limit_s: float) -> CheckOutput:
-    host_info = patient.host_info
+def driver(context: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = context.host_info
     need_gpu(host_info)
     version = drivers.driver_version(host_info)
     problems = list(_no_driver(host_info))
     if problems:
         return CheckOutput("no driver", problems)
-    said = f"version {version}" if version else "there, version unknown"
+    summary = f"version {version}" if version else "there, version unknown"
     if drivers.OLDEST_DRIVER.get(host_info.accelerator or ""):
-        said += f", for CUDA {drivers.cuda(host_info)}"
-    return CheckOutput(said, list(drivers.old_driver(host_info)))
+        summary += f", for CUDA {drivers.cuda(host_info)}"
+    return CheckOutput(summary, list(drivers.old_driver(host_info)))
 
 
 def _no_driver(host_info: HostInfo) -> Iterator[Problem]:
     bus = gpus_on_bus(host_info)
     if host_info.has("/dev/nvidiactl") or any(g.module == "nvidia" for g in bus):
         return
-    places = ", ".join(gpu.bus_id for gpu in bus)
+    bus_ids = ", ".join(gpu.bus_id for gpu in bus)
     yield Problem(
         "gpu-driver",
-        f"NVIDIA GPUs are on the PCI bus ({places}), and no driver of NVIDIA's has them",
+        f"NVIDIA GPUs are on the PCI bus ({bus_ids}), but no NVIDIA driver uses them",
         "load the driver (modprobe nvidia), or install it",
-        # A workstation may have a card for its screen only.
+        # A workstation may have a GPU only for its screen.
         is_fatal=any(gpu.kind == _ACCELERATOR for gpu in bus),
     )
 
 
-def seen_by_job(patient: CheckContext, limit_s: float) -> CheckOutput:
-    host_info = patient.host_info
+def gpus_of_job(context: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = context.host_info
     need_gpu(host_info)
     if JOB_ID not in host_info.environment:
         raise CheckSkipped("not in a job")
@@ -119,10 +119,10 @@ def _load_nvml() -> Any:
 def gpu_health(
     load: Callable[[], Any] = _load_nvml,
 ) -> Callable[[CheckContext, float], CheckOutput]:
-    """A check that reads and judges all that NVML tells."""
+    """A check of all that NVML reports."""
 
-    def look(patient: CheckContext, limit_s: float) -> CheckOutput:
-        need_gpu(patient.host_info)
+    def run(context: CheckContext, limit_s: float) -> CheckOutput:
+        need_gpu(context.host_info)
         try:
             library = load()
         except ImportError as error:
@@ -133,9 +133,9 @@ def gpu_health(
             reading = nvml.read(library)
         except library.NVMLError as error:
             return _unreadable(error)
-        return _judged(patient.host_info, reading)
+        return _judged(context.host_info, reading)
 
-    return look
+    return run
 
 
 def _unreadable(error: Any) -> CheckOutput:
@@ -145,7 +145,7 @@ def _unreadable(error: Any) -> CheckOutput:
         )
     text, remedy = _INIT_TROUBLES.get(
         error.value,
-        (f"the NVIDIA driver cannot be asked: {error}", "see the kernel log; reboot"),
+        (f"the NVIDIA driver cannot be queried: {error}", "see the kernel log; reboot"),
     )
     return CheckOutput(str(error), [Problem("gpu-driver", text, remedy)])
 
@@ -163,7 +163,7 @@ def _judged(host_info: HostInfo, reading: Reading) -> CheckOutput:
 
 
 def _numbers(host_info: HostInfo) -> frozenset[int]:
-    """The GPUs of this job on this node, as Slurm writes them: `0,1` or `0-3`."""
+    """The GPUs of this job on this node, written by Slurm as `0,1` or `0-3`."""
     text = host_info.variable(STEP_GPUS) or host_info.variable(JOB_GPUS)
     numbers: set[int] = set()
     for first, last in re.findall(r"(?<!\d)(\d{1,4})(?:-(\d{1,4}))?(?!\d)", text):
@@ -171,21 +171,21 @@ def _numbers(host_info: HostInfo) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def xids(patient: CheckContext, limit_s: float) -> CheckOutput:
-    need_gpu(patient.host_info)
-    found = kernel_log.read_xids(patient.host_info)
-    said = f"{len(found)} in the kernel's log"
-    return CheckOutput(said, list(kernel_log.xid_problems(found)))
+def xids(context: CheckContext, limit_s: float) -> CheckOutput:
+    need_gpu(context.host_info)
+    found = kernel_log.read_xids(context.host_info)
+    summary = f"{len(found)} in the kernel's log"
+    return CheckOutput(summary, list(kernel_log.xid_problems(found)))
 
 
-def computing(patient: CheckContext, limit_s: float) -> CheckOutput:
-    host_info = patient.host_info
+def computing(context: CheckContext, limit_s: float) -> CheckOutput:
+    host_info = context.host_info
     need_gpu(host_info)
     if not host_info.expects_gpus:
-        raise CheckSkipped("this image, or JAX_PLATFORMS, chooses the CPU")
+        raise CheckSkipped("this image, or JAX_PLATFORMS, selects the CPU")
     if not drivers.has_library(host_info):
         raise CheckSkipped(f"no libcuda.so.1 in the container; {_START_WITH_NV}", True)
-    gpus = _to_try(patient)
+    gpus = _gpus_to_test(context)
     runs = probes.compute(host_info.environment, gpus, limit_s)
     slowest_s = max((ran.elapsed_s for ran in runs), default=0.0)
     return CheckOutput(
@@ -194,27 +194,27 @@ def computing(patient: CheckContext, limit_s: float) -> CheckOutput:
     )
 
 
-def _to_try(patient: CheckContext) -> list[str]:
-    """As CUDA_VISIBLE_DEVICES names them: the job's, or all."""
-    listed = patient.host_info.variable("CUDA_VISIBLE_DEVICES")
+def _gpus_to_test(context: CheckContext) -> list[str]:
+    """The job's GPUs, or all, by their names in CUDA_VISIBLE_DEVICES."""
+    listed = context.host_info.variable("CUDA_VISIBLE_DEVICES")
     if listed:
-        return listed.split(",")[: visible_gpus(patient.host_info)]
-    if patient.reading:
-        return [gpu.uuid or str(gpu.index) for gpu in patient.reading.gpus]
-    return [str(number) for number in range(visible_gpus(patient.host_info))]
+        return listed.split(",")[: visible_gpus(context.host_info)]
+    if context.reading:
+        return [gpu.uuid or str(gpu.index) for gpu in context.reading.gpus]
+    return [str(number) for number in range(visible_gpus(context.host_info))]
 
 
 _DRIVER_HANGS = Problem(
     "driver-hangs",
-    "the NVIDIA driver does not answer: reading the GPUs' health did not end in time",
-    "drain and reboot the node; look at the kernel log for Xid",
+    "the NVIDIA driver does not respond: reading the GPUs' health timed out",
+    "drain and reboot the node; check the kernel log for Xid",
 )
 
 QUICK = (
     Check("GPU driver", driver),
-    Check("GPUs of the job", seen_by_job, is_of_node=False),
+    Check("GPUs of the job", gpus_of_job, is_of_node=False),
     Check("GPU errors (Xid)", xids),
-    # Without nvidia-persistenced the driver wakes up for it, seconds for every GPU.
-    Check("GPU health", gpu_health(), limit_s=15.0, late=_DRIVER_HANGS),
+    # Without nvidia-persistenced the driver starts first, seconds for every GPU.
+    Check("GPU health", gpu_health(), limit_s=15.0, on_timeout=_DRIVER_HANGS),
 )
-SLOW = (Check("computing on GPUs", computing, limit_s=120.0, has_own_children=True),)
+SLOW = (Check("computing on GPUs", computing, limit_s=120.0, spawns_children=True),)

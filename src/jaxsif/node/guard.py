@@ -1,4 +1,4 @@
-"""What the kit does on its own account never ends a program that is well; runs in each rank."""
+"""Keep errors in the kit's own work from ending a healthy program."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ VERBOSE_VARIABLE = "JAX_SIF_VERBOSE"
 
 @contextlib.contextmanager
 def harmless(what: str) -> Iterator[None]:
-    """Goes on after the block where it raises. `what` it does, for a note.
+    """Suppress exceptions of the block; `what` describes it in a note.
 
-    Only the kit's own work belongs in it: an exception of the program's is an answer.
+    Only for the kit's own work, never around the program's code.
     """
     try:
         yield
@@ -28,12 +28,12 @@ def harmless(what: str) -> Iterator[None]:
 
 
 def guarded(what: str, check: Callable[[], Iterable[Problem]]) -> Iterator[Problem]:
-    """What a check finds; one that cannot be made finds nothing more."""
+    """Yield a check's problems; stop silently if it fails."""
     with harmless(what):
         yield from check()
 
 
 def say_on_stderr(text: str) -> None:
-    """A line for people. The program may have closed or replaced where it goes."""
+    """Print a line; the program may have closed or replaced the stream."""
     with contextlib.suppress(Exception):
         print(text, file=sys.stderr, flush=True)

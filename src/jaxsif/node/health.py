@@ -1,4 +1,4 @@
-"""What a reading of the GPUs says about their health: pure, readings in, troubles out; used by the doctor."""
+"""Derive problems from a reading of the GPUs."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ _REPLACE = "drain the node and have the GPU replaced"
 def health_problems(
     reading: Reading, expected: int | None = None, ours: frozenset[int] | None = None
 ) -> Iterator[Problem]:
-    """Judges every GPU.
+    """The problems of every GPU.
 
     Args:
-      reading: what NVML told.
-      expected: how many GPUs the PCI bus has; None when nobody knows.
-      ours: the minor numbers of the GPUs that Slurm gave to this job, on which nobody
-        else has a place; None outside a job.
+      reading: NVML's data.
+      expected: number of GPUs on the PCI bus; None if unknown.
+      ours: the minor numbers of this job's GPUs, which no other job may use; None outside
+        a job.
     """
     if expected is not None and len(reading.gpus) < expected:
         yield Problem(
             "gpu-lost",
             f"{expected} NVIDIA GPUs are on the PCI bus, the driver shows"
             f" {len(reading.gpus)}",
-            "drain the node and reboot; if it stays, have the GPU looked at",
+            "drain the node and reboot; if it persists, have the GPU inspected",
         )
     for gpu in reading.gpus:
         if gpu.gone:
-            yield Problem("gpu-lost", f"{gpu}: the driver says that {gpu.gone}", _RESET)
+            yield Problem(
+                "gpu-lost", f"{gpu}: the driver reports that {gpu.gone}", _RESET
+            )
             continue
         yield from _memory(gpu)
         yield from _fabric(gpu, reading)
@@ -50,7 +52,7 @@ def _memory(gpu: Gpu) -> Iterator[Problem]:
             _RESET,
         )
     if gpu.is_page_retirement_pending:
-        # No context is made on it meanwhile (docs.nvidia.com/deploy/
+        # No context is created on it meanwhile (docs.nvidia.com/deploy/
         # dynamic-page-retirement, "Use Case 1").
         yield Problem(
             "gpu-retired-pages",
@@ -73,7 +75,9 @@ def _memory(gpu: Gpu) -> Iterator[Problem]:
     if gpu.recovery_action:
         action = RECOVERY_ACTIONS.get(gpu.recovery_action, str(gpu.recovery_action))
         yield Problem(
-            "gpu-recovery", f"{gpu}: the driver asks to {action}", f"{action}, drained"
+            "gpu-recovery",
+            f"{gpu}: the driver requests: {action}",
+            f"{action}, drained",
         )
 
 
@@ -86,7 +90,7 @@ def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Problem]:
             "start nvidia-fabricmanager in the driver's version, or wait for it",
         )
     down = [link for link, is_active in gpu.links if not is_active]
-    # A GPU on PCIe without bridges has none at all that is active.
+    # A PCIe GPU without bridges has no active link at all.
     has_neighbours = any(
         is_active
         for g in reading.gpus
@@ -109,7 +113,7 @@ def _speed(gpu: Gpu) -> Iterator[Problem]:
         yield Problem(
             "gpu-throttled",
             f"{gpu}: slowed down{warmth}: {', '.join(gpu.slow_reasons)}",
-            "look at cooling and power supply; the whole job goes at this GPU's pace",
+            "check cooling and power supply; the whole job runs at this GPU's speed",
             is_fatal=False,
         )
     width, most = gpu.pcie_width, gpu.pcie_width_most
@@ -138,17 +142,17 @@ def _use(gpu: Gpu, ours: frozenset[int] | None) -> Iterator[Problem]:
         yield Problem(
             "gpu-busy",
             f"{gpu}: used before this job has started anything there: {held}",
-            "end what a former job has left behind; JAX may not find enough memory",
+            "end the processes of the earlier job; JAX may not find enough memory",
             is_fatal=False,
         )
 
 
 def summary(reading: Reading) -> str:
-    """One line: how many of which GPU, and what the driver can serve."""
+    """One line: GPUs, driver, and the newest CUDA it supports."""
     names = sorted({gpu.name or "unknown" for gpu in reading.gpus})
-    told = [f"{len(reading.gpus)} {' and '.join(names)}"]
+    parts = [f"{len(reading.gpus)} {' and '.join(names)}"]
     if reading.driver:
-        told.append(f"driver {reading.driver}")
+        parts.append(f"driver {reading.driver}")
     if reading.cuda:
-        told.append(f"up to CUDA {reading.cuda}")
-    return ", ".join(told)
+        parts.append(f"up to CUDA {reading.cuda}")
+    return ", ".join(parts)

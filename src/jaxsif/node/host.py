@@ -1,4 +1,4 @@
-"""Checks of the node's name, limits and folders, and of how the program was started; run in each rank and in the doctor."""
+"""Checks of the node's name, limits and directories, and of the program's launch."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxsif.core.slurm_env import (
 )
 from jaxsif.node.host_info import GIB, MIB, HostInfo
 
-# What NVIDIA gives its containers: `--shm-size=1g --ulimit memlock=-1`
+# NVIDIA's recommendation for containers: `--shm-size=1g --ulimit memlock=-1`
 # (docs.nvidia.com/deeplearning/frameworks/user-guide, "Setting The Shared Memory Flag").
 MIN_SHM_BYTES = GIB
 MIN_FREE_BYTES = 64 * MIB
@@ -27,18 +27,18 @@ MIN_FREE_INODES = 100
 # allocate memory" (NVIDIA/nccl-tests#206).
 ENOUGH_LOCKED_BYTES = 64 * MIB
 # Besides the one that gloo opens to every other process: measured 13, and JAX's own.
-OWN_FILES = 64
-COMMON_OPEN_FILES = 1024
+KIT_OPEN_FILES = 64
+RECOMMENDED_OPEN_FILES = 1024
 
 _ADDRESSES_OF_SELF = ("127.", "::1")
 
 
 def not_under_srun(host_info: HostInfo) -> Iterator[Problem]:
-    """A plain `python` in an allocation of several tasks: no rank has a number."""
+    """Report a plain `python` in an allocation of several tasks, without ranks."""
     environment = host_info.environment
     if JOB_ID not in environment or STEP_NODE_LIST in environment:
         return
-    # Another launcher, or a program that was told where its group is.
+    # Another launcher, or a coordinator set by hand.
     if {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "JAX_COORDINATOR_ADDRESS"} & set(
         environment
     ):
@@ -49,14 +49,14 @@ def not_under_srun(host_info: HostInfo) -> Iterator[Problem]:
         yield Problem(
             "not-under-srun",
             f"the job has {tasks} tasks on {nodes} nodes, but this program was not"
-            " started by srun: it runs once, and belongs to no group",
+            " started by srun: it runs only once, without a group",
             "put srun before the command: srun singularity run --nv $JAX_IMAGE python"
             " ...",
         )
 
 
 def hostname(host_info: HostInfo) -> Iterator[Problem]:
-    """JAX's CPU collectives listen where the node's own name points, in GPU jobs too."""
+    """JAX's CPU collectives listen at the node's own name, even in GPU jobs."""
     name = host_info.host_name
     addresses = host_info.resolve(name)
     if not addresses:
@@ -69,9 +69,9 @@ def hostname(host_info: HostInfo) -> Iterator[Problem]:
     elif addresses[0].startswith(_ADDRESSES_OF_SELF) and _step_nodes(host_info) > 1:
         yield Problem(
             "hostname-unresolvable",
-            f"the node's own host name {name!r} resolves to {addresses[0]}, where no"
-            " other node can reach it",
-            "let the name point to the node's address in the cluster's network; look"
+            f"the node's own host name {name!r} resolves to {addresses[0]}, which other"
+            " nodes cannot reach",
+            "let the name resolve to the node's address in the cluster's network; look"
             " for a line such as `127.0.1.1 name` in /etc/hosts",
             is_fatal=_computes_on_cpu(host_info),
         )
@@ -79,24 +79,24 @@ def hostname(host_info: HostInfo) -> Iterator[Problem]:
 
 def open_files(host_info: HostInfo) -> Iterator[Problem]:
     """Connections are open files: to every process (gloo), or from every one (rank 0)."""
-    limit, most = host_info.open_files, host_info.open_files_at_most
+    limit, hard_limit = host_info.open_files, host_info.open_files_hard_limit
     processes = number(host_info, PROCESSES) or 1
     is_hub = host_info.variable(RANK) in ("", "0")
-    needed = OWN_FILES
+    needed = KIT_OPEN_FILES
     if _computes_on_cpu(host_info) or is_hub:
         needed += processes
-    if limit >= max(needed, COMMON_OPEN_FILES):
+    if limit >= max(needed, RECOMMENDED_OPEN_FILES):
         return
     raised = max(4096, 2 * needed)
     remedy = f"raise it before srun: ulimit -n {raised}"
-    if most < raised:
+    if hard_limit < raised:
         remedy = (
-            f"the hard limit is {most:.0f}: raise LimitNOFILE of slurmd, or the nofile"
-            f" limit in /etc/security/limits.conf, to {raised}"
+            f"the hard limit is {hard_limit:.0f}: raise LimitNOFILE of slurmd, or the"
+            f" nofile limit in /etc/security/limits.conf, to {raised}"
         )
     yield Problem(
         "open-files",
-        f"this process may open {limit:.0f} files, and {processes} processes need"
+        f"this process may open {limit:.0f} files, but {processes} processes need"
         f" about {needed}"
         if limit < needed
         else f"this process may open {limit:.0f} files only",
@@ -119,15 +119,15 @@ def shared_memory(host_info: HostInfo) -> Iterator[Problem]:
     elif room.size_bytes < MIN_SHM_BYTES:
         text = f"/dev/shm has {amount(room.size_bytes)}, 1 GiB is recommended"
     elif room.free_bytes < MIN_FREE_BYTES:
-        text = f"/dev/shm is full: {amount(room.free_bytes)} are left"
-        remedy = "remove what ended jobs have left there: ls -l /dev/shm"
+        text = f"/dev/shm is full: {amount(room.free_bytes)} left"
+        remedy = "remove files of ended jobs: ls -l /dev/shm"
     else:
         return
     yield Problem("dev-shm-too-small", text, remedy, is_fatal=False)
 
 
 def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
-    """RDMA needs memory that stays where it is."""
+    """RDMA needs locked memory."""
     devices = host_info.names("/sys/class/infiniband")
     limit = host_info.locked_bytes
     if devices and limit < ENOUGH_LOCKED_BYTES:
@@ -146,14 +146,16 @@ def temporary_space(host_info: HostInfo) -> Iterator[Problem]:
     """XLA compiles through temporary files."""
     folder = temporary_folder(host_info)
     room = host_info.room(folder)
-    remedy = "clean it up, or choose another place with TMPDIR"
+    remedy = "clean it up, or choose another directory with TMPDIR"
     if room is None:
-        text = f"the folder for temporary files {folder!r} does not exist"
-        remedy = "make it, or choose another place with TMPDIR"
+        text = f"the directory for temporary files {folder!r} does not exist"
+        remedy = "create it, or choose another directory with TMPDIR"
     elif room.free_bytes < MIN_FREE_BYTES:
-        text = f"{folder} is full: {amount(room.free_bytes)} are left"
+        text = f"{folder} is full: {amount(room.free_bytes)} left"
     elif room.free_files is not None and room.free_files < MIN_FREE_INODES:
-        text = f"{folder} is full: no room for more files ({room.free_files} inodes)"
+        text = (
+            f"{folder} is full: no more files possible ({room.free_files} inodes left)"
+        )
     else:
         return
     yield Problem("disk-full", text, remedy, is_fatal=False)
@@ -164,13 +166,13 @@ def temporary_folder(host_info: HostInfo) -> str:
 
 
 def number(host_info: HostInfo, variable: str) -> int | None:
-    """A variable that should be a number; None when it is not."""
+    """A variable as a number; None if it is not one."""
     value = host_info.variable(variable)
     return int(value) if value.isdecimal() else None
 
 
 def amount(size_bytes: float) -> str:
-    """As people say it: `64 MiB`, `1.5 GiB`."""
+    """Format a size: `64 MiB`, `1.5 GiB`."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (1024, "KiB")):
         if size_bytes >= unit:
             return f"{size_bytes / unit:.4g} {name}"
@@ -184,9 +186,9 @@ def _computes_on_cpu(host_info: HostInfo) -> bool:
 def _step_nodes(host_info: HostInfo) -> int:
     if is_local_launch(host_info.environment):
         return 1
-    told = number(host_info, STEP_NODES)
-    if told:
-        return told
+    nodes = number(host_info, STEP_NODES)
+    if nodes:
+        return nodes
     try:
         return len(expand(host_info.variable(STEP_NODE_LIST)))
     except ValueError:

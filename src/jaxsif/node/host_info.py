@@ -1,4 +1,4 @@
-"""All that the checks read of a node: its variables, limits, names and files; runs in each rank and in the doctor."""
+"""A node's variables, limits, names and files, as read by the checks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Room:
-    """A file system, as far as it matters to whoever wants to write there.
+    """Space in a file system.
 
-    `free_files` is None where the file system does not count files.
+    `free_files` is None if the file system does not count files.
     """
 
     size_bytes: int
@@ -38,10 +38,10 @@ class Room:
 
 @dataclass(frozen=True)
 class HostInfo:
-    """A node as a process on it sees it. Files are read below `root` when asked for.
+    """A node as seen by a process. Files are read below `root` on demand.
 
-    `resolve` gives a host name's addresses, none when nobody knows the name; `room`
-    tells of the file system of a folder, None when there is no such folder.
+    `resolve` returns a host name's addresses, none if it is unknown; `room` the space of
+    a directory's file system, None if the directory does not exist.
     """
 
     environment: Mapping[str, str]
@@ -50,27 +50,27 @@ class HostInfo:
     search_path: tuple[str, ...]
     python: str
     open_files: float
-    open_files_at_most: float
+    open_files_hard_limit: float
     locked_bytes: float
     resolve: Callable[[str], tuple[str, ...]]
     room: Callable[[str], Room | None]
 
     def path(self, name: str) -> Path:
-        """Where an absolute path of the node lies."""
+        """Map an absolute path of the node below `root`."""
         return self.root / name.lstrip("/")
 
     def has(self, name: str) -> bool:
         return self.path(name).exists()
 
     def read(self, name: str) -> str | None:
-        """A text file's content; None when it cannot be read."""
+        """A text file's content; None if it cannot be read."""
         try:
             return self.path(name).read_text(errors="replace")
         except OSError:
             return None
 
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; none when it cannot be read."""
+        """The sorted names in a directory; empty if it cannot be read."""
         try:
             return sorted(os.listdir(self.path(folder)))
         except OSError:
@@ -81,12 +81,12 @@ class HostInfo:
 
     @property
     def accelerator(self) -> str | None:
-        """What the image was built for, as `cuda12` or `cpu`; None outside an image."""
+        """The image's accelerator, e.g. `cuda12` or `cpu`; None outside an image."""
         return self.image_facts.get("accel")
 
     @property
     def image_facts(self) -> dict[str, Any]:
-        """What the image's build wrote down; nothing outside an image."""
+        """The image's build information; empty outside an image."""
         try:
             facts = json.loads(self.read(DESCRIPTION) or "{}")
         except ValueError:
@@ -95,12 +95,12 @@ class HostInfo:
 
     @property
     def uses_cpu_stand_ins(self) -> bool:
-        """Whether the cluster has CPU devices in the place of GPUs."""
+        """Whether CPU devices stand in for GPUs on this cluster."""
         return self.variable(PLATFORM_VARIABLE) == "cpu"
 
     @property
     def expects_gpus(self) -> bool:
-        """Whether JAX will look for NVIDIA GPUs, as far as one can tell without it."""
+        """Whether JAX will use NVIDIA GPUs, as far as can be known without it."""
         chosen = self.variable("JAX_PLATFORMS") or self.variable("JAX_PLATFORM_NAME")
         if chosen.split(",")[0] == "cpu" or self.accelerator == "cpu":
             return False
@@ -108,7 +108,7 @@ class HostInfo:
 
 
 def inspect_host(environment: Mapping[str, str], root: Path = Path("/")) -> HostInfo:
-    """The node as this process sees it; with another `root` its files are a model's."""
+    """Inspect this node; `root` may be a directory with a simulated node's files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
 
@@ -122,7 +122,7 @@ def inspect_host(environment: Mapping[str, str], root: Path = Path("/")) -> Host
         search_path=tuple(map(_absolute, sys.path)),
         python=sys.prefix,
         open_files=_limit(soft),
-        open_files_at_most=_limit(hard),
+        open_files_hard_limit=_limit(hard),
         locked_bytes=_limit(locked),
         resolve=_addresses,
         room=room,
@@ -132,7 +132,7 @@ def inspect_host(environment: Mapping[str, str], root: Path = Path("/")) -> Host
 def _absolute(entry: str) -> str:
     try:
         return os.path.abspath(entry)
-    # The folder in which the program runs has been deleted.
+    # The working directory has been deleted.
     except OSError:
         return entry
 

@@ -1,4 +1,4 @@
-"""The network cards of a node, with their kinds and rates; read in each rank and by the doctor."""
+"""A node's network cards, with their kinds and rates."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ INFINIBAND, ETHERNET, SLINGSHOT = "infiniband", "ethernet", "slingshot"
 
 @dataclass(frozen=True)
 class Interface:
-    """One port of a network card. The rate is of one direction, 1e9 bytes a second; 0.0
-    where the port does not tell it, as one without a cable."""
+    """One port of a network card.
+
+    The rate is for one direction, in 1e9 bytes per second; 0.0 if unknown, for example
+    without a cable.
+    """
 
     name: str
     kind: str
@@ -28,12 +31,12 @@ class Interface:
 
 
 def read_interfaces(host_info: HostInfo) -> list[Interface]:
-    """Every port of a real card, each once; virtual devices and loopback are none."""
+    """Every port of a real card, once; no virtual devices or loopback."""
     return [*_rdma_ports(host_info), *_other_ports(host_info)]
 
 
 def _rdma_ports(host_info: HostInfo) -> Iterator[Interface]:
-    """InfiniBand, and RoCE, which is Ethernet by its link layer."""
+    """InfiniBand ports, and RoCE, whose link layer is Ethernet."""
     for device in host_info.names(_RDMA):
         for port in host_info.names(f"{_RDMA}/{device}/ports"):
             folder = f"{_RDMA}/{device}/ports/{port}"
@@ -53,10 +56,10 @@ def _other_ports(host_info: HostInfo) -> Iterator[Interface]:
         folder = f"{_NET}/{name}"
         kind = (host_info.read(f"{folder}/type") or "").strip()
         is_real = host_info.has(f"{folder}/device")
-        # What an RDMA device carries as well has been counted as its port.
+        # A port of an RDMA device has been counted already.
         is_known = host_info.has(f"{folder}/device/infiniband")
         if kind == _ETHERNET and is_real and not is_known:
-            # A port without a cable says -1, or cannot be read.
+            # A port without a cable reads -1, or cannot be read.
             speed = (host_info.read(f"{folder}/speed") or "").strip()
             yield Interface(
                 name,

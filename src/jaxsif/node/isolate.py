@@ -1,4 +1,4 @@
-"""Runs something that may never return, in a child that can be left behind; used by the doctor."""
+"""Run a function that may never return, in a child process that can be abandoned."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# A child that waits in the kernel, as in a driver that hangs, cannot even be killed: a
-# thread there would keep this process from ending, a child does not.
+# A child that waits in the kernel, for example in a hanging driver, cannot be killed. A
+# thread there would keep this process from exiting, a child does not.
 
 _REAPING_S = 0.2
 
 
 class CheckTimeout(Exception):
-    """No answer within the time."""
+    """No result within the time limit."""
 
 
 class CheckCrashed(Exception):
-    """The child ended without an answer, or its work raised something unforeseen."""
+    """The child ended without a result, or its function raised an unexpected error."""
 
 
 class CheckSkipped(Exception):
-    """Something could not be looked at. The text says why.
+    """Something could not be checked, for `reason`.
 
-    `is_needed` says that nothing can be said about the node without it.
+    `is_needed`: the node's state is unknown without it.
     """
 
     def __init__(self, reason: str, is_needed: bool = False) -> None:
@@ -40,7 +40,7 @@ class CheckSkipped(Exception):
 
 
 def within(limit_s: float, work: Callable[[], T]) -> T:
-    """What `work` returns. Raises CheckTimeout, Died, or the CheckSkipped that it raises."""
+    """Return `work()`. Raises CheckTimeout, CheckCrashed, or its CheckSkipped."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -67,10 +67,10 @@ def within(limit_s: float, work: Callable[[], T]) -> T:
 
 
 def _serve(work: Callable[[], object], writer: int) -> None:
-    """The child's side; never returns, and runs nothing of what the parent has open."""
+    """The child's side; never returns, and runs none of the parent's exit handlers."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
-        # Whoever waits for the end of the parent's output must not wait for the child.
+        # A reader of the parent's output must not wait for the child.
         for descriptor in range(3):
             os.dup2(nothing, descriptor)
         try:
@@ -98,7 +98,7 @@ def _read_all(reader: int, deadline_s: float) -> bytes:
 
 
 def _reap(child: int) -> int | None:
-    """Its wait status; None when it does not end, which is left to whoever inherits it."""
+    """Its wait status; None if it does not end, and is left to init."""
     deadline_s = time.monotonic() + _REAPING_S
     while time.monotonic() < deadline_s:
         pid, status = os.waitpid(child, os.WNOHANG)

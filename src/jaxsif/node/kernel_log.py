@@ -1,4 +1,4 @@
-"""The errors that the NVIDIA driver writes into the kernel's log (Xid); used by the doctor."""
+"""The NVIDIA driver's errors in the kernel log (Xid)."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from jaxsif.core.problem import Problem
 from jaxsif.node.host_info import HostInfo
 from jaxsif.node.isolate import CheckSkipped
 
-# The last day tells of a GPU that goes bad; what has just happened, that it is bad. A
-# GPU that was mended must not count as bad for a day.
+# Errors of the last day indicate a failing GPU; very recent ones a failed GPU. A
+# repaired GPU must not count as failed for a day.
 RECENT_S = 24 * 3600.0
 FRESH_S = 15 * 60.0
 
-# Errors of hardware and driver, and whether the GPU needs a reset or a repair after it;
-# others (13, 31, 43, 45, ...) come from programs. (docs.nvidia.com/deploy/xid-errors)
+# Errors of hardware and driver, and whether the GPU needs a reset or repair; others
+# (13, 31, 43, 45, ...) come from programs. (docs.nvidia.com/deploy/xid-errors)
 _HARDWARE = {
     46: ("the GPU stopped processing", True),
     48: ("double-bit ECC error", True),
@@ -34,7 +34,7 @@ _HARDWARE = {
     95: ("uncontained memory error", True),
     109: ("context switch timeout", False),
     110: ("security fault", True),
-    119: ("the GPU's system processor does not answer", True),
+    119: ("the GPU's system processor does not respond", True),
     120: ("the GPU's system processor failed", True),
     140: ("unrecovered ECC error", True),
     143: ("the GPU failed to start", True),
@@ -49,7 +49,7 @@ _XID = re.compile(
 
 @dataclass(frozen=True)
 class Xid:
-    """One error, its GPU's place on the PCI bus and how long ago it was."""
+    """One error, its GPU's PCI bus id and its age."""
 
     bus_id: str
     number: int
@@ -57,7 +57,7 @@ class Xid:
 
 
 def read_xids(host_info: HostInfo) -> list[Xid]:
-    """The errors since the boot, as far as the kernel keeps them. Raises CheckSkipped."""
+    """The errors since boot that the kernel still keeps. Raises CheckSkipped."""
     uptime = (host_info.read("/proc/uptime") or "").split()
     if not uptime:
         raise CheckSkipped("/proc/uptime cannot be read")
@@ -82,7 +82,7 @@ def _read_log(host_info: HostInfo) -> str:
             except BlockingIOError:
                 break
             except BrokenPipeError:
-                continue  # the oldest were overwritten meanwhile; the next is there
+                continue  # the oldest were overwritten; go on with the next
             except OSError as error:
                 raise CheckSkipped(f"/dev/kmsg: {error.strerror}") from error
             if not piece:
@@ -94,7 +94,7 @@ def _read_log(host_info: HostInfo) -> str:
 
 
 def xid_problems(xids: list[Xid]) -> Iterator[Problem]:
-    """The hardware's errors of the last day, one trouble per GPU and kind."""
+    """Hardware errors of the last day, one problem per GPU and kind."""
     counts = Counter(
         (x.bus_id, x.number)
         for x in xids
@@ -107,8 +107,8 @@ def xid_problems(xids: list[Xid]) -> Iterator[Problem]:
             "gpu-xid",
             f"GPU at PCI {bus_id}: Xid {number}, {meaning}, {count} times in the last"
             f" day, the last {_ago(age_s)} ago",
-            "drain the node and reset the GPU, or reboot; if it comes again, have the"
-            " GPU replaced"
+            "drain the node and reset the GPU, or reboot; if it recurs, have the GPU"
+            " replaced"
             if needs_reset
             else "watch this GPU; reset it when the node is empty",
             is_fatal=needs_reset and age_s < FRESH_S,

@@ -1,4 +1,4 @@
-"""How much memory is free on a node, also where a job may use a part of it only; read in each rank."""
+"""Free memory on a node, within the limits of the job."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ _GROUPS = PurePosixPath("/sys/fs/cgroup")
 
 
 def free_bytes(host_info: HostInfo) -> int | None:
-    """What the processes of this job may still take on this node, together.
+    """Memory that the processes of this job may still use on this node, together.
 
-    The least of what the node has and what the control groups above this process allow
-    (a job's `--mem`); None when the kernel tells neither.
+    The minimum of the node's free memory and of the control groups' limits above this
+    process (a job's `--mem`); None if both are unknown.
     """
     found = [*_of_node(host_info), *_of_groups(host_info)]
     return max(min(found), 0) if found else None
@@ -30,7 +30,7 @@ def _of_node(host_info: HostInfo) -> Iterator[int]:
 
 
 def _of_groups(host_info: HostInfo) -> Iterator[int]:
-    """Of every group from the process's own up, in both versions of the kernel's files."""
+    """Free memory of every cgroup from the process's own up, for versions 1 and 2."""
     for line in (host_info.read("/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
@@ -45,7 +45,7 @@ def _of_groups(host_info: HostInfo) -> Iterator[int]:
         for folder in (group, *group.parents):
             place = top / str(folder).lstrip("/")
             numbers = [host_info.read(f"{place}/{name}") or "" for name in names]
-            # Without a limit it says `max`, or in the old files a number beyond all memory.
+            # Without a limit it reads `max`, or in version 1 a huge number.
             if all(n.strip().isdecimal() for n in numbers):
                 limit, used = map(int, numbers)
                 yield limit - used

@@ -1,4 +1,4 @@
-"""Whether JAX can use MPI between CPUs, if it is told to; runs in each rank, before JAX ends the process over it."""
+"""Check that JAX can use MPI between CPUs, if requested; jaxlib would end the process."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ CHOICE_VARIABLE = "JAX_CPU_COLLECTIVES_IMPLEMENTATION"
 # by a library that was built for it: MPIwrapper (github.com/eschnett/MPIwrapper).
 WRAPPER_VARIABLE = "MPITRAMPOLINE_LIB"
 WRAPPER = "libmpiwrapper.so"
-# Where it is looked for when the variable is not set, behind LD_LIBRARY_PATH: EasyBuild's
-# and the home's installation, CMake's default, a distribution's.
+# Search path if the variable is not set, after LD_LIBRARY_PATH: installations of
+# EasyBuild and in the home directory, CMake's default, a distribution's.
 _ROOT_VARIABLES = (("EBROOTMPIWRAPPER", ""), ("HOME", "/mpiwrapper"))
 _FOLDERS = (
     "/opt/mpiwrapper/lib",
@@ -27,22 +27,22 @@ _FOLDERS = (
     "/usr/lib64",
     "/usr/lib",
 )
-# What jaxlib 0.10.2 and 0.12.0.1 ask for; a newer minor version will do.
+# Required by jaxlib 0.10.2 and 0.12.0.1; a newer minor version works.
 ABI = (2, 9)
 _ABI_SYMBOLS = ("mpiabi_version_major", "mpiabi_version_minor")
 _WRAPPER_SYMBOL = "mpiwrapper_version_major"
-# By which a process knows that MPI's launcher started it. The last stands for Slurm's PMI
-# library, which speaks to srun without variables.
+# Set if an MPI launcher started the process. The last means Slurm's PMI library, which
+# uses no variables.
 _MPI_SIGNS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "I_MPI_PMI_LIBRARY")
 
 
 def is_chosen(environment: Mapping[str, str]) -> bool:
-    """Whether JAX is told to use MPI between CPUs."""
+    """Whether MPI between CPUs is requested."""
     return environment.get(CHOICE_VARIABLE) == "mpi"
 
 
 def find_wrapper(host_info: HostInfo) -> str | None:
-    """The library that jaxlib has to load: the user's choice, or in a standard place."""
+    """The library for jaxlib to load: the user's choice, or from a standard path."""
     chosen = host_info.environment.get(WRAPPER_VARIABLE)
     if chosen is not None:
         return chosen
@@ -51,9 +51,9 @@ def find_wrapper(host_info: HostInfo) -> str | None:
 
 
 def for_jaxlib(host_info: HostInfo) -> dict[str, str]:
-    """What jaxlib has to find in its environment, and does not yet."""
-    is_told = WRAPPER_VARIABLE in host_info.environment
-    if is_told or not is_chosen(host_info.environment):
+    """The variable that jaxlib needs, if it is not set yet."""
+    is_set = WRAPPER_VARIABLE in host_info.environment
+    if is_set or not is_chosen(host_info.environment):
         return {}
     wrapper = find_wrapper(host_info)
     return {WRAPPER_VARIABLE: wrapper} if wrapper else {}
@@ -74,7 +74,7 @@ def _folders(host_info: HostInfo) -> Iterator[str]:
 
 
 def mpi_collectives(host_info: HostInfo) -> Iterator[Problem]:
-    """MPI was chosen: its wrapper, and a launcher that MPI can speak to."""
+    """If MPI is requested, check its wrapper and the launcher's PMI."""
     if not is_chosen(host_info.environment):
         return
     wrapper = find_wrapper(host_info)
@@ -84,9 +84,9 @@ def mpi_collectives(host_info: HostInfo) -> Iterator[Problem]:
             f" {WRAPPER} in {', '.join(_folders(host_info))}"
         )
     else:
-        complaint = _complaint(host_info, wrapper)
-        if complaint:
-            yield _trouble(f"{CHOICE_VARIABLE}=mpi, but {wrapper!r} {complaint}")
+        problem = _wrapper_problem(host_info, wrapper)
+        if problem:
+            yield _trouble(f"{CHOICE_VARIABLE}=mpi, but {wrapper!r} {problem}")
     yield from _no_launcher(host_info)
 
 
@@ -99,8 +99,8 @@ def _trouble(text: str) -> Problem:
     )
 
 
-def _complaint(host_info: HostInfo, wrapper: str) -> str | None:
-    """Why jaxlib will not take a library."""
+def _wrapper_problem(host_info: HostInfo, wrapper: str) -> str | None:
+    """Why jaxlib would reject a library."""
     import ctypes
 
     if not wrapper.startswith("/"):
@@ -117,21 +117,21 @@ def _complaint(host_info: HostInfo, wrapper: str) -> str | None:
         ctypes.c_int.in_dll(library, _WRAPPER_SYMBOL)
         major, minor = (ctypes.c_int.in_dll(library, s).value for s in _ABI_SYMBOLS)
     except ValueError:
-        return "is no MPIwrapper: it does not tell its version"
+        return "is not an MPIwrapper: it has no version"
     if major != ABI[0] or minor < ABI[1]:
-        return f"has the ABI {major}.{minor}, and jaxlib needs {ABI[0]}.{ABI[1]}"
+        return f"has the ABI {major}.{minor}, but jaxlib needs {ABI[0]}.{ABI[1]}"
     return None
 
 
 def _no_launcher(host_info: HostInfo) -> Iterator[Problem]:
-    """Each process would be an MPI world of its own, and every sum wrong."""
+    """Without PMI each process gets its own MPI world, and every sum is wrong."""
     processes = number(host_info, PROCESSES) or 1
     if processes == 1 or any(map(host_info.variable, _MPI_SIGNS)):
         return
     yield Problem(
         "mpi-collectives",
-        f"{CHOICE_VARIABLE}=mpi, but nothing that MPI knows started this process: each of"
-        f" the {processes} would be a world of its own, and sums would be wrong",
+        f"{CHOICE_VARIABLE}=mpi, but no launcher known to MPI started this process: each"
+        f" of the {processes} would get its own world, and sums would be wrong",
         "start the ranks with srun --mpi=pmix or --mpi=pmi2 (srun --mpi=list shows which"
-        f" there are) or with mpirun, or unset {CHOICE_VARIABLE}",
+        f" exist) or with mpirun, or unset {CHOICE_VARIABLE}",
     )

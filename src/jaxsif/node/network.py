@@ -1,4 +1,4 @@
-"""Whether gRPC, and so JAX, would send the group's own traffic to a proxy; runs in each rank."""
+"""Check that gRPC, and so JAX, does not send the group's traffic to a proxy."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from jaxsif.core.problem import Problem
 from jaxsif.node.host_info import HostInfo
 
-# gRPC's rules, which are its own: the first variable that is set counts, also when it is
-# empty; lower case only; only http://; the first list that is set counts; an entry is
-# the end of a name, or a range of addresses if the host is an address. No wildcard.
+# gRPC's rules: the first variable that is set counts, even if empty; lower case only;
+# only http://; the first list that is set counts; an entry is a suffix of a name, or a
+# range of addresses if the host is an address. No wildcard.
 # (grpc/grpc: src/core/handshaker/http_connect/http_proxy_mapper.cc)
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 
 
 def proxy(host_info: HostInfo, coordinator_host: str | None) -> Iterator[Problem]:
-    """A proxy between a rank and its coordinator: the rank waits until it gives up."""
+    """Report a proxy between a rank and its coordinator; the rank would time out."""
     environment = host_info.environment
     name = next((name for name in _PROXIES if name in environment), None)
     if coordinator_host is None or name is None:
@@ -32,9 +32,9 @@ def proxy(host_info: HostInfo, coordinator_host: str | None) -> Iterator[Problem
     yield Problem(
         "proxy",
         f"{name} sends this rank's connection to the coordinator {host} to the proxy"
-        f" {_without_password(rest)}; {_why_not_excepted(host_info, exceptions)}",
+        f" {_without_password(rest)}; {_explain_no_proxy(host_info, exceptions)}",
         f"export no_grpc_proxy={host} (lower case, no wildcard), or start the program"
-        " with `singularity run`, which does that",
+        " with `singularity run`, which sets it",
     )
 
 
@@ -59,7 +59,7 @@ def _is_within(host: str, entry: str) -> bool:
         return False
 
 
-def _why_not_excepted(host_info: HostInfo, exceptions: str | None) -> str:
+def _explain_no_proxy(host_info: HostInfo, exceptions: str | None) -> str:
     if exceptions is None:
         upper = host_info.variable("NO_PROXY")
         return (
@@ -68,7 +68,7 @@ def _why_not_excepted(host_info: HostInfo, exceptions: str | None) -> str:
             else "no_proxy does not name it"
         )
     value = host_info.environment[exceptions]
-    wildcard = ", and gRPC knows no wildcard" if "*" in value else ""
+    wildcard = ", and gRPC supports no wildcard" if "*" in value else ""
     return f"{exceptions}={value!r} does not name it{wildcard}"
 
 

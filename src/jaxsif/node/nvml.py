@@ -1,4 +1,4 @@
-"""What the NVIDIA driver tells of the node's GPUs, read through NVML; runs in a child of the doctor's."""
+"""Read the state of the node's GPUs through NVML."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
-# Names and numbers are those of nvml.h; the package nvidia-ml-py hands them through.
+# Names and numbers from nvml.h; the package nvidia-ml-py uses the same.
 NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
@@ -17,13 +17,13 @@ _GONE = {14: "its InfoROM is corrupt", 15: "it is lost", 16: "it must be reset"}
 _UNCORRECTED = 1
 _SINCE_LOADED, _EVER = 0, 1
 _MOST_LINKS = 36
-# Of one link and direction, by NVML's number of the NVLink version (1.0, 2.0, 2.2, 3.0,
+# Per link and direction, by NVML's number of the NVLink version (1.0, 2.0, 2.2, 3.0,
 # 3.1, 4.0, 5.0); NVIDIA states both directions together, 50 GB/s for versions 2 to 4.
 _LINK_GB_PER_S = {1: 20, 2: 25, 3: 25, 4: 25, 5: 25, 6: 25, 7: 50}
 _RECOVERY_ACTION_FIELD = 230
 _NOT_AVAILABLE = 2**64 - 1
 
-# Reasons for low clocks that are no choice of the user's and no sign of idleness.
+# Reasons for low clocks other than idleness or the user's choice.
 _SLOW_REASONS = {
     0x08: "hardware slowdown",
     0x20: "software thermal slowdown",
@@ -45,7 +45,7 @@ FABRIC_STATES = {1: "not started", 2: "in progress", 3: "completed"}
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. None: this model, driver or user cannot tell."""
+    """One GPU. None: not available for this model, driver or user."""
 
     index: int
     uuid: str | None = None
@@ -67,7 +67,7 @@ class Gpu:
     pcie_width_most: int | None = None
     pcie_generation: int | None = None
     links: tuple[tuple[int, bool], ...] = ()
-    # Of all active links together, one direction, 1e9 bytes a second.
+    # Sum over all active links, one direction, in 1e9 bytes per second.
     nvlink_gb_per_s: float | None = None
     fabric_state: int | None = None
     compute_mode: int | None = None
@@ -81,51 +81,51 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that NVML told; `cuda` is the newest version that the driver can serve."""
+    """NVML's data; `cuda` is the newest version that the driver supports."""
 
     driver: str | None
     cuda: str | None
     gpus: tuple[Gpu, ...]
 
 
-class _Gone(Exception):
-    """The GPU does not answer as one that works."""
+class _GpuLost(Exception):
+    """The GPU does not respond as a working one does."""
 
 
 def read(nvml: Any) -> Reading:
-    """Asks the driver everything. Raises nvml.NVMLError when it cannot be asked."""
+    """Query the driver. Raises nvml.NVMLError if that is not possible."""
     nvml.nvmlInit()
-    ask = _Asker(nvml)
-    cuda = ask("nvmlSystemGetCudaDriverVersion")
+    query = _NvmlQuery(nvml)
+    cuda = query("nvmlSystemGetCudaDriverVersion")
     gpus = [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
     return Reading(
-        driver=_text(ask("nvmlSystemGetDriverVersion")),
+        driver=_text(query("nvmlSystemGetDriverVersion")),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
         gpus=tuple(gpu for gpu in gpus if gpu is not None),
     )
 
 
-class _Asker:
-    """Asks one question after the other; what is not supported is None."""
+class _NvmlQuery:
+    """Calls NVML functions; an unsupported one returns None."""
 
     def __init__(self, nvml: Any, *handle: Any) -> None:
         self._nvml = nvml
         self._handle = handle
 
     def __call__(self, name: str, *arguments: Any) -> Any:
-        question = getattr(self._nvml, name, None)
-        if question is None:
+        function = getattr(self._nvml, name, None)
+        if function is None:
             return None
         try:
-            return question(*self._handle, *arguments)
+            return function(*self._handle, *arguments)
         except self._nvml.NVMLError as error:
             if error.value in _GONE:
-                raise _Gone(_GONE[error.value]) from error
+                raise _GpuLost(_GONE[error.value]) from error
             return None
 
 
 def _gpu(nvml: Any, index: int) -> Gpu | None:
-    """One GPU; None when it belongs to somebody else's job."""
+    """One GPU; None if it belongs to another user's job."""
     facts: dict[str, Any] = {"index": index}
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -134,95 +134,97 @@ def _gpu(nvml: Any, index: int) -> Gpu | None:
             return None
         return Gpu(index, gone=_GONE.get(error.value, f"it cannot be opened: {error}"))
     try:
-        ask = _Asker(nvml, handle)
+        query = _NvmlQuery(nvml, handle)
         for part in (_name, _memory, _row_remapping, _speed, _bus, _use):
-            facts |= part(ask)
-        facts |= _fabric(nvml, ask)
-    except _Gone as reason:
+            facts |= part(query)
+        facts |= _fabric(nvml, query)
+    except _GpuLost as reason:
         facts["gone"] = str(reason)
     return Gpu(**facts)
 
 
-def _name(ask: _Asker) -> dict[str, Any]:
-    bus = ask("nvmlDeviceGetPciInfo")
+def _name(query: _NvmlQuery) -> dict[str, Any]:
+    bus = query("nvmlDeviceGetPciInfo")
     return {
-        "uuid": _text(ask("nvmlDeviceGetUUID")),
-        "name": _text(ask("nvmlDeviceGetName")),
+        "uuid": _text(query("nvmlDeviceGetUUID")),
+        "name": _text(query("nvmlDeviceGetName")),
         "bus_id": _text(bus.busId) if bus else None,
-        "minor": ask("nvmlDeviceGetMinorNumber"),
+        "minor": query("nvmlDeviceGetMinorNumber"),
     }
 
 
-def _memory(ask: _Asker) -> dict[str, Any]:
-    modes = ask("nvmlDeviceGetEccMode")
-    memory = ask("nvmlDeviceGetMemoryInfo")
+def _memory(query: _NvmlQuery) -> dict[str, Any]:
+    modes = query("nvmlDeviceGetEccMode")
+    memory = query("nvmlDeviceGetMemoryInfo")
     return {
         "is_ecc_on": _flag(modes[0] if modes else None),
-        "uncorrected_errors": ask(
+        "uncorrected_errors": query(
             "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _SINCE_LOADED
         ),
-        "uncorrected_errors_ever": ask(
+        "uncorrected_errors_ever": query(
             "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _EVER
         ),
         "is_page_retirement_pending": _flag(
-            ask("nvmlDeviceGetRetiredPagesPendingStatus")
+            query("nvmlDeviceGetRetiredPagesPendingStatus")
         ),
         "memory_bytes": memory.total if memory else None,
     }
 
 
-def _row_remapping(ask: _Asker) -> dict[str, Any]:
-    rows = ask("nvmlDeviceGetRemappedRows") or (None, None, None, None)
+def _row_remapping(query: _NvmlQuery) -> dict[str, Any]:
+    rows = query("nvmlDeviceGetRemappedRows") or (None, None, None, None)
     return {
         "remapped_rows": rows[1],
         "is_row_remap_pending": _flag(rows[2]),
         "has_row_remap_failed": _flag(rows[3]),
-        "recovery_action": _recovery_action(ask),
+        "recovery_action": _recovery_action(query),
     }
 
 
-def _recovery_action(ask: _Asker) -> int | None:
-    fields = ask("nvmlDeviceGetFieldValues", [_RECOVERY_ACTION_FIELD])
+def _recovery_action(query: _NvmlQuery) -> int | None:
+    fields = query("nvmlDeviceGetFieldValues", [_RECOVERY_ACTION_FIELD])
     if not fields or fields[0].nvmlReturn:
         return None
     return int(fields[0].value.uiVal)
 
 
-def _speed(ask: _Asker) -> dict[str, Any]:
-    reasons = ask("nvmlDeviceGetCurrentClocksEventReasons")
+def _speed(query: _NvmlQuery) -> dict[str, Any]:
+    reasons = query("nvmlDeviceGetCurrentClocksEventReasons")
     if reasons is None:
         # The name before driver 535.
-        reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
+        reasons = query("nvmlDeviceGetCurrentClocksThrottleReasons")
     slow = [text for bit, text in _SLOW_REASONS.items() if (reasons or 0) & bit]
     return {
-        "temperature_c": ask("nvmlDeviceGetTemperature", 0),
+        "temperature_c": query("nvmlDeviceGetTemperature", 0),
         "slow_reasons": None if reasons is None else tuple(slow),
     }
 
 
-def _bus(ask: _Asker) -> dict[str, Any]:
-    states = [(n, ask("nvmlDeviceGetNvLinkState", n)) for n in range(_MOST_LINKS)]
+def _bus(query: _NvmlQuery) -> dict[str, Any]:
+    states = [(n, query("nvmlDeviceGetNvLinkState", n)) for n in range(_MOST_LINKS)]
     return {
-        "pcie_width": ask("nvmlDeviceGetCurrPcieLinkWidth"),
-        "pcie_width_most": ask("nvmlDeviceGetMaxPcieLinkWidth"),
-        "pcie_generation": ask("nvmlDeviceGetCurrPcieLinkGeneration"),
+        "pcie_width": query("nvmlDeviceGetCurrPcieLinkWidth"),
+        "pcie_width_most": query("nvmlDeviceGetMaxPcieLinkWidth"),
+        "pcie_generation": query("nvmlDeviceGetCurrPcieLinkGeneration"),
         "links": tuple((n, bool(state)) for n, state in states if state is not None),
-        "nvlink_gb_per_s": _nvlink(ask, [n for n, state in states if state]),
+        "nvlink_gb_per_s": _nvlink(query, [n for n, state in states if state]),
     }
 
 
-def _nvlink(ask: _Asker, active: list[int]) -> float | None:
-    """None: no link is active, or one is of a version that nobody knows here."""
-    speeds = [_LINK_GB_PER_S.get(ask("nvmlDeviceGetNvLinkVersion", n)) for n in active]
+def _nvlink(query: _NvmlQuery, active: list[int]) -> float | None:
+    """None if no link is active, or one has an unknown version."""
+    speeds = [
+        _LINK_GB_PER_S.get(query("nvmlDeviceGetNvLinkVersion", n)) for n in active
+    ]
     known = [speed for speed in speeds if speed is not None]
     return float(sum(known)) if known and len(known) == len(speeds) else None
 
 
-def _use(ask: _Asker) -> dict[str, Any]:
-    processes = ask("nvmlDeviceGetComputeRunningProcesses")
-    mig = ask("nvmlDeviceGetMigMode")
+def _use(query: _NvmlQuery) -> dict[str, Any]:
+    processes = query("nvmlDeviceGetComputeRunningProcesses")
+    mig = query("nvmlDeviceGetMigMode")
     return {
-        "compute_mode": ask("nvmlDeviceGetComputeMode"),
+        "compute_mode": query("nvmlDeviceGetComputeMode"),
         "is_mig_on": _flag(mig[0] if mig else None),
         "processes": None
         if processes is None
@@ -230,14 +232,14 @@ def _use(ask: _Asker) -> dict[str, Any]:
     }
 
 
-def _fabric(nvml: Any, ask: _Asker) -> dict[str, Any]:
+def _fabric(nvml: Any, query: _NvmlQuery) -> dict[str, Any]:
     """The NVSwitch fabric, without which CUDA does not start (error 802)."""
     make = getattr(nvml, "c_nvmlGpuFabricInfoV_t", None)
     if make is None:
         return {}
     fabric = make()
-    told = ask("nvmlDeviceGetGpuFabricInfoV", ctypes.byref(fabric))
-    return {"fabric_state": None if told is None else fabric.state or None}
+    status = query("nvmlDeviceGetGpuFabricInfoV", ctypes.byref(fabric))
+    return {"fabric_state": None if status is None else fabric.state or None}
 
 
 def _text(value: str | bytes | None) -> str | None:

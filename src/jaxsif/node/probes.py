@@ -1,4 +1,4 @@
-"""What only shows when it is tried: writing, the clock, JAX and each GPU, tried in children; used by the doctor."""
+"""Probes of a node: writing files, the clock, importing JAX, computing on each GPU."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from jaxsif.node.host_info import MIB
 
 _PATTERN = bytes(range(256)) * (MIB // 256)
 
-# The kernel's word for "nobody keeps this clock right" (adjtimex(2)).
+# The kernel's state "clock not synchronized" (adjtimex(2)).
 _TIME_ERROR = 5
 
 _IMPORT = "import jax; print(jax.__version__)"
-# Small whole numbers: exact in any precision that a GPU may choose for it.
+# Small integers: exact in any precision that a GPU may use.
 _COMPUTE = """
 import jax
 x = jax.numpy.arange(256.0).reshape(16, 16)
@@ -35,8 +35,8 @@ _COMPUTED = "gpu 5559680.0"
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a command ended; `status` None: not within its time."""
+class CommandResult:
+    """How a command ended; `status` is None after a timeout."""
 
     status: int | None
     output: str
@@ -49,7 +49,7 @@ class Ran:
 
 
 def write_trouble(folder: Path) -> Iterator[Problem]:
-    """Writes a MiB, and reads it again."""
+    """Write a MiB and read it back."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(_PATTERN)
@@ -64,46 +64,46 @@ def write_trouble(folder: Path) -> Iterator[Problem]:
             f"{folder} cannot be written: {error.strerror}",
             "clean it up"
             if is_full
-            else "look at its mount, its mode and the kernel log",
+            else "check its mount, its mode and the kernel log",
         )
         return
     if got != _PATTERN:
         yield Problem(
             "not-writable",
-            f"{folder} gives back other bytes than were written",
-            "drain the node and look at its disk",
+            f"bytes read from {folder} differ from those written",
+            "drain the node and check its disk",
         )
 
 
 def is_clock_kept() -> bool:
-    """Whether the kernel says that something keeps its clock right. Raises OSError."""
+    """Whether the kernel's clock is synchronized. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
-    # struct timex, all zero: asks, and changes nothing.
+    # struct timex, all zero: a query without changes.
     state = libc.adjtimex(ctypes.byref((ctypes.c_long * 64)()))
     if state < 0:
         raise OSError(ctypes.get_errno(), "adjtimex")
     return bool(state != _TIME_ERROR)
 
 
-def import_jax(environment: Mapping[str, str], limit_s: float) -> Ran:
-    """`import jax` as a program would do it, in a process of its own."""
-    (ran,) = run([[sys.executable, "-c", _IMPORT]], [environment], limit_s)
-    return ran
+def import_jax(environment: Mapping[str, str], limit_s: float) -> CommandResult:
+    """Run `import jax` in a separate process."""
+    (result,) = run([[sys.executable, "-c", _IMPORT]], [environment], limit_s)
+    return result
 
 
-def import_trouble(ran: Ran, limit_s: float) -> Iterator[Problem]:
-    if ran.status != 0:
+def import_trouble(result: CommandResult, limit_s: float) -> Iterator[Problem]:
+    if result.status != 0:
         yield Problem(
             "jax-import",
-            f"`import jax` {_how(ran, limit_s)}",
+            f"`import jax` {_how(result, limit_s)}",
             "run it by hand: singularity exec $JAX_IMAGE python -c 'import jax'",
         )
 
 
 def compute(
     environment: Mapping[str, str], gpus: Sequence[str], limit_s: float
-) -> list[Ran]:
-    """One small product on each GPU, all at once, each in a process of its own."""
+) -> list[CommandResult]:
+    """One small product on each GPU, concurrently, each in its own process."""
     own = {
         "JAX_PLATFORMS": "cuda",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -114,33 +114,33 @@ def compute(
 
 
 def compute_troubles(
-    gpus: Sequence[str], runs: Sequence[Ran], limit_s: float
+    gpus: Sequence[str], runs: Sequence[CommandResult], limit_s: float
 ) -> Iterator[Problem]:
-    for gpu, ran in zip(gpus, runs, strict=True):
-        if ran.status == 0 and ran.last_line == _COMPUTED:
+    for gpu, result in zip(gpus, runs, strict=True):
+        if result.status == 0 and result.last_line == _COMPUTED:
             continue
-        text = _how(ran, limit_s)
-        if ran.status == 0:
-            text = f"gave {ran.last_line!r}, {_COMPUTED!r} expected"
+        text = _how(result, limit_s)
+        if result.status == 0:
+            text = f"gave {result.last_line!r}, {_COMPUTED!r} expected"
         yield Problem(
             "gpu-compute",
             f"GPU {gpu}: a product of two small matrices {text}",
-            "drain the node and reset the GPU; look at the kernel log for Xid",
+            "drain the node and reset the GPU; check the kernel log for Xid",
         )
 
 
-def _how(ran: Ran, limit_s: float) -> str:
-    if ran.status is None:
+def _how(result: CommandResult, limit_s: float) -> str:
+    if result.status is None:
         return f"did not end within {limit_s:.0f} s"
-    return f"failed with status {ran.status}: {ran.last_line[:200]}"
+    return f"failed with status {result.status}: {result.last_line[:200]}"
 
 
 def run(
     commands: Sequence[Sequence[str]],
     environments: Sequence[Mapping[str, str]],
     limit_s: float,
-) -> list[Ran]:
-    """Runs commands side by side. None of them can keep this process waiting."""
+) -> list[CommandResult]:
+    """Run commands concurrently, without waiting longer than the limit."""
     started_s = time.monotonic()
     children = [
         subprocess.Popen(
@@ -163,17 +163,19 @@ def run(
         raise
 
 
-def _await(child: subprocess.Popen[str], started_s: float, limit_s: float) -> Ran:
+def _await(
+    child: subprocess.Popen[str], started_s: float, limit_s: float
+) -> CommandResult:
     left_s = max(started_s + limit_s - time.monotonic(), 0.001)
     try:
         output, _ = child.communicate(timeout=left_s)
     except subprocess.TimeoutExpired:
         _kill(child)
-        return Ran(None, "", time.monotonic() - started_s)
-    return Ran(child.returncode, output, time.monotonic() - started_s)
+        return CommandResult(None, "", time.monotonic() - started_s)
+    return CommandResult(child.returncode, output, time.monotonic() - started_s)
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
-    """Not waited for: in a driver that hangs a process cannot even be killed."""
+    """Kill without waiting: a process in a hanging driver cannot be killed."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)

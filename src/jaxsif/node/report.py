@@ -1,4 +1,4 @@
-"""What the doctor has found on a node, as a verdict, a table and JSON: pure."""
+"""The doctor's report on a node: verdict, table and JSON."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ SCHEMA = "jax-sif/doctor/1"
 
 OK, TROUBLE, NOT_CHECKED = "ok", "trouble", "not checked"
 
-# A reason as `scontrol` takes it: one line, no quotes, and short enough for `sinfo -R`.
-_LONGEST_REASON = 200
+# A reason for `scontrol`: one line, no quotes, and short enough for `sinfo -R`.
+_MAX_REASON = 200
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of one check.
+    """The result of one check.
 
-    `is_of_node`: the trouble is the node's, not of the one who asks. `is_needed`: it was
-    not checked, and without it nothing can be said of the node.
+    `is_of_node`: the problem is the node's, not the user's. `is_needed`: it was not
+    checked, and the node's state is unknown without it.
     """
 
     check: str
     outcome: str
-    said: str
+    summary: str
     problems: tuple[Problem, ...] = ()
     is_of_node: bool = True
     is_needed: bool = False
@@ -37,7 +37,7 @@ class Result:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """Of one node."""
+    """The results on one node."""
 
     node: str
     image: str
@@ -49,39 +49,39 @@ class NodeReport:
 
     @property
     def status(self) -> int:
-        """As an exit status; silence about what is needed is no pass."""
-        if self._serious():
+        """The exit status; a required check that was skipped prevents a pass."""
+        if self._fatal_results():
             return FAIL
-        if self._unknown() or not self.results:
+        if self._skipped_results() or not self.results:
             return COULD_NOT_TELL
         return PASS
 
     @property
     def reason(self) -> str:
         """The last line: what to do with the node, and why."""
-        serious, unknown = self._serious(), self._unknown()
-        if serious:
-            # A node is not drained for what is wrong with the one who asks.
-            of_node = [problem for result, problem in serious if result.is_of_node]
-            word = "DRAIN" if of_node else "FAIL"
-            told = of_node or [problem for _, problem in serious]
-            more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
-            return self._line(word, f": {told[0].kind} {told[0].text}", more)
-        if unknown:
-            why = f"{unknown[0].check} not checked: {unknown[0].said}"
-            return self._line("COULD NOT TELL", f": {why}")
+        fatal, skipped = self._fatal_results(), self._skipped_results()
+        if fatal:
+            # A node is not drained because of a user's mistake.
+            of_node = [problem for result, problem in fatal if result.is_of_node]
+            status = "DRAIN" if of_node else "FAIL"
+            problems = of_node or [problem for _, problem in fatal]
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            return self._line(status, f": {problems[0].kind} {problems[0].text}", more)
+        if skipped:
+            reason = f"{skipped[0].check} not checked: {skipped[0].summary}"
+            return self._line("COULD NOT TELL", f": {reason}")
         if not self.results:
             return self._line("COULD NOT TELL", ": nothing was checked")
         kinds = dict.fromkeys(t.kind for r in self.results for t in r.problems)
         return self._line("OK", f", but {', '.join(kinds)}" if kinds else "")
 
-    def _line(self, word: str, text: str, more: str = "") -> str:
-        line = f"jax-sif doctor: {word} {self.node}{text}"
+    def _line(self, status: str, text: str, more: str = "") -> str:
+        line = f"jax-sif doctor: {status} {self.node}{text}"
         line = " ".join(line.split()).replace('"', "'")
-        room = _LONGEST_REASON - len(more)
-        return (line if len(line) <= room else f"{line[: room - 3]}...") + more
+        limit = _MAX_REASON - len(more)
+        return (line if len(line) <= limit else f"{line[: limit - 3]}...") + more
 
-    def _serious(self) -> list[tuple[Result, Problem]]:
+    def _fatal_results(self) -> list[tuple[Result, Problem]]:
         return [
             (result, problem)
             for result in self.results
@@ -89,7 +89,7 @@ class NodeReport:
             if problem.is_fatal or self.is_strict
         ]
 
-    def _unknown(self) -> list[Result]:
+    def _skipped_results(self) -> list[Result]:
         unchecked = [r for r in self.results if r.outcome == NOT_CHECKED]
         if len(unchecked) == len(self.results):
             return unchecked
@@ -104,12 +104,13 @@ def heading(examination: NodeReport) -> str:
 def row(result: Result, width: int) -> str:
     """One line of the table, as the check ends."""
     return (
-        f"{result.check:<{width}}  {result.outcome:<11}  {result.said}".rstrip() + "\n"
+        f"{result.check:<{width}}  {result.outcome:<11}  {result.summary}".rstrip()
+        + "\n"
     )
 
 
 def closing(examination: NodeReport) -> str:
-    """The troubles with their remedies, and the reason as last line."""
+    """The problems with their remedies, and the reason as last line."""
     lines = []
     for number, problem in enumerate(_worst_first(examination.results), 1):
         sign = "" if problem.is_fatal else "warning: "
@@ -124,7 +125,7 @@ def _worst_first(results: Iterable[Result]) -> list[Problem]:
 
 
 def as_facts(examination: NodeReport) -> dict[str, Any]:
-    """The same for programs."""
+    """The report as JSON."""
     reading = examination.reading
     return {
         "schema": SCHEMA,
@@ -139,7 +140,7 @@ def as_facts(examination: NodeReport) -> dict[str, Any]:
             {
                 "check": result.check,
                 "outcome": result.outcome,
-                "said": result.said,
+                "said": result.summary,
                 "is_of_node": result.is_of_node,
                 "is_needed": result.is_needed,
                 "problems": [asdict(problem) for problem in result.problems],

@@ -1,4 +1,4 @@
-"""Whether the image's own JAX and libraries will be loaded, or the host's; runs in each rank and in the doctor."""
+"""Check that the image's JAX and libraries are loaded instead of the host's."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from jaxsif.node.host_info import HostInfo
 
 VENV = "/opt/jax"
 
-# The first two must belong together; others of another version work, or do not.
+# The first two must match; other versions of the rest may work.
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "ml_dtypes")
 _CORE = ("jax", "jaxlib")
 
-# Where the runtime puts the driver's libraries, which are meant to come from the host.
+# Directories for the driver's libraries, which must come from the host.
 _DRIVER_FOLDERS = (
     "/.singularity.d/libs",
     "/usr/local/nvidia",
@@ -30,7 +30,7 @@ _LIBRARY = re.compile(
 
 
 def host_packages(host_info: HostInfo) -> Iterator[Problem]:
-    """Something of the host's that takes the place of the image's."""
+    """Report host packages that replace the image's."""
     own = _image_packages(host_info)
     if own is None:
         return
@@ -55,7 +55,7 @@ def _image_packages(host_info: HostInfo) -> str | None:
 
 
 def _found_in(host_info: HostInfo, package: str) -> str | None:
-    """The folder that `import package` would take it from, without importing it."""
+    """The directory that `import package` would use, without importing it."""
     entries = [str(host_info.path(entry)) for entry in host_info.search_path]
     spec = PathFinder.find_spec(package, entries)
     if spec is None or spec.origin is None:
@@ -79,10 +79,10 @@ def _other_packages(
 
 
 def _cause(host_info: HostInfo, folder: str) -> tuple[str, str]:
-    """Which variable lets a folder in, and how to keep it out."""
+    """Which variable adds a directory, and how to exclude it."""
     for entry in host_info.variable("PYTHONPATH").split(":"):
         if entry and f"{folder}/".startswith(f"{entry.rstrip('/')}/"):
-            return "PYTHONPATH names it", "unset PYTHONPATH, or take it out there"
+            return "PYTHONPATH names it", "unset PYTHONPATH, or remove it there"
     if "/.local/lib/python" in folder:
         return (
             "~/.local is searched, because PYTHONNOUSERSITE is not set",
@@ -99,12 +99,12 @@ def _cause(host_info: HostInfo, folder: str) -> tuple[str, str]:
         )
     return (
         "it comes first in sys.path",
-        "if it lies beside the program, give it another name",
+        "if it is next to the program, rename it",
     )
 
 
 def _other_python(host_info: HostInfo) -> Iterator[Problem]:
-    """`python` by name would be another than the image's, which cannot import JAX."""
+    """Report if `python` is not the image's, and so cannot import JAX."""
     chosen = host_info.variable("VIRTUAL_ENV")
     for entry in host_info.variable("PATH").split(":"):
         folder = entry.rstrip("/")
@@ -115,7 +115,7 @@ def _other_python(host_info: HostInfo) -> Iterator[Problem]:
                 "host-packages-visible",
                 f"`python` is {folder}/python instead of the image's"
                 f" {VENV}/bin/python: PATH names {folder} first",
-                f"call {VENV}/bin/python, or take {folder} out of PATH",
+                f"call {VENV}/bin/python, or remove {folder} from PATH",
                 is_fatal=False,
             )
         return

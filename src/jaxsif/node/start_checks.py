@@ -1,4 +1,4 @@
-"""What would keep a rank from starting JAX well, in milliseconds; runs in each rank."""
+"""Fast checks in each rank before JAX starts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from jaxsif.node.visibility import visibility
 def start_problems(
     host_info: HostInfo, coordinator_host: str | None = None
 ) -> list[Problem]:
-    """Everything that is wrong, what is fatal first.
+    """All problems, fatal ones first.
 
     Args:
-      surroundings: of this rank.
-      coordinator_host: the name or address that JAX will connect to, if there is one.
+      host_info: of this rank.
+      coordinator_host: the name or address that JAX will connect to, if any.
     """
     checks = [
         host.not_under_srun,

@@ -1,4 +1,4 @@
-"""Whether this task sees the GPUs that it was given and that were asked for; runs in each rank and in the doctor."""
+"""Check that this task sees the assigned and requested GPUs."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _NONE_VISIBLE = ("", "NoDevFiles", "-1")
 
 
 def visibility(host_info: HostInfo) -> Iterator[Problem]:
-    """The GPUs this task sees, against those that Slurm gave and the topology asks for.
+    """Compare visible GPUs with those assigned by Slurm and requested by the topology.
 
-    Where CPU devices stand in for GPUs the same variables are set, and count.
+    If CPU devices stand in for GPUs, the same variables are set and checked.
     """
     if not (host_info.expects_gpus or host_info.uses_cpu_stand_ins):
         return
     listed = host_info.environment.get("CUDA_VISIBLE_DEVICES")
     visible = visible_gpus(host_info)
     if visible == 0:
-        # Without the variable it is the driver that is missing.
+        # Without the variable the driver is missing.
         if listed is not None and were_gpus_requested(host_info):
             yield Problem(
                 "gpu-visibility",
                 f"CUDA_VISIBLE_DEVICES={listed!r} hides every GPU from this task",
-                "ask Slurm for GPUs (--gpus-per-node), or unset it",
+                "request GPUs from Slurm (--gpus-per-node), or unset it",
             )
         return
     if listed is None and host_info.uses_cpu_stand_ins:
@@ -48,7 +48,7 @@ def visibility(host_info: HostInfo) -> Iterator[Problem]:
 
 
 def visible_gpus(host_info: HostInfo) -> int:
-    """How many GPUs CUDA would show to this process."""
+    """The number of GPUs visible to CUDA in this process."""
     listed = host_info.environment.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         return sum(
@@ -62,11 +62,11 @@ def visible_gpus(host_info: HostInfo) -> int:
 
 
 def were_gpus_requested(host_info: HostInfo) -> bool:
-    """Whether Slurm, the user or the topology speaks of GPUs."""
+    """Whether Slurm, the user or the topology requests GPUs."""
     signs = (STEP_GPUS, JOB_GPUS, "CUDA_VISIBLE_DEVICES")
     if any(host_info.variable(sign) not in _NONE_VISIBLE for sign in signs):
         return True
-    # There the topology's devices are not GPUs.
+    # With stand-ins the topology's devices are not GPUs.
     return not host_info.uses_cpu_stand_ins and _topology(host_info) is not None
 
 
@@ -82,14 +82,14 @@ def _invalid_device_list(
             " once",
             "name each GPU once, or leave the variable to Slurm",
         )
-    # The job's GPUs, in a step, are those of the node that the batch script runs on.
-    given = [gpu for gpu in host_info.variable(STEP_GPUS).split(",") if gpu]
-    if entries and given and visible > len(given):
+    # In a step, the job's GPUs are those of the node that runs the batch script.
+    assigned = [gpu for gpu in host_info.variable(STEP_GPUS).split(",") if gpu]
+    if entries and assigned and visible > len(assigned):
         yield Problem(
             "gpu-visibility",
-            f"CUDA_VISIBLE_DEVICES={listed!r} names {_gpus(visible)}, Slurm gave"
-            f" {len(given)} on this node ({','.join(given)})",
-            "leave CUDA_VISIBLE_DEVICES to Slurm; others' jobs may use the rest",
+            f"CUDA_VISIBLE_DEVICES={listed!r} names {_gpus(visible)}, Slurm assigned"
+            f" {len(assigned)} on this node ({','.join(assigned)})",
+            "leave CUDA_VISIBLE_DEVICES to Slurm; other jobs may use the rest",
             is_fatal=False,
         )
 
@@ -100,23 +100,23 @@ def _too_few(host_info: HostInfo, visible: int) -> Iterator[Problem]:
     wanted = _gpus_per_task(host_info)
     topology = _topology(host_info)
     if wanted is not None and visible < wanted:
-        reason = f"--gpus-per-task asks for {wanted}"
+        reason = f"--gpus-per-task requests {wanted}"
     elif topology and visible < topology.devices_per_process:
         reason = (
-            f"{topology.label} asks for {topology.devices_per_process} in each process"
+            f"{topology.label} requires {topology.devices_per_process} in each process"
         )
     else:
         return
     yield Problem(
         "gpu-visibility",
         f"this task sees {_gpus(visible)} ({_listed(host_info)}), {reason}",
-        "ask with --gpus-per-node, without --gpus-per-task and --gpu-bind: every task"
-        " then sees all GPUs of the node, and the image shares them out",
+        "use --gpus-per-node, without --gpus-per-task and --gpu-bind: every task then"
+        " sees all GPUs of the node, and the image distributes them",
     )
 
 
 def _wrong_ordinals(host_info: HostInfo, visible: int) -> Iterator[Problem]:
-    """JAX counts within what is visible: the trap of `invalid device ordinal`."""
+    """JAX counts within the visible devices; otherwise: `invalid device ordinal`."""
     listed = host_info.variable("JAX_LOCAL_DEVICE_IDS")
     if listed:
         ordinals = [o.strip() for o in listed.split(",")]
@@ -129,7 +129,7 @@ def _wrong_ordinals(host_info: HostInfo, visible: int) -> Iterator[Problem]:
         # JAX's own rule under Slurm (jax-ml/jax#23452).
         ordinals = [host_info.variable(LOCAL_RANK)]
         source, remedy = (
-            f"JAX takes this task's local rank for one, {ordinals[0]}",
+            f"JAX uses this task's local rank, {ordinals[0]}",
             "start the program with `singularity run`, which sets JAX_LOCAL_DEVICE_IDS",
         )
     else:
@@ -156,7 +156,7 @@ def _listed(host_info: HostInfo) -> str:
 
 
 def _has_chosen_devices(host_info: HostInfo) -> bool:
-    """Whether the devices that stand in for GPUs are as many as were asked for."""
+    """Whether the number of stand-in devices matches the request."""
     topology = _topology(host_info)
     devices = number(host_info, "JAX_NUM_CPU_DEVICES")
     return bool(
@@ -167,7 +167,7 @@ def _has_chosen_devices(host_info: HostInfo) -> bool:
 
 
 def _gpus_per_task(host_info: HostInfo) -> int | None:
-    """From `2`, `gpu:2`, `a100:2` or `gpu:a100:2`."""
+    """Parse `2`, `gpu:2`, `a100:2` or `gpu:a100:2`."""
     match = re.fullmatch(r"(?:[^,]*:)?(\d+)", host_info.variable(GPUS_PER_TASK))
     return int(match[1]) if match else None
 

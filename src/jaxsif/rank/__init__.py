@@ -1,4 +1,4 @@
-"""What a rank does during the job, in its own process, in the container: the only package that imports JAX."""
+"""Code that runs in each rank, in the container; may import JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif.rank.api import report_speed, request_requeue

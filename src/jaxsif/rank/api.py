@@ -1,4 +1,4 @@
-"""What a program says of itself beyond the phases: how fast it was, and that it wants to go on; runs in each rank."""
+"""Functions for user programs: report the speed, request a requeue."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _MAX_UNIT = 40
 
 
 def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
-    """Tells how much the whole job has done, and in what time, for `jax-sif scale`.
+    """Report the work of the whole job and its time, for `jax-sif scale`.
 
-    May be called by every process; the first one's word counts, and without
-    `jax-sif verify` beside the job nothing is written. Leave out what is not your work:
-    the first step compiles. Called again, the last word counts.
+    Every process may call it; only rank 0's report counts, and only the last one. Without
+    `jax-sif verify` beside the job nothing is written. Exclude the first step, which
+    compiles.
 
     Args:
-      items: how many things all processes have done together: steps, samples, tokens.
+      items: what all processes have done together: number of steps, samples, tokens.
       seconds: how long that took.
       unit: what was counted, in the plural.
 
-    Raises UsageError for numbers that are no speed, and when there is no group yet.
+    Raises UsageError for invalid numbers, and if there is no group yet.
     """
     for name, value in (("items", items), ("seconds", seconds)):
         if not math.isfinite(value) or value <= 0:
@@ -41,13 +41,13 @@ def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
 
 
 def request_requeue() -> None:
-    """Asks that the job be put into the queue again when the program has ended well.
+    """Request that the job be requeued when the program has succeeded.
 
-    For a program that was told that its time is up and has saved its state. The job must
-    come from `jax-sif job --requeue`: its script hands the wish to Slurm. The next run
-    has the same job id, and SLURM_RESTART_COUNT one higher.
+    For a program that was notified of its time limit and has saved its state. The job
+    must come from `jax-sif job --requeue`, whose script passes the request to Slurm. The
+    next run has the same job id, and SLURM_RESTART_COUNT is one higher.
 
-    Raises UsageError when there is no group yet.
+    Raises UsageError if there is no group yet.
     """
     _emit(records.REQUEUE_REQUEST)
 
@@ -56,8 +56,7 @@ def _emit(phase: str, **facts: Any) -> None:
     current = session.current()
     if current is None:
         raise UsageError(
-            "the program has not begun as a rank; call jaxsif.initialize_distributed()"
-            " first"
+            "this process is not a rank yet; call jaxsif.initialize_distributed() first"
         )
     if current.identity.rank == 0:
         current.reporter.write(phase, **facts)

@@ -1,4 +1,4 @@
-"""When this process began, and when the image's entry did, by the kernel's clock; runs in each rank."""
+"""Start times of this process and of the image's entry, by the kernel's clock."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _START_TICKS = 19
 
 
 def began_s(stat: Path = _STAT) -> float | None:
-    """When the kernel made this process, in seconds since 1970; None where it is not told.
+    """Start of this process, in seconds since 1970; None if unknown.
 
-    A program that is started by `exec` keeps its process: this is before the entry.
+    A program started by `exec` keeps its process: this is before the entry.
     """
     try:
         # The name may hold blanks and parentheses.
@@ -31,10 +31,9 @@ def began_s(stat: Path = _STAT) -> float | None:
 
 
 def entered_s(environment: Mapping[str, str], began: float | None) -> float | None:
-    """When the image's entry began to run in this process; None without one.
+    """Start of the image's entry in this process; None without one.
 
-    A time before the process began is that of another entry, whose variable was
-    inherited.
+    A time before the process start is from another entry, whose variable was inherited.
     """
     try:
         entered = _since_1970(float(environment[ENTERED_VARIABLE]))

@@ -1,4 +1,4 @@
-"""Which physical devices a rank holds, beyond the numbers that JAX gives them; runs in each rank."""
+"""Identify a rank's physical devices."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import jax
 def with_uuids(
     node: str, environment: Mapping[str, str]
 ) -> list[tuple[Any, str | None]]:
-    """Each local device with a name that no other device of the cluster has.
+    """Each local device with a name that is unique in the cluster.
 
-    For a GPU this is the driver's UUID. Where CPU devices stand in for GPUs it is the
-    node and the number of the GPU that Slurm gave. None: nobody could tell.
+    For a GPU this is the driver's UUID. If CPU devices stand in for GPUs it is the node
+    and the number of the GPU that Slurm assigned. None: unknown.
     """
     local = jax.local_devices()
     if jax.default_backend() == "gpu":
         return [(device, _cuda_uuid(device.local_hardware_id)) for device in local]
-    given = _given_gpus(environment)
+    assigned = _assigned_gpus(environment)
     return [
-        (device, f"{node}/gpu{given[i]}" if i < len(given) else None)
+        (device, f"{node}/gpu{assigned[i]}" if i < len(assigned) else None)
         for i, device in enumerate(local)
     ]
 
 
-def _given_gpus(environment: Mapping[str, str]) -> list[str]:
-    """The numbers of the GPUs that are this rank's, as Slurm wrote them."""
+def _assigned_gpus(environment: Mapping[str, str]) -> list[str]:
+    """The numbers of this rank's GPUs, as Slurm wrote them."""
     visible = [g for g in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
     ordinals = environment.get("JAX_LOCAL_DEVICE_IDS")
     if not ordinals:
@@ -56,7 +56,7 @@ def _cuda_uuid(ordinal: int) -> str | None:
 
 
 def nccl_version() -> str | None:
-    """The version of the NCCL that this process has loaded, as `2.32.3`."""
+    """The version of the loaded NCCL, e.g. `2.32.3`."""
     if jax.default_backend() != "gpu":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Which devices are this rank's, joining the group, and what is known of it then; runs in each rank."""
+"""Choose this rank's devices and join the group."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from jaxsif.rank.preflight import is_own_address
 BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
 LOCAL_DEVICES_VARIABLE = "JAX_LOCAL_DEVICE_IDS"
 
-# The rule by which tasks share a node's GPUs; the image's entry has it, too.
+# The rule by which tasks share a node's GPUs; the image's entry uses it as well.
 _RULE = Path(__file__).resolve().parent.parent / "local_devices.sh"
 _APPLY_RULE = '. "$0"; jaxsif_local_device_ids; printf %s "$local_device_ids"'
 
-# Our own deadline ends the wait first, and says more than JAX's abort does.
-_AFTER_OURS_S = 30
+# JAX's timeout is longer than ours, whose report names the cause.
+_JAX_EXTRA_TIMEOUT_S = 30
 
 
 def local_device_ids(
     environment: Mapping[str, str],
     identity: Identity,
-    words: Mapping[str, str],
+    slurm_env: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> list[int] | None:
-    """Ordinals, within the GPUs this process can see, of those that are its own.
+    """Ordinals of this process's own GPUs, among those visible to it.
 
-    What the program or the user chose stays, or the image's entry. None leaves the
-    choice to JAX, which takes all: no GPU is visible, or nobody shares them.
+    A choice of the program, the user or the image's entry is kept. None leaves the choice
+    to JAX, which takes all: no GPU is visible, or they are not shared.
 
     Args:
-      words: the environment in Slurm's words.
+      slurm_env: the environment, translated to Slurm's variables.
     """
     chosen = settings.get("local_device_ids")
     if chosen is not None:
@@ -52,15 +52,15 @@ def local_device_ids(
         return _numbers(ordinals)
     if identity.launcher in (SINGLE_PROCESS, ARGUMENTS):
         return None
-    return _by_rule(words)
+    return _apply_rule(slurm_env)
 
 
-def _by_rule(words: Mapping[str, str]) -> list[int] | None:
+def _apply_rule(slurm_env: Mapping[str, str]) -> list[int] | None:
     import subprocess
 
     done = subprocess.run(
         ["/bin/sh", "-euc", _APPLY_RULE, str(_RULE)],
-        env=words,
+        env=slurm_env,
         capture_output=True,
         text=True,
     )
@@ -73,32 +73,32 @@ def _by_rule(words: Mapping[str, str]) -> list[int] | None:
 
 
 def _numbers(ordinals: str) -> list[int]:
-    words = ordinals.split(",")
-    if not all(word.strip().isdecimal() for word in words):
+    items = ordinals.split(",")
+    if not all(item.strip().isdecimal() for item in items):
         raise UsageError(
             f"{LOCAL_DEVICES_VARIABLE} is {ordinals!r}, expected numbers as in 0,1; unset"
-            " it, and every rank gets its share"
+            " it, so that every rank gets its share"
         )
-    return [int(word) for word in words]
+    return [int(item) for item in items]
 
 
 def as_variable(ordinals: Sequence[int]) -> str:
-    """As JAX reads them from the environment."""
+    """Format for JAX's environment variable."""
     return ",".join(map(str, ordinals))
 
 
 def has_devices() -> bool:
-    """Whether the program has used JAX's devices; asking JAX itself would start them."""
+    """Whether the program has used JAX's devices; does not start them."""
     from jax._src import xla_bridge
 
     return bool(xla_bridge.backends_are_initialized())
 
 
 def leave_group_to_parent() -> None:
-    """For a forked child: at its end it shall not speak on its parent's connections.
+    """For a forked child: at its exit it must not use its parent's connections.
 
-    JAX would leave the group in the parent's name, and freeing its clients would say
-    goodbye to the coordinator and to the other ranks.
+    JAX would leave the group on behalf of the parent, and freeing its clients would
+    disconnect from the coordinator and the other ranks.
     """
     # There are no public names (JAX 0.12).
     api = sys.modules.get("jax._src.api")
@@ -110,14 +110,14 @@ def leave_group_to_parent() -> None:
     backends = getattr(bridge, "_backends", {})
     names = ("client", "service", "preemption_sync_manager")
     for shared in (*(getattr(state, n, None) for n in names), *backends.values()):
-        # A reference that is never given back: Python frees it at no time.
+        # Never released, so Python never frees it.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(shared))
 
 
 def with_arguments(
     environment: Mapping[str, str], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """The environment, with the certificates that the program names as arguments."""
+    """The environment, with the certificates that the program passes as arguments."""
     named = {
         name.upper(): str(value)
         for name, value in settings.items()
@@ -132,11 +132,10 @@ def address_to_bind(
     environment: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> str | None:
-    """Where rank 0 listens: on the cluster's network alone, where its name has one address.
+    """The address for rank 0 to bind: the cluster's network only, if it is unambiguous.
 
-    None leaves the choice to JAX, which takes all networks of the node: where the user
-    chose the coordinator, where another process may stand for its name, and where it has
-    several addresses.
+    None leaves the choice to JAX, which binds all networks of the node: if the user chose
+    the coordinator, its name may belong to another process, or it has several addresses.
     """
     is_chosen = given_address(environment, settings) is not None
     if (is_chosen and identity.launcher != LOCAL_LAUNCH) or identity.rank:
@@ -146,7 +145,7 @@ def address_to_bind(
     host, port = where
     found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
     addresses = {str(entry[4][0]) for entry in found}
-    # A node's own name may lead to itself alone, as 127.0.1.1.
+    # A node's own name may resolve to a loopback address such as 127.0.1.1.
     is_reached = all(a == host or not a.startswith("127.") for a in addresses)
     is_one = len(addresses) == 1 and all(map(is_own_address, addresses))
     return f"{addresses.pop()}:{port}" if is_one and is_reached else None
@@ -160,18 +159,18 @@ def join(
     settings: Mapping[str, Any],
     bind_address: str | None = None,
 ) -> Any:
-    """Calls `jax.distributed.initialize()` with limits that end a broken group soon.
+    """Call `jax.distributed.initialize()` with timeouts that end a broken group soon.
 
-    Returns JAX's client of the coordinator. JAX detects nothing itself: it knows fewer
-    launchers, and one coordinator for all steps of a job. `settings` are the caller's
-    own arguments and win.
+    Returns JAX's client of the coordinator. JAX's own detection is off: it knows fewer
+    launchers, and uses one coordinator for all steps of a job. `settings` are the
+    caller's arguments and take precedence.
     """
     import jax
 
     # There is no public way to the client (JAX 0.12).
     from jax._src.distributed import global_state
 
-    # JAX replaces a handler that is there already by its own.
+    # JAX replaces an existing handler.
     handler = signal.getsignal(signal.SIGTERM)
     ours = {
         "coordinator_address": as_address(where),
@@ -181,7 +180,7 @@ def join(
         "local_device_ids": ordinals,
         "cluster_detection_method": "deactivate",
         "initialization_timeout": int(
-            min(limits.deadline_s("connected"), 86400) + _AFTER_OURS_S
+            min(limits.deadline_s("connected"), 86400) + _JAX_EXTRA_TIMEOUT_S
         ),
         "heartbeat_timeout_seconds": limits.heartbeat_s,
         "shutdown_timeout_seconds": limits.shutdown_s,

@@ -1,4 +1,4 @@
-"""How a program of a user's ends: its exception and its status are told, and it does not wait for the others; runs in each rank."""
+"""Report a user program's exception or exit status, and exit without waiting."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _exit = sys.exit
 
 
 def install_exit_hooks(reporter: Reporter) -> None:
-    """From now on an exception, or a status other than 0, ends the process at once."""
+    """From now on an exception or a non-zero status ends the process at once."""
     sys.excepthook = _ExceptionHook(reporter)
-    sys.exit = _ExitNoted.leave
+    sys.exit = _RecordingSystemExit.replacement
 
 
 def leave_the_end_to_parent() -> None:
-    """For a forked child, whose end is not the rank's: as it was before install_exit_hooks."""
+    """For a forked child, whose exit is not the rank's: undo install_exit_hooks."""
     if isinstance(sys.excepthook, _ExceptionHook):
         sys.excepthook = sys.excepthook.before
-    if sys.exit is _ExitNoted.leave:
+    if sys.exit is _RecordingSystemExit.replacement:
         sys.exit = _exit
-    _ExitNoted.status = None
+    _RecordingSystemExit.status = None
 
 
 class _ExceptionHook:
-    """Prints as the hook before it does, and then ends the process."""
+    """Calls the previous hook, then ends the process."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self._narrator = reporter
+        self._reporter = reporter
         self.before = sys.excepthook
 
     def __call__(
@@ -48,19 +48,19 @@ class _ExceptionHook:
         error: BaseException,
         trace: TracebackType | None,
     ) -> None:
-        if not self._narrator.is_of_this_process:
+        if not self._reporter.is_of_this_process:
             self.before(kind, error, trace)
             return
-        fail(self._narrator, error, lambda: self.before(kind, error, trace))
+        fail(self._reporter, error, lambda: self.before(kind, error, trace))
 
 
 def fail(
     reporter: Reporter, error: BaseException, show: Callable[[], object]
 ) -> NoReturn:
-    """Tells an exception and ends at once: JAX would wait 300 s for the others.
+    """Report an exception and exit at once: JAX would wait 300 s for the others.
 
-    Whatever goes wrong with telling and showing it, its traceback is printed and the
-    process ends. As with Python alone, Ctrl-C is status 130 to a shell.
+    Even if reporting or showing it fails, the traceback is printed and the process ends.
+    Same as in Python, Ctrl-C gives status 130 in a shell.
     """
     interrupted = isinstance(error, KeyboardInterrupt)
     try:
@@ -75,50 +75,50 @@ def _show(error: BaseException, show: Callable[[], object]) -> None:
     try:
         show()
     except Exception:
-        # As Python does where the program's own hook raises.
+        # Same as Python if the program's own hook raises.
         with contextlib.suppress(Exception):
             traceback.print_exception(error, file=sys.__stderr__)
 
 
-class _ExitNoted(SystemExit):
-    """sys.exit() that nobody catches: the only sign of it that Python gives.
+class _RecordingSystemExit(SystemExit):
+    """Detects an uncaught sys.exit(), for which Python has no hook.
 
-    Its object is freed while no frame runs any more, before atexit.
+    The object is freed when no frame is running any longer, before atexit.
     """
 
     status: int | None = None
 
     def __del__(self) -> None:
-        # A thread that is started without Python's own frames ends so, too.
+        # A thread started without Python's own frames ends in the same way.
         is_main = threading.get_ident() == threading.main_thread().ident
         if is_main and sys._getframe().f_back is None and self.code not in (None, 0):
-            _ExitNoted.status = _as_python_ends(self.code)
+            _RecordingSystemExit.status = _as_python_ends(self.code)
 
     @staticmethod
-    def leave(status: Any = None) -> NoReturn:
-        """Stands in the place of `sys.exit`."""
-        raise _ExitNoted(status)
+    def replacement(status: Any = None) -> NoReturn:
+        """Replaces `sys.exit`."""
+        raise _RecordingSystemExit(status)
 
 
 def _as_python_ends(code: object) -> int:
-    """The exit status of `sys.exit(code)`, which has eight bits."""
+    """The 8-bit exit status of `sys.exit(code)`."""
     if not isinstance(code, int):
         return 1
-    # Python hands on a C long, and -1 for what is none.
+    # Python passes a C long, and -1 for a value out of range.
     return (code if -(2**63) <= code < 2**63 else -1) & 0xFF
 
 
 def report_exit(reporter: Reporter) -> None:
-    """Runs before JAX's own, which waits for the others."""
+    """Runs before JAX's exit handler, which waits for the others."""
     if not reporter.is_of_this_process:
         return
-    status = _ExitNoted.status
+    status = _RecordingSystemExit.status
     if status:
         with harmless("the report of an exit status"):
             reporter.failed(SystemExit(status))
         exit_now(status)
     with harmless("the report of the devices"):
-        # Not before: which devices there are is the program's to choose.
+        # Only now: the program chooses its devices.
         if distributed.has_devices():
             reporter.devices()
     with harmless("the report of a good end"):
@@ -126,9 +126,9 @@ def report_exit(reporter: Reporter) -> None:
 
 
 def exit_now(status: int) -> NoReturn:
-    """Ends the process without waiting for anybody."""
+    """End the process without waiting for other ranks."""
     for stream in (sys.stdout, sys.stderr):
-        # The program may have put anything there, or closed it.
+        # The program may have replaced or closed it.
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""What this node's GPUs and network cards could do at best, told once a node; runs in each rank."""
+"""Report the nominal bandwidth of a node's GPUs and network cards, once per node."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from jaxsif.node import HostInfo, inspect_host, nvml
 from jaxsif.node.interfaces import read_interfaces
 from jaxsif.rank.reporter import Reporter
 
-# More ports than any node has; a record has an end.
-_MOST_PORTS = 40
+# More ports than any node has; a record's size is limited.
+_MAX_PORTS = 40
 
 
 def report_hardware(reporter: Reporter) -> None:
-    """One record a node, by the rank that is the first there."""
+    """Write one record per node, by its first rank."""
     if reporter.identity.local_rank == 0:
         reporter.say("fabric", **fabric(inspect_host(os.environ)))
 
 
 def fabric(host_info: HostInfo) -> dict[str, Any]:
-    """The facts of the record, from the driver and the kernel; reads nothing of JAX's."""
+    """The facts of the record, from the driver and the kernel, without JAX."""
     gpus = _gpus() if host_info.expects_gpus else ()
     speeds = [g.nvlink_gb_per_s for g in gpus if g.nvlink_gb_per_s is not None]
     ports = read_interfaces(host_info)
     return {
         "gpu": gpus[0].name if gpus else None,
         "gpus": len(gpus),
-        # The slowest of them: a ring is as fast as its slowest link.
+        # The slowest: a ring is as fast as its slowest link.
         "nvlink_gb_per_s": min(speeds) if speeds else None,
-        "nics": [asdict(port) for port in ports[:_MOST_PORTS]],
+        "nics": [asdict(port) for port in ports[:_MAX_PORTS]],
     }
 
 

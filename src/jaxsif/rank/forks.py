@@ -1,4 +1,4 @@
-"""Keeps what a rank's process has of the kit from its forked children, which are no ranks; runs in each rank."""
+"""Keep the kit's signal handlers and output from forked children, which are not ranks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,24 +8,24 @@ import signal
 import threading
 from collections.abc import Callable
 
-# By the first part of its module's name a handler of signals is the kit's.
+# A signal handler is the kit's if its module is in this package.
 _PACKAGE = __name__.partition(".")[0]
 
-# A SIGTERM that reached a child before the child has given up the parent's handler would
-# be written into the parent's pipe, and taken for the parent's own.
+# A SIGTERM that reached a child before it dropped the parent's handler would be written
+# into the parent's pipe, as if it were the parent's.
 _HELD = {signal.SIGTERM}
 
 _of_thread = threading.local()
 
 
 def keep_from_children(give_up: Callable[[], object]) -> None:
-    """From now on a child made by os.fork() has the default effect of signals.
+    """From now on a child made by os.fork() has the default signal handlers.
 
-    Children that begin with exec, as those of `subprocess` and of multiprocessing's spawn
-    and forkserver, inherit nothing of a Python program's.
+    Children that call exec, such as those of `subprocess` and of multiprocessing's spawn
+    and forkserver, inherit nothing of Python.
 
     Args:
-      give_up: called in each child, for what else it has inherited.
+      give_up: called in each child, to drop whatever else it inherited.
     """
 
     def after_in_child() -> None:
@@ -43,17 +43,17 @@ def _hold() -> None:
 
 
 def _release() -> None:
-    # Another thread may have forked while this was being registered.
+    # Another thread may have forked during the registration.
     mask = getattr(_of_thread, "mask", None)
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _forget_handlers() -> None:
-    """In the child, whose only thread is its main thread, whichever has forked."""
+    """Runs in the child, whose only thread is its main thread."""
     for number in signal.valid_signals():
         if _is_ours(signal.getsignal(number)):
-            # The pipe that wakes the parent's thread; asyncio takes its own from children, too.
+            # The pipe wakes the parent's thread; asyncio does the same with its own.
             signal.set_wakeup_fd(-1)
             signal.signal(number, signal.SIG_DFL)
 

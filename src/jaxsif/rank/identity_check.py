@@ -1,4 +1,4 @@
-"""Proves that the peers of a collective are the ranks of this very run; runs in each rank."""
+"""Prove that the peers of a collective are the ranks of this run."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from jaxsif.core.slurm_env import Identity
 
 
 def foreign_slots(identity: Identity) -> list[list[int]]:
-    """All-reduces one token per device and returns the slots with a wrong one.
+    """All-reduce one token per device and return the slots with a wrong one.
 
-    Device d contributes an int32 row of shape (devices,) that is zero but for element
-    d, where it puts the token of its own job, step, restart, rank and place. After the
-    sum every device holds all tokens, and each is known beforehand: a sum of ones only
-    counts the peers, this tells who they are. A slot is `[rank, device of that rank]`.
+    Device d contributes an int32 row of shape (devices,) that is zero except for element
+    d, the token of its job, step, restart, rank and slot. After the sum every device
+    holds all tokens, and each is known beforehand: a sum of ones only counts the peers,
+    this identifies them. A slot is `[rank, device of that rank]`.
     """
-    # Not jax.make_mesh: it refuses device sets that span nodes (netket/netket#2260).
+    # Not jax.make_mesh: it rejects device sets that span nodes (netket/netket#2260).
     devices = np.array(jax.devices())
     mesh = Mesh(devices, ("device",))
     slots = _slots(devices)
-    mine = [
+    own = [
         _row(i, identity.token(identity.rank, slot), len(devices))
         for i, (process, slot) in enumerate(slots)
         if process == jax.process_index()
     ]
     rows = jax.make_array_from_process_local_data(
-        NamedSharding(mesh, P("device", None)), np.stack(mine)
+        NamedSharding(mesh, P("device", None)), np.stack(own)
     )
     total = _sum_rows(mesh)(rows)
     expected = np.array([identity.token(*slot) for slot in slots], np.int32)
@@ -41,7 +41,7 @@ def foreign_slots(identity: Identity) -> list[list[int]]:
 
 
 def sum_of_ones() -> jax.Array:
-    """All-reduces a one from every device; each gets one element, the devices' number."""
+    """All-reduce a one from every device; each gets one element, the number of devices."""
     mesh = Mesh(np.array(jax.devices()), ("device",))
     ones = jax.make_array_from_process_local_data(
         NamedSharding(mesh, P("device", None)),
@@ -51,7 +51,7 @@ def sum_of_ones() -> jax.Array:
 
 
 def _slots(devices: np.ndarray) -> list[tuple[int, int]]:
-    """For each device its process and its place among the devices of that process."""
+    """For each device its process and its index among the devices of that process."""
     seen: Counter[int] = Counter()
     slots = []
     for device in devices:

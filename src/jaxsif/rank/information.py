@@ -1,4 +1,4 @@
-"""What a program is told of its group when it has joined it; runs in each rank."""
+"""Information about a process and its group, returned to the program."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ class DistributedInfo:
     """This process in its group, as `initialize_distributed()` returns it.
 
     `local_device_count`, `global_device_count`, `topology` and `str()` start JAX's back
-    end when they are first read, and so fix which devices there are: a program that
-    chooses (`jax.config.update("jax_num_cpu_devices", 4)`) does it before. As with any
-    first use of `jax.devices()`, all processes have to come to it.
+    end when first read, which fixes the devices: a program that chooses them
+    (`jax.config.update("jax_num_cpu_devices", 4)`) must do so before. As with any first
+    use of `jax.devices()`, all processes must take part.
 
     Args:
-      process_id: this process's number, its rank, from 0 to num_processes - 1.
-      num_processes: how many there are in the group.
-      local_process_id: its number among those on its node.
+      process_id: this process's rank, from 0 to num_processes - 1.
+      num_processes: number of processes in the group.
+      local_process_id: its index among those on its node.
       node: the name of its node.
-      coordinator_address: `host:port` where the group meets; None without a group.
-      launcher: who started it: "Slurm", "jax-sif launch", "Open MPI", "PMIx", "PMI",
-        "Kubernetes"; "arguments" when the program says itself which process it is,
-        "none" when it is the only one.
-      asked: the topology that JAX_SIF_TOPOLOGY asks for.
-      node_list: the nodes as far as the launcher tells, in Slurm's words.
+      coordinator_address: `host:port` of the coordinator; None without a group.
+      launcher: "Slurm", "jax-sif launch", "Open MPI", "PMIx", "PMI", "Kubernetes";
+        "arguments" if the program passes its process id itself, "none" if it is the only
+        process.
+      asked: the topology requested by JAX_SIF_TOPOLOGY.
+      node_list: the nodes known from the launcher, as a Slurm node list.
     """
 
     process_id: int
@@ -64,11 +64,11 @@ class DistributedInfo:
 
     @property
     def topology(self) -> Topology | None:
-        """The topology that was asked for, if this group has it.
+        """The requested topology, if this group has it.
 
-        None when nobody asked for one, and when processes, devices or, where the
-        launcher tells them, nodes are others: no program shall lay out its arrays by
-        numbers that are not true. `jax-sif verify` says what differs.
+        None if none was requested, or if processes, devices or (where known from the
+        launcher) nodes differ: a program must not lay out its arrays by wrong numbers.
+        `jax-sif verify` reports the difference.
         """
         asked = self.asked
         if asked is None or asked.processes != self.num_processes:
@@ -99,9 +99,9 @@ class DistributedInfo:
 def information(
     identity: Identity, where: tuple[str, int] | None, environment: Mapping[str, str]
 ) -> DistributedInfo:
-    """Of a rank whose group meets at `where`, host and port; None: there is no group.
+    """Build the information of a rank; `where` is the coordinator, None without a group.
 
-    Raises UsageError when the topology that was asked for is none.
+    Raises UsageError if the requested topology is invalid.
     """
     label = environment.get(TOPOLOGY_VARIABLE)
     return DistributedInfo(

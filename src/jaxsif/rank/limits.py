@@ -1,4 +1,4 @@
-"""How long each phase of a rank may take, and how soon a silent peer counts as dead; runs in each rank."""
+"""Time limits of a rank's phases, and of silent peers."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,50 +10,51 @@ from dataclasses import dataclass
 from jaxsif.core.errors import UsageError
 from jaxsif.core.records import PHASES
 
-# JAX_SIF_DEADLINE_S holds for every phase, JAX_SIF_DEADLINE_DEVICES_S for one.
+# JAX_SIF_DEADLINE_S applies to every phase, JAX_SIF_DEADLINE_DEVICES_S to one.
 DEADLINE_VARIABLE = "JAX_SIF_DEADLINE_S"
 HEARTBEAT_VARIABLE = "JAX_SIF_HEARTBEAT_S"
 SWITCH_VARIABLE = "JAX_SIF_WATCHDOG"
 
-# A rank that waits this long says where; while a job is healthy nobody does.
+# A rank that waits this long reports its position; in a healthy job none does.
 WAITING_S = 3.0
-# Then rank 0 compares where everybody is. In a diagnostic all ranks do the same, so one
-# that is elsewhere for this long will not come any more.
+# Then rank 0 compares all positions. In a diagnostic all ranks do the same, so one that
+# is elsewhere for this long will not arrive.
 COMPARING_S = 7.0
 
-# Before a rank has connected it reports so often that it is alive; more ranks, rarer, so
-# that there are never more than 500 such records a second.
+# Interval of a rank's reports until it has connected; longer with more ranks, so that
+# there are at most 500 such records per second.
 _REPORTING_S = 2.5
-# `import jax` may load libraries from a slow file system, and keeps the GIL meanwhile.
+# `import jax` may load libraries from a slow file system, and holds the GIL meanwhile.
 _IMPORTING_S = 60.0
 
-# JAX's coordinator hears from every rank twice in this time; more ranks, more time.
+# JAX's coordinator gets two heartbeats of every rank in its timeout; more ranks need
+# more time.
 _RANKS_PER_SECOND = 500
 
 
 @dataclass(frozen=True)
 class Limits:
-    """In seconds; infinity where there is none."""
+    """In seconds; infinity if there is no limit."""
 
-    # By the phase that is to be reached.
+    # By the phase to be reached.
     deadlines_s: Mapping[str, float]
     heartbeat_s: int
     shutdown_s: int
-    # Whether ranks that are at different places are wrong to be so.
+    # Whether ranks at different positions are an error.
     is_lockstep: bool
     is_watched: bool = True
-    # Between two reports of a rank that has not connected yet.
+    # Interval between reports of a rank that has not connected yet.
     reporting_s: float = _REPORTING_S
 
     def deadline_s(self, phase: str) -> float:
-        """For the phase that is to be reached next."""
+        """The limit for the phase to be reached next."""
         return self.deadlines_s.get(phase, math.inf)
 
     def may_miss(self) -> tuple[int, int] | None:
-        """After how many reports of all others a silent rank counts as dead.
+        """Number of reports of all others after which a silent rank counts as dead.
 
-        In general, as long as JAX's heartbeats may stay away, and while it imports JAX;
-        None where ranks report nothing.
+        In general, corresponding to JAX's heartbeat timeout, and while importing JAX; None
+        if ranks do not report.
         """
         if not self.is_watched:
             return None
@@ -65,12 +66,12 @@ class Limits:
 
 
 def diagnostic_limits(environment: Mapping[str, str], processes: int) -> Limits:
-    """For a program of diag/: every phase takes moments, but for NCCL's start."""
+    """Limits for a program in diag/: every phase is short, except NCCL's start."""
     return _limits(environment, processes, 120.0, 120.0, 5, 10, is_lockstep=True)
 
 
 def program_limits(environment: Mapping[str, str], processes: int) -> Limits:
-    """For a user's program, whose own phases may take any time."""
+    """Limits for a user's program, whose own phases may take any time."""
     return _limits(environment, processes, 300.0, math.inf, 30, 300, is_lockstep=False)
 
 

@@ -1,4 +1,4 @@
-"""How much memory a measurement may take on each device of this rank; runs in each rank."""
+"""Memory available to a measurement on each device of this rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from jaxsif.core.slurm_env import RANKS_ON_MACHINE, is_local_launch
 from jaxsif.node import inspect_host
 from jaxsif.node.memory import free_bytes as free_on_node
 
-# Of what is free; the rest is for whoever else allocates meanwhile.
+# Share of the free memory; the rest is for other allocations.
 _USED_SHARE = 0.8
 
 
 def usable_bytes(local_processes: int) -> float:
-    """Bytes for the buffers on one device; infinite where nobody can tell."""
+    """Bytes for the buffers on one device; infinite if unknown."""
     if jax.default_backend() == "cpu":
         free = free_on_node(inspect_host(os.environ))
-        # Nodes that `jax-sif launch` poses as have one memory together.
+        # All simulated nodes of `jax-sif launch` share one memory.
         if is_local_launch(os.environ):
             local_processes = int(os.environ[RANKS_ON_MACHINE])
         sharing = local_processes * jax.local_device_count()

@@ -1,4 +1,4 @@
-"""Whether all ranks are one world to MPI, where JAX uses it between CPUs; runs in each rank, when JAX has started MPI."""
+"""Check that MPI, if JAX uses it between CPUs, has all ranks in one world."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _WORLD, _SIZE = "MPIABI_COMM_WORLD", "MPIABI_Comm_size"
 
 
 def call_after_start_of_mpi(then: Callable[[], object]) -> None:
-    """Calls `then` as soon as JAX has started its CPU back end with MPI.
+    """Call `then` as soon as JAX has started its CPU back end with MPI.
 
-    When that is, the program decides: it may still choose its devices.
+    The program decides when: it may still choose its devices.
     """
     # There is no public way (JAX 0.12).
     from jax._src import config, xla_bridge
@@ -38,7 +38,7 @@ def call_after_start_of_mpi(then: Callable[[], object]) -> None:
 def world_troubles(
     environment: Mapping[str, str], processes: int, *, computes_on_cpu: bool
 ) -> Iterator[Problem]:
-    """Where launcher and MPI do not fit, each rank is a world of its own, and sums are its own."""
+    """If launcher and MPI do not match, each rank gets its own world of size 1."""
     try:
         size = _world_size(environment[WRAPPER_VARIABLE])
     except (OSError, KeyError, ValueError, AttributeError) as error:
@@ -47,29 +47,29 @@ def world_troubles(
     if size != processes:
         yield Problem(
             "mpi-world",
-            f"{CHOICE_VARIABLE}=mpi, and MPI's world has {size}"
-            f" process{'' if size == 1 else 'es'}, {processes} are in the group: this MPI"
-            " does not understand the launcher, and sums are wrong",
+            f"{CHOICE_VARIABLE}=mpi, but MPI's world has {size}"
+            f" process{'' if size == 1 else 'es'} and the group {processes}: this MPI does"
+            " not support the launcher, and sums are wrong",
             "start the ranks with the PMI that the MPI was built for (srun --mpi=list shows"
-            " which there are), or with its own mpirun; or unset"
+            " which exist), or with its own mpirun; or unset"
             f" {CHOICE_VARIABLE}: gloo needs nothing",
             is_fatal=computes_on_cpu,
         )
 
 
 def unknown_world(processes: int, error: Exception) -> Problem:
-    """Neither right nor wrong is known."""
+    """The problem if the size of MPI's world cannot be read."""
     return Problem(
         "mpi-world",
-        f"{CHOICE_VARIABLE}=mpi, and whether MPI knows all {processes} processes cannot"
-        f" be found out ({error!r})",
+        f"{CHOICE_VARIABLE}=mpi, but it is unknown whether MPI has all {processes}"
+        f" processes ({error!r})",
         f"check a sum of ones, or unset {CHOICE_VARIABLE}: gloo needs nothing",
         is_fatal=False,
     )
 
 
 def _world_size(wrapper: str) -> int:
-    # As jaxlib has loaded it, and not once more.
+    # The copy that jaxlib has loaded; do not load another.
     library = ctypes.CDLL(wrapper, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
     world = ctypes.c_void_p.in_dll(library, _WORLD)
     size = ctypes.c_int()

@@ -1,4 +1,4 @@
-"""Writes records to the standard output that the process began with, whatever the program does to it; runs in each rank."""
+"""Write records to the process's original standard output."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ import sys
 import time
 from collections.abc import Iterator
 
-# How long a full output that does not block may take to be read.
+# Timeout for a full, non-blocking output.
 _DRAINING_S = 2.0
 
 
 class Output:
-    """The process's standard output as it is now, also after the program has replaced it.
+    """The process's current standard output, kept even if the program replaces it.
 
-    A program may redirect descriptor 1, or close it and open a file of its own that gets
-    the same number: records belong to the job's output, and never into such a file.
+    A program may redirect descriptor 1, or close it and open a file that gets the same
+    number: records belong in the job's output, never in such a file.
     """
 
     def __init__(self, descriptor: int | None) -> None:
-        """`descriptor`: None where the process began without a standard output."""
+        """`descriptor`: None if the process started without a standard output."""
         self._descriptors = [] if descriptor is None else [descriptor]
         self._file = None if descriptor is None else _identity(descriptor)
         if descriptor is not None and self._file is not None:
-            # Closed by exec, so that no other program holds the job's output open. Where no
-            # descriptor is left the program's own has to do.
+            # Closed by exec, so that no other program holds the job's output open. If no
+            # descriptor is free, only the program's own is used.
             with contextlib.suppress(OSError):
                 self._descriptors.insert(0, os.dup(descriptor))
 
     def write(self, line: bytes) -> None:
-        """Writes all of `line`. Raises OSError where that is not possible."""
+        """Write all of `line`. Raises OSError if that fails."""
         for descriptor in self._descriptors:
             if self._file is not None and _identity(descriptor) == self._file:
                 with _without_sigpipe():
@@ -42,7 +42,7 @@ class Output:
         raise OSError("the program has closed its standard output")
 
     def release(self) -> None:
-        """For a forked child: whoever waits for the end of the output must not wait for it."""
+        """For a forked child: close the output, so that its reader sees the end."""
         own, self._descriptors = self._descriptors[:-1], self._descriptors[-1:]
         for descriptor in own:
             if _identity(descriptor) == self._file:
@@ -50,7 +50,7 @@ class Output:
 
 
 def standard_output() -> Output:
-    """Of this process. Python has none where descriptor 1 was closed at its start."""
+    """This process's output; Python has none if descriptor 1 was closed at the start."""
     try:
         return Output(sys.__stdout__.fileno() if sys.__stdout__ else None)
     # The program has closed it, and the number may be another file's.
@@ -59,13 +59,13 @@ def standard_output() -> Output:
 
 
 def flush_stdout() -> None:
-    """What the program has printed comes first; what it has put there may be anything."""
+    """Flush the program's output first; it may have replaced the stream."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
-    """Which file a descriptor is; None when it is closed."""
+    """The file behind a descriptor; None if it is closed."""
     try:
         status = os.fstat(descriptor)
     except OSError:
@@ -91,7 +91,7 @@ def _write_whole(descriptor: int, line: bytes) -> None:
 
 @contextlib.contextmanager
 def _without_sigpipe() -> Iterator[None]:
-    """Keeps a reader that is gone from killing a program that left SIGPIPE as it was."""
+    """Keep SIGPIPE of a closed reader from killing a program with its default handler."""
     # Not on every system.
     if not hasattr(signal, "sigtimedwait"):
         yield

@@ -1,4 +1,4 @@
-"""Whether the ranks that met are the right ones and alike, and where each is; through JAX's key-value store, in each rank."""
+"""Verify the peers through JAX's key-value store, and compare their positions."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from jaxsif.core import image
 from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import Identity
 
-# Each rank writes one card and reads one word; only rank 0 reads all cards. So the
-# traffic grows with the ranks and no faster.
+# Each rank writes one key and reads one; only rank 0 reads all keys. Traffic is linear
+# in the number of ranks.
 _INFO_PREFIX = "jaxsif/card/"
 _REPLY_KEY = "jaxsif/word"
 _POSITION_PREFIX = "jaxsif/place/"
 
-# From the moment at which JAX has connected all ranks.
+# Counted from the moment JAX has connected all ranks.
 _PEER_INFO_TIMEOUT_S = 10.0
 _MAX_NAMED = 8
 
 PeerInfo = dict[str, Any]
 
 
-def card(identity: Identity) -> PeerInfo:
-    """What a rank says of itself to the others of its group."""
+def peer_info(identity: Identity) -> PeerInfo:
+    """This rank's identity and software, for comparison by rank 0."""
     import jax
     import jaxlib
 
@@ -48,9 +48,9 @@ def card(identity: Identity) -> PeerInfo:
 
 
 def program_fingerprint() -> str | None:
-    """A short name of the program's text, as `train.py 1a2b3c4d`; None if it has none."""
+    """Name and checksum of the program, e.g. `train.py 1a2b3c4d`; None if it has none."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
-    # Reading /dev/stdin, or another pipe, would take from the program what it reads.
+    # Reading /dev/stdin, or another pipe, would consume the program's input.
     if not isinstance(path, str) or not os.path.isfile(path):
         return None
     try:
@@ -59,45 +59,46 @@ def program_fingerprint() -> str | None:
         return None
 
 
-def meet(client: Any, identity: Identity) -> list[Problem]:
-    """Exchanges the cards. Returns what is wrong, for rank 0 to tell, or for the rank
-    that is in a foreign group.
+def exchange_peer_info(client: Any, identity: Identity) -> list[Problem]:
+    """Exchange peer information and return the problems.
+
+    They are for rank 0 to report, or for a rank in a foreign group.
 
     Args:
       client: JAX's client of the coordinator (`jax._src.distributed.global_state`, the
-        only way to its key-value store; there is no public one).
+        only access to its key-value store; there is no public one).
     """
-    mine = card(identity)
-    client.key_value_set(f"{_INFO_PREFIX}{identity.rank}", json.dumps(mine), True)
+    own = peer_info(identity)
+    client.key_value_set(f"{_INFO_PREFIX}{identity.rank}", json.dumps(own), True)
     if identity.rank:
         limit_ms = int(_PEER_INFO_TIMEOUT_S * 2000)
         return _wait_for_reply(client, identity, limit_ms)
-    cards = _all_cards(client, identity.processes)
-    problems = list(compare_peer_info(cards, mine, identity.processes))
-    word = {"step": identity.step, "node": identity.node, "is_well": not problems}
-    client.key_value_set(_REPLY_KEY, json.dumps(word), True)
+    infos = _all_peer_info(client, identity.processes)
+    problems = list(compare_peer_info(infos, own, identity.processes))
+    reply = {"step": identity.step, "node": identity.node, "is_well": not problems}
+    client.key_value_set(_REPLY_KEY, json.dumps(reply), True)
     return problems
 
 
 def _wait_for_reply(client: Any, identity: Identity, limit_ms: int) -> list[Problem]:
-    word = json.loads(client.blocking_key_value_get(_REPLY_KEY, limit_ms))
-    if word["step"] != identity.step:
+    reply = json.loads(client.blocking_key_value_get(_REPLY_KEY, limit_ms))
+    if reply["step"] != identity.step:
         return [
             Problem(
                 "foreign-group",
-                f"the coordinator is that of step {word['step']} on {word['node']}, this"
+                f"the coordinator is that of step {reply['step']} on {reply['node']}, this"
                 f" is step {identity.step}",
                 "two steps share a coordinator's address: let the image set"
                 " JAX_COORDINATOR_PORT, and leave JAX_SIF_TLS on",
             )
         ]
-    if not word["is_well"]:
-        # Rank 0 says why and ends the step; this rank has nothing to add.
+    if not reply["is_well"]:
+        # Rank 0 reports the cause and ends the step.
         time.sleep(_PEER_INFO_TIMEOUT_S)
     return []
 
 
-def _all_cards(client: Any, processes: int) -> dict[int, PeerInfo]:
+def _all_peer_info(client: Any, processes: int) -> dict[int, PeerInfo]:
     deadline_s, pause_s = time.monotonic() + _PEER_INFO_TIMEOUT_S, 0.005
     while True:
         pairs = client.key_value_dir_get(_INFO_PREFIX)
@@ -110,26 +111,26 @@ def _all_cards(client: Any, processes: int) -> dict[int, PeerInfo]:
 
 
 def compare_peer_info(
-    cards: Mapping[int, PeerInfo], mine: PeerInfo, processes: int
+    infos: Mapping[int, PeerInfo], own: PeerInfo, processes: int
 ) -> Iterator[Problem]:
-    """What is wrong with a group, seen by rank 0. Pure."""
-    foreign = [c for c in cards.values() if c["step"] != mine["step"]]
+    """Find the problems of a group, as seen by rank 0."""
+    foreign = [c for c in infos.values() if c["step"] != own["step"]]
     if foreign:
         steps = ", ".join(sorted({str(c["step"]) for c in foreign}))
         yield Problem(
             "foreign-peer",
             f"{_named(foreign)} of the group belong to step {steps}, not to this step"
-            f" {mine['step']}",
+            f" {own['step']}",
             "two steps share a coordinator's address: let the image set"
             " JAX_COORDINATOR_PORT, and leave JAX_SIF_TLS on",
             ranks=tuple(c["rank"] for c in foreign),
         )
         return
-    silent = [rank for rank in range(processes) if rank not in cards]
+    silent = [rank for rank in range(processes) if rank not in infos]
     if silent:
         yield Problem(
             "foreign-peer",
-            f"{_some(silent)} of the group did not say who they are",
+            f"{_some(silent)} of the group did not identify themselves",
             "start every rank of the step with the same program and image",
             ranks=tuple(silent),
         )
@@ -141,33 +142,33 @@ def compare_peer_info(
         ("jax", "JAX", "give every node the same image; unset PYTHONPATH"),
         ("jaxlib", "jaxlib", "give every node the same image; unset PYTHONPATH"),
     ):
-        yield from _minority(cards, name, noun, remedy)
+        yield from _minority(infos, name, noun, remedy)
 
 
 def _minority(
-    cards: Mapping[int, PeerInfo], name: str, noun: str, remedy: str
+    infos: Mapping[int, PeerInfo], name: str, noun: str, remedy: str
 ) -> Iterator[Problem]:
-    # A rank of an older image does not say everything.
-    counts = Counter(c.get(name) for c in cards.values())
+    # A rank of an older image may lack a field.
+    counts = Counter(c.get(name) for c in infos.values())
     usual, _ = counts.most_common(1)[0]
     by_value: dict[Any, list[PeerInfo]] = defaultdict(list)
-    for c in cards.values():
+    for c in infos.values():
         if c.get(name) != usual:
             by_value[c.get(name)].append(c)
-    for value, odd in by_value.items():
+    for value, minority in by_value.items():
         yield Problem(
             f"{name}-differs",
-            f"another {noun} on {_named(odd)}: {value}; the others have {usual}",
+            f"different {noun} on {_named(minority)}: {value}; the others have {usual}",
             remedy,
-            # A user's program may well have a part of its own for one rank.
+            # A user may run a different program on one rank on purpose.
             is_fatal=name != "program",
-            ranks=tuple(c["rank"] for c in odd),
+            ranks=tuple(c["rank"] for c in minority),
         )
 
 
-def _named(cards: list[PeerInfo]) -> str:
-    names = [f"rank {c['rank']} on {c['node']}" for c in cards[:_MAX_NAMED]]
-    more = len(cards) - len(names)
+def _named(infos: list[PeerInfo]) -> str:
+    names = [f"rank {c['rank']} on {c['node']}" for c in infos[:_MAX_NAMED]]
+    more = len(infos) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")
 
 
@@ -177,19 +178,19 @@ def _some(ranks: list[int]) -> str:
     return named + (f" and {more} more" if more > 0 else "")
 
 
-def publish_position(client: Any, rank: int, place: str) -> None:
-    """Says to the others where this rank waits."""
-    client.key_value_set(f"{_POSITION_PREFIX}{rank}", place, True)
+def publish_position(client: Any, rank: int, position: str) -> None:
+    """Publish the position at which this rank waits."""
+    client.key_value_set(f"{_POSITION_PREFIX}{rank}", position, True)
 
 
 def compare_positions(client: Any, own: str) -> list[dict[str, Any]] | None:
-    """The places where ranks wait, each with some of them, when there are several."""
-    ranks_by_place: dict[str, list[int]] = defaultdict(list)
-    for key, place in client.key_value_dir_get(_POSITION_PREFIX):
-        ranks_by_place[place].append(int(key.rpartition("/")[2]))
-    if len({own, *ranks_by_place}) < 2:
+    """The positions at which ranks wait, each with some ranks; None if only one."""
+    ranks_by_position: dict[str, list[int]] = defaultdict(list)
+    for key, position in client.key_value_dir_get(_POSITION_PREFIX):
+        ranks_by_position[position].append(int(key.rpartition("/")[2]))
+    if len({own, *ranks_by_position}) < 2:
         return None
     return [
-        {"place": place, "count": len(ranks), "ranks": sorted(ranks)[:_MAX_NAMED]}
-        for place, ranks in ranks_by_place.items()
+        {"place": position, "count": len(ranks), "ranks": sorted(ranks)[:_MAX_NAMED]}
+        for position, ranks in ranks_by_position.items()
     ]

@@ -1,4 +1,4 @@
-"""Whether a rank can start at all, found before JAX is touched, whose own answers do not tell causes apart; runs in each rank."""
+"""Check that a rank can connect, before JAX, whose errors do not name the cause."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from jaxsif.rank.probes import (
 )
 
 _POLL_INTERVAL_S = 0.02
-# The kernel asks again after 1 s and 3 s; whoever has not answered then does not hear.
-_UNANSWERED_S = 5.0
+# The kernel retries after 1 s and 3 s; without a reply by then, packets are lost.
+_CONNECT_TIMEOUT_S = 5.0
 # A name service may hiccup, and a neighbour's hardware address takes a moment.
-_PATIENCE_S = 3.0
+_RESOLVE_TIMEOUT_S = 3.0
 
-# A connection that fails so says nothing of the coordinator.
+# Errors that do not depend on the coordinator.
 _OWN_LIMITS = (
     *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
     *(errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL),
@@ -39,10 +39,10 @@ _SAME_STEP = (
 
 
 def check_port_free(where: tuple[str, int]) -> Iterator[Problem]:
-    """For rank 0: JAX would share the port with another step, or die of SIGSEGV."""
+    """For rank 0: JAX would share the port with another step, or crash (SIGSEGV)."""
     with _any_address() as probe:
         try:
-            # What has just been closed may be bound again, what listens may not.
+            # Allows a port that was just closed, but not one in use.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", where[1]))
             probe.listen(1)
@@ -57,9 +57,9 @@ def check_port_free(where: tuple[str, int]) -> Iterator[Problem]:
 
 
 def _any_address() -> socket.socket:
-    """A socket of IPv6, which gets IPv4's connections too, as gRPC's does.
+    """An IPv6 socket that accepts IPv4 as well, same as gRPC's.
 
-    That Python was built with IPv6 does not mean that this kernel has it.
+    Python may have IPv6 although this kernel does not.
     """
     try:
         return socket.socket(socket.AF_INET6)
@@ -70,7 +70,7 @@ def _any_address() -> socket.socket:
 def check_coordinator_address(
     where: tuple[str, int], identity: Identity, is_chosen: bool
 ) -> Iterator[Problem]:
-    """For rank 0: the others look for it where it is not, and wait for minutes.
+    """For rank 0: the other ranks would connect to the wrong node and wait for minutes.
 
     Args:
       is_chosen: the address is the user's, and may be that of a proxy or a service.
@@ -79,19 +79,19 @@ def check_coordinator_address(
     if _is_same(host, identity.node):
         return
     try:
-        addresses = _resolve(host, port, _PATIENCE_S)
+        addresses = _resolve(host, port, _RESOLVE_TIMEOUT_S)
     except socket.gaierror:
-        # The others will say so, whom it keeps from coming.
+        # The other ranks report this, since they cannot connect.
         return
     if any(is_own_address(address) is not False for address in addresses):
         return
-    by = "the address that was set" if is_chosen else identity.launcher
+    source = "the address that was set" if is_chosen else identity.launcher
     yield Problem(
         "coordinator-on-other-node",
-        f"rank 0 runs on {identity.node}, but by {by} the others look for it on {host}"
-        f" ({', '.join(addresses)})",
-        f"set JAX_COORDINATOR_ADDRESS={identity.node}:{port} for every rank, or let rank"
-        f" 0 start on {host}",
+        f"rank 0 runs on {identity.node}, but according to {source} the others connect to"
+        f" {host} ({', '.join(addresses)})",
+        f"set JAX_COORDINATOR_ADDRESS={identity.node}:{port} for every rank, or start rank"
+        f" 0 on {host}",
         is_fatal=not is_chosen,
     )
 
@@ -116,47 +116,49 @@ def reach_coordinator(
     has_one_node: bool = False,
     has_late_names: bool = False,
 ) -> Iterator[Problem]:
-    """For all but rank 0: waits until rank 0 listens, and says why if it cannot.
+    """For all but rank 0: wait until rank 0 listens, and report why if it does not.
 
-    Connecting works at JAX's first attempt then; gRPC answers a refused one with growing
-    pauses, and all failures with the same words after 300 s.
+    JAX then connects at its first attempt; gRPC retries a refused connection with growing
+    pauses, and reports every failure with the same message after 300 s.
 
     Args:
       limit_s: how long to wait.
-      has_one_node: whether all ranks, rank 0 too, are on this node.
-      has_late_names: whether a name is known only when who has it has started, as that
-        of a pod; otherwise an unknown name soon is a mistake.
+      has_one_node: whether all ranks, including rank 0, are on this node.
+      has_late_names: whether a name resolves only once its host has started, such as a
+        pod's; otherwise an unknown name is soon reported as an error.
     """
     host, port = where
     started_s = time.monotonic()
     try:
-        addresses = _resolve(host, port, limit_s if has_late_names else _PATIENCE_S)
+        addresses = _resolve(
+            host, port, limit_s if has_late_names else _RESOLVE_TIMEOUT_S
+        )
     except socket.gaierror as error:
         yield Problem(
             "coordinator-unknown",
             f"the name {host!r} of the coordinator's node cannot be resolved on"
             f" {own_node} ({error.strerror})",
-            f"mend name resolution on {own_node} (/etc/hosts, DNS), or set"
+            f"fix name resolution on {own_node} (/etc/hosts, DNS), or set"
             " JAX_COORDINATOR_ADDRESS to an IP address",
         )
         return
     has_one_node = has_one_node or is_local_launch(environment)
-    # An address of the network's may well be meant for several ranks of this node.
+    # A network address may be intended for several ranks of this node.
     is_here = _is_same(host, own_node) or _is_network_address(host) or has_one_node
     if not is_here and all(map(is_own_address, addresses)):
         yield Problem(
             "coordinator-resolves-to-self",
-            f"{own_node} takes {host}, the coordinator's node, for itself:"
-            f" {host} is {', '.join(addresses)} there",
-            f"mend {host} in /etc/hosts of {own_node}, or set JAX_COORDINATOR_ADDRESS to"
-            " an IP address",
+            f"on {own_node} the name {host} of the coordinator's node resolves to"
+            f" {own_node} itself ({', '.join(addresses)})",
+            f"fix the entry for {host} in /etc/hosts on {own_node}, or set"
+            " JAX_COORDINATOR_ADDRESS to an IP address",
         )
         return
     yield from _connect(host, port, addresses, started_s + limit_s, environment)
 
 
-def _resolve(host: str, port: int, patience_s: float) -> list[str]:
-    deadline_s = time.monotonic() + patience_s
+def _resolve(host: str, port: int, timeout_s: float) -> list[str]:
+    deadline_s = time.monotonic() + timeout_s
     while True:
         try:
             name = _for_resolver(host)
@@ -169,7 +171,7 @@ def _resolve(host: str, port: int, patience_s: float) -> list[str]:
 
 
 def _for_resolver(host: str) -> str | bytes:
-    """/etc/hosts may have names that DNS would refuse, and that Python does not hand on."""
+    """Encode names that /etc/hosts may have but that DNS and Python would reject."""
     try:
         host.encode("idna")
     except UnicodeError:
@@ -178,9 +180,9 @@ def _for_resolver(host: str) -> str | bytes:
 
 
 def is_own_address(address: str) -> bool | None:
-    """Whether this node answers to an address: only then can a socket be bound to it.
+    """Whether an address is this node's: only then can a socket be bound to it.
 
-    None where that cannot be told.
+    None if unknown.
     """
     if address == "::1" or address.startswith("127."):
         return True
@@ -206,15 +208,17 @@ def _connect(
     unreachable_since_s = None
     while True:
         try:
-            with socket.create_connection((name, port), _UNANSWERED_S) as connection:
+            with socket.create_connection(
+                (name, port), _CONNECT_TIMEOUT_S
+            ) as connection:
                 yield from _identify_service(connection, where, own, environment)
                 return
         except TimeoutError:
             yield Problem(
                 "coordinator-packets-dropped",
-                f"{where}, the coordinator, does not answer within {_UNANSWERED_S:.0f} s,"
-                " nor refuse: packets are dropped on the way",
-                "let compute nodes talk to each other on all ports (firewall, nftables,"
+                f"the coordinator {where} neither accepts nor refuses a connection within"
+                f" {_CONNECT_TIMEOUT_S:.0f} s: packets are dropped on the way",
+                "allow connections between compute nodes on all ports (firewall, nftables,"
                 " security group)",
             )
             return
@@ -224,7 +228,7 @@ def _connect(
             now_s = time.monotonic()
             if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
                 unreachable_since_s = unreachable_since_s or now_s
-                if now_s - unreachable_since_s > _PATIENCE_S:
+                if now_s - unreachable_since_s > _RESOLVE_TIMEOUT_S:
                     yield _unreachable(where, error)
                     return
             elif now_s > deadline_s:
@@ -236,16 +240,16 @@ def _connect(
 def _unreachable(where: str, error: OSError) -> Problem:
     return Problem(
         "coordinator-unreachable",
-        f"there is no way to {where}, the coordinator: {error.strerror}",
-        "is that the node's right address (/etc/hosts, DNS), and is its network up?",
+        f"the coordinator {where} is unreachable: {error.strerror}",
+        "check the node's address (/etc/hosts, DNS), and whether its network is up",
     )
 
 
 def _refused(where: str, error: OSError) -> Problem:
     return Problem(
         "coordinator-not-listening",
-        f"nobody listens at {where}, where rank 0 should: {error.strerror}",
-        "see what rank 0 says; if it is well, the name has a wrong address here",
+        f"rank 0 does not listen at {where}: {error.strerror}",
+        "check rank 0's messages; if it is fine, the name has a wrong address here",
     )
 
 
@@ -255,10 +259,10 @@ def _identify_service(
     own: ssl.SSLContext | None,
     environment: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Asks whoever listens for proof, in the way in which JAX will talk to it."""
-    connection.settimeout(_UNANSWERED_S)
+    """Check that this step's coordinator listens there, with JAX's protocol."""
+    connection.settimeout(_CONNECT_TIMEOUT_S)
     group = environment.get("JAX_MTLS_PEER_URI_PREFIX", "")
-    # TLS takes the connection, and closes it when it fails.
+    # TLS takes over the connection, and closes it on failure.
     with connection.dup() as same:
         try:
             if own:
@@ -275,17 +279,16 @@ def _identify_service(
     if complaint:
         yield Problem(
             "coordinator-wrong-service",
-            f"at {where} listens somebody who is not this step's coordinator:"
-            f" {complaint}",
+            f"the service at {where} is not this step's coordinator: {complaint}",
             _SAME_STEP,
         )
 
 
 def _can_be_reached(connection: socket.socket) -> bool:
-    """Whether small packets still arrive, those that make another connection."""
+    """Whether small packets still arrive, enough for another connection."""
     try:
         peer = connection.getpeername()[:2]
-        with socket.create_connection(peer, _UNANSWERED_S / 2):
+        with socket.create_connection(peer, _CONNECT_TIMEOUT_S / 2):
             return True
     except OSError:
         return False
@@ -295,8 +298,8 @@ def _large_packets_lost(where: str) -> Problem:
     host = where.partition(":")[0]
     return Problem(
         "large-packets-lost",
-        f"large packets do not arrive on the way to {where}: a connection is made, and"
-        " what is longer than a small packet gets lost",
+        f"large packets to {where} are lost: a connection is made, but only small packets"
+        " arrive",
         "compare the MTUs of both nodes (ip link show) and of the switches between them;"
         f" try: ping -M do -s 1472 {host}",
     )

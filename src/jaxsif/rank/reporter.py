@@ -1,4 +1,4 @@
-"""Tells, phase by phase, what this rank has seen, as records in its standard output; runs in each rank."""
+"""Write this rank's records to its standard output, phase by phase."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
 PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
-# The network that the cluster has, by its name in job/networks; unset where nobody knows.
+# The cluster's network, by its name in job/networks; unset if unknown.
 NETWORK_VARIABLE = "JAX_SIF_NETWORK"
 
 # Of an exception's text; a record shows less of it.
@@ -31,44 +31,43 @@ _MAX_TEXT = 10_000
 
 
 class Reporter:
-    """The voice of one rank. Each method says one phase with the facts that prove it."""
+    """Writes this rank's records: one method per phase."""
 
     def __init__(self, identity: Identity, *, is_enabled: bool = True) -> None:
-        """`is_enabled`: whether anybody reads records; without them nothing is written."""
+        """`is_enabled`: whether records are read; otherwise nothing is written."""
         self.identity = identity
         self.has_wrong_results = False
-        self._is_heard = is_enabled
+        self._is_enabled = is_enabled
         self._key = records.rank_key(os.environ)
         self._process = os.getpid()
         self._output = standard_output()
         self._has_complained = False
-        # Where NCCL's report stands, in a program that wants to know of it.
-        self._ear: NcclLog | None = None
-        # When the checks before it were over, and when JAX was loaded.
+        # NCCL's log, if enabled.
+        self._nccl_log: NcclLog | None = None
+        # When preflight was done, and when JAX was loaded.
         self._import_s: tuple[float | None, float | None] = None, None
-        # Told of each phase that is reached, with the next, and of each collective.
+        # Called at each phase, with the next one, and before each collective.
         self.phase_observer: Callable[[str, str], None] = lambda phase, following: None
         self.entry_observer: Callable[[str], None] = lambda collective: None
 
     @property
     def is_of_this_process(self) -> bool:
-        """Not in a forked child, which is a process of its own and no rank."""
+        """False in a forked child, which is not a rank."""
         return os.getpid() == self._process
 
     def say(self, phase: str, **facts: Any) -> None:
-        """Writes one record in one piece, after everything printed so far."""
+        """Write one record in one piece, after everything printed so far."""
         self.write(phase, **facts)
         if phase in records.PHASES and self.is_of_this_process:
             following = records.PHASES.index(phase) + 1
             self.phase_observer(phase, (*records.PHASES, "end")[following])
 
     def write(self, phase: str, *, is_flushed: bool = True, **facts: Any) -> None:
-        """The record alone. `is_flushed=False`: from a thread that must not wait.
+        """Write only the record. `is_flushed=False`: from a thread that must not wait.
 
-        Never raises: a record that cannot be written is no reason to end a program. A
-        forked child writes nothing.
+        Never raises: a failed write must not end a program. A forked child writes nothing.
         """
-        if not self._is_heard or not self.is_of_this_process:
+        if not self._is_enabled or not self.is_of_this_process:
             return
         try:
             line = records.encode(self._addressed(phase, facts), self._key)
@@ -89,7 +88,7 @@ class Reporter:
         }
 
     def _complain(self, phase: str, error: Exception) -> None:
-        """Once: whoever reads the verdict wonders why it misses this rank's word."""
+        """Explain once why the verdict lacks a record of this rank."""
         if not self._has_complained:
             self._has_complained = True
             who = f"rank {self.identity.rank} on {self.identity.node}"
@@ -97,13 +96,13 @@ class Reporter:
             say_on_stderr(text)
 
     def leave_to_parent(self) -> None:
-        """For a forked child: its parent's records are not its own."""
+        """For a forked child: leave the output to its parent."""
         self._output.release()
 
     def started(self, may_miss: Sequence[int] | None = None) -> None:
-        """Says who this rank is and what was asked for.
+        """Report this rank's identity and the request.
 
-        `may_miss`: see `Limits.may_miss`; for the judge, who compares the ranks.
+        `may_miss`: see `Limits.may_miss`; used by `verify` to compare the ranks.
         """
         began_s = clock.began_s()
         self.say(
@@ -123,7 +122,7 @@ class Reporter:
         )
 
     def jax_import_started(self) -> None:
-        """Notes how long JAX loads, for the next phase: it takes longer than the rest."""
+        """Import JAX, and note its time for the next record."""
         began_s = round(time.time(), 3)
         self.write(records.IMPORTING)
         import jax  # noqa: F401
@@ -132,9 +131,9 @@ class Reporter:
         self._import_s = began_s, round(time.time(), 3)
 
     def connected(self, *, has_proof: bool = False) -> None:
-        """Says, after `jax.distributed.initialize()`, which group this rank is in.
+        """Report this rank's group, after `jax.distributed.initialize()`.
 
-        `has_proof`: whether the ranks have shown each other which step they are of.
+        `has_proof`: whether the ranks have verified each other's step.
         """
         import jax
         import jaxlib
@@ -155,7 +154,7 @@ class Reporter:
         )
 
     def devices(self) -> None:
-        """Says which devices this rank has, and how many the group has."""
+        """Report this rank's devices, and the number of the group's."""
         self.entry_observer("devices")
         import jax
 
@@ -175,11 +174,11 @@ class Reporter:
         )
 
     def enters(self, collective: str) -> None:
-        """Says to the watchdog, not to people, that this rank will wait for the others."""
+        """Inform the watchdog that this rank is about to wait for the others."""
         self.entry_observer(collective)
 
     def report_allreduce(self, result: Any) -> None:
-        """Says the sum of ones that this rank got: one element per local device."""
+        """Report this rank's sum of ones: one element per local device."""
         import jax
         import numpy as np
 
@@ -196,7 +195,7 @@ class Reporter:
         )
 
     def prove_identity(self) -> None:
-        """All-reduces what only this run's ranks can produce, and says who was foreign."""
+        """All-reduce tokens that only this run's ranks have, and report foreign ones."""
         from jaxsif.rank import identity_check
 
         self.enters("identity")
@@ -204,47 +203,47 @@ class Reporter:
         self.has_wrong_results |= bool(foreign)
         self.say("identity", foreign=len(foreign), slots=foreign[:8])
 
-    def listen(self) -> None:
-        """Asks NCCL to tell which ways it takes; before anything else of JAX."""
+    def enable_nccl_log(self) -> None:
+        """Let NCCL log its transports; call before any other JAX function."""
         from jaxsif.transport import detect as transport
 
         if transport.expects_gpus(os.environ, PLATFORM_VARIABLE):
-            self._ear = transport.enable_nccl_log(
+            self._nccl_log = transport.enable_nccl_log(
                 os.environ, self.identity.node, os.getpid()
             )
 
     def transport(self) -> None:
-        """Says over which network the ranks have talked, after a collective of all.
+        """Report the network used by the ranks, after a collective of all.
 
-        The first rank of each node speaks for its node, so that like is compared with
-        like: only some ranks have a channel to another node.
+        Only the first rank of each node reports, so that nodes are comparable: only some
+        ranks have a channel to another node.
         """
         if self.identity.local_rank:
             return
         from jaxsif.transport import detect as transport
 
-        found = transport.detect_transport(self.identity, self._ear)
+        found = transport.detect_transport(self.identity, self._nccl_log)
         if found is not None:
             self.say("transport", **transport.as_fields(found))
 
     def warn(self, problems: Sequence[Problem]) -> None:
-        """Says what is not as it should be, though the program goes on."""
+        """Report problems that do not end the program."""
         self.say(records.WARNINGS, problems=_as_facts(problems))
 
     def failed(self, error: BaseException) -> None:
-        """Says that the program ended in an exception, and which.
+        """Report the exception that ended the program.
 
-        Prints what NCCL has warned of, which its report keeps from the output.
+        Prints NCCL's warnings, which otherwise stay in its log.
         """
-        # The first line says what; JAX adds notes that say nothing of this error.
+        # Only the first line; JAX adds notes unrelated to this error.
         with harmless("NCCL's report"):
-            for warning in self._ear.warnings() if self._ear else ():
+            for warning in self._nccl_log.warnings() if self._nccl_log else ():
                 print(warning, file=sys.stderr)
         text = "".join(traceback.format_exception_only(error)).strip().partition("\n")
         self.say(records.FAILED, error=text[0][:_MAX_TEXT])
 
     def start_failed(self, problems: Sequence[Problem]) -> None:
-        """Says why the program cannot run here."""
+        """Report why the program cannot run here."""
         self.say(records.FAILED, problems=_as_facts(problems))
 
 

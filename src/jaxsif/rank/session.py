@@ -1,4 +1,4 @@
-"""One rank's run from its start to its end: what is checked before, who watches it, how it ends; runs in each rank."""
+"""A rank's session: preflight checks, joining the group, watchdog and exit."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from jaxsif.rank.limits import Limits, diagnostic_limits, program_limits
 from jaxsif.rank.reporter import Reporter
 from jaxsif.rank.watchdog import Watchdog
 
-# srun ends the step for the first that goes, and the others find the same by then.
+# srun ends the step at the first exit; by then the other ranks have found the same.
 _FLUSH_DELAY_S = 0.5
 
 PREFLIGHT_VARIABLE = "JAX_SIF_PREFLIGHT"
@@ -43,7 +43,7 @@ TLS_VARIABLE = "JAX_SIF_TLS"
 
 
 class Session:
-    """What belongs to one rank. There is one in a process, and it is never put back."""
+    """Per-process state of a rank. Created once and never reset."""
 
     def __init__(self, identity: Identity, limits: Limits, reporter: Reporter) -> None:
         self.identity = identity
@@ -54,7 +54,7 @@ class Session:
         self._watchdog = Watchdog(self._report_from_thread, self.who, limits)
 
     def begin(self) -> None:
-        """Says that this rank has started, and starts its watchdog."""
+        """Report that this rank has started, and start its watchdog."""
         self.reporter.phase_observer = self._watchdog.reached
         self.reporter.entry_observer = self._watchdog.entered
         self._watchdog.start()
@@ -63,7 +63,7 @@ class Session:
             self.reporter.started(self.limits.may_miss())
 
     def connect(self, settings: dict[str, Any]) -> DistributedInfo:
-        """Checks the way, joins the group, and makes sure that it is the right one."""
+        """Run the preflight checks, join the group, and verify its peers."""
         where = launchers.coordinator(
             os.environ, self.identity, this_machine(), settings
         )
@@ -73,7 +73,7 @@ class Session:
         if os.environ.get(PREFLIGHT_VARIABLE, "on") != "off":
             self._abort_with(self._preflight_problems(where, settings))
         with harmless("the search for MPI's wrapper"):
-            # What jaxlib is not told it does not look for.
+            # jaxlib searches for it only if the variable is set.
             os.environ.update(mpi.for_jaxlib(inspect_host(os.environ)))
         self.reporter.jax_import_started()
         if where is None:
@@ -88,11 +88,11 @@ class Session:
                 self.limits, self.identity, where, ordinals, settings, bind_address
             )
             self._watch_mpi()
-            self._meet(client)
+            self._verify_peers(client)
         return information(self.identity, where, os.environ)
 
     def _require_certificates(self, settings: dict[str, Any]) -> None:
-        """Raises UsageError when the user requires them and there are none."""
+        """Raise UsageError if certificates are required but missing."""
         is_required = os.environ.get(TLS_VARIABLE) == "required"
         given = settings.get("mtls_cert_file") or os.environ.get("JAX_MTLS_CERT_FILE")
         if is_required and not given and self.identity.processes > 1:
@@ -103,35 +103,35 @@ class Session:
             )
 
     def _select_devices(self, settings: dict[str, Any]) -> list[int] | None:
-        """Chooses this rank's devices, and says so as the image's entry does."""
-        words = as_slurm_env(os.environ, self.identity)
+        """Choose this rank's devices, and set the variable that the entry sets."""
+        slurm_env = as_slurm_env(os.environ, self.identity)
         ordinals = distributed.local_device_ids(
-            os.environ, self.identity, words, settings
+            os.environ, self.identity, slurm_env, settings
         )
         if ordinals:
             variable = distributed.LOCAL_DEVICES_VARIABLE
             os.environ[variable] = distributed.as_variable(ordinals)
         return ordinals
 
-    def _meet(self, client: Any) -> None:
+    def _verify_peers(self, client: Any) -> None:
         self.is_connected = True
         if _sigterm_is_default():
             self._watchdog.exit_on_sigterm()
         if client is None:
-            # Somebody else's initialize() stands in JAX's place; the counts will tell.
+            # initialize() was replaced by another one; the counts reveal a wrong group.
             self.reporter.connected()
             return
         identity = self.identity
-        self._abort_with(peers.meet(client, identity))
-        self._watchdog.post = lambda place: peers.publish_position(
-            client, identity.rank, place
+        self._abort_with(peers.exchange_peer_info(client, identity))
+        self._watchdog.post = lambda position: peers.publish_position(
+            client, identity.rank, position
         )
         if identity.rank == 0:
             self._watchdog.compare = lambda own: peers.compare_positions(client, own)
         self.reporter.connected(has_proof=True)
 
     def _start_single(self) -> None:
-        """There is no launcher: nobody to join, and JAX would raise ValueError."""
+        """Without a launcher there is no group, and JAX would raise ValueError."""
         self.is_connected = True
         say_on_stderr(f"jax-sif: {self.who}: no launcher, a single process")
         self.reporter.connected()
@@ -151,17 +151,17 @@ class Session:
             return
         if identity.rank == 0:
             yield from guarded(
-                "the look for rank 0's address",
+                "the check of rank 0's address",
                 lambda: preflight.check_coordinator_address(where, identity, is_chosen),
             )
             yield from guarded(
-                "the look at the coordinator's port",
+                "the check of the coordinator's port",
                 lambda: preflight.check_port_free(where),
             )
         else:
             limit_s = self.limits.deadline_s("connected")
             yield from guarded(
-                "the way to the coordinator",
+                "the check of the connection to the coordinator",
                 lambda: preflight.reach_coordinator(
                     where,
                     limit_s,
@@ -173,7 +173,7 @@ class Session:
             )
 
     def _watch_mpi(self) -> None:
-        """Compares MPI's world with the group, if JAX will use MPI, before any sum."""
+        """Compare MPI's world with the group before any sum, if JAX uses MPI."""
         identity = self.identity
 
         def compare() -> None:
@@ -186,16 +186,16 @@ class Session:
         try:
             mpi_world.call_after_start_of_mpi(compare)
         except Exception as error:
-            # JAX's private names have changed. Who does not use MPI need not know.
+            # JAX's private names have changed; relevant only if MPI is used.
             if mpi.is_chosen(os.environ):
                 self._abort_with([mpi_world.unknown_world(identity.processes, error)])
 
     def _abort_with(self, found: Iterator[Problem] | Sequence[Problem]) -> None:
-        """Ends the rank where it cannot go on; says the rest and goes on."""
+        """End the rank at a fatal problem; otherwise print warnings and continue."""
         problems: list[Problem] = []
         for problem in found:
             problems.append(problem)
-            # What comes later takes longer, and may only follow from this.
+            # Later checks take longer, and may fail only because of this.
             if problem.is_fatal:
                 break
         if not problems:
@@ -215,24 +215,24 @@ class Session:
         self.reporter.write(phase, is_flushed=False, **facts)
 
     def _leave_to_parent(self) -> None:
-        """In a forked child, which is a process of its own and no rank."""
+        """Called in a forked child, which is not a rank."""
         leave_the_end_to_parent()
         distributed.leave_group_to_parent()
         self.reporter.leave_to_parent()
 
 
 def _sigterm_is_default() -> bool:
-    """Whether the program has neither a handler nor asked JAX for its preemption sync."""
-    has_asked = os.environ.get("JAX_ENABLE_PREEMPTION_SERVICE", "").lower()
+    """Whether neither the program nor JAX's preemption sync handles SIGTERM."""
+    preemption_sync = os.environ.get("JAX_ENABLE_PREEMPTION_SERVICE", "").lower()
     handler = signal.getsignal(signal.SIGTERM)
-    return has_asked not in ("1", "true") and handler in (None, signal.SIG_DFL)
+    return preemption_sync not in ("1", "true") and handler in (None, signal.SIG_DFL)
 
 
 _session: Session | None = None
 
 
 def current() -> Session | None:
-    """This process's session, once it has begun."""
+    """This process's session, once it has started."""
     return _session
 
 
@@ -241,30 +241,30 @@ def _begin(settings: dict[str, Any], *, is_diagnostic: bool) -> Session:
     if _session is None:
         identity = launchers.identify(os.environ, this_machine(), settings)
         limits = diagnostic_limits if is_diagnostic else program_limits
-        # Somebody reads the records of a diagnostic, and of a job that has a judge.
+        # Records are read in a diagnostic, and in a job with jax-sif verify.
         is_enabled = is_diagnostic or bool(os.environ.get(TOPOLOGY_VARIABLE))
         reporter = Reporter(identity, is_enabled=is_enabled)
         _session = Session(identity, limits(os.environ, identity.processes), reporter)
         if is_diagnostic:
-            reporter.listen()
+            reporter.enable_nccl_log()
         _session.begin()
     return _session
 
 
 @contextlib.contextmanager
 def phase_reporter() -> Iterator[Reporter]:
-    """Narrates the program inside the `with` block, from its start to its end.
+    """Report the program inside the `with` block, from its start to its end.
 
-    An exception is printed and recorded, and ends the process at once: JAX would make
-    it wait 300 s for the others at its shutdown barrier. Wrong numbers end it with
-    status 1, after all ranks have told theirs.
+    An exception is printed and recorded, and ends the process at once: JAX would wait
+    300 s for the other ranks at its shutdown barrier. Wrong results end it with status 1,
+    after all ranks have reported theirs.
     """
     session = _begin({}, is_diagnostic=True)
     good_exit: SystemExit | None = None
     try:
         yield session.reporter
     except BaseException as error:
-        # A forked child is no rank.
+        # A forked child is not a rank.
         if not session.reporter.is_of_this_process:
             raise
         if not (isinstance(error, SystemExit) and error.code in (None, 0)):
@@ -279,27 +279,26 @@ def phase_reporter() -> Iterator[Reporter]:
 
 
 def initialize_distributed(**settings: Any) -> DistributedInfo:
-    """Joins this process to its group, as `jax.distributed.initialize()` does, safely.
+    """Join this process to its group, like `jax.distributed.initialize()`, with checks.
 
-    Checks the node and the way to the coordinator first, makes sure that the peers are
-    those of this job step, and from then on ends the process soon, with the cause, where
-    JAX would wait for minutes or for ever: at an exception, a dead or silent peer, a
-    SIGTERM. To be called before anything else of JAX's.
+    First checks the node and the connection to the coordinator, and verifies that the
+    peers belong to this job step. From then on it ends the process soon, with the cause,
+    where JAX would wait for minutes or forever: at an exception, a dead or silent peer, a
+    SIGTERM. Call it before any other JAX function.
 
-    Which rank this is and where the group meets comes from whoever started the process:
-    Slurm, Open MPI, PMIx or PMI, Kubernetes, `jax-sif launch`, or nobody: then it is the
-    only one. JAX_COORDINATOR_ADDRESS, JAX_COORDINATOR_PORT and JAX_LOCAL_DEVICE_IDS come
-    before that.
+    Rank and coordinator come from the launcher: Slurm, Open MPI, PMIx or PMI, Kubernetes
+    or `jax-sif launch`; without a launcher the process is the only one.
+    JAX_COORDINATOR_ADDRESS, JAX_COORDINATOR_PORT and JAX_LOCAL_DEVICE_IDS override it.
 
     Args:
-      **settings: arguments of `jax.distributed.initialize()`, which win over all.
+      **settings: arguments of `jax.distributed.initialize()`, which override everything.
 
-    Returns what is known of this process and its group; reading the numbers of devices
-    from it starts JAX's back end.
+    Returns information about this process and its group; reading device counts from it
+    starts JAX's back end.
 
-    Raises RuntimeError when JAX has been used before, or the group exists already, and
-    UsageError when the launcher does not tell what is needed, with the way out. Ends the
-    process with status 1 when the group cannot be formed.
+    Raises RuntimeError if JAX has been used before or the group exists already, and
+    UsageError, with a remedy, if the launcher does not provide what is needed. Ends the
+    process with status 1 if the group cannot be formed.
     """
     is_bare = _session is None
     session = _begin(settings, is_diagnostic=False)
@@ -309,13 +308,13 @@ def initialize_distributed(**settings: Any) -> DistributedInfo:
         install_exit_hooks(session.reporter)
     found = session.connect(settings)
     if is_bare:
-        # Now that JAX is loaded: what is registered last runs first.
+        # After JAX is loaded: the last registered function runs first.
         atexit.register(report_exit, session.reporter)
     return found
 
 
 def _verify_all_finished() -> None:
-    """Waits for all ranks, so that `srun` ends nobody who has still to speak."""
+    """Wait for all ranks, so that `srun` ends none before its last record."""
     import jax
 
     jax.distributed.shutdown()

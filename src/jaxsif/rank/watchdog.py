@@ -1,4 +1,4 @@
-"""Ends a rank that makes no progress, and says where it was; a thread beside the program, in each rank."""
+"""A thread that ends a rank which makes no progress, and reports its position."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 
 from jaxsif.rank.limits import COMPARING_S, WAITING_S, Limits
 
-# What a rank says when it is ended may be lost where its output is blocked.
+# The final report may be lost if the output is blocked.
 _FINAL_WRITE_TIMEOUT_S = 2.0
 # All ranks of a step find the same deadline expired within this time.
 _FLUSH_DELAY_S = 0.5
 
-Say = Callable[..., None]
+Emit = Callable[..., None]
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a rank is, as far as it has said: the same for all while all is well."""
+    """A rank's reported position: the same for all ranks of a healthy job."""
 
     reached: str
     entered: str | None = None
@@ -39,94 +39,94 @@ class Position:
 
 
 class Watchdog:
-    """Sleeps until a phase takes too long or a SIGTERM comes.
+    """Sleeps until a phase takes too long or a SIGTERM arrives.
 
-    The program only tells it where it is. Everything else happens in its own thread, so
-    it works while the program waits in a collective for ever.
+    The program only reports its position. Everything else happens in its own thread, so
+    it works even if the program waits in a collective forever.
     """
 
-    def __init__(self, say: Say, who: str, limits: Limits) -> None:
+    def __init__(self, emit: Emit, who: str, limits: Limits) -> None:
         """
         Args:
-          say: writes a record.
-          who: this rank, for people, as `rank 5 on node2`.
+          emit: writes a record.
+          who: this rank's label, e.g. `rank 5 on node2`.
         """
-        self._say = say
+        self._emit = emit
         self._who = who
         self._limits = limits
         self._where = Position("start")
         self._since_s = time.monotonic()
         self._next_phase = "connected"
-        self._has_told = self._has_compared = False
+        self._has_reported = self._has_compared = False
         self._reported_s = self._since_s
-        self._wake, self._bell = os.pipe()
-        os.set_blocking(self._bell, False)
-        # Set when there is a group: how to post and read where the ranks are.
+        self._wake, self._wake_fd = os.pipe()
+        os.set_blocking(self._wake_fd, False)
+        # Set once there is a group: publish and compare positions.
         self.post: Callable[[str], None] | None = None
         self.compare: Callable[[str], list[dict[str, Any]] | None] | None = None
 
     def start(self) -> None:
-        """Starts the thread; without it, by JAX_SIF_WATCHDOG=off, nothing happens."""
+        """Start the thread; JAX_SIF_WATCHDOG=off disables it."""
         if self._limits.is_watched:
             threading.Thread(target=self._watch, name="jax-sif", daemon=True).start()
 
     def reached(self, phase: str, next_phase: str) -> None:
-        """The program has told a phase; the clock of the next one starts."""
+        """Called at a reported phase; starts the clock of the next one."""
         self._next_phase = next_phase
         self._move(Position(phase))
 
     def entered(self, collective: str) -> None:
-        """The program is about to wait for all others."""
+        """Called before the program waits for all others."""
         self._move(Position(self._where.reached, collective))
 
     def exit_on_sigterm(self) -> None:
-        """Makes SIGTERM end the process, also while it waits in a collective.
+        """Let SIGTERM end the process, even while it waits in a collective.
 
-        JAX catches SIGTERM from `jax.distributed.initialize()` on and goes on. Python
-        lets only the main thread do this; from another nothing changes.
+        JAX ignores SIGTERM after `jax.distributed.initialize()`. Python allows handlers
+        only from the main thread; in another thread this does nothing.
         """
         is_main = threading.current_thread() is threading.main_thread()
         if self._limits.is_watched and is_main:
-            signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
+            signal.set_wakeup_fd(self._wake_fd, warn_on_full_buffer=False)
             signal.signal(signal.SIGTERM, wake_thread_handler)
 
     def _move(self, where: Position) -> None:
         self._where, self._since_s = where, time.monotonic()
-        self._has_told = self._has_compared = False
-        self._ring()
+        self._has_reported = self._has_compared = False
+        self._wake_thread()
 
-    def _ring(self) -> None:
-        # A full pipe: it is about to wake anyway.
+    def _wake_thread(self) -> None:
+        # If the pipe is full, the thread is about to wake anyway.
         with contextlib.suppress(BlockingIOError):
-            os.write(self._bell, b"\0")
+            os.write(self._wake_fd, b"\0")
 
     def _watch(self) -> None:
         while True:
             if select.select([self._wake], [], [], self._pause_s())[0]:
-                heard = os.read(self._wake, 4096)
-                # The program may have chosen a handler of its own since.
+                received = os.read(self._wake, 4096)
+                # The program may have set its own handler since.
                 is_ours = signal.getsignal(signal.SIGTERM) is wake_thread_handler
-                if is_ours and signal.SIGTERM in heard:
+                if is_ours and signal.SIGTERM in received:
                     self._exit_on_sigterm()
                 continue
-            self._look()
+            self._poll()
 
     def _age_s(self) -> float:
         return time.monotonic() - self._since_s
 
     def _pause_s(self) -> float | None:
-        """Until there is something to do; None: until somebody rings."""
+        """Time until the next event; None: until woken."""
         events = [self._limits.deadline_s(self._next_phase)]
         if self._is_joining():
             events.append(self._report_due_s() - self._since_s)
-        elif self._limits.is_lockstep and not self._has_told:
+        elif self._limits.is_lockstep and not self._has_reported:
             events.append(WAITING_S)
         if self._limits.is_lockstep and self.compare and not self._has_compared:
             events.append(COMPARING_S)
         first = min(events)
         return None if math.isinf(first) else max(first - self._age_s(), 0.01)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         age_s = self._age_s()
         if age_s >= self._limits.deadline_s(self._next_phase):
             self._exit_on_deadline(age_s)
@@ -137,8 +137,8 @@ class Watchdog:
             return
         if not self._limits.is_lockstep:
             return
-        if age_s >= WAITING_S and not self._has_told:
-            self._has_told = True
+        if age_s >= WAITING_S and not self._has_reported:
+            self._has_reported = True
             self._report_waiting(age_s)
         if age_s >= COMPARING_S and self.compare and not self._has_compared:
             self._has_compared = True
@@ -147,7 +147,7 @@ class Watchdog:
                 self._exit_on_desync(age_s, apart)
 
     def _is_joining(self) -> bool:
-        """Whether there is no group yet: the judge alone sees who is missing."""
+        """Whether there is no group yet; then only `verify` sees which ranks are missing."""
         return self._next_phase == "connected"
 
     def _report_due_s(self) -> float:
@@ -155,9 +155,9 @@ class Watchdog:
 
     def _report_waiting(self, age_s: float) -> None:
         where = str(self._where)
-        self._say("waiting", where=where, for_s=round(age_s, 1), line=_line())
+        self._emit("waiting", where=where, for_s=round(age_s, 1), line=_line())
         if self.post:
-            # The group's coordinator may be gone, and this thread must not wait for it.
+            # The coordinator may be gone; this thread must not wait for it.
             threading.Thread(target=self.post, args=(where,), daemon=True).start()
 
     def _exit_on_deadline(self, age_s: float) -> None:
@@ -195,28 +195,28 @@ class Watchdog:
     def _end(
         self, text: str, status: int, phase: str, has_stacks: bool = True, **facts: Any
     ) -> None:
-        """Says why, and ends the process; Slurm then ends the step."""
+        """Report the cause and end the process; Slurm then ends the step."""
 
-        def speak() -> None:
-            self._say(phase, **facts)
+        def report() -> None:
+            self._emit(phase, **facts)
             print(f"jax-sif: {text}", file=sys.__stderr__, flush=True)
             if has_stacks:
                 faulthandler.dump_traceback(file=2, all_threads=True)
 
-        words = threading.Thread(target=speak, daemon=True)
-        words.start()
-        words.join(_FINAL_WRITE_TIMEOUT_S)
+        writer = threading.Thread(target=report, daemon=True)
+        writer.start()
+        writer.join(_FINAL_WRITE_TIMEOUT_S)
         if phase == "stuck":
             time.sleep(_FLUSH_DELAY_S)
         os._exit(status)
 
 
 def wake_thread_handler(number: int, frame: FrameType | None) -> None:
-    """Python tells the thread through the pipe; here is nothing left to do."""
+    """Intentionally empty: Python's wakeup fd wakes the thread."""
 
 
 def _line() -> str:
-    """Where the program is, as `train.py:42 in step`: its own line, not a library's."""
+    """The program's current line outside of libraries, e.g. `train.py:42 in step`."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     innermost = frame
     while frame is not None and _is_library(frame.f_code.co_filename):

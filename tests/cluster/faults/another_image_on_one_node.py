@@ -6,7 +6,7 @@ import contextlib
 from fault import Fault
 
 FAULT = Fault(
-    says=("another image on rank 4 on node2, rank 5 on node2",), has_baseline=False
+    says=("different image on rank 4 on node2, rank 5 on node2",), has_baseline=False
 )
 
 

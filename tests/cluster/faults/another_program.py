@@ -4,7 +4,7 @@
 from fault import Fault
 
 FAULT = Fault(
-    says=("another program on rank 5 on node2", "allreduce.py"), has_baseline=False
+    says=("different program on rank 5 on node2", "allreduce.py"), has_baseline=False
 )
 
 

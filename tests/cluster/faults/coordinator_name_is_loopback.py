@@ -5,7 +5,7 @@ import contextlib
 
 from fault import Fault, hosts_file
 
-FAULT = Fault(says=("on node2", "takes node1", "for itself", "127.0.1.1"))
+FAULT = Fault(says=("on node2", "the name node1", "itself", "127.0.1.1"))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import contextlib
 from fault import Fault
 
 FAULT = Fault(
-    says=("on node2", "node1:", "large packets do not arrive"), has_baseline=False
+    says=("on node2", "node1:", "large packets to node1:"), has_baseline=False
 )
 
 
