@@ -25,7 +25,7 @@ from jaxsif.node import Room, gpu_checks, host_checks
 from jaxsif.node.checks import Check, CheckContext, CheckOutput, run_checks
 from jaxsif.node.gpu_checks import gpu_health, gpus_on_bus
 from jaxsif.node.isolate import CheckSkipped
-from jaxsif.node.probes import Ran
+from jaxsif.node.probes import CommandResult
 from jaxsif.node.report import (
     NOT_CHECKED,
     OK,
@@ -118,7 +118,9 @@ def test_a_driver_that_hangs_drains_the_node_and_keeps_nobody_waiting(gpu_node):
     ended = diagnose(gpu_node, checks)
 
     assert 1 == ended.status
-    assert "DRAIN node2: driver-hangs the NVIDIA driver does not answer" in ended.reason
+    assert (
+        "DRAIN node2: driver-hangs the NVIDIA driver does not respond" in ended.reason
+    )
     assert time.monotonic() - started_s < 10
 
 
@@ -126,8 +128,8 @@ def test_a_driver_that_hangs_drains_the_node_and_keeps_nobody_waiting(gpu_node):
     ("error", "text"),
     [
         (9, "the NVIDIA driver is not loaded"),
-        (18, "are of different versions"),
-        (999, "the NVIDIA driver cannot be asked: NVML error 999"),
+        (18, "have different versions"),
+        (999, "the NVIDIA driver cannot be queried: NVML error 999"),
     ],
 )
 def test_a_driver_that_cannot_be_asked_drains_the_node(gpu_node, error, text):
@@ -218,12 +220,12 @@ def test_a_warning_is_no_failure_unless_it_is_asked_for(gpu_node):
     lenient = diagnose(small, with_nvml(FOUR))
     strict = diagnose(small, with_nvml(FOUR), is_strict=True)
 
-    assert (0, "jax-sif doctor: OK node2, but shm-small") == (
+    assert (0, "jax-sif doctor: OK node2, but dev-shm-too-small") == (
         lenient.status,
         lenient.reason,
     )
     assert 1 == strict.status
-    assert "DRAIN node2: shm-small /dev/shm has 64 MiB" in strict.reason
+    assert "DRAIN node2: dev-shm-too-small /dev/shm has 64 MiB" in strict.reason
 
 
 def test_slurms_name_of_the_node_comes_first(tmp_path):
@@ -309,7 +311,7 @@ def test_a_check_that_never_answers_is_itself_the_trouble(gpu_node):
     ended = diagnose(gpu_node, checks)
 
     assert 1 == ended.status
-    assert "DRAIN node2: node-hangs temporary files: no answer within 0.05 s" in (
+    assert "DRAIN node2: check-timeout temporary files: no response within 0.05 s" in (
         ended.reason
     )
 
@@ -358,7 +360,7 @@ def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypat
     def run(commands, environments, limit_s):
         tried.append([e.get("CUDA_VISIBLE_DEVICES") for e in environments])
         output = "0.12.0.1" if len(tried) == 1 else "gpu 5559680.0"
-        return [Ran(0, output, 1.0) for _ in commands]
+        return [CommandResult(0, output, 1.0) for _ in commands]
 
     monkeypatch.setattr("jaxsif.node.probes.run", run)
     for folder in ("tmp", "dev/shm"):
@@ -378,7 +380,7 @@ def test_in_a_job_only_its_own_gpus_are_tried(gpu_node, monkeypatch):
 
     def run(commands, environments, limit_s):
         tried.extend(e["CUDA_VISIBLE_DEVICES"] for e in environments)
-        return [Ran(1, "RuntimeError: CUDA_ERROR_ECC_UNCORRECTABLE", 1.0)] * 2
+        return [CommandResult(1, "RuntimeError: CUDA_ERROR_ECC_UNCORRECTABLE", 1.0)] * 2
 
     monkeypatch.setattr("jaxsif.node.probes.run", run)
     mine = replace(gpu_node, environment={**STEP, "CUDA_VISIBLE_DEVICES": "2,3"})

@@ -74,14 +74,14 @@ def test_a_child_that_is_killed_is_told_from_one_that_answers():
 
 
 def test_a_child_left_behind_does_not_hold_the_output_open():
-    # Whoever reads the doctor's output waits until everybody has closed it.
+    # A reader of the doctor's output waits until all processes have closed it.
     program = (
         "import os, signal\n"
-        "from jaxsif.node.isolate import TooLate, within\n"
+        "from jaxsif.node.isolate import CheckTimeout, within\n"
         "os.kill = lambda pid, number: print(pid, flush=True)\n"
         "try:\n"
         "    within(0.05, signal.pause)\n"
-        "except TooLate:\n"
+        "except CheckTimeout:\n"
         "    print('left')\n"
     )
 

@@ -53,7 +53,7 @@ def test_an_unknown_flag_is_named_with_the_nearest_known_one(tmp_path, flag, rem
     problem = only(xla_flags(well(tmp_path, environment)))
 
     assert ("xla-flags", True) == (problem.kind, problem.is_fatal)
-    assert f"XLA_FLAGS holds {flag.partition('=')[0]!r}" in problem.text
+    assert f"XLA_FLAGS contains {flag.partition('=')[0]!r}" in problem.text
     assert remedy in problem.remedy
 
 
@@ -71,7 +71,7 @@ def test_what_xla_does_not_read_is_a_warning(tmp_path):
     problem = only(xla_flags(well(tmp_path, environment)))
 
     assert not problem.is_fatal
-    assert "reads nothing from 'xla_gpu_autotune_level=0' on" in problem.text
+    assert "ignores everything from 'xla_gpu_autotune_level=0' on" in problem.text
 
 
 def test_without_a_list_of_flags_nothing_is_said(tmp_path):

@@ -83,7 +83,12 @@ def test_a_gpu_that_tells_nothing_is_no_trouble():
             True,
             "failed",
         ),
-        ({"recovery_action": 2}, "gpu-recovery", True, "asks to reboot the node"),
+        (
+            {"recovery_action": 2},
+            "gpu-recovery",
+            True,
+            "the driver requests: reboot the node",
+        ),
         (
             {"slow_reasons": ("hardware slowdown",)},
             "gpu-throttled",
@@ -103,7 +108,7 @@ def test_a_gpu_that_tells_nothing_is_no_trouble():
             {"gone": "it is lost"},
             "gpu-lost",
             True,
-            "GPU 3 (GPU-3): the driver says that",
+            "GPU 3 (GPU-3): the driver reports that",
         ),
     ],
 )

@@ -117,7 +117,7 @@ def test_who_can_raise_the_number_of_open_files_is_said(tmp_path, most, remedy):
         host.open_files(well(tmp_path, environment, open_files_hard_limit=most))
     )
 
-    assert "may open 1024 files, and 1000 processes need about 1064" in problem.text
+    assert "may open 1024 files, but 1000 processes need about 1064" in problem.text
     assert remedy in problem.remedy
 
 
@@ -130,7 +130,7 @@ def test_who_can_raise_the_number_of_open_files_is_said(tmp_path, most, remedy):
             Room(64 * MIB, 64 * MIB, 99, True),
             "/dev/shm has 64 MiB, 1 GiB is recommended",
         ),
-        (Room(8 * GIB, 5 * MIB, 99, True), "/dev/shm is full: 5 MiB are left"),
+        (Room(8 * GIB, 5 * MIB, 99, True), "/dev/shm is full: 5 MiB left"),
     ],
 )
 def test_too_little_shared_memory_is_a_warning_with_its_size(tmp_path, room, text):
@@ -170,9 +170,9 @@ def test_locked_memory_matters_where_there_is_rdma(tmp_path, has_rdma, limit, ex
 @pytest.mark.parametrize(
     ("room", "text"),
     [
-        (Room(GIB, MIB, None, True), "/scratch is full: 1 MiB are left"),
-        (Room(GIB, GIB, 3, True), "no room for more files (3 inodes)"),
-        (None, "the folder for temporary files '/scratch' does not exist"),
+        (Room(GIB, MIB, None, True), "/scratch is full: 1 MiB left"),
+        (Room(GIB, GIB, 3, True), "no more files possible (3 inodes left)"),
+        (None, "the directory for temporary files '/scratch' does not exist"),
     ],
 )
 def test_a_full_folder_for_temporary_files_is_a_warning(tmp_path, room, text):

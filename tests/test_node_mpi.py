@@ -91,12 +91,12 @@ def test_the_users_own_choice_comes_first_and_stays(tmp_path, library):
 @pytest.mark.parametrize(
     ("numbers", "complaint"),
     [
-        ({}, "is no MPIwrapper"),
-        (RIGHT, "is no MPIwrapper"),
-        ({**RIGHT, "mpiabi_version_minor": 8}, "has the ABI 2.8, and jaxlib needs 2.9"),
+        ({}, "is not an MPIwrapper"),
+        (RIGHT, "is not an MPIwrapper"),
+        ({**RIGHT, "mpiabi_version_minor": 8}, "has the ABI 2.8, but jaxlib needs 2.9"),
         (
             {**VERSION_9, "mpiabi_version_major": 3},
-            "has the ABI 3.9, and jaxlib needs 2.9",
+            "has the ABI 3.9, but jaxlib needs 2.9",
         ),
     ],
 )
@@ -129,7 +129,7 @@ def test_ranks_that_mpi_does_not_know_would_each_be_a_world(tmp_path, library):
 
     problem = only(mpi.mpi_collectives(node))
 
-    assert "each of the 8 would be a world of its own" in problem.text
+    assert "each of the 8 would get its own world" in problem.text
     assert "srun --mpi=pmix" in problem.remedy
 
 

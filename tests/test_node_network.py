@@ -41,7 +41,7 @@ def test_the_coordinator_is_reached_without_a_proxy(tmp_path, environment, host)
         (HTTP, "node1", "http_proxy sends"),
         ({"https_proxy": "http://p:1", **HTTP}, "node1", "https_proxy sends"),
         ({"grpc_proxy": "http://p:1", **HTTP}, "node1", "grpc_proxy sends"),
-        ({**HTTP, "no_proxy": "*"}, "node1", "gRPC knows no wildcard"),
+        ({**HTTP, "no_proxy": "*"}, "node1", "gRPC supports no wildcard"),
         ({**HTTP, "no_proxy": "*.cluster"}, "node1.cluster", "no_proxy='*.cluster'"),
         ({**HTTP, "NO_PROXY": "node1"}, "node1", "gRPC does not read NO_PROXY='node1'"),
         ({**HTTP, "no_proxy": "node10"}, "node1", "does not name it"),

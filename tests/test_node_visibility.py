@@ -60,7 +60,7 @@ def test_a_task_that_sees_what_it_needs_has_no_trouble(node, changes):
         (
             {"CUDA_VISIBLE_DEVICES": "0,1,2,3", "SLURM_STEP_GPUS": "2,3"},
             False,
-            "names 4 GPUs, Slurm gave 2 on this node (2,3)",
+            "names 4 GPUs, Slurm assigned 2 on this node (2,3)",
         ),
         (
             {
@@ -69,7 +69,7 @@ def test_a_task_that_sees_what_it_needs_has_no_trouble(node, changes):
                 "JAX_SIF_TOPOLOGY": "G4N2p2",
             },
             True,
-            "sees 1 GPU (CUDA_VISIBLE_DEVICES=0), G4N2p2 asks for 2 in each process",
+            "sees 1 GPU (CUDA_VISIBLE_DEVICES=0), G4N2p2 requires 2 in each process",
         ),
         (
             {
@@ -78,7 +78,7 @@ def test_a_task_that_sees_what_it_needs_has_no_trouble(node, changes):
                 "SLURM_GPUS_PER_TASK": "gpu:2",
             },
             True,
-            "sees 1 GPU (CUDA_VISIBLE_DEVICES=0,-1,2), --gpus-per-task asks for 2",
+            "sees 1 GPU (CUDA_VISIBLE_DEVICES=0,-1,2), --gpus-per-task requests 2",
         ),
         (
             {"CUDA_VISIBLE_DEVICES": "2", "JAX_LOCAL_DEVICE_IDS": "1"},
@@ -102,7 +102,7 @@ def test_jax_alone_takes_the_local_rank_for_an_ordinal(tmp_path):
 
     problem = only(visibility(well(tmp_path, changed({}, bound))))
 
-    assert "there is no GPU number 1; JAX takes this task's local rank" in problem.text
+    assert "there is no GPU number 1; JAX uses this task's local rank" in problem.text
     assert "singularity run" in problem.remedy
 
 

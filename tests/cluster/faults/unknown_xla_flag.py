@@ -1,4 +1,4 @@
-"""XLA_FLAGS holds a flag that this jaxlib does not know."""
+"""XLA_FLAGS contains a flag that this jaxlib does not know."""
 # SPDX-License-Identifier: Apache-2.0
 
 from fault import Fault
