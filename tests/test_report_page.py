@@ -73,7 +73,7 @@ def test_the_verdict_comes_first_and_findings_name_node_and_rank():
 
     assert text.index("FAIL") < text.index("Findings") < text.index("Bandwidth")
     assert "names node2 (rank 5)" in text
-    assert "→ do not trust results of this allocation" in text
+    assert "→ do not trust results from this allocation" in text
 
 
 def test_what_colours_show_stands_in_words_too():

@@ -20,7 +20,7 @@ class NodePair(msgspec.Struct, frozen=True):
     """Two nodes, at the largest size that their devices exchanged.
 
     `gb_per_s` is from one node to the other, and as much back at the same time; None
-    if no exchange finished. `ratio` is to the usual pairs of its kind: those
+    if no exchange finished. `ratio` is to the healthy pairs of the same kind: those
     below one switch, or those across. `ranks` are those that were slowest.
     """
 

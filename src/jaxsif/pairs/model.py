@@ -95,14 +95,14 @@ class SearchResult:
     healthy: tuple[int, ...] = ()
     # Nodes whose next times show which of two switches is slow.
     probes: tuple[int, ...] = ()
-    # Every measurement, relative to what is usual for pairs of its kind.
+    # Every measurement, relative to healthy pairs of the same kind.
     speeds: tuple[Speed, ...] = ()
-    # The mean speed of each node; other slow nodes and slow ways are left out of it.
+    # The mean speed of each node, without pairs with slow nodes and across slow paths.
     node_ratios: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def pair_ratios(self) -> dict[Pair, float]:
-        """Of each pair: its speed by that of usual pairs of its kind, by the median time."""
+        """The median speed of each pair, relative to healthy pairs of the same kind."""
         times: dict[Pair, list[float]] = defaultdict(list)
         for pair, speed in self.speeds:
             times[pair].append(math.exp(-speed))
