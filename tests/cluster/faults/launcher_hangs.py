@@ -1,0 +1,38 @@
+"""Slurm's daemon of the step hangs on a node when all ranks are done, so that srun does not end."""
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+import time
+
+from fault import Fault, mark, on_signal
+
+# As long as the ranks may take for their end, and then some: see docs/verdict.md.
+FAULT = Fault(says=("srun did not end",), within_s=45, has_baseline=False)
+
+
+def in_rank(rank):
+    from jaxsif.rank.narrator import Narrator
+
+    say = Narrator.say
+
+    def say_and_wait(self, phase, **facts):
+        say(self, phase, **facts)
+        if phase == "done":
+            mark("fault")
+            # Nobody has ended before the daemon is stopped.
+            time.sleep(4)
+
+    Narrator.say = say_and_wait
+
+
+@contextlib.contextmanager
+def around(cluster):
+    def hang(sign):
+        cluster.try_on("node2", "pkill", sign, "slurmstepd")
+
+    try:
+        with on_signal(cluster, lambda: hang("-STOP")):
+            yield {}
+    finally:
+        hang("-CONT")
+        cluster.wait_until_idle()

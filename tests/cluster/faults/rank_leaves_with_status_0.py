@@ -1,0 +1,13 @@
+"""A rank ends by os._exit(0) while the others sum."""
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+
+from fault import Fault, at_collective
+
+FAULT = Fault(says=("rank 2 on node1", "left with status 0"))
+
+
+def in_rank(rank):
+    if rank == 2:
+        at_collective(lambda: os._exit(0))
