@@ -11,9 +11,9 @@ FAULT = Fault(says=("srun did not end",), within_s=45, has_baseline=False)
 
 
 def in_rank(rank):
-    from jaxsif.rank.narrator import Narrator
+    from jaxsif.rank.reporter import Reporter
 
-    say = Narrator.say
+    say = Reporter.say
 
     def say_and_wait(self, phase, **facts):
         say(self, phase, **facts)
@@ -22,7 +22,7 @@ def in_rank(rank):
             # Nobody has ended before the daemon is stopped.
             time.sleep(4)
 
-    Narrator.say = say_and_wait
+    Reporter.say = say_and_wait
 
 
 @contextlib.contextmanager
