@@ -26,9 +26,7 @@ PASSED = "PASS  G4N2p4: 4 processes on 2 nodes\n"
 UNASKED = "NO VERDICT  nothing is known to be wrong\n   -> let it call\n"
 
 
-def outcome(
-    output: str, *, status: int = 0, way: str = KIT, **more: bool
-) -> Outcome:
+def outcome(output: str, *, status: int = 0, way: str = KIT, **more: bool) -> Outcome:
     return Outcome("any", way, Job(status, output), **more)
 
 

@@ -40,7 +40,7 @@ def wrong_elements(evidence: StepEvidence) -> Iterator[Finding]:
     yield Finding(
         "data-corrupt-collective",
         f"{where([evidence.histories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
-        f" {corrupt_points[0].words}{also} {'are' if count > 1 else 'is'} not what was sent"
+        f" {corrupt_points[0].description}{also} {'are' if count > 1 else 'is'} not what was sent"
         f"{_common_receivers(evidence, corrupt_points, len(ranks))}",
         "do not trust results from this allocation; a device, link or memory corrupts"
         " data: run jax-sif doctor on these nodes, then repeat on fewer nodes",
@@ -61,7 +61,7 @@ def _common_receivers(
     if len(receivers) == all_ranks:
         return ""
     text = (
-        f"; of {nearest.words} only what"
+        f"; of {nearest.description} only what"
         f" {where([evidence.histories[rank] for rank in receivers])} received"
     )
     topology = evidence.topology
@@ -104,10 +104,10 @@ def bandwidth_low(evidence: StepEvidence) -> Iterator[Finding]:
 def _too_slow(group: Sequence[RatedPoint], cause: str) -> str:
     first, *others = group
     source = first.expectation.source if first.expectation else ""
-    also = ", ".join(f"{m.ratio:.2f} of {m.point.words}" for m in others)
+    also = ", ".join(f"{m.ratio:.2f} of {m.point.description}" for m in others)
     spread = first.point.spread
     return (
-        f"{first.words} ({source})"
+        f"{first.description} ({source})"
         + (
             f", trials spread by {100 * spread:.0f} %"
             if spread > _STEADY_SPREAD

@@ -17,8 +17,8 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 class Collective:
     """One collective, with what nccl-tests prints for it: `redop`, `root`, the program.
 
-    `sends_all` and `receives_all`: whether a device's buffer on that side holds the whole
-    size S, or one part per device.
+    `sends_all` and `receives_all`: whether a device's buffer on that side holds the
+    whole size S, or one part per device.
     """
 
     name: str
@@ -112,9 +112,9 @@ def bus_factor(collective: str, devices: int) -> float:
 
     A part is S/n. In a ring all-gather every device passes n-1 parts on to its
     neighbour, and so it does in a reduce-scatter: (n-1)/n S cross each link. An
-    all-reduce is a reduce-scatter and then an all-gather: 2(n-1)/n S. In an all-to-all a
-    device keeps one part of n and sends the rest: (n-1)/n S. A broadcast or a send moves
-    S over a link: 1.
+    all-reduce is a reduce-scatter and then an all-gather: 2(n-1)/n S. In an all-to-all
+    a device keeps one part of n and sends the rest: (n-1)/n S. A broadcast or a send
+    moves S over a link: 1.
     """
     share = (devices - 1) / devices
     return {

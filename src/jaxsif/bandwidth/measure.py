@@ -152,7 +152,8 @@ class _Run:
             self._group,
             series,
             self._plan.trials,
-            # The position is the same for all trials: only a keepalive for the watchdog.
+            # The position is the same for all trials: only a keepalive for the
+            # watchdog.
             lambda: self._reporter.enters(self._label(shape)),
         )
         sample = sampler.measure(shape, self._last_us)

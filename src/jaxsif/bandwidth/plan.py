@@ -102,9 +102,9 @@ def _series(args: argparse.Namespace, sizes: tuple[int, ...]) -> tuple[Series, .
         names = _names(args.collectives or "all-reduce", COLLECTIVES, "collective")
         dtypes = _names(args.dtypes or "f32", DTYPES, "type")
         return tuple(Series(name, dtype, sizes) for name in names for dtype in dtypes)
-    few = [size for size in sizes if size >= _COARSE_FROM] or [sizes[-1]]
-    kept = few[:1]
-    for size in few:
+    coarse = [size for size in sizes if size >= _COARSE_FROM] or [sizes[-1]]
+    kept = coarse[:1]
+    for size in coarse:
         if size >= kept[-1] * _COARSE_FACTOR:
             kept.append(size)
     others = (Series(name, dtype, tuple(kept)) for name, dtype in _EXTRA_COLLECTIVES)

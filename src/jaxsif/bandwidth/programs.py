@@ -117,8 +117,8 @@ def repeated_program(
     """Return a program of `length` collectives in a row, and the shapes of its inputs.
 
     Each depends on the one before: the first element that it sends is taken from the
-    last result, if that is negative. It never is, so that the values stay exact, but the
-    compiler cannot know, and so cannot remove a collective. The buffers are reused
+    last result, if that is negative. It never is, so that the values stay exact, but
+    the compiler cannot know, and so cannot remove a collective. The buffers are reused
     (`donate_argnums`), and only that element is copied.
     """
     operation = _operation(collective, group.size)

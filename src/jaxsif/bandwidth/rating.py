@@ -46,7 +46,7 @@ class RatedPoint:
         return self.ratio >= WARN_RATIO or self.point.bus_gb_per_s >= least
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """`all-reduce 12.3 GB/s busbw at 64 MiB, 0.93 of the expected 13.2`"""
         point = self.point
         dtype = "" if point.dtype == "f32" else f" {point.dtype}"
@@ -96,10 +96,10 @@ def headline(
         return ""
     measured = next(m for m in points if m.point == first)
     if measured.expectation:
-        return measured.words
+        return measured.description
     name = hardware.hardware_name(hardware.nodes(records_of(histories)))
     return (
-        f"{measured.words} (no expected value for {name}; learn one: jax-sif baseline"
+        f"{measured.description} (no expected value for {name}; learn one: jax-sif baseline"
         " add)"
     )
 

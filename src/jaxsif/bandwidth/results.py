@@ -27,8 +27,8 @@ _HEADLINE = ("all-reduce", "f32")
 class Point:
     """One collective of one type at one size, from all ranks that reported it.
 
-    By rank: `times_us` of one collective in each trial, `local_us` of the rank's own work
-    in each; `wrong` counts wrong elements.
+    By rank: `times_us` of one collective in each trial, `local_us` of the rank's own
+    work in each; `wrong` counts wrong elements.
     """
 
     collective: str
@@ -65,7 +65,7 @@ class Point:
         )
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """`all-reduce bf16 at 64 MiB`; f32 is not named."""
         dtype = "" if self.dtype == "f32" else f" {self.dtype}"
         return f"{self.collective}{dtype} at {format_size(self.size_bytes)}"

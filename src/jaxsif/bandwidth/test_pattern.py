@@ -24,9 +24,10 @@ _ELEMENTS, _DEVICES, _TRIALS = 97, 61, 17
 class TestPattern:
     """Integers that the type holds exactly, and that differ by element, device and trial.
 
-    By trial, so that a buffer that was not overwritten counts as wrong. A sum is exact if
-    it stays within the exact integers of the type. If it would not (bf16 above all), each
-    element comes from one device, the next from the next, and the others contribute 0.
+    By trial, so that a buffer that was not overwritten counts as wrong. A sum is exact
+    if it stays within the exact integers of the type. If it would not (bf16 above all),
+    each element comes from one device, the next from the next, and the others
+    contribute 0.
     """
 
     collective: str

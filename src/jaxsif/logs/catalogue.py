@@ -139,8 +139,9 @@ def compiled(pattern: str) -> re.Pattern[str]:
 def linear(pattern: str) -> str:
     """Return the pattern with bounded repeats, and one search per part between `.*`.
 
-    If the next part is missing, the part before it is not searched for again further on,
-    because the next would be missing there as well. A pattern with ^ starts only once.
+    If the next part is missing, the part before it is not searched for again further
+    on, because the next would be missing there as well. A pattern with ^ starts only
+    once.
     """
     if pattern.startswith("^"):
         return pattern

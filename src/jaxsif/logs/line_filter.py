@@ -10,15 +10,16 @@ from collections.abc import Callable
 MAX_LINE_BYTES = 4096
 _MAX_TAIL_BYTES = 1 << 16
 
-# Given a line and its number, returns whether it needs the next line, whatever is in it.
+# Given a line and its number, returns whether it needs the next line, whatever is in
+# it.
 OnLine = Callable[[bytes, int], bool]
 
 
 class LineFilter:
     """Reads output in pieces, cut anywhere, and counts lines by newlines.
 
-    A carriage return ends a line as well: a message may follow hundreds of progress bars
-    in one line. Memory: one piece, and the front of one line.
+    A carriage return ends a line as well: a message may follow hundreds of progress
+    bars in one line. Memory: one piece, and the front of one line.
     """
 
     def __init__(self, triggers: tuple[bytes, ...], on_line: OnLine) -> None:

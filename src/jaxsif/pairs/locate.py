@@ -36,9 +36,9 @@ def locate_slow_elements(
 ) -> SearchResult:
     """Rate the pairs of all rounds so far, relative to the healthy ones.
 
-    A pair is as slow as its slower node, so both nodes of a slow pair are suspects until
-    one of them is fast with another partner. Pairs that a slow switch explains do not
-    count against their nodes, nor pairs of a slow node against the partner.
+    A pair is as slow as its slower node, so both nodes of a slow pair are suspects
+    until one of them is fast with another partner. Pairs that a slow switch explains do
+    not count against their nodes, nor pairs of a slow node against the partner.
 
     Args:
       switches: the switch of each node, by the node's index; "" if unknown.

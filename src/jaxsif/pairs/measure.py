@@ -21,7 +21,8 @@ from jaxsif.rank.reporter import Reporter
 # A node that waits this long for its partner gives up.
 PARTNER_TIMEOUT_S = 60.0
 _MAX_NODES_FULL = 1024
-# Trials of small messages per trial of large ones: they cost little, and the best counts.
+# Trials of small messages per trial of large ones: they cost little, and the best
+# counts.
 _SMALL_TRIALS_RATIO = 8
 # More would not fit a record.
 _MAX_TRIALS = 200
@@ -57,9 +58,9 @@ def run_search(
 ) -> None:
     """Measure pairs of nodes until it is known which node or link is slow, if any.
 
-    All ranks call it together. Every rank reports its own times as `pair` records; rank 0
-    plans, and the verdict follows from the same records. A rank whose partner does not
-    respond for `timeout_s` reports that and exits.
+    All ranks call it together. Every rank reports its own times as `pair` records; rank
+    0 plans, and the verdict follows from the same records. A rank whose partner does
+    not respond for `timeout_s` reports that and exits.
     """
     # There is no public way to the client (JAX 0.12).
     from jax._src.distributed import global_state

@@ -31,8 +31,9 @@ MAD_TO_SIGMA, _MEDIAN_STANDARD_ERROR = 1.4826, 1.2533
 class Thresholds:
     """The relative speeds below which something is slow, and below which it fails.
 
-    `uses_minimum`: the time of a pair is the best of its trials in a round instead of their
-    median, and the time of a trial the mean of its two ends instead of the shorter.
+    `uses_minimum`: the time of a pair is the best of its trials in a round instead of
+    their median, and the time of a trial the mean of its two ends instead of the
+    shorter.
     """
 
     warn_below: float = WARN_RATIO
@@ -63,8 +64,8 @@ class PairTiming:
 class SlowElement:
     """A slow node, link of two nodes, uplink of a switch, or path between two switches.
 
-    `relative_speed` is relative to the median of the pairs; `partners` are the nodes with which
-    it was measured. `nodes` and `switches` are those concerned.
+    `relative_speed` is relative to the median of the pairs; `partners` are the nodes
+    with which it was measured. `nodes` and `switches` are those concerned.
     """
 
     kind: str
@@ -148,9 +149,9 @@ def merge_rank_times(
     The earlier of two ranks waits for the later, so the shorter time of both is that of
     their exchange. A small message has already arrived when the later rank begins: the
     time one rank saves, the other waits. The mean is therefore never too short, which
-    matters because the minimum is used. Two nodes are as fast as their slowest ranks: in
-    the best trial of each, in the second best and so on, so that one delayed trial of one
-    rank does not affect the others' trials. Empty if a rank did not finish.
+    matters because the minimum is used. Two nodes are as fast as their slowest ranks:
+    in the best trial of each, in the second best and so on, so that one delayed trial
+    of one rank does not affect the others' trials. Empty if a rank did not finish.
     """
     by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
     for rank, partner, times_us in samples:

@@ -37,8 +37,8 @@ class SwitchPaths:
                 self._paths_of[switch].append(path)
         # Pairs whose slowness is explained.
         self.attributed_pairs: set[Pair] = set()
-        # Nodes to measure again with other switches, to see which of two is slow, and the
-        # switches whose nodes are no retest partners until then.
+        # Nodes to measure again with other switches, to see which of two is slow, and
+        # the switches whose nodes are no retest partners until then.
         self.probes: list[int] = []
         self.unconfirmed_switches: set[str] = set()
 
@@ -73,7 +73,8 @@ class SwitchPaths:
         pairs = {pair: v for path in paths for pair, v in self._open[path].items()}
         if len(paths) < 2 or len(self._nodes_of(switch, pairs)) < _MIN_NODES:
             return False
-        # Slow as well without the path of most pairs, which may be slow at its other end.
+        # Slow as well without the path of most pairs, which may be slow at its other
+        # end.
         rest = sorted(paths, key=lambda path: len(self._open[path]))[:-1]
         others = [v for path in rest for v in self._open[path].values()]
         return (

@@ -57,9 +57,9 @@ def enable_nccl_log(
 ) -> NcclLog:
     """Request NCCL's report, in memory of this process. Call it before JAX.
 
-    The user's settings stay: their file is read, and a report that goes to the output is
-    not redirected. A file in memory needs no disk, and is gone with the process, however
-    that ends.
+    The user's settings stay: their file is read, and a report that goes to the output
+    is not redirected. A file in memory needs no disk, and is gone with the process,
+    however that ends.
 
     Args:
       host, pid: this node's name and process, as used in the name of a file.

@@ -19,9 +19,9 @@ class Transport:
     """The transport that a rank detected, as in its record.
 
     `by` is the library that moves the data; `kind` the network between nodes or, if
-    nothing leaves the node, the transport within it; `interfaces` are cards or interfaces.
-    `within` is the transport between the node's own devices. `why` holds the library's
-    reasons for not using a faster network.
+    nothing leaves the node, the transport within it; `interfaces` are cards or
+    interfaces. `within` is the transport between the node's own devices. `why` holds
+    the library's reasons for not using a faster network.
     """
 
     by: str

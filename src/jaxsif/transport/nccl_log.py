@@ -12,7 +12,7 @@ from dataclasses import dataclass
 _HOST = re.compile(r"^(?:\[\d{4}-\d\d-\d\d [\d:.]+\] )?([^\s:\[\]]+):\d+:\d+ \[\d+\]")
 _VERSION = re.compile(r"\bN?CCL version ?:? ?(\d+\.\d+\.\d+)")
 _NETWORK = re.compile(r"NCCL INFO Using network (\S[^\n]{0,200})")
-# `... [send] via NET/IBext_v8/2(5)/GDRDMA/Shared`: the card, and the GPU that it is reached through.
+# `... [send] via NET/IBext_v8/2(5)/GDRDMA/Shared`: card 2, through rank 5's GPU.
 _NET = re.compile(
     r"\bvia (?:NET|COLLNET)/([^/\n]{1,60})/(\d{1,9})(?:\(\d{1,9}\))?(/\S*|(?=\s|$))"
 )
