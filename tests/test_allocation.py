@@ -11,7 +11,7 @@ from wheels import put_squashfs_tools
 from jaxsif import cli
 from jaxsif.check import check
 from jaxsif.core.topology import parse_topology
-from jaxsif.job.allocation import differences, task_counts
+from jaxsif.job.allocation import mismatches, task_counts
 from jaxsif.overlay import create as making
 from jaxsif.overlay import manifest, squash
 
@@ -28,7 +28,7 @@ BATCH = {
 
 
 def found(label: str = "G8N2p8", **changes: str) -> list[str]:
-    return [t.text for t in differences({**BATCH, **changes}, parse_topology(label))]
+    return [t.text for t in mismatches({**BATCH, **changes}, parse_topology(label))]
 
 
 def test_what_was_asked_for_is_well():
@@ -59,14 +59,14 @@ def test_another_topology_than_the_jobs_is_told():
 
 
 def test_what_slurm_does_not_tell_is_not_compared():
-    assert [] == list(differences({"SLURM_JOB_ID": "7"}, parse_topology("G8N2p8")))
+    assert [] == list(mismatches({"SLURM_JOB_ID": "7"}, parse_topology("G8N2p8")))
 
 
 def test_gpus_that_were_asked_for_in_another_way_are_left_to_the_ranks():
     changed = {**BATCH, "SLURM_GPUS_ON_NODE": "2"}
     del changed["SLURM_GPUS_PER_NODE"]
 
-    assert [] == list(differences(changed, parse_topology("G8N2p8")))
+    assert [] == list(mismatches(changed, parse_topology("G8N2p8")))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_baseline_that_is_none_is_named_before_anything_is_measured(capsys, tm
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({}, "this is no job"),
+        ({}, "this is not a job"),
         ({"SLURM_JOB_ID": "7"}, "JAX_SIF_TOPOLOGY is not set"),
         ({"SLURM_JOB_ID": "7", "JAX_SIF_TOPOLOGY": "8"}, "unknown topology '8'"),
     ],

@@ -177,7 +177,7 @@ def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
 
     lines = list(manifest.requirements_lines(manifest.Manifest(image, packages, "")))
 
-    assert "# mine==0.1 was a folder; name it again beside this file" == lines[1]
+    assert "# mine==0.1 was a folder; pass it in addition to this file" == lines[1]
     assert "x==1" == lines[2]
 
 
@@ -193,7 +193,7 @@ def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
         (["native"], "there is no package 'native' for jax-sif-1.0-cpu"),
         (["no-such"], "there is no package 'no-such' for jax-sif-1.0-cpu"),
         (["good==7"], "there is no 'good==7' for jax-sif-1.0-cpu (Python 3, here); the newest"
-         " that are there: 1.0"),
+         " available: 1.0"),
         (["a b"], "pip failed: Invalid requirement: 'a b'"),
         (["-r", "missing.txt"], "Could not open requirements file"),
     ],
@@ -460,20 +460,20 @@ def test_the_file_is_written_by_a_hidden_name_first(site):
 
 
 def test_a_folder_that_is_not_there_is_named_before_anything_is_done(site):
-    with pytest.raises(UsageError, match="there is no folder '/no/such'"):
+    with pytest.raises(UsageError, match="the container sees no folder '/no/such'"):
         create(CreateRequest(Path("/no/such/my.sqsh"), ("--", "good")))
 
 
 def test_a_disk_that_pip_finds_full_is_told_from_that_of_the_file():
     said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
 
-    assert "TMPDIR=" in resolve.complaint(said, {}, "image")
+    assert "TMPDIR=" in resolve.explain_pip_error(said, {}, "image")
 
 
 def test_a_package_that_only_comes_as_source_says_what_to_do():
     said = "  error: command 'gcc' failed\nERROR: Failed to build mpi4py\n"
 
-    text = resolve.complaint(said, {}, "image")
+    text = resolve.explain_pip_error(said, {}, "image")
 
     assert "mpi4py comes as source" in text
     assert "--find-links" in text
@@ -486,7 +486,7 @@ def test_of_many_versions_in_conflict_some_are_named():
         "    The user requested (constraint) jax==0.12.0.1\n\nTo fix this you could"
     )
 
-    text = resolve.complaint(said, {"jax": "0.12.0.1"}, "image")
+    text = resolve.explain_pip_error(said, {"jax": "0.12.0.1"}, "image")
 
     assert text.startswith("x 1.9 requires jax<0.9; x 1.8 requires")
     assert "and 3 more; the image has jax 0.12.0.1, which is never replaced" in text

@@ -154,7 +154,7 @@ WRONG = [
     (
         "profiles",
         "description: x\ntopology: G1N1p1\ntopology: G2N1p1\n",
-        "the field 'topology' stands twice",
+        "duplicate field 'topology'",
     ),
     ("sites", "description: [\n", "is not YAML"),
     (
@@ -209,7 +209,7 @@ def test_a_wrong_file_says_so_in_the_list_and_hides_no_other(home):
 
     shown = listing.profiles(home.variables)
 
-    assert "WRONG: " in shown and "'topology' is missing" in shown
+    assert "INVALID: " in shown and "'topology' is missing" in shown
     assert "production" in shown
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jaxsif.core.errors import UsageError
 from jaxsif.job import quoting
-from jaxsif.job.build import Options, make
+from jaxsif.job.build import JobOptions, render_job
 
 # Slurm's and the runtimes' programs: each tells its words and environment to a file of
 # its own, item by item with a NUL behind.
@@ -112,7 +112,7 @@ def run(tmp_path):
 
 
 def script(*words: str, **options) -> str:
-    return make(list(words), Options(**options), environment={})
+    return render_job(list(words), JobOptions(**options), environment={})
 
 
 @often
@@ -267,7 +267,9 @@ def test_a_staged_image_is_the_one_that_is_run(run):
 
 def run_staging(text: str, stand_ins: str, then: str, **files: str):
     """A job's copying, with functions in the place of Slurm's programs."""
-    staging = text[text.index("# One copy of") : text.index("# srun does not inherit")]
+    staging = text[
+        text.index("# Copy the image") : text.index("# srun does not inherit")
+    ]
     return subprocess.run(
         ["bash", "-euc", f"{stand_ins}\n{staging}\n{then}"],
         env={**JOB, **files},
@@ -317,7 +319,7 @@ def test_a_copy_that_cannot_be_removed_is_told_and_fails_no_job():
     )
 
     assert 0 == done.returncode
-    assert "/tmp/jax-sif-7-0 stays on a node\n" == done.stderr
+    assert "cannot remove /tmp/jax-sif-7-0 on a node\n" == done.stderr
 
 
 def test_a_cpu_job_asks_for_no_gpu():
@@ -336,7 +338,7 @@ def test_gpus_are_asked_for_as_the_site_wants(tmp_path):
 def test_nccl_is_told_of_the_network_with_the_reason_and_only_for_gpus():
     text = script("G8N2p8", site="infiniband")
 
-    assert "# Without it NCCL falls back to TCP" in text
+    assert "# Otherwise NCCL silently falls back to TCP" in text
     assert "[[ -v NCCL_NET ]] || export NCCL_NET=IB\n" in text
     assert "NCCL" not in script("small", site="infiniband")
 
@@ -446,7 +448,7 @@ def test_a_word_with_a_variable_keeps_everything_else(text):
     given_text = text.replace("$", "") + "${WHO}" + text.replace("$", "")
 
     done = subprocess.run(
-        ["bash", "-c", f"printf %s {quoting.expanding(given_text)}"],
+        ["bash", "-c", f"printf %s {quoting.quote_expandable(given_text)}"],
         env={"WHO": "me", "LANG": "C.UTF-8"},
         capture_output=True,
         check=True,
@@ -461,7 +463,9 @@ def test_options_have_the_defaults_of_the_command_line():
     chosen, words = job._read(["G8N2p8"])
 
     assert ["G8N2p8"] == words
-    defaults = {f.name: getattr(Options(), f.name) for f in dataclasses.fields(Options)}
+    defaults = {
+        f.name: getattr(JobOptions(), f.name) for f in dataclasses.fields(JobOptions)
+    }
     assert (defaults["output"], defaults["collectives"]) == (
         chosen["output"],
         chosen["collectives"],

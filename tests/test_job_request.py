@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from jaxsif.core.errors import UsageError
-from jaxsif.job.build import Options, make
+from jaxsif.job.build import JobOptions, render_job
 
 NODES = "description: x\nnode: {gpus: 4, cpus: 64, memory: 512G}\n"
 
@@ -20,7 +20,7 @@ def site(tmp_path):
 
 def refusal(*words: str, **options) -> str:
     with pytest.raises(UsageError) as error:
-        make(list(words), Options(**options), environment={})
+        render_job(list(words), JobOptions(**options), environment={})
     return str(error.value)
 
 
@@ -39,9 +39,9 @@ def test_an_impossible_topology_is_refused_with_the_division(label, complaint):
 @pytest.mark.parametrize(
     ("label", "fits"),
     [
-        ("G8N1p8", "say G8N2p8"),
-        ("G16N2p2", "say a topology with fewer devices in each process"),
-        ("G24N2p6", "say G24N6p6"),
+        ("G8N1p8", "use G8N2p8"),
+        ("G16N2p2", "use a topology with fewer devices in each process"),
+        ("G24N2p6", "use G24N6p6"),
     ],
 )
 def test_more_gpus_than_a_node_has_are_refused_with_what_would_fit(site, label, fits):
@@ -57,7 +57,7 @@ def test_more_cpus_than_a_node_has_are_refused_with_what_would_fit(site):
     )
 
     assert "needs 80 CPUs on a node (4 processes x 20)" in said
-    assert said.endswith("this site's nodes have 64; say --cpus-per-task=16")
+    assert said.endswith("this site's nodes have 64; use --cpus-per-task=16")
 
 
 def test_more_memory_than_a_node_has_is_refused(site):
@@ -71,7 +71,9 @@ def test_more_memory_than_a_node_has_is_refused(site):
 def test_what_just_fits_is_not_refused(site):
     changes = {"memory_per_process": "128G", "cpus_per_process": "16"}
 
-    text = make(["G8N2p8"], Options(site=site, profile_changes=changes), environment={})
+    text = render_job(
+        ["G8N2p8"], JobOptions(site=site, profile_changes=changes), environment={}
+    )
 
     assert "#SBATCH --mem=512G" in text
 
@@ -79,12 +81,12 @@ def test_what_just_fits_is_not_refused(site):
 def test_a_number_that_does_not_divide_is_refused_with_the_nearest_that_do():
     said = refusal("G24N6p24", "train.py", divides=[512])
 
-    assert "512 does not divide over the 24 devices of G24N6p24" in said
-    assert said.endswith("the nearest that do are 504 and 528")
+    assert "512 is not divisible by the 24 devices of G24N6p24" in said
+    assert said.endswith("the nearest that are: 504 and 528")
 
 
 def test_a_number_that_divides_is_not_refused():
-    assert make(["medium", "train.py"], Options(divides=[512]), environment={})
+    assert render_job(["medium", "train.py"], JobOptions(divides=[512]), environment={})
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_a_number_that_divides_is_not_refused():
         ({"collectives": "mpi"}, "--collectives=mpi is for CPU devices"),
         (
             {"is_staged": True, "site_changes": {"runtime": "pyxis"}},
-            "--stage copies a SIF file to the nodes, and the runtime is 'pyxis'",
+            "--stage needs Apptainer, and the runtime is 'pyxis'",
         ),
     ],
 )
@@ -123,7 +125,7 @@ def test_without_a_profile_it_says_how_it_is_called():
 
 
 def test_the_site_of_the_environment_counts_where_none_is_named():
-    text = make(["G8N2p8"], Options(), environment={"JAX_SIF_SITE": "ibex"})
+    text = render_job(["G8N2p8"], JobOptions(), environment={"JAX_SIF_SITE": "ibex"})
 
     assert "#SBATCH --constraint=a100\n" in text
 
@@ -132,8 +134,8 @@ def test_the_partition_of_gpus_is_asked_for_by_jobs_with_gpus_alone(tmp_path):
     path = tmp_path / "site.yaml"
     path.write_text("description: x\npartition: cpu\ngpus: {partition: gpu}\n")
 
-    with_gpus = make(["G8N2p8"], Options(site=str(path)), environment={})
-    without = make(["small"], Options(site=str(path)), environment={})
+    with_gpus = render_job(["G8N2p8"], JobOptions(site=str(path)), environment={})
+    without = render_job(["small"], JobOptions(site=str(path)), environment={})
 
     assert "--partition=gpu\n" in with_gpus
     assert "--partition=cpu\n" in without
@@ -142,9 +144,9 @@ def test_the_partition_of_gpus_is_asked_for_by_jobs_with_gpus_alone(tmp_path):
 def test_what_is_said_now_comes_in_the_place_of_the_sites(tmp_path):
     path = tmp_path / "site.yaml"
     path.write_text("description: x\npartition: cpu\ngpus: {partition: gpu}\n")
-    options = Options(site=str(path), site_changes={"partition": "mine"})
+    options = JobOptions(site=str(path), site_changes={"partition": "mine"})
 
-    assert "--partition=mine\n" in make(["G8N2p8"], options, environment={})
+    assert "--partition=mine\n" in render_job(["G8N2p8"], options, environment={})
 
 
 @pytest.mark.parametrize(
@@ -158,13 +160,13 @@ def test_what_is_said_now_comes_in_the_place_of_the_sites(tmp_path):
     ],
 )
 def test_the_job_is_named_after_what_it_runs(words, options, name):
-    text = make(words, Options(**options), environment={})
+    text = render_job(words, JobOptions(**options), environment={})
 
     assert f"#SBATCH --job-name={name}\n" in text
 
 
 def test_without_a_program_the_cluster_is_accepted():
-    text = make(["G64N16p64"], Options(), environment={})
+    text = render_job(["G64N16p64"], JobOptions(), environment={})
 
     assert (
         "python /opt/jax-sif/diag/allreduce.py 2> >(jax-sif mark) |\n  jax-sif verify --json="
@@ -175,7 +177,7 @@ def test_without_a_program_the_cluster_is_accepted():
 def test_a_diagnostic_with_arguments_is_a_diagnostic():
     words = ["bandwidth", "python", "/opt/jax-sif/diag/bandwidth.py", "--trials=9"]
 
-    text = make(words, Options(), environment={})
+    text = render_job(words, JobOptions(), environment={})
 
     assert (
         "diag/bandwidth.py --trials=9 2> >(jax-sif mark) |\n  jax-sif verify --json="
@@ -184,7 +186,7 @@ def test_a_diagnostic_with_arguments_is_a_diagnostic():
 
 
 def test_a_users_program_may_be_one_that_tells_nothing():
-    text = make(["G8N2p8", "train.py"], Options(), environment={})
+    text = render_job(["G8N2p8", "train.py"], JobOptions(), environment={})
 
     assert text.endswith("jax-sif verify --program\n")
 
@@ -200,14 +202,14 @@ def test_a_users_program_may_be_one_that_tells_nothing():
 def test_a_signal_that_ends_the_images_mount_is_noted(
     capsys, signal, runtime, is_noted
 ):
-    options = Options(
+    options = JobOptions(
         profile_changes={"signal": signal}, site_changes={"runtime": runtime}
     )
 
-    text = make(["G8N2p8"], options, environment={})
+    text = render_job(["G8N2p8"], options, environment={})
 
     assert f"#SBATCH --signal={signal}\n" in text
-    assert is_noted == ("URG ends nobody" in capsys.readouterr().err)
+    assert is_noted == ("use URG" in capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -215,17 +217,17 @@ def test_a_signal_that_ends_the_images_mount_is_noted(
     [
         (
             {"variables": ["my.sq"]},
-            "--env is 'my.sq', expected NAME=VALUE, or a file of",
+            "--env is 'my.sq', expected NAME=VALUE, or an overlay file",
         ),
         ({"variables": ["a.sqsh", "b.sqsh"]}, "--env names 'a.sqsh' and 'b.sqsh'"),
-        ({"variables": ["a:b.sqsh"]}, "Apptainer takes no path with : or ,"),
+        ({"variables": ["a:b.sqsh"]}, "Apptainer's paths cannot contain : or ,"),
         (
             {"variables": ["my.sqsh"], "site_changes": {"runtime": "pyxis"}},
-            "--env my.sqsh is a file that Apptainer mounts, and the runtime is 'pyxis'",
+            "--env my.sqsh needs Apptainer, and the runtime is 'pyxis'",
         ),
         (
             {"variables": ["my.sqsh"], "site_changes": {"runtime": "bare"}},
-            "install these packages into the Python environment that is active",
+            "install these packages into the active Python environment",
         ),
     ],
 )
@@ -239,6 +241,6 @@ def test_a_profile_may_name_its_packages(tmp_path):
         "description: x\ntopology: G8N2p8\npackages: $SCRATCH/vmc.sqsh\n"
     )
 
-    text = make([str(profile), "train.py"], Options(), environment={})
+    text = render_job([str(profile), "train.py"], JobOptions(), environment={})
 
     assert 'export JAX_SIF_ENV="$SCRATCH/vmc.sqsh"\n' in text

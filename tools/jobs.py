@@ -6,7 +6,7 @@ from __future__ import annotations
 from versions import CHECKOUT
 
 from jaxsif.commands import job
-from jaxsif.job.build import Options, make
+from jaxsif.job.build import JobOptions, render_job
 from jaxsif.job.configs import entries
 from jaxsif.job.schema import Profile
 
@@ -28,8 +28,10 @@ EXAMPLE_WORDS = {
 def scripts() -> dict[str, str]:
     """The text of each script by its name. Nothing of this machine or user gets in."""
     return {
-        f"{entry.name}.slurm": make(
-            [entry.name], Options(made_by=f"jax-sif job {entry.name}"), environment={}
+        f"{entry.name}.slurm": render_job(
+            [entry.name],
+            JobOptions(made_by=f"jax-sif job {entry.name}"),
+            environment={},
         )
         for entry in entries(Profile, {})
     }
@@ -41,7 +43,7 @@ def example_scripts() -> dict[str, str]:
     for name, text in EXAMPLE_WORDS.items():
         chosen, words = job.read(job.parser(), text.split())
         options = job.options(chosen, made_by=f"jax-sif job {text}")
-        found[f"{name}.slurm"] = make(words, options, environment={})
+        found[f"{name}.slurm"] = render_job(words, options, environment={})
     return found
 
 

@@ -15,7 +15,7 @@ from jaxsif.core.packages import ANY_IMAGE_VARIABLE
 from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import JOB_ID
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, parse_topology
-from jaxsif.job.allocation import differences
+from jaxsif.job.allocation import mismatches
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import Verdict
 
@@ -44,7 +44,7 @@ def check(
         )
     topology = parse_topology(label)
     problems = [
-        *differences(environment, topology),
+        *mismatches(environment, topology),
         *_unfit(packages, environment),
         *_unseen(program),
         *_unreadable_baseline(environment),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsif.job.build import Options
+    from jaxsif.job.build import JobOptions
 
 # Options that override a field of the profile, or of the site: by field the names, which
 # are sbatch's if they mean the same, the metavar and the help.
@@ -54,19 +54,21 @@ def main(arguments: Sequence[str]) -> int:
     import os
     import sys
 
-    from jaxsif.job.build import make
+    from jaxsif.job.build import render_job
 
-    script = make(args, options(chosen, shlex.join(("jax-sif", "job", *arguments))))
+    script = render_job(
+        args, options(chosen, shlex.join(("jax-sif", "job", *arguments)))
+    )
     sys.stdout.buffer.write(os.fsencode(script))
     sys.stdout.flush()
     return 0
 
 
-def options(chosen: dict[str, Any], made_by: str) -> Options:
+def options(chosen: dict[str, Any], made_by: str) -> JobOptions:
     """The values of the options of `add_options`."""
-    from jaxsif.job.build import Options
+    from jaxsif.job.build import JobOptions
 
-    return Options(
+    return JobOptions(
         site=chosen["site"],
         profile_changes=_changes(chosen, _PROFILE),
         site_changes=_changes(chosen, _SITE),

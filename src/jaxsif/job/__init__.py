@@ -1,2 +1,2 @@
-"""Before the job: what it needs (profile), where it runs (site), and the script that says so; never imports JAX."""
+"""Job scripts from a profile (resources) and a site (cluster)."""
 # SPDX-License-Identifier: Apache-2.0

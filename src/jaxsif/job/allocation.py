@@ -1,4 +1,4 @@
-"""Whether what Slurm gave is what a topology asks for; pure, runs in the job's script, before the ranks."""
+"""Compares Slurm's allocation with the requested topology, before the ranks start."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from jaxsif.core.problem import Problem
 from jaxsif.core.topology import Topology
 
 
-def differences(
-    environment: Mapping[str, str], topology: Topology
-) -> Iterator[Problem]:
-    """What the allocation has otherwise than was asked for.
+def mismatches(environment: Mapping[str, str], topology: Topology) -> Iterator[Problem]:
+    """Differences between the allocation and the topology.
 
     Args:
-      environment: of a batch script; what Slurm does not tell is not compared.
-      topology: what was asked for.
+      environment: of the batch script; missing variables are not compared.
+      topology: the requested one.
     """
     nodes = _number(environment, slurm_env.JOB_NODES)
     tasks = task_counts(environment.get(slurm_env.PROCESSES_PER_NODE_OLD, ""))
     if nodes is not None and nodes != topology.nodes:
-        yield _other(topology, f"{nodes} nodes", f"{topology.nodes}")
+        yield _mismatch(topology, f"{nodes} nodes", f"{topology.nodes}")
     elif tasks and set(tasks) != {topology.processes_per_node}:
         spread = ", ".join(map(str, tasks[:8])) + (", ..." if len(tasks) > 8 else "")
-        yield _other(
+        yield _mismatch(
             topology,
             f"{sum(tasks)} processes ({spread} on its nodes)",
             f"{topology.processes} ({topology.processes_per_node} on each)",
@@ -36,7 +34,7 @@ def differences(
 
 
 def task_counts(text: str) -> list[int]:
-    """Slurm's `4(x2),1` as [4, 4, 1]; nothing for other text."""
+    """Parse Slurm's `4(x2),1` as [4, 4, 1]; an empty list if it is malformed."""
     counts: list[int] = []
     for item in text.split(","):
         match = re.fullmatch(r"(\d{1,7})(?:\(x(\d{1,6})\))?", item)
@@ -47,19 +45,19 @@ def task_counts(text: str) -> list[int]:
 
 
 def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Problem]:
-    """Only where GPUs were asked for by the node: elsewhere Slurm spreads them."""
+    """Compared only if GPUs were requested per node; otherwise Slurm distributes them."""
     if slurm_env.GPUS_PER_NODE not in environment:
         return
     here = _number(environment, slurm_env.GPUS_ON_NODE)
     if here is not None and here != topology.devices_per_node:
-        yield _other(
+        yield _mismatch(
             topology,
             f"{here} GPUs on {environment.get(slurm_env.NODE_NAME, 'its first node')}",
             f"{topology.devices_per_node} on each node",
         )
 
 
-def _other(topology: Topology, got: str, asked: str) -> Problem:
+def _mismatch(topology: Topology, got: str, asked: str) -> Problem:
     return Problem(
         "allocation-differs",
         f"the job has {got}, {topology} asks for {asked}",

@@ -1,4 +1,4 @@
-"""Finds profiles, sites and networks by name, the user's own first, and reads them; runs on a login node, in the container."""
+"""Finds and reads profiles, sites and networks; the user's files take precedence."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import msgspec
 import yaml
 
 from jaxsif.core.errors import UsageError
-from jaxsif.job.schema import WORDS, Network, Profile, Site
+from jaxsif.job.schema import PATTERN_DESCRIPTIONS, Network, Profile, Site
 
-# A name of a site, or the path of its file: the site of whoever names none.
+# The default site: its name, or the path of its file.
 SITE_VARIABLE = "JAX_SIF_SITE"
 DEFAULT_SITE = "generic"
 
 _SHIPPED = Path(__file__).parent
 _FOLDERS: dict[type, str] = {Profile: "profiles", Site: "sites", Network: "networks"}
 _SUFFIX = ".yaml"
-# The longest that comes with the kit has 3 KiB.
+# The longest file of the kit has 3 KiB.
 _MOST_BYTES = 1 << 16
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -32,19 +32,19 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the library, by its name."""
+    """A profile, site or network file, by its name."""
 
     name: str
     path: Path
 
     @property
     def origin(self) -> str:
-        """Who wrote it, for people."""
+        """Where it comes from: the kit, or the user's path."""
         return "jax-sif" if _SHIPPED in self.path.parents else str(self.path)
 
 
-def own_folder(environment: Mapping[str, str]) -> Path:
-    """Where a user's own profiles/ and sites/ lie."""
+def user_dir(environment: Mapping[str, str]) -> Path:
+    """The folder of the user's profiles/ and sites/."""
     home = environment.get("XDG_CONFIG_HOME") or os.path.join(
         environment.get("HOME", "/"), ".config"
     )
@@ -52,19 +52,18 @@ def own_folder(environment: Mapping[str, str]) -> Path:
 
 
 def entries(kind: type[T], environment: Mapping[str, str]) -> list[Entry]:
-    """All that there are of a kind, by name; the user's own in the place of others."""
+    """All files of a kind, by name; the user's replace those of the kit."""
     found: dict[str, Entry] = {}
-    for shelf in (_SHIPPED, own_folder(environment)):
-        for path in sorted((shelf / _FOLDERS[kind]).glob(f"*{_SUFFIX}")):
+    for folder in (_SHIPPED, user_dir(environment)):
+        for path in sorted((folder / _FOLDERS[kind]).glob(f"*{_SUFFIX}")):
             found[path.stem] = Entry(path.stem, path)
     return [found[name] for name in sorted(found)]
 
 
 def find(kind: type[T], name: str, environment: Mapping[str, str]) -> T:
-    """Reads the entry of that name, or the file of that path.
+    """Reads the file of that name or path.
 
-    Raises UsageError with the nearest names, or with the file, line and field that is
-    wrong.
+    Raises UsageError with similar names, or with file, line and field of an error.
     """
     return read(kind, path_of(kind, name, environment))
 
@@ -77,7 +76,7 @@ def path_of(kind: type[T], name: str, environment: Mapping[str, str]) -> Path:
     if name not in known:
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
-        folder = own_folder(environment) / _FOLDERS[kind]
+        folder = user_dir(environment) / _FOLDERS[kind]
         raise UsageError(
             f"no {kind.__name__.lower()} {name!r}; there are {', '.join(known)}{hint}"
             f" (your own belong into {folder}/)"
@@ -90,7 +89,7 @@ def has(kind: type[T], name: str, environment: Mapping[str, str]) -> bool:
 
 
 def read(kind: type[T], path: Path) -> T:
-    """Reads one file. Raises UsageError with its line and field when it is wrong."""
+    """Reads one file. Raises UsageError with line and field of an error."""
     try:
         with path.open("rb") as source:
             raw = source.read(_MOST_BYTES + 1)
@@ -106,8 +105,8 @@ def read(kind: type[T], path: Path) -> T:
         raise UsageError(
             f"{path} has more than {_MOST_BYTES >> 10} KiB; is it the right file?"
         )
-    # Every value is text and the field decides what it means: YAML by itself takes
-    # 00:10:00 for a number and `no` for false.
+    # All values are read as strings and converted by field, because YAML would read
+    # 00:10:00 as a number and `no` as false.
     loader = None
     try:
         loader = _Loader(text)
@@ -127,7 +126,7 @@ def read(kind: type[T], path: Path) -> T:
 
 
 class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
-    """Refuses a field that stands twice: which of them is meant, nobody can tell."""
+    """Rejects duplicate fields."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         names = set()
@@ -135,7 +134,7 @@ class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[mi
             name = str(key.value)
             if name in names:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the field {name[:80]!r} stands twice", key.start_mark
+                    None, None, f"duplicate field {name[:80]!r}", key.start_mark
                 )
             names.add(name)
         return super().construct_mapping(node, deep)
@@ -148,7 +147,7 @@ def _explained(kind: type[T], path: Path, document: Any, error: str) -> str:
     unknown = re.search(r"unknown field `([^`]*)`", what)
     if unknown:
         fields.append(unknown[1])
-        what = f"unknown field {unknown[1]!r}; {_choices(kind, fields)}"
+        what = f"unknown field {unknown[1]!r}; {_valid_names(kind, fields)}"
     else:
         missing = re.search(r"missing required field `([^`]*)`", what)
         field = ".".join(fields)
@@ -157,22 +156,24 @@ def _explained(kind: type[T], path: Path, document: Any, error: str) -> str:
                 f" in {field}" * bool(field)
             )
         else:
-            what = f"{field}: {in_words(what)}" if field else in_words(what)
+            what = f"{field}: {describe_type(what)}" if field else describe_type(what)
     line = _line_of(document, fields)
     return f"{path}:{line}: {what}"
 
 
-def in_words(what: str) -> str:
-    """msgspec's complaint with a pattern's meaning in the place of the pattern."""
+def describe_type(what: str) -> str:
+    """msgspec's message with a description instead of a regular expression."""
     match = re.fullmatch(r"Expected `str` matching regex '(.*)'", what)
-    words = WORDS.get(match[1].replace("\\\\", "\\")) if match else None
-    if words:
-        return f"expected {words}"
+    description = (
+        PATTERN_DESCRIPTIONS.get(match[1].replace("\\\\", "\\")) if match else None
+    )
+    if description:
+        return f"expected {description}"
     return f"{what[0].lower()}{what[1:]}".replace("`object`", "fields")
 
 
-def _choices(kind: type[Any], fields: list[str]) -> str:
-    """The fields that there are where an unknown one stands, and the nearest."""
+def _valid_names(kind: type[Any], fields: list[str]) -> str:
+    """The valid fields instead of an unknown one, and the most similar."""
     owner: Any = kind
     for field in fields[:-1]:
         types = {f.name: f.type for f in msgspec.structs.fields(owner)}
@@ -184,13 +185,13 @@ def _choices(kind: type[Any], fields: list[str]) -> str:
 
 
 def _struct_of(annotation: Any) -> Any:
-    """The struct in a field's type, if there is one: in `Line | ResourceRequest`, in a dict."""
+    """The struct in a field's type, such as `Line | ResourceRequest` or a dict."""
     inner = [annotation, *getattr(annotation, "__args__", ())]
     return next((t for t in inner if hasattr(t, "__struct_fields__")), None)
 
 
 def _line_of(node: Any, fields: list[str]) -> int:
-    """Where a field stands in the text, as far as there is one."""
+    """The line of a field in the text, or of its nearest parent."""
     line = 1
     for field in fields:
         if isinstance(node, yaml.MappingNode):

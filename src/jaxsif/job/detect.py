@@ -1,4 +1,4 @@
-"""Drafts a site from what a node knows of its cluster, each value with its reason; pure, runs anywhere."""
+"""Drafts a site file from facts about the cluster, each value with its reason."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from jaxsif.core.errors import CouldNotTell
 
-# Where bin/site-facts puts what it has seen.
+# Contains the output of bin/site-facts.
 FACTS_VARIABLE = "JAX_SIF_FACTS"
 
 _GPU = re.compile(r"gpu:(?:([A-Za-z][\w.-]*):)?(\d+)")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A field of the draft, by its path, and why it has its value."""
+class DetectedValue:
+    """A field of the draft, by its path, with its reason."""
 
     path: str
     value: str
@@ -27,7 +27,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Row:
-    """Nodes of one kind in one partition."""
+    """Equal nodes of one partition."""
 
     partition: str
     is_default: bool
@@ -42,20 +42,22 @@ def draft(facts: str) -> str:
     """A site file with a comment for each value.
 
     Args:
-      facts: the lines of bin/site-facts.
+      facts: the output of bin/site-facts.
 
-    Raises CouldNotTell when they say nothing of a cluster.
+    Raises CouldNotTell when there is no partition in it.
     """
     rows = [line.split("|") for line in facts.splitlines() if "|" in line]
     partitions = [_row(row) for row in rows if row[0] == "partition"]
     if not partitions:
         raise CouldNotTell(
-            "there is no sinfo on this node, or it did not answer; run it where sbatch"
-            " works, on a login node: jax-sif site detect"
+            "sinfo is missing on this node, or did not answer; run this on a login node:"
+            " jax-sif site detect"
         )
     host = _first(rows, "host") or "this node"
     choices = [
-        Choice("description", f"a cluster, as {host} sees it", "a draft: read it"),
+        DetectedValue(
+            "description", f"a cluster, as {host} sees it", "a draft: read it"
+        ),
         *_scheduler(partitions, rows),
         *_network(rows, host),
         *_folders(rows),
@@ -64,8 +66,8 @@ def draft(facts: str) -> str:
     return _text(choices)
 
 
-def _row(words: Sequence[str]) -> _Row:
-    _, name, nodes, cpus, memory, gres, *_ = words
+def _row(columns: Sequence[str]) -> _Row:
+    _, name, nodes, cpus, memory, gres, *_ = columns
     gpu = _GPU.search(gres)
     return _Row(
         partition=name.rstrip("*"),
@@ -84,11 +86,11 @@ def _first(rows: Sequence[Sequence[str]], kind: str) -> str:
 
 def _scheduler(
     partitions: Sequence[_Row], rows: Sequence[Sequence[str]]
-) -> Iterator[Choice]:
+) -> Iterator[DetectedValue]:
     with_gpus = [row for row in partitions if row.gpus]
     default = next((row.partition for row in partitions if row.is_default), "")
     if not with_gpus:
-        yield Choice("node.gpus", "0", "sinfo shows no GPUs in any partition")
+        yield DetectedValue("node.gpus", "0", "sinfo shows no GPUs in any partition")
         chosen = [row for row in partitions if row.partition == default] or partitions
     else:
         counts: Counter[str] = Counter()
@@ -96,48 +98,48 @@ def _scheduler(
             counts[row.partition] += row.nodes
         name, nodes = counts.most_common(1)[0]
         if default in counts:
-            why = f"the default one, and {counts[default]} of its nodes have GPUs"
+            why = f"the default, and {counts[default]} of its nodes have GPUs"
             name = default
         else:
-            why = f"most nodes with GPUs, {nodes}, are there"
+            why = f"has most of the nodes with GPUs ({nodes})"
         others = sorted(set(counts) - {name})
         more = f"; others: {', '.join(others)}" if others else ""
-        yield Choice("gpus.partition", name, why + more)
-        there = [row for row in with_gpus if row.partition == name]
-        chosen = [row for row in there if row.gpu_type == there[0].gpu_type]
-        yield from _gpus(there, chosen, rows)
-    yield Choice(
-        "node.cpus", str(min(r.cpus for r in chosen)), "the fewest of those nodes"
+        yield DetectedValue("gpus.partition", name, why + more)
+        members = [row for row in with_gpus if row.partition == name]
+        chosen = [row for row in members if row.gpu_type == members[0].gpu_type]
+        yield from _gpus(members, chosen, rows)
+    yield DetectedValue(
+        "node.cpus", str(min(r.cpus for r in chosen)), "the fewest of these nodes"
     )
-    yield Choice(
+    yield DetectedValue(
         "node.memory",
         f"{min(r.memory_mb for r in chosen)}M",
-        "the least of those nodes",
+        "the least of these nodes",
     )
     enforced = next((r[2] for r in rows if r[1:2] == ["AccountingStorageEnforce"]), "")
     if "associations" in enforced:
-        yield Choice(
-            "account", "YOUR-PROJECT", f"Slurm asks for one: it enforces {enforced}"
+        yield DetectedValue(
+            "account", "YOUR-PROJECT", f"Slurm requires it: it enforces {enforced}"
         )
 
 
 def _gpus(
-    there: Sequence[_Row], chosen: Sequence[_Row], rows: Sequence[Sequence[str]]
-) -> Iterator[Choice]:
-    types = sorted({row.gpu_type or "(none)" for row in there})
+    members: Sequence[_Row], chosen: Sequence[_Row], rows: Sequence[Sequence[str]]
+) -> Iterator[DetectedValue]:
+    types = sorted({row.gpu_type or "(none)" for row in members})
     if chosen[0].gpu_type:
-        several = f"the first of several, choose: {', '.join(types)}"
-        why = several if len(types) > 1 else "the only type there"
-        yield Choice("gpus.type", chosen[0].gpu_type, why)
+        several = f"the first of several: {', '.join(types)}"
+        why = several if len(types) > 1 else "the only type"
+        yield DetectedValue("gpus.type", chosen[0].gpu_type, why)
     select = next((r[2] for r in rows if r[1:2] == ["SelectType"]), "")
     if select and "cons_tres" not in select:
-        yield Choice(
-            "gpus.request", "gres", f"{select} knows no --gpus-per-node, cons_tres does"
+        yield DetectedValue(
+            "gpus.request", "gres", f"{select} does not support --gpus-per-node"
         )
-    yield Choice("node.gpus", str(max(r.gpus for r in chosen)), "sinfo's GRES")
+    yield DetectedValue("node.gpus", str(max(r.gpus for r in chosen)), "sinfo's GRES")
 
 
-def _network(rows: Sequence[Sequence[str]], host: str) -> Iterator[Choice]:
+def _network(rows: Sequence[Sequence[str]], host: str) -> Iterator[DetectedValue]:
     seen = f"seen on {host}; compute nodes may differ: srun jax-sif site detect"
     slingshot = [row[1] for row in rows if row[0] == "slingshot"]
     ports: dict[str, dict[str, str]] = {}
@@ -146,7 +148,7 @@ def _network(rows: Sequence[Sequence[str]], host: str) -> Iterator[Choice]:
             ports.setdefault(row[1], {})[row[2]] = row[3]
     active = [p for p in ports.values() if "ACTIVE" in p.get("state", "")]
     if slingshot:
-        yield Choice("network", "slingshot", f"there is {slingshot[0]}; {seen}")
+        yield DetectedValue("network", "slingshot", f"{slingshot[0]} found; {seen}")
     elif active:
         kinds = ", ".join(
             f"{count} x {kind}"
@@ -155,48 +157,48 @@ def _network(rows: Sequence[Sequence[str]], host: str) -> Iterator[Choice]:
                 for p in active
             ).items()
         )
-        yield Choice(
+        yield DetectedValue(
             "network",
             "infiniband",
             f"{len(active)} active of {len(ports)} RDMA ports ({kinds}); {seen}",
         )
     else:
         down = f"{len(ports)} RDMA ports, none active" if ports else "no RDMA port"
-        # Not Ethernet: on a login node that would keep the compute nodes from RDMA.
-        yield Choice("network", "unknown", f"{down}; {seen}")
+        # Not Ethernet: if this is a login node, compute nodes may still have RDMA.
+        yield DetectedValue("network", "unknown", f"{down}; {seen}")
 
 
-def _folders(rows: Sequence[Sequence[str]]) -> Iterator[Choice]:
+def _folders(rows: Sequence[Sequence[str]]) -> Iterator[DetectedValue]:
     scratch = _first(rows, "scratch")
     if scratch:
-        yield Choice("scratch", scratch, "SCRATCH names it")
+        yield DetectedValue("scratch", scratch, "from the variable SCRATCH")
     elif any(row[:2] == ["folder", "/scratch"] for row in rows):
-        yield Choice("scratch", "/scratch", "there is such a folder")
+        yield DetectedValue("scratch", "/scratch", "the folder exists")
     local = next((r[1] for r in rows if r[0] == "folder" and r[1] != "/scratch"), "")
     if local:
-        yield Choice("local_disk", local, "there is such a folder")
+        yield DetectedValue("local_disk", local, "the folder exists")
 
 
-def _runtime(rows: Sequence[Sequence[str]], host: str) -> Choice:
+def _runtime(rows: Sequence[Sequence[str]], host: str) -> DetectedValue:
     found = [row[1] for row in rows if row[0] == "runtime"]
     if "apptainer" in found or "singularity" in found:
-        return Choice("runtime", "apptainer", f"{found[0]} is on PATH")
+        return DetectedValue("runtime", "apptainer", f"{found[0]} is on PATH")
     for name in ("podman-hpc", "pyxis"):
         if name in found:
-            return Choice("runtime", name, f"{name} is there, no Apptainer")
-    return Choice(
+            return DetectedValue("runtime", name, f"{name} found, no Apptainer")
+    return DetectedValue(
         "runtime",
         "apptainer",
-        f"no runtime is on PATH of {host}; it may be on compute nodes alone",
+        f"no runtime on PATH of {host}; it may be on compute nodes only",
     )
 
 
-def _text(choices: Sequence[Choice]) -> str:
-    """YAML, with what belongs together under its heading."""
+def _text(choices: Sequence[DetectedValue]) -> str:
+    """The draft as YAML, with nested fields grouped."""
     lines = [
         "# A draft by `jax-sif site detect`. Save it as",
         "#   ~/.config/jax-sif/sites/NAME.yaml",
-        "# for --site NAME, or name its path in JAX_SIF_SITE for all jobs.",
+        "# for --site NAME, or set JAX_SIF_SITE to its path for all jobs.",
     ]
     heading = ""
     for choice in sorted(choices, key=lambda c: _ORDER.index(c.path.split(".")[0])):

@@ -23,21 +23,21 @@ def text_of(noun: str, name: str, environment: Mapping[str, str]) -> str:
     kind: type[Profile] | type[Site] = Profile if noun == "profile" else Site
     if kind is Profile and is_label(name) and not configs.has(kind, name, environment):
         # A topology is a profile without a file.
-        return f"description: {name}, and nothing else\ntopology: {name}\n"
+        return f"description: {name} with default settings\ntopology: {name}\n"
     path = configs.path_of(kind, name, environment)
     configs.read(kind, path)
     return path.read_text()
 
 
 def profiles(environment: Mapping[str, str]) -> str:
-    """A row for each profile, the user's own among them."""
+    """A row for each profile, including the user's."""
     heads = ("profile", "topology", "devices", "CPUs", "memory", "time", "for", "from")
     rows = _rows(Profile, _profile, environment)
     return _table(heads, sorted(rows, key=_size))
 
 
 def sites(environment: Mapping[str, str]) -> str:
-    """A row for each site; the one that is used without --site is marked."""
+    """A row for each site; the default site is marked."""
     default = environment.get(configs.SITE_VARIABLE) or configs.DEFAULT_SITE
     heads = ("site", "partition", "GPUs", "network", "runtime", "for", "from")
     rows = _rows(Site, _site, environment)
@@ -49,7 +49,7 @@ def sites(environment: Mapping[str, str]) -> str:
 
 
 def _size(row: Sequence[str]) -> tuple[str, int, str]:
-    """CPUs apart from GPUs, from the smallest to the largest; what is wrong comes first."""
+    """Sort key: invalid files first, then by platform and size."""
     count, _, platform = row[2].partition(" ")
     return platform, int(count or 0), row[0]
 
@@ -68,12 +68,12 @@ def _rows(
 def _cells(
     kind: type[T], cells: Callable[[T], Sequence[str]], entry: Entry
 ) -> Sequence[str]:
-    """One that is wrong says why in its own row, and hides no other."""
+    """An invalid file is shown with its error; the others are still listed."""
     try:
         return cells(configs.read(kind, entry.path))
     except UsageError as error:
         empty = [""] * (_WIDTHS[kind] - 1)
-        return [*empty, f"WRONG: {error}"]
+        return [*empty, f"INVALID: {error}"]
 
 
 _WIDTHS: dict[type, int] = {Profile: 6, Site: 5}
@@ -105,7 +105,7 @@ def _site(site: Site) -> Sequence[str]:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     columns = list(zip(heads, *rows, strict=True))
-    # A column that is empty but for its head tells nothing.
+    # Empty columns are omitted.
     columns = [c for c in columns if any(c[1:])]
     widths = [max(map(len, column)) for column in columns]
     lines = [

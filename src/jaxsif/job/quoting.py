@@ -1,4 +1,4 @@
-"""Text in the places of a job script: a word of the shell, a directive of sbatch, a comment; pure, runs anywhere."""
+"""Quotes text for a job script: shell words, sbatch directives, comments."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ _VARIABLE = r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})"
 _PLAIN = re.compile(r"[\w./,:=%@+~^-]+", re.ASCII)
 
 
-def word(text: str) -> str:
-    """A word that the shell hands on unchanged."""
+def quote(text: str) -> str:
+    """A shell word without any expansion."""
     return shlex.quote(text)
 
 
-def expanding(text: str) -> str:
-    """A word in which the shell puts values for variables, as `$USER`, and nothing else."""
+def quote_expandable(text: str) -> str:
+    """A shell word in which only variables such as `$USER` are expanded."""
     parts = re.split(f"({_VARIABLE})", text)
     if len(parts) == 1:
-        return word(text)
+        return quote(text)
     # Every second part is a variable.
     kept = [
         part if place % 2 else re.sub(r'([\\"`$])', r"\\\1", part)
@@ -29,7 +29,7 @@ def expanding(text: str) -> str:
 
 
 def directive(option: str, value: str | None = None) -> str:
-    """`#SBATCH --option=value`. sbatch knows double quotes, and a backslash in them."""
+    """`#SBATCH --option=value`, quoted in sbatch's way: double quotes and backslashes."""
     if value is None:
         return f"#SBATCH --{option}"
     if not _PLAIN.fullmatch(value):
@@ -38,7 +38,7 @@ def directive(option: str, value: str | None = None) -> str:
 
 
 def comment(text: str) -> str:
-    """One line that stays a comment, whatever stands in it."""
+    """Text that is safe in a one-line comment."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "replace").decode()
         for c in text

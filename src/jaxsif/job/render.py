@@ -1,4 +1,4 @@
-"""Turns a job into the script that sbatch reads; pure, runs anywhere."""
+"""Renders a job as a script for sbatch."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from jaxsif.core.errors import REQUEUE
 from jaxsif.core.packages import PACKAGES_VARIABLE
 from jaxsif.core.topology import Topology
 from jaxsif.job import runtimes
-from jaxsif.job.quoting import comment, directive, expanding, word
+from jaxsif.job.quoting import comment, directive, quote, quote_expandable
 from jaxsif.job.request import Job, Variable, memory_bytes
 
 _TEMPLATE = Path(__file__).with_name("job.slurm.template")
 
-# Between words that stand on a line of their own.
+# Separates arguments that are on separate lines.
 _CONTINUED = " \\\n  "
 _MAX_LINE = 80
 
-# The verdict for `jax-sif report`, beside the job's output.
-_DIAGNOSED = r' --json="${JAX_SIF_JSON:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
-# What a script that may be started again does behind its last command.
-_GOES_ON = f""" || status=$?
-# The program has saved its state and asks to go on (jaxsif.request_requeue).
+# The verdict file for `jax-sif report`, beside the job's output.
+_VERDICT_FILE = r' --json="${JAX_SIF_JSON:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
+# The end of a script that can be requeued.
+_REQUEUE_BLOCK = f""" || status=$?
+# The program saved its state and requests a requeue (jaxsif.request_requeue).
 if [[ ${{status:-0}} == {REQUEUE} ]]; then scontrol requeue "$SLURM_JOB_ID"; fi
 exit "${{status:-0}}\""""
 
@@ -36,24 +36,26 @@ def render(job: Job) -> str:
         title=comment(_title(job)),
         made_by=comment(job.made_by),
         directives="\n".join(_directives(job)),
-        preparation="\n".join(["", *_modules(job), *_variables(job), *runtime.needs]),
+        preparation="\n".join(
+            ["", *_modules(job), *_variables(job), *runtime.prologue]
+        ),
         label=job.topology.label,
-        shows=runtime.shows,
-        checked=_checked(job),
+        shows=runtime.version_command,
+        check_options=_check_options(job),
         staging="\n".join(_staging(job)),
-        srun_words=_wrapped([*_srun_words(job), *runtime.srun_words(job)]),
-        program=" ".join([*runtime.words(job), *map(word, job.program)]),
-        judged=_judged(job),
-        ending=_GOES_ON if job.profile.requeue else "",
+        srun_args=_wrap_args([*_srun_args(job), *runtime.srun_args(job)]),
+        program=" ".join([*runtime.container_args(job), *map(quote, job.program)]),
+        verify_options=_verify_options(job),
+        ending=_REQUEUE_BLOCK if job.profile.requeue else "",
     )
     return text
 
 
-def _judged(job: Job) -> str:
-    """The judge's options."""
-    written = f" --json {word(job.verdict)}" if job.verdict else ""
+def _verify_options(job: Job) -> str:
+    """The options of `jax-sif verify`."""
+    written = f" --json {quote(job.verdict)}" if job.verdict else ""
     if job.is_diagnostic:
-        return written or _DIAGNOSED
+        return written or _VERDICT_FILE
     return f" --program{written}"
 
 
@@ -82,7 +84,7 @@ def _directives(job: Job) -> Iterator[str]:
         yield directive("signal", profile.signal)
     if profile.requeue:
         yield directive("requeue")
-        # Otherwise a second run wipes out what the first has said.
+        # Otherwise a second run overwrites the output of the first.
         yield directive("open-mode", "append")
     is_gpu = profile.platform == "gpu"
     for name in ("partition", "account", "qos", "constraint", "reservation"):
@@ -106,7 +108,7 @@ def _directives(job: Job) -> Iterator[str]:
 
 
 def _node_memory(memory_per_process: str, topology: Topology) -> str:
-    """Slurm counts memory by node, and in whole kilobytes at the finest."""
+    """Slurm's --mem is per node, in units of at least 1 KiB."""
     needed = memory_bytes(memory_per_process) * topology.processes_per_node
     for unit, size in (("G", 1024**3), ("M", 1024**2)):
         if needed % size == 0:
@@ -117,52 +119,56 @@ def _node_memory(memory_per_process: str, topology: Topology) -> str:
 def _modules(job: Job) -> Iterator[str]:
     modules = job.site.modules
     if modules.use:
-        yield f"module use {' '.join(map(expanding, modules.use))}"
+        yield f"module use {' '.join(map(quote_expandable, modules.use))}"
     if modules.load:
-        yield f"module load {' '.join(map(word, modules.load))}"
+        yield f"module load {' '.join(map(quote, modules.load))}"
 
 
 def _variables(job: Job) -> Iterator[str]:
-    """What the user has set stays."""
+    """Variables that the user has set keep their values."""
     for name, variable in job.variables.items():
         yield f"# {comment(variable.why[:1].upper() + variable.why[1:])}."
         yield f"[[ -v {name} ]] || export {name}={_value(variable)}"
     if job.binds:
         binds = ",".join(job.binds)
-        yield "# What the container sees besides the home and the working directory."
-        yield f"export JAX_SIF_BIND={expanding(binds)}"
+        yield "# Folders to mount besides the home and the working directory."
+        yield f"export JAX_SIF_BIND={quote_expandable(binds)}"
 
 
 def _value(variable: Variable) -> str:
-    return expanding(variable.value) if variable.is_expanded else word(variable.value)
+    return (
+        quote_expandable(variable.value)
+        if variable.is_expanded
+        else quote(variable.value)
+    )
 
 
-def _checked(job: Job) -> str:
-    """What the container has to see: packages, and the program's file if it is one."""
+def _check_options(job: Job) -> str:
+    """The files that the container must see: the overlay and the program's file."""
     packages = f' --env "${PACKAGES_VARIABLE}"' if job.profile.packages else ""
     is_python = job.program[0] == "python" and len(job.program) > 1
     if job.is_diagnostic or not is_python or not job.program[1].endswith(".py"):
         return packages
-    return f"{packages} -- {word(job.program[1])}"
+    return f"{packages} -- {quote(job.program[1])}"
 
 
 def _staging(job: Job) -> Iterator[str]:
     if not job.is_staged:
         return
-    # What is copied, by the variable that names it, and the copy's ending.
+    # The variables that name the files to copy, and the suffixes of the copies.
     files = {"JAX_IMAGE": ".sif"}
     if job.profile.packages:
         files[PACKAGES_VARIABLE] = ".sqsh"
     copies = [f'"$staged{ending}"' for ending in files.values()]
-    what = "the image and of the packages" if len(files) > 1 else "the image"
-    yield f"# One copy of {what} on each node's own disk: its ranks read that."
-    folder = expanding(job.site.local_disk)
+    what = "the image and the packages" if len(files) > 1 else "the image"
+    yield f"# Copy {what} to the local disk of each node."
+    folder = quote_expandable(job.site.local_disk)
     yield f"staged={folder}/jax-sif-$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}"
-    # What cannot be removed is told, and leaves the job's status as it is.
+    # A failed removal is reported, but does not change the job's exit status.
     yield (
         'trap \'srun --ntasks-per-node=1 --ntasks="$SLURM_JOB_NUM_NODES"'
         f" rm -f {' '.join(copies)} ||\n"
-        '  echo "$staged stays on a node" >&2\' EXIT'
+        '  echo "cannot remove $staged on a node" >&2\' EXIT'
     )
     for variable, copy in zip(files, copies, strict=True):
         yield f'sbcast "${variable}" {copy}'
@@ -170,22 +176,22 @@ def _staging(job: Job) -> Iterator[str]:
         yield f"export {variable}=$staged{ending}"
 
 
-def _srun_words(job: Job) -> list[str]:
-    words = [
+def _srun_args(job: Job) -> list[str]:
+    args = [
         '--cpus-per-task="$SLURM_CPUS_PER_TASK"',
         "--kill-on-bad-exit=1",
         "--unbuffered",
-        # Where somebody makes it a file, it is not emptied.
+        # If the output is redirected to a file, the file is not truncated.
         "--output=/dev/stdout",
         "--open-mode=append",
     ]
-    return [*words, "--mpi=pmix"] if job.needs_mpi else words
+    return [*args, "--mpi=pmix"] if job.needs_mpi else args
 
 
-def _wrapped(words: list[str]) -> str:
-    """Words on as many lines as they need."""
+def _wrap_args(args: list[str]) -> str:
+    """Break the arguments into lines."""
     lines, line = [], ""
-    for text in words:
+    for text in args:
         if line and len(line) + len(text) > _MAX_LINE:
             lines.append(line)
             line = ""

@@ -1,4 +1,4 @@
-"""What may stand in a profile and in a site, field by field; pure, runs anywhere."""
+"""The fields of profiles, sites and networks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,22 +7,22 @@ from typing import Annotated, Literal
 
 import msgspec
 
-# What a pattern asks for, in the words of an error.
-WORDS: dict[str, str] = {}
+# Descriptions of the patterns for error messages.
+PATTERN_DESCRIPTIONS: dict[str, str] = {}
 
 
-def _matching(pattern: str, words: str) -> msgspec.Meta:
-    WORDS[pattern] = words
+def _matching(pattern: str, description: str) -> msgspec.Meta:
+    PATTERN_DESCRIPTIONS[pattern] = description
     return msgspec.Meta(pattern=pattern)
 
 
-# Slurm reads a directive up to the end of its line.
+# A directive of Slurm ends at the end of its line.
 Line = Annotated[str, _matching(r"\A[^\x00-\x1f\x7f]+\Z", "one line of text")]
 Value = Annotated[str, _matching(r"\A[^\x00]*\Z", "text without NUL")]
 VariableName = Annotated[
     str, _matching(r"\A[A-Za-z_][A-Za-z0-9_]*\Z", "the name of a variable")
 ]
-# Without a letter Slurm takes megabytes, and people mean bytes or gigabytes.
+# The unit is required, because Slurm's default of megabytes is rarely meant.
 Memory = Annotated[
     str, _matching(r"\A[1-9][0-9]*[KMGT]\Z", "an amount of memory such as 8G")
 ]
@@ -49,7 +49,7 @@ Runtime = Literal["apptainer", "pyxis", "podman-hpc", "bare"]
 
 
 class ResourceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A topology by its three numbers, for those who do not like labels."""
+    """A topology by its three numbers, as an alternative to a label."""
 
     nodes: Count
     processes_per_node: Count = 1
@@ -57,11 +57,10 @@ class ResourceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a job needs, wherever it runs.
+    """The needs of a job on any site.
 
-    `memory_per_process` and `cpus_per_process` are of one process; `program` is what
-    runs when nobody names another; `packages` is a file of `jax-sif env create`, which
-    may hold variables, as `$SCRATCH`.
+    `program` is the default program; `packages` is an overlay of `jax-sif env create`,
+    whose path may contain variables such as `$SCRATCH`.
     """
 
     description: Line
@@ -79,16 +78,15 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class DocumentedValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A variable's value, and why it is that."""
+    """The value of a variable, and the reason for it."""
 
     value: Value
     why: Line
 
 
 class Gpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a site is asked for GPUs: `--gpus-per-node=4` or `--gres=gpu:4`, with a type
-    as `--gpus-per-node=a100:4`. `partition` and `constraint` are those of jobs that ask
-    for GPUs."""
+    """How to request GPUs: `--gpus-per-node=4`, `--gpus-per-node=a100:4` or
+    `--gres=gpu:4`. `partition` and `constraint` apply to jobs with GPUs."""
 
     request: Literal["gpus-per-node", "gres"] = "gpus-per-node"
     type: GpuType | None = None
@@ -97,7 +95,7 @@ class Gpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one node has at most; more is refused before the job is submitted."""
+    """The limits of one node, which are checked before a job is submitted."""
 
     gpus: Annotated[int, msgspec.Meta(ge=0)] | None = None
     cpus: Count | None = None
@@ -105,20 +103,19 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Modules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a job loads itself; by default the user has loaded the kit's before."""
+    """Modules that a job loads; by default the user loads the kit's before."""
 
     use: tuple[Line, ...] = ()
     load: tuple[Line, ...] = ()
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a cluster is: how it is asked for nodes, and what its nodes and network need.
+    """A cluster: how to request nodes, and the settings of its nodes and network.
 
-    `binds` are folders that the container shall see (`/scratch` or `/scratch:/data`);
-    `local_disk` is a folder on each node's own disk, where `--stage` puts the image and
-    the packages.
-    `binds`, `scratch`, `local_disk` and `baseline` may hold variables, as `$USER`.
-    `baseline` is a file of `jax-sif baseline`, with which speeds are compared.
+    `binds` are folders to mount in the container (`/scratch` or `/scratch:/data`);
+    `local_disk` is a folder on each node's local disk, where `--stage` copies the image
+    and the packages; `baseline` is a file of `jax-sif baseline`. All of them and
+    `scratch` may contain variables such as `$USER`.
     """
 
     description: Line
@@ -141,7 +138,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A kind of network, and the variables that follow from it."""
+    """A type of network and its variables."""
 
     description: Line
     environment: dict[VariableName, DocumentedValue] = {}

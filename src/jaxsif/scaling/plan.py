@@ -15,7 +15,7 @@ import msgspec
 from jaxsif.core import strict_json
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.topology import Topology
-from jaxsif.job.build import Options, make, topology_for
+from jaxsif.job.build import JobOptions, render_job, topology_for
 
 PLAN = "study.json"
 
@@ -109,7 +109,7 @@ def _number(option: str, text: str) -> int:
 
 
 def scripts(
-    profile: str, study: Study, options: Options, folder: Path
+    profile: str, study: Study, options: JobOptions, folder: Path
 ) -> dict[str, str]:
     """The text of each job's script, by job name.
 
@@ -123,7 +123,7 @@ def scripts(
             study.program, study.weak_arguments, nodes // study.nodes[0]
         )
         changes = {**options.profile_changes, "topology": topology.label}
-        found[name] = make(
+        found[name] = render_job(
             [profile, *program],
             replace(
                 options,

@@ -1,4 +1,4 @@
-"""How a program gets into the image: a file per container runtime, each with the same answers; pure, runs anywhere."""
+"""Container runtimes: how each starts a program in the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from jaxsif.job.request import Job
 
 @dataclass(frozen=True)
 class Runtime:
-    """The lines and words in which runtimes differ; words are quoted for the shell.
+    """The differences between runtimes; arguments are quoted for the shell.
 
-    `needs` are lines that end the job when the runtime cannot work, `shows` stands in the
-    job's first line; `srun_words` are options of srun, `words` what comes before the
-    program.
+    `prologue` are lines of the script that check or set what the runtime needs,
+    `version_command` is shown in the job's first line, `srun_args` are options of srun,
+    `container_args` come before the program.
     """
 
     name: str
-    needs: tuple[str, ...]
-    shows: str
-    srun_words: Callable[[Job], list[str]]
-    words: Callable[[Job], list[str]]
+    prologue: tuple[str, ...]
+    version_command: str
+    srun_args: Callable[[Job], list[str]]
+    container_args: Callable[[Job], list[str]]
 
 
 NEEDS_IMAGE = (
@@ -34,7 +34,7 @@ ENTRY = "/opt/jax-sif/lib/jaxsif/entry"
 
 
 def find(name: str) -> Runtime:
-    """The runtime of that name, as schema.Runtime has it."""
+    """The runtime of that name (schema.Runtime)."""
     from jaxsif.job.runtimes import apptainer, bare, podman_hpc, pyxis
 
     known = (apptainer.RUNTIME, pyxis.RUNTIME, podman_hpc.RUNTIME, bare.RUNTIME)

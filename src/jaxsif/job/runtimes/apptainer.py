@@ -1,4 +1,4 @@
-"""Apptainer and Singularity: `singularity run`, which passes through the image's entry; pure, runs anywhere."""
+"""Apptainer and Singularity: `singularity run`, which runs the image's entry."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from jaxsif.job.request import Job
 from jaxsif.job.runtimes import NEEDS_IMAGE, SHOWS_IMAGE, Runtime
 
 
-def _words(job: Job) -> list[str]:
-    words = ["singularity", "run"]
+def _container_args(job: Job) -> list[str]:
+    args = ["singularity", "run"]
     if job.profile.platform == "gpu":
-        words.append("--nv")
+        args.append("--nv")
     if job.binds:
-        words += ["--bind", '"$JAX_SIF_BIND"']
+        args += ["--bind", '"$JAX_SIF_BIND"']
     if job.profile.packages:
-        words += ["--bind", f'"${PACKAGES_VARIABLE}:{PACKAGES_FOLDER}:image-src=/,ro"']
-    return [*words, '"$JAX_IMAGE"']
+        args += ["--bind", f'"${PACKAGES_VARIABLE}:{PACKAGES_FOLDER}:image-src=/,ro"']
+    return [*args, '"$JAX_IMAGE"']
 
 
 RUNTIME = Runtime(
     name="apptainer",
-    needs=(NEEDS_IMAGE,),
-    shows=SHOWS_IMAGE,
-    srun_words=lambda job: [],
-    words=_words,
+    prologue=(NEEDS_IMAGE,),
+    version_command=SHOWS_IMAGE,
+    srun_args=lambda job: [],
+    container_args=_container_args,
 )

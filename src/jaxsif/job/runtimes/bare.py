@@ -1,4 +1,4 @@
-"""No container: JAX and jax-sif of a Python environment that is active; pure, runs anywhere."""
+"""No container: JAX and jax-sif of the active Python environment."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,9 +7,9 @@ from jaxsif.job.runtimes import Runtime
 
 RUNTIME = Runtime(
     name="bare",
-    needs=(),
-    shows="no image, $(command -v python)",
-    srun_words=lambda job: [],
-    # Starts the program as the image's entry would.
-    words=lambda job: ["jax-sif", "run"],
+    prologue=(),
+    version_command="no image, $(command -v python)",
+    srun_args=lambda job: [],
+    # Starts the program in the same way as the image's entry.
+    container_args=lambda job: ["jax-sif", "run"],
 )

@@ -1,29 +1,29 @@
-"""podman-hpc, as on Perlmutter: the image's entry point is its entry; pure, runs anywhere."""
+"""podman-hpc, as on Perlmutter, which runs the image's entry point."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-from jaxsif.job.quoting import expanding
+from jaxsif.job.quoting import quote_expandable
 from jaxsif.job.request import Job
 from jaxsif.job.runtimes import NEEDS_IMAGE, SHOWS_IMAGE, Runtime
 
-# podman hands on none of the host's variables but those it is told of.
+# podman passes only these variables of the host.
 _VARIABLES = ("SLURM*", "CUDA*", "JAX*", "XLA*", "NCCL*", "FI_*", "PMI*")
 
 
-def _words(job: Job) -> list[str]:
-    words = ["podman-hpc", "run", "--rm", "--network=host", "--ipc=host"]
+def _container_args(job: Job) -> list[str]:
+    args = ["podman-hpc", "run", "--rm", "--network=host", "--ipc=host"]
     if job.profile.platform == "gpu":
-        words += ["--gpu", "--nccl"]
+        args += ["--gpu", "--nccl"]
     names = [*_VARIABLES, *(n for n in job.variables if not _is_covered(n))]
-    words += [f"--env='{name}'" for name in names]
-    words += ['--volume="$PWD:$PWD"', '--workdir="$PWD"']
-    words += [f"--volume={expanding(_both(bind))}" for bind in job.binds]
-    return [*words, '"$JAX_IMAGE"']
+    args += [f"--env='{name}'" for name in names]
+    args += ['--volume="$PWD:$PWD"', '--workdir="$PWD"']
+    args += [f"--volume={quote_expandable(_both(bind))}" for bind in job.binds]
+    return [*args, '"$JAX_IMAGE"']
 
 
 def _both(bind: str) -> str:
-    """podman wants the place in the container also where it is the same."""
+    """podman needs the target even if it is the same as the source."""
     return bind if ":" in bind else f"{bind}:{bind}"
 
 
@@ -33,8 +33,8 @@ def _is_covered(name: str) -> bool:
 
 RUNTIME = Runtime(
     name="podman-hpc",
-    needs=(NEEDS_IMAGE, "export JAX_SIF_RUNTIME=podman-hpc"),
-    shows=SHOWS_IMAGE,
-    srun_words=lambda job: [],
-    words=_words,
+    prologue=(NEEDS_IMAGE, "export JAX_SIF_RUNTIME=podman-hpc"),
+    version_command=SHOWS_IMAGE,
+    srun_args=lambda job: [],
+    container_args=_container_args,
 )

@@ -1,4 +1,4 @@
-"""Pyxis and Enroot: srun itself starts the container; pure, runs anywhere."""
+"""Pyxis and Enroot: srun starts the container."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,8 +7,8 @@ from jaxsif.job.request import Job
 from jaxsif.job.runtimes import ENTRY, NEEDS_IMAGE, SHOWS_IMAGE, Runtime
 
 
-def _srun_words(job: Job) -> list[str]:
-    # Pyxis mounts nothing by itself; the program lies below the working directory.
+def _srun_args(job: Job) -> list[str]:
+    # Pyxis mounts nothing by default; the program is in the working directory.
     mounts = '"$PWD:$PWD,$JAX_SIF_BIND"' if job.binds else '"$PWD:$PWD"'
     return [
         '--container-image="$JAX_IMAGE"',
@@ -19,9 +19,9 @@ def _srun_words(job: Job) -> list[str]:
 
 RUNTIME = Runtime(
     name="pyxis",
-    needs=(NEEDS_IMAGE, "export JAX_SIF_RUNTIME=pyxis"),
-    shows=SHOWS_IMAGE,
-    srun_words=_srun_words,
-    # Pyxis passes over an image's entry point.
-    words=lambda job: [ENTRY],
+    prologue=(NEEDS_IMAGE, "export JAX_SIF_RUNTIME=pyxis"),
+    version_command=SHOWS_IMAGE,
+    srun_args=_srun_args,
+    # Pyxis does not run an image's entry point.
+    container_args=lambda job: [ENTRY],
 )
