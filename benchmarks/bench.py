@@ -1,4 +1,4 @@
-"""`make bench`: sizes, start-up times and costs, as build/bench.json and a table; on the machine with the mini cluster."""
+"""`make bench`: sizes, start-up times and costs, as build/bench.json and a table."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Times the import of packages from a file of `jax-sif env` against the same packages in a folder; on the machine with the CPU image."""
+"""Times imports from a file of `jax-sif env` and from a folder of the same packages."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def run_diagnostics(cluster: Cluster, runs: int, busy: int) -> Iterator[Outcome]
 def run_programs(
     cluster: Cluster, chosen: argparse.Namespace, runs: int
 ) -> Iterator[Outcome]:
-    """Each program with and without the kit; remaining runs repeat the alarming ones."""
+    """Each program with and without the kit; then the alarming ones again."""
     known = [
         (name, way)
         for name, way in programs()

@@ -1,4 +1,4 @@
-"""Whether a training loses a step: examples/train.py is disturbed at random moments, time and again, and compared with one that is not; on the machine with the mini cluster."""
+"""Disturbs examples/train.py at random moments, and compares with an undisturbed run."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def compare(cluster: Cluster, chosen: argparse.Namespace) -> int:
-    """Prints what was done and found; 1 when anything differs."""
+    """Print the disturbances and results; return 1 if anything differs."""
     env = packages(cluster)
     arguments = ("--steps", str(chosen.steps), *SIZE)
     calm = Training(cluster, env, "G4N2p4", arguments)
@@ -54,7 +54,7 @@ def compare(cluster: Cluster, chosen: argparse.Namespace) -> int:
 
 
 def disturb(training: Training, kills: int, chance: random.Random) -> int:
-    """As often as asked, unless it has ended before."""
+    """The requested number of times, unless it has ended before."""
     training.submit()
     for done in range(kills):
         if training.parameters:

@@ -1,4 +1,4 @@
-"""Times the start of 8 processes by `jax-sif launch` against 8 plain ones in the background; in the image, or where JAX is on PATH."""
+"""Times the start of 8 processes by `jax-sif launch` and by a shell loop."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

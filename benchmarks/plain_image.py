@@ -1,4 +1,4 @@
-"""Makes the image that the kit's is measured against; used by the benchmarks, on the host."""
+"""Makes the plain image for comparison; used by the benchmarks, on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Times `import jax` in the image against the same files on plain disk; runs in the mini cluster's toolbox."""
+"""Times `import jax` in the image and from plain disk; in the mini cluster's toolbox."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

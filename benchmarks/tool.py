@@ -1,4 +1,4 @@
-"""Times `jax-sif job`, with the container's start, and `import jaxsif`; in the toolbox."""
+"""Times `jax-sif job`, with the container's start, and `import jaxsif`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What goes into an image: the files of the kit, and what the machine lends; used by tools/."""
+"""The build context of an image: the kit's files, and the machine's settings."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _output(command: list[str]) -> str:
 
 
 def build_time_s(accel: str) -> int:
-    """The one time that everything in the image has: SOURCE_DATE_EPOCH, or the sources'.
+    """The time of every file in the image: SOURCE_DATE_EPOCH, or the sources' time.
 
     So that two builds of the same sources are the same: the time of their commit, or of
     the newest file where git does not know them.

@@ -1,4 +1,4 @@
-"""Builds the Singularity/Apptainer image without privilege: `make build-image`; on the host."""
+"""Builds the Singularity/Apptainer image without privilege: `make build-image`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

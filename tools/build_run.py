@@ -77,7 +77,7 @@ def run_tool(name: str, build: Callable[[], None]) -> int:
 
 
 class Stages:
-    """Tells stages from lines of output and prints each, when it ends, with its time."""
+    """Detects stages in the output and prints each at its end, with its time."""
 
     def __init__(self) -> None:
         self.name = FIRST_STAGE
@@ -107,7 +107,7 @@ def run_stages(
     builder: Builder | None,
     **options: str,
 ) -> None:
-    """Runs a command of a build; builder is None where the command changes user itself."""
+    """Run a command of a build; builder is None if the command changes user itself."""
     environment = (
         builder.environment(**options) if builder else {**os.environ, **options}
     )

@@ -1,4 +1,4 @@
-"""Renews what docs/explain.md shows of the tool itself: a real sample and the table of causes; run by a developer after a change of the catalogue."""
+"""Renews the samples and the table of causes in docs/explain.md."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

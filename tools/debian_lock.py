@@ -1,4 +1,4 @@
-"""Resolves the image's Debian packages to their versions of today, for every architecture: a part of `make lock`; on the host."""
+"""Resolves the image's Debian packages to today's versions: a part of `make lock`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLANNED = re.compile(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) .*\[(\w+)\]\)", re.MULT
 
 
 def write(checkout: Path = versions.CHECKOUT) -> None:
-    """Writes the lock, and into image.env the time that it is of. Raises ClusterError."""
+    """Write the lock, and its time into image.env. Raises ClusterError."""
     target = versions.debian_lock_path(checkout)
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     found: dict[str, str] = {}
@@ -96,7 +96,7 @@ def planned(simulation: str) -> dict[str, str]:
 
 
 def write_settings(folder: Path, architecture: str, suite: str) -> None:
-    """An apt of its own in the folder: this machine's way to the archive, no package."""
+    """A separate apt in the folder: this machine's network settings, no packages."""
     for part in (
         "etc/preferences.d",
         "etc/apt.conf.d",

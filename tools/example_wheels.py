@@ -1,4 +1,4 @@
-"""Fetches the wheels of requirements/examples.txt into build/, for nodes that have no network, and prints the folder; on any machine with a package index."""
+"""Downloads the wheels of the examples for nodes without network; prints the folder."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

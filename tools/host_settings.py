@@ -58,7 +58,7 @@ def uv_environment() -> dict[str, str]:
 
 
 def certificate_bundle() -> tuple[Path, str] | None:
-    """The CA bundle that this machine uses for downloads, and the setting that names it."""
+    """This machine's CA bundle for downloads, and the setting that names it."""
     cert = pip_settings().get("cert")
     if cert:
         return Path(cert), "pip's setting 'cert'"

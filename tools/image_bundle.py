@@ -1,4 +1,4 @@
-"""Packs the byte code that the tool needs to start into one file; run in the image being built, after everything is compiled."""
+"""Packs the byte code for the tool's start into one file; run in the image's build."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compares the image's Debian packages with their lock; run by image_post.sh in the image being built, with Debian's own Python."""
+"""Compares Debian packages with their lock; run by image_post.sh, by Debian's Python."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def installed() -> dict[str, str]:
 
 
 def parse(lines: Iterable[str]) -> dict[str, str]:
-    """Version by name:architecture, from lines as apt-get takes them: name:arch=version."""
+    """Version by name:architecture, from lines of apt-get: name:arch=version."""
     found = {}
     for line in sorted(lines):
         name, equals, version = line.strip().partition("=")
@@ -59,7 +59,7 @@ def differences(
 
 
 def comparison() -> tuple[str, list[str]]:
-    """What image.json says of the lock: a word or a sentence, and each difference."""
+    """The entry of image.json about the lock: a summary, and each difference."""
     command = ["dpkg", "--print-architecture"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     try:

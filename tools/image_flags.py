@@ -1,4 +1,4 @@
-"""Lists the flags that XLA may know, for jax-sif to name a wrong one; run by image_post.sh in the image being built."""
+"""Lists XLA's flags, so that jax-sif can name a wrong one; run by image_post.sh."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

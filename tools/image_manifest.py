@@ -1,4 +1,4 @@
-"""Writes image.json, packages.txt and the image's labels; run by image_post.sh in the image being built."""
+"""Writes image.json, packages.txt and the image's labels; run by image_post.sh."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

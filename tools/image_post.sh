@@ -1,12 +1,12 @@
 #!/bin/sh
-# Turns a slim Debian base into the image; run by both recipes, as root in the image being built.
+# Turns a slim Debian base into the image; run by both recipes, as root in the build.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 umask 022
 
 # usage: image_post.sh ACCEL REVISION BASE
 #
-# /mnt is empty, or holds what the machine lends to the build and must not stay in the
+# /mnt is empty, or holds settings of the building machine that must not remain in the
 # image: settings.sh (pip's index), apt.conf, ca-bundle.crt, wheels/ (downloads), tmp/.
 
 accel=$1 revision=$2 base=$3
@@ -27,7 +27,7 @@ borrow_settings() {
   fi
   if [ -d /mnt/tmp ]; then export TMPDIR=/mnt/tmp; fi
   export DEBIAN_FRONTEND=noninteractive
-  # By hand nobody says when.
+  # Not set if run by hand.
   export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(date +%s)}"
   export PYTHONHASHSEED=0
   export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
@@ -40,8 +40,8 @@ apt_get() {
   apt-get -qq -o APT::Sandbox::User=root "$@"
 }
 
-# Everything is there before anything is installed. The base's own packages too are taken
-# from the mirror: those of one day belong together, whatever day the base was made.
+# Download everything before installing. The base's own packages are taken from the mirror
+# as well, so that all packages are of one day.
 download_debian_packages() {
   # shellcheck disable=SC2086 # options, and a list of package names
   apt_get $snapshot --error-on=any update &&
@@ -68,7 +68,7 @@ name_snapshot() {
   snapshot="-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$1"
   # It is old on purpose.
   snapshot="$snapshot -o Acquire::Check-Valid-Until=false"
-  # An archive that does not answer must not keep a build that has a mirror waiting.
+  # An archive that does not respond must not delay a build that has a mirror.
   snapshot="$snapshot -o Acquire::Retries=1"
   snapshot="$snapshot -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20"
 }
@@ -88,7 +88,7 @@ install_debian_packages() {
     fi
   fi
   if [ -z "$snapshot" ]; then download_debian_packages; fi
-  # What is installed does not depend on what the mirror says meanwhile.
+  # Offline, so that the mirror's changes meanwhile have no effect.
   # shellcheck disable=SC2086 # options, and a list of package names
   apt_get $snapshot --yes --no-download upgrade
   # shellcheck disable=SC2086
@@ -116,8 +116,8 @@ install_wheels() {
   fi
   stage "Python packages"
   "$python" -m pip install "$@" --no-compile
-  # What no program imports or loads; the CUDA 13 image is too big with it: tests, and
-  # static libraries, which a compiler would need that is not there.
+  # Files that no program loads, without which the CUDA 13 image is small enough: tests,
+  # and static libraries for a compiler that the image does not have.
   for package in numpy scipy; do
     find "$venv"/lib/python*/site-packages/$package \
       -type d -name tests -prune -exec rm -r {} +
@@ -126,7 +126,7 @@ install_wheels() {
   for libraries in "$venv"/lib/python*/site-packages/nvidia; do
     if [ -d "$libraries" ]; then find "$libraries" -name '*.a' -delete; fi
   done
-  # Network plugins from the host (aws-ofi-nccl) ask for libcudart.so by its bare name,
+  # Network plugins from the host (aws-ofi-nccl) load libcudart.so by its bare name,
   # which the wheels lack.
   for library in "$venv"/lib/python*/site-packages/nvidia/*/lib/libcudart.so.[0-9]*; do
     if [ -e "$library" ]; then
@@ -153,8 +153,8 @@ install_kit() {
   mkdir -p "$kit/bin"
   printf '%s\n' '#!/bin/sh' '# Runs the kit; in the container.' \
     "exec $python $kit/lib/jaxsif/start.py \"\$@\"" > "$kit/bin/jax-sif"
-  # Behind the image's own packages, so that these win; and with the .pth files that a
-  # user's packages may have. Nothing is there until somebody mounts it (jax-sif env).
+  # After the image's own packages, which take precedence; with the .pth files of the
+  # user's packages. Empty until a file of jax-sif env is mounted.
   mkdir "$kit/env"
   users=$kit/env/lib/python$PYTHON_VERSION/site-packages
   printf '%s\n' "$kit/lib" \
@@ -203,6 +203,6 @@ stage "flags of XLA"
 stage "manifest"
 "$python" -B "$kit/recipe/image_manifest.py" "$accel" "$revision" "$base"
 "$python" -B "$kit/recipe/image_sbom.py"
-# Handed out too: the module and `make info` read it without starting the image.
+# Copied out as well: the module and `make info` read it without starting the image.
 if [ -d /mnt/tmp ]; then cp "$kit/image.json" /mnt/tmp/image.json; fi
 clean

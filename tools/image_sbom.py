@@ -1,4 +1,4 @@
-"""Writes sbom.cdx.json, every package of the image for a scanner, as CycloneDX; run by image_post.sh in the image being built."""
+"""Writes sbom.cdx.json, the image's packages as CycloneDX; run by image_post.sh."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def of_the_kit(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_plotly(path: Path) -> dict[str, Any]:
-    """The one file that the image has of it, with the version that stands in its head."""
+    """The image's only file of plotly.js, with the version in its header."""
     content = path.read_bytes()
     version = _PLOTLY_VERSION.search(content[:100].decode(errors="replace"))
     if version is None:

@@ -1,4 +1,4 @@
-"""Tests the image from inside, without a GPU: `apptainer test IMAGE`, or run by hand."""
+"""Tests the image from inside, without a GPU: `apptainer test IMAGE`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def locked_versions_are_installed() -> str:
     for name, version in locked.items():
         found = metadata.version(name)
         if found != version:
-            raise AssertionError(f"{name} is {found!r}, the lock says {version!r}")
+            raise AssertionError(f"{name} is {found!r}, the lock has {version!r}")
     return f"{len(locked)} packages, jax {locked['jax']}"
 
 
@@ -62,7 +62,7 @@ def nccl_loads_in_the_locked_version() -> str:
     found = f"{major}.{rest // 100}.{rest % 100}"
     expected = json.loads((KIT / "image.json").read_text())["versions"]["nccl"]
     if found != expected:
-        raise AssertionError(f"NCCL says {found!r}, the lock says {expected!r}")
+        raise AssertionError(f"NCCL reports {found!r}, the lock has {expected!r}")
     return found
 
 
@@ -173,7 +173,7 @@ def two_cpu_devices_sum() -> str:
 
 
 def nvidia_file(pattern: str) -> Path:
-    """The one file of the NVIDIA wheels that matches; they moved between CUDA 12 and 13."""
+    """The matching file of the NVIDIA wheels, whose paths differ in CUDA 12 and 13."""
     spec = util.find_spec("nvidia")
     roots = list(spec.submodule_search_locations or []) if spec else []
     found = [path for root in roots for path in Path(root).glob(pattern)]
@@ -214,7 +214,7 @@ def main() -> int:
         try:
             print(f"ok    {sentence}: {check()}", flush=True)
         except Exception as error:
-            # The remaining checks often tell the cause, so they run all the same.
+            # The remaining checks often show the cause, so they run anyway.
             print(f"FAIL  {sentence}: {error!r}", flush=True)
             failures += 1
     print(f"image test: {'FAIL' if failures else 'pass'} ({accel})")

@@ -59,7 +59,7 @@ def find_image(accel: str, folder: Path) -> Path:
 
 @contextmanager
 def singularity_on_path(folder: Path) -> Iterator[None]:
-    """spython calls `singularity` and nothing else; lends it that name where it lacks."""
+    """Provide the name `singularity`, which spython calls, if it is missing."""
     if shutil.which("singularity"):
         yield
         return

@@ -1,4 +1,4 @@
-"""Writes a ready job script into jobs/ for every profile that the kit ships, and into examples/ for every example: `make jobs`; on any machine."""
+"""Writes the job scripts of all profiles and examples: `make jobs`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxsif.job.schema import Profile
 FOLDER = CHECKOUT / "jobs"
 EXAMPLES = CHECKOUT / "examples"
 
-# example -> the words behind `jax-sif job`
+# example -> the arguments of `jax-sif job`
 EXAMPLE_WORDS = {
     "arrays": "G8N2p8 examples/arrays.py",
     "multi_gpu": "G4N1p1 examples/multi_gpu.py",
@@ -26,7 +26,7 @@ EXAMPLE_WORDS = {
 
 
 def scripts() -> dict[str, str]:
-    """The text of each script by its name. Nothing of this machine or user gets in."""
+    """The text of each script by name, independent of this machine and user."""
     return {
         f"{entry.name}.slurm": render_job(
             [entry.name],

@@ -1,4 +1,4 @@
-"""Renews the rules that docs/lint.md shows, and its sample; run by a developer after a change of a rule."""
+"""Renews the table of rules and the sample in docs/lint.md."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

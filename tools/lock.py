@@ -1,4 +1,4 @@
-"""Resolves requirements/*.in to exact versions with hashes: `make lock`; needs a package index."""
+"""Resolves requirements/*.in to exact versions with hashes: `make lock`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

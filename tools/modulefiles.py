@@ -1,4 +1,4 @@
-"""Writes the version files of the jax-sif module: links to its one body, and the default; used by tools/."""
+"""Writes the version files and the default of the jax-sif module; used by tools/."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

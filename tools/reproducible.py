@@ -1,4 +1,4 @@
-"""Builds an image twice and compares the two, byte by byte: `make reproducible`; on the host."""
+"""Builds an image twice and compares the bytes: `make reproducible`; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets the times and the identity in a SIF's header, which are all that two builds of the same differ in; used by tools/ on the host."""
+"""Sets times and id in a SIF's header, to make builds reproducible; on the host."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

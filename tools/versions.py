@@ -1,4 +1,4 @@
-"""The versions the kit pins, read from image.env and requirements/; used by tools/ on any machine, and in the image being built."""
+"""The kit's pinned versions, from image.env and requirements/; used by tools/."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def pins(checkout: Path = CHECKOUT) -> dict[str, str]:
 
 
 def base_reference(checkout: Path = CHECKOUT) -> str:
-    """The base for a program: by digest alone, for not every one takes a tag with it."""
+    """The base for a program, by digest only: not every program accepts a tag with it."""
     chosen = pins(checkout)
     name, _, tag = chosen["BASE_IMAGE"].rpartition(":")
     digest = chosen["BASE_DIGEST"]

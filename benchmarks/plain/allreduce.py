@@ -1,4 +1,4 @@
-"""The ten lines of a tutorial, without verification, to measure against; runs as a rank."""
+"""A tutorial's all-reduce without verification, for comparison; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import jax

@@ -1,4 +1,4 @@
-"""Takes files of the checkout that the pages link to along into the site, below checkout/; a hook of MkDocs, on any machine."""
+"""Copies linked files of the checkout into the site; a hook of MkDocs."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
