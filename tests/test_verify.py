@@ -243,7 +243,7 @@ def test_a_users_program_that_tells_nothing_has_no_verdict_and_keeps_its_status(
 
     assert done.returncode == 0
     assert b"loss 0.3\n" in done.stdout
-    assert b"NO VERDICT  the program told nothing" in done.stdout
+    assert b"NO VERDICT  no rank reported anything" in done.stdout
     assert b"PASS" not in done.stdout
 
 
