@@ -80,7 +80,7 @@ def save(rows: dict[str, dict]) -> None:
 
 
 def alone(names: list[str]) -> Iterator[tuple[str, dict]]:
-    """Run each fault in a cluster of its own, because a fault may change a node."""
+    """Run each fault in a separate cluster, because a fault may change a node."""
     free: queue.SimpleQueue[Cluster] = queue.SimpleQueue()
 
     def one(name: str) -> tuple[str, dict]:

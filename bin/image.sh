@@ -87,7 +87,7 @@ refuse() {
 
 damaged() { # HOW
   refuse "the image '$image' is damaged: $1" \
-    "build or install it anew, or copy it again from where it is whole"
+    "build or install it again, or copy it again from an undamaged one"
 }
 
 check_key() {
@@ -110,7 +110,7 @@ check_signature() {
   if output=$("$runtime" verify --key "$image_key" "$image" 2>&1); then return; fi
   printf '%s\n' "$output" >&2
   refuse "the image '$image' is not what was signed with '$image_key'" \
-    'it was changed, damaged, or built anew: ask who installed it to sign it: make sign KEY=...; do not trust it until then'
+    'it was changed, damaged, or built again: ask its installer to sign it: make sign KEY=...; do not trust it until then'
 }
 
 # The first 128 bytes of a SIF hold the offset and size of its data.
@@ -177,7 +177,7 @@ cannot_start() {
   printf '%s\n' "$1" >&2
   why=$(printf '%s\n' "$1" | sed -n 's/^.*FATAL: *//p; s/^panic: *//p' | head -n 1)
   refuse "the image '$JAX_IMAGE' cannot be started on $(uname -n): ${why:-${1##*"$newline"}}" \
-    "try it by hand, here and on another node: $runtime exec '$JAX_IMAGE' true; where it starts nowhere the image is damaged: install it anew"
+    "try it by hand, here and on another node: $runtime exec '$JAX_IMAGE' true; if it starts nowhere the image is damaged: install it again"
 }
 
 # check_in COMMAND...: `jax-sif check`, which prints a verdict or nothing, and a reason if it

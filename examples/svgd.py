@@ -156,7 +156,7 @@ def errors(particles: np.ndarray, posterior: Posterior) -> tuple[float, float]:
 
 
 def difference_from_one_device(particles: jax.Array, posterior, options) -> float:
-    """Each process does all of it on a single device of its own, and compares."""
+    """Each process repeats it on a single device, and compares."""
     alone, _ = sample(posterior, Mesh(jax.local_devices()[:1], (AXIS,)), options)
     own = np.asarray(alone)[arrays.local_index(particles)]
     largest = np.abs(own - arrays.local_part(particles)).max()

@@ -215,7 +215,7 @@ def _is_up_already(state: State, spec: ClusterSpec) -> bool:
     if unfit:
         raise ClusterError(
             f"a cluster is up in {state.shown}, but not fit: {', '.join(unfit)}; see"
-            " `minicluster logs`, or start anew: minicluster down, then up"
+            " `minicluster logs`, or restart it: minicluster down, then up"
         )
     return True
 

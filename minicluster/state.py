@@ -171,7 +171,7 @@ def join(running: Running, node: str) -> None:
         _join(running.node_processes[node], ("net", "uts", "ipc", "pid", "mnt"))
     except FileNotFoundError:
         raise ClusterError(
-            f"node {node!r} has died; start the cluster anew: minicluster down, then up"
+            f"node {node!r} has died; restart the cluster: minicluster down, then up"
         ) from None
 
 

@@ -218,6 +218,21 @@ def test_every_path_of_the_map_is_there():
     assert [] == [name for name in names if not (ROOT / name).exists()]
 
 
+def test_the_files_to_read_first_are_an_afternoons_reading():
+    page = (ROOT / "docs/how.md").read_text().partition("### What to read first")[2]
+    files = []
+    for item in page.split("\n- ")[1:]:
+        folder = ROOT / "src/jaxsif"
+        for name in re.findall(r"`([^`]+)`", item):
+            if name.endswith("/"):
+                folder = ROOT / "src/jaxsif" / name
+            else:
+                files.append(folder / name)
+
+    assert 20 < len(files) <= 26
+    assert sum(len(file.read_text().splitlines()) for file in files) < 5000
+
+
 def test_every_fault_of_the_matrix_has_its_row():
     page = (ROOT / "docs/faults.md").read_text()
     helpers = {"fault", "in_place", "alone"}

@@ -138,7 +138,7 @@ def find_base(choice: str) -> Base:
     if choice == "local":
         return Base("localimage", make_local_base(), local_base_name())
     path = Path(choice).absolute()
-    # A folder has no hash of its own; its packages stand in image.json.
+    # A folder has no hash; its packages are listed in image.json.
     name = file_name(path) if path.is_file() else "folder"
     return Base("localimage", str(path), name)
 

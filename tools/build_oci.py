@@ -48,7 +48,7 @@ class Workshop:
     stages: build_run.Stages
 
     def buildah(self, *words: str) -> None:
-        """Runs buildah with a storage of its own, which goes when the build is over."""
+        """Run buildah with a temporary storage."""
         command = ["buildah", f"--root={self.scratch}/storage"]
         command += [f"--runroot={self.scratch}/run", "--storage-driver=vfs", *words]
         variables = {"TMPDIR": f"{self.scratch}/tmp", "BUILDAH_ISOLATION": "chroot"}

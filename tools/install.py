@@ -106,7 +106,7 @@ def report(accel: str, prefix: Path) -> None:
     print(f"installed {module} in {prefix}; for every user, on every node:")
     print(f"  module use '{prefix / 'modulefiles'}'")
     print(f"  module load {module}")
-    print("what users get without a version stands there, in the file")
+    print("the default version is set in the file")
     print(f"  {modulefiles.NAME}/{modulefiles.MODULERC} (yours: an install keeps it)")
     for folder in closed_folders(prefix):
         print(f"but others may not enter {folder}: chmod a+rx '{folder}'")

@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def install_uv(lock_file: Path) -> Path:
-    """The resolver, as its lock has it, in the cache in a folder of its own."""
+    """The locked resolver, in its own folder in the cache."""
     key = hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]
     folder = cache_folder() / f"uv-{key}"
     program = folder / "bin/uv"

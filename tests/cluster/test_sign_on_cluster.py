@@ -70,6 +70,6 @@ def test_a_job_of_a_signed_image_passes_and_of_a_changed_one_does_not_start(
     assert 0 == signed.returncode, signed.stdout + signed.stderr
     assert "\nPASS  G4N1p4" in signed.stdout
     assert 1 == changed.returncode, changed.stdout + changed.stderr
-    assert "was changed, damaged, or built anew" in changed.stdout
+    assert "was changed, damaged, or built again" in changed.stdout
     assert "\nFAIL  G4N1p4: the image '" in changed.stdout
     assert "ranks started" not in changed.stdout
