@@ -117,10 +117,10 @@ def exchange(processes: int) -> dict[str, float]:
         for rank in range(processes)
     ]
     for identity in who[1:]:
-        card = json.dumps(peers.card(identity))
-        store.key_value_set(f"jaxsif/card/{identity.rank}", card, True)
+        info = json.dumps(peers.peer_info(identity))
+        store.key_value_set(f"{peers._INFO_PREFIX}{identity.rank}", info, True)
     began_s = time.monotonic()
-    assert peers.meet(store, who[0]) == []
+    assert peers.exchange_peer_info(store, who[0]) == []
     rank_0_s = time.monotonic() - began_s
     for identity in who[1:]:
         peers._wait_for_reply(store, identity, 1)
