@@ -14,7 +14,7 @@ FOLDER = CHECKOUT / "jobs"
 EXAMPLES = CHECKOUT / "examples"
 
 # example -> the arguments of `jax-sif job`
-EXAMPLE_WORDS = {
+EXAMPLE_ARGS = {
     "arrays": "G8N2p8 examples/arrays.py",
     "multi_gpu": "G4N1p1 examples/multi_gpu.py",
     "svgd": "G8N2p8 examples/svgd.py --posterior regression --compare"
@@ -40,7 +40,7 @@ def scripts() -> dict[str, str]:
 def example_scripts() -> dict[str, str]:
     """The same for the examples; to be submitted from the folder above them."""
     found = {}
-    for name, text in EXAMPLE_WORDS.items():
+    for name, text in EXAMPLE_ARGS.items():
         chosen, words = job.read(job.parser(), text.split())
         options = job.options(chosen, made_by=f"jax-sif job {text}")
         found[f"{name}.slurm"] = render_job(words, options, environment={})

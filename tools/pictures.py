@@ -51,10 +51,10 @@ def topology_svg(topology: Topology) -> str:
             parts.append(_line(left - _NODE_GAP, middle, left, middle))
         parts += _node(topology, node, 1 + node * step)
     width = topology.nodes * step - _NODE_GAP + 2
-    return _drawing(width, _NODE_HEIGHT + 2, topology_words(topology), parts)
+    return _drawing(width, _NODE_HEIGHT + 2, topology_title(topology), parts)
 
 
-def topology_words(topology: Topology) -> str:
+def topology_title(topology: Topology) -> str:
     """Describe the picture in a sentence, as its alternative text."""
     return (
         f"{topology.label}: {_count(topology.nodes, 'node')} with"
@@ -70,7 +70,7 @@ def _count(number: int, one: str, many: str = "") -> str:
 def _node(topology: Topology, node: int, left: float) -> list[str]:
     parts = [
         _box("node", left, 1, _node_width(topology), _NODE_HEIGHT),
-        _words(left + _NODE_INSET, 21, f"node{node + 1}", "name"),
+        _text(left + _NODE_INSET, 21, f"node{node + 1}", "name"),
     ]
     ranks = [r for r in range(topology.processes) if topology.node_index(r) == node]
     for local_rank, rank in enumerate(ranks):
@@ -87,8 +87,8 @@ def _process(topology: Topology, rank: int, local_rank: int, left: float) -> lis
     row = gpus * (_GPU_WIDTH + _GPU_GAP) - _GPU_GAP
     parts = [
         _box("process", left, top, width, _PROCESS_HEIGHT),
-        _words(left + _PROCESS_INSET, top + 18, f"rank {rank}", "name"),
-        _words(left + _PROCESS_INSET, top + 35, f"local rank {local_rank}", "quiet"),
+        _text(left + _PROCESS_INSET, top + 18, f"rank {rank}", "name"),
+        _text(left + _PROCESS_INSET, top + 35, f"local rank {local_rank}", "quiet"),
     ]
     for index in range(gpus):
         x = left + (width - row) / 2 + index * (_GPU_WIDTH + _GPU_GAP)
@@ -97,7 +97,7 @@ def _process(topology: Topology, rank: int, local_rank: int, left: float) -> lis
         parts.append(_box("gpu", x, top + _PROCESS_HEAD, _GPU_WIDTH, _GPU_HEIGHT))
         middle = x + _GPU_WIDTH / 2
         parts.append(
-            _words(middle, top + _PROCESS_HEAD + 20, f"GPU {number}", anchor="middle")
+            _text(middle, top + _PROCESS_HEAD + 20, f"GPU {number}", anchor="middle")
         )
     return parts
 
@@ -166,7 +166,7 @@ _HOW_LABELS = (
     (495, 261, "output with records"),
     (495, 110, "verdict, the job's exit status"),
 )
-HOW_WORDS = (
+HOW_DESCRIPTION = (
     "sbatch submits the script to Slurm; on the first node it checks the allocation, and"
     " srun starts one container per rank on every node; in it run the image's entry, the"
     " checks, and the program with its watchdog; the output of all ranks is read by"
@@ -181,10 +181,10 @@ def how_svg() -> str:
         parts.append(_box(kind, left, top, width, height))
         for number, line in enumerate(lines):
             x, y = left + 12, top + 24 + number * 19
-            parts.append(_words(x, y, line, "quiet" if number else "name"))
-    parts += [_words(x, y, text, "name") for x, y, text in _HOW_TITLES]
-    parts += [_words(x, y, text, "quiet", anchor="end") for x, y, text in _HOW_LABELS]
-    return _drawing(600, 409, HOW_WORDS, parts)
+            parts.append(_text(x, y, line, "quiet" if number else "name"))
+    parts += [_text(x, y, text, "name") for x, y, text in _HOW_TITLES]
+    parts += [_text(x, y, text, "quiet", anchor="end") for x, y, text in _HOW_LABELS]
+    return _drawing(600, 409, HOW_DESCRIPTION, parts)
 
 
 def pictures() -> dict[str, str]:
@@ -215,7 +215,7 @@ def _box(kind: str, left: float, top: float, width: float, height: float) -> str
     )
 
 
-def _words(
+def _text(
     x: float, y: float, text: str, kind: str = "", *, anchor: str = "start"
 ) -> str:
     place = f'x="{x:g}" y="{y:g}" text-anchor="{anchor}"'
