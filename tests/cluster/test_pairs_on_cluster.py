@@ -42,7 +42,11 @@ def test_every_element_that_is_not_what_was_sent_is_counted(four_nodes):
     done = four_nodes.bash(IN_THE_IMAGE, str(four_nodes.checkout), four_nodes.module)
 
     # Two devices, one exchange before the two trials, 1024 elements.
-    assert ["Exchange 0 2", "Spoiled 6 2", "Unsent 6144 2"] == done.stdout.splitlines()
+    assert [
+        "PairExchange 0 2",
+        "Spoiled 6 2",
+        "Unsent 6144 2",
+    ] == done.stdout.splitlines()
 
 
 def submit(cluster: Cluster, **more: str) -> Job:
