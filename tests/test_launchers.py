@@ -184,7 +184,9 @@ def test_a_port_that_is_none_is_named():
 
 
 def test_an_address_without_a_launcher_lacks_the_ranks_number():
-    with pytest.raises(UsageError, match=r"no launcher says which of how many"):
+    with pytest.raises(
+        UsageError, match=r"without a launcher this process's rank is unknown"
+    ):
         coordinator({"JAX_COORDINATOR_ADDRESS": "head:5555"})
 
 

@@ -139,8 +139,9 @@ def test_a_launcher_that_does_not_tell_enough_is_an_error_with_the_way_out(run):
     done = run("", JOB_COMPLETION_INDEX="0", JAX_SIF_TOPOLOGY="")
 
     assert 1 == done.returncode
-    assert "UsageError: Kubernetes tells a pod its index, but not how many" in (
-        done.stderr
+    assert (
+        "UsageError: Kubernetes provides a pod's index, but not the number of pods"
+        in (done.stderr)
     )
 
 

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a rank's side only for a rank: the tool must start in milliseconds."""
+    """Import the rank's part on demand: the tool must start in milliseconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from jaxsif import rank

@@ -1,4 +1,4 @@
-"""`python -m jaxsif` is the `jax-sif` command; runs in the container."""
+"""`python -m jaxsif` is the `jax-sif` command."""
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif.cli import main

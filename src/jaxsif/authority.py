@@ -1,4 +1,4 @@
-"""Makes the throw-away certificates with which the ranks of one step know each other, and starts the program with them; called by the entry, in the container."""
+"""Create a step's temporary certificates, and start the program with them."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
-# The ranks of a step never meet before they are authenticated. So every rank derives
-# the same authority from what all of them have: a secret of the user's, in the shared
-# home, and the step's name. The certificate that proves a rank is made by each rank for
-# itself, and lies in memory that has no name, which another user can neither foresee,
-# take, nor fill. Nothing is looked up, nothing is sent, nothing is left to remove.
+# The ranks of a step must authenticate before they exchange anything. So every rank
+# derives the same authority from what all of them have: the user's secret, in the shared
+# home, and the step's name. Each rank creates its own certificate in anonymous memory,
+# which another user can neither predict, take, nor fill. Nothing is sent, nothing must be
+# removed.
 
 SECRET_BYTES = 32
 # Longer than any job; and the clocks of two nodes may be a day apart.
@@ -37,13 +37,13 @@ CLOCK_SKEW = datetime.timedelta(days=1)
 _ORDER_OF_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 # Above the numbers that programs and shell scripts choose for themselves.
 _FIRST_DESCRIPTOR = 300
-# No place for a secret: no home here, or one that cannot be written. A full disk is not
-# among them, because another user may have filled it.
+# No home here, or not writable. A full disk is not among them, because another user may
+# have filled it.
 _NO_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class NoSecretError(Exception):
-    """There is no place where this user could have a secret."""
+    """No secret can be stored: there is no writable home."""
 
 
 class UnsafeSecretError(Exception):

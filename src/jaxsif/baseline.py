@@ -1,4 +1,4 @@
-"""`jax-sif baseline`: a file of speeds that were seen when all was well; runs anywhere."""
+"""`jax-sif baseline`: a file of speeds from successful runs."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ DEFAULT_FILE = "baseline.toml"
 def chosen_baseline(
     file: str | None, environment: Mapping[str, str]
 ) -> Baseline | None:
-    """The baseline that was asked for; None when nobody has. Raises UsageError."""
+    """The requested baseline, or None. Raises UsageError."""
     name = file or environment.get(BASELINE_VARIABLE)
     return read(Path(name)) if name else None
 
 
 def read(path: Path) -> Baseline:
-    """Raises UsageError when the file cannot be read, or is no baseline."""
+    """Read a baseline. Raises UsageError if the file is unreadable or not a baseline."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -41,7 +41,7 @@ def read(path: Path) -> Baseline:
 
 
 def add(verdicts: Sequence[str], path: Path) -> int:
-    """Learns from verdicts of good runs; a file that is not there yet is made."""
+    """Add the speeds of successful runs; a missing file is created."""
     baseline = read(path) if path.exists() else Baseline(str(path))
     for name in verdicts:
         try:
@@ -61,7 +61,7 @@ def add(verdicts: Sequence[str], path: Path) -> int:
 
 
 def show(path: Path) -> int:
-    """Prints what a baseline knows."""
+    """Print a baseline."""
     sys.stdout.write(baselines.table(read(path)))
     return 0
 

@@ -1,4 +1,4 @@
-"""`jax-sif explain`: reads the logs of a job, of any program, and names the causes of its failure; runs on a login node or anywhere."""
+"""`jax-sif explain`: name the causes of a job's failure from the logs of any program."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jaxsif.logs import render
 from jaxsif.logs.scanner import LogScanner
 
 _PIECE_BYTES = 1 << 20
-# Of what begins like this, nothing can be read as it is.
+# Signatures of compressed files.
 _COMPRESSED = {
     b"\x1f\x8b": "zcat",
     b"\xfd7zXZ\x00": "xzcat",
@@ -28,7 +28,7 @@ _BINARY_SHARE = 0.02
 
 
 def explain(logs: Sequence[str], is_json: bool) -> int:
-    """Names the causes in the logs, in the order given, and returns the exit status."""
+    """Print the causes found in the logs, and return the exit status."""
     scanner = LogScanner()
     binary = [log for log in logs if not _scan(scanner, log)]
     diagnosis = scanner.diagnosis()
@@ -41,7 +41,7 @@ def explain(logs: Sequence[str], is_json: bool) -> int:
 
 
 def _scan(scanner: LogScanner, log: str) -> bool:
-    """Reads one log, and says whether it is text."""
+    """Read one log, and return whether it is text."""
     scanner.open(log)
     first = b""
     with _open(log) as source:

@@ -1,4 +1,4 @@
-"""Ends the program that writes into our pipe: srun, when a node is gone; runs beside the job."""
+"""End the program that writes into our pipe: srun, if a node is lost."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-# Processes that write into the judge's standard input, found by bin/jax-sif.
+# Processes that write into `verify`'s standard input, found by bin/jax-sif.
 LAUNCHER_VARIABLE = "JAX_SIF_LAUNCHER"
 
 # srun passes SIGTERM on to the tasks and ends, unless it waits for a node.
@@ -18,9 +18,9 @@ _GRACE_S = 1.0
 
 
 def terminate_srun(why: str, *, only: str | None = None) -> bool:
-    """Ends the launcher and whoever else writes; returns whether there was anybody.
+    """End the launcher and any other writer; return whether there was one.
 
-    `only`: not where any of them runs another program, as a shell with more to start.
+    `only`: not if any of them runs a different program, such as a shell.
     """
     launchers = [
         int(text)
@@ -52,7 +52,7 @@ def _program(process: int) -> str:
 
 
 def _is_of_our_session(process: int) -> bool:
-    """Whether it still is what it was: a process of the same batch script."""
+    """Whether it is still a process of the same batch script."""
     try:
         return os.getsid(process) == os.getsid(0)
     except ProcessLookupError:

@@ -90,7 +90,7 @@ jaxsif_local_device_ids() {
     count=$((visible_gpus / sharers))
     first=$(((${SLURM_LOCALID:-0} % sharers) * count))
   else
-    # More tasks than GPUs: the ordinals exist, and the verdict says who shares.
+    # More tasks than GPUs: the ordinals exist, and the verdict names the sharing ranks.
     count=1 first=$((${SLURM_LOCALID:-0} % visible_gpus))
   fi
   local_device_reason="sees $visible_gpus GPU(s), shared by $sharers of\

@@ -4,7 +4,7 @@
 
 # POSIX sh without a fork wherever the order is certain: this runs in every rank.
 # Slurm sorts SLURM_STEP_NODELIST and SLURM_NODEID by name, and yet may put rank 0 on
-# any node: where the user says so (an arbitrary distribution), or by the tree of
+# any node: if the user requests it (an arbitrary distribution), or by the tree of
 # switches (topology/tree in Slurm 26.05). Then rank 0 writes its node's name into a
 # file in the user's home, because no variable holds it.
 

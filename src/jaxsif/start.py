@@ -1,4 +1,4 @@
-"""Starts the tool in the image: its modules come from one file, for opening each of them takes a millisecond there; run as a program."""
+"""Start the tool in the image from one file: opening a module takes a millisecond."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUNDLE = "/opt/jax-sif/modules.bundle"
 
 
 class BundleLoader(SourceFileLoader):
-    """Knows a module's file, for its resources and tracebacks, and does not read it."""
+    """Sets a module's path, for resources and tracebacks, without reading the file."""
 
     def __init__(self, name: str, path: str, code: bytes) -> None:
         super().__init__(name, path)
@@ -36,7 +36,7 @@ class BundleLoader(SourceFileLoader):
 
 
 class BundleFinder:
-    """Finds the modules of the bundle; what is not in it is left to Python."""
+    """Finds the modules of the bundle; all others are left to Python."""
 
     def __init__(self, modules: dict[str, tuple[str, bytes]]) -> None:
         self._modules = modules
@@ -53,12 +53,12 @@ class BundleFinder:
 
 
 def stamp() -> int:
-    """Differs where somebody has bound another checkout over the image's package."""
+    """Differs if another checkout is mounted over the image's package."""
     return int(os.stat(os.path.dirname(os.path.abspath(__file__))).st_mtime)
 
 
 def install_bundle(path: str = BUNDLE) -> bool:
-    """Whether modules come from the bundle from now on."""
+    """Use the bundle, if it is valid; return whether it is."""
     try:
         with open(path, "rb") as file:
             bundle = marshal.load(file)
@@ -72,7 +72,7 @@ def install_bundle(path: str = BUNDLE) -> bool:
 
 if __name__ == "__main__":
     install_bundle()
-    # The folder of this file is no place for modules.
+    # This file's directory must not be searched for modules.
     if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
         sys.path.pop(0)
     from jaxsif.cli import main

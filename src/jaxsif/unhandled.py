@@ -1,4 +1,4 @@
-"""Records the exception that ends a rank whose program does not use the kit; in the image."""
+"""Record the exception that ends a rank whose program does not use the kit."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ RANK_PROCESS_VARIABLE = "JAX_SIF_RANK_PID"
 def report(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Writes a record and changes nothing else: how a program ends is its own choice."""
+    """Write a record and change nothing else: how a program ends is its own choice."""
     try:
         if isinstance(error, Exception) and _ends_the_rank() and not _has_session():
             _record(error)

@@ -1,4 +1,4 @@
-"""Arrays that are spread over all processes of a job: make, look at, gather, save, load; runs in each rank."""
+"""Arrays distributed over all processes of a job: create, describe, gather, save, load."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ _FILES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports JAX when a name is first asked for, so that this import may come before
-    `initialize_distributed()`."""
+    """Import JAX at the first use of a name, after `initialize_distributed()`."""
     for file, names in _FILES.items():
         if name in names:
             return getattr(import_module(f"jaxsif.arrays.{file}"), name)

@@ -1,4 +1,4 @@
-"""Trees of global arrays on disk, written by all processes and loaded on any topology, by orbax; runs in each rank."""
+"""Checkpoints of trees of global arrays by orbax, loadable on any topology."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def _one_axis(saved: Any) -> Mesh:
     if len(axes) > 1:
         meshes = " and ".join(str(dict(shape)) for shape in sorted(shapes))
         raise UsageError(
-            f"load(): the arrays were spread over a mesh of {meshes}; say which mesh they"
-            " shall have now: load(path, mesh=device_mesh(...))"
+            f"load(): the arrays were spread over a mesh of {meshes}; give the mesh to"
+            " use now: load(path, mesh=device_mesh(...))"
         )
     return device_mesh(**dict.fromkeys(axes, -1))
 
@@ -126,7 +126,7 @@ def _one_axis(saved: Any) -> Mesh:
 def _laid_out(leaf: Any, mesh: Mesh) -> Any:
     """What orbax shall read for a leaf: a global array on the mesh, or as it was."""
     if not hasattr(leaf.sharding, "partition_spec"):
-        # orbax tells a number from an array without dimensions by its Python type.
+        # orbax distinguishes numbers from 0-dimensional arrays by their Python type.
         is_number = type(leaf).__name__ == "ScalarMetadata"
         return (
             leaf.dtype.type(0).item() if is_number else np.empty(leaf.shape, leaf.dtype)

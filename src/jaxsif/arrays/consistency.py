@@ -1,4 +1,4 @@
-"""Whether every process runs the same program with the same settings and data; runs in each rank."""
+"""Check that every process runs the same program with the same settings and data."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -55,18 +55,21 @@ def check_same_program(**things: Any) -> None:
         functions (their text), `jax.jit(f).trace(x)` and `.lower(x)` (the computation),
         arrays of a process (all their values), global arrays (shape, type, sharding).
 
-    Raises UsageError for a thing of which it cannot tell whether it is the same.
+    Raises UsageError for a value that cannot be compared.
     """
-    mine = {
-        name: word_of(value, name) for name, value in {**_always(), **things}.items()
+    own = {
+        name: fingerprint(value, name)
+        for name, value in {**_always(), **things}.items()
     }
-    card = json.dumps({"node": own_node(), "words": mine})
-    cards = [json.loads(text) for text in exchange(card)]
-    found = list(differences([c["words"] for c in cards], [c["node"] for c in cards]))
-    if found:
+    info = json.dumps({"node": own_node(), "words": own})
+    infos = [json.loads(text) for text in exchange(info)]
+    problems = list(
+        differences([c["words"] for c in infos], [c["node"] for c in infos])
+    )
+    if problems:
         raise KitError(
-            f"the processes do not run the same program: {'. '.join(found)}; start every"
-            " rank with the same program, arguments, environment and data"
+            f"the processes do not run the same program: {'. '.join(problems)}; start"
+            " every rank with the same program, arguments, environment and data"
         )
 
 
@@ -86,8 +89,8 @@ def _always() -> dict[str, Any]:
     return found
 
 
-def word_of(value: Any, name: str) -> Word:
-    """A digest of a thing, and a few words of it. Raises UsageError if it has none."""
+def fingerprint(value: Any, name: str) -> Word:
+    """A digest of a value, and a short text. Raises UsageError if it has none."""
     text, shown = _text(value, name)
     if len(shown) > _LONGEST_SHOWN:
         shown = f"{shown[: _LONGEST_SHOWN - 3]}..."
@@ -95,7 +98,7 @@ def word_of(value: Any, name: str) -> Word:
 
 
 def _text(value: Any, name: str) -> tuple[str, str]:
-    """All that there is to compare of a thing, and what people read of it."""
+    """The full text of a value for comparison, and a short one for messages."""
     if value is None or isinstance(
         value, (bool, int, float, complex, str, bytes, Path)
     ):

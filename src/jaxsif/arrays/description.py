@@ -1,4 +1,4 @@
-"""A global array as text, for one process or all, without asking the others; runs in each rank."""
+"""Describe a global array as text, without communication."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def describe(
 ) -> str:
     """Shape, type and sharding, which rank holds what, and the values that are here.
 
-    It can be called by one process alone, as in `if jax.process_index() == 0:`, where
-    `print(array)` raises an exception, and gathering waits for ever.
+    It can be called by a single process, e.g. `if jax.process_index() == 0:`, where
+    `print(array)` raises an exception, and gathering waits forever.
 
     Args:
       name: how the text calls the array.
@@ -77,9 +77,9 @@ def _parts(array: jax.Array) -> dict[IndexRange, np.ndarray]:
 
 
 def _is_ready(array: jax.Array, wait_s: float) -> bool:
-    """Whether the values are there in time: what the others never start never ends."""
+    """Whether the values are ready in time; other processes may never start theirs."""
     deadline_s = time.monotonic() + wait_s
-    # An array of random keys does not tell.
+    # An array of random keys has no is_ready().
     is_ready = getattr(array, "is_ready", lambda: True)
     while not is_ready():
         if time.monotonic() > deadline_s:

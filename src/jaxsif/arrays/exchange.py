@@ -1,4 +1,4 @@
-"""Bytes and words from every process to every process, as they are; runs in each rank."""
+"""All-gather bytes and texts unchanged between all processes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -75,5 +75,5 @@ def raise_on_all(problem: str) -> None:
 
 
 def own_node() -> str:
-    """The name of this process's node, as its launcher says it."""
+    """The name of this process's node, from its launcher."""
     return os.environ.get(NODE_NAME) or socket.gethostname().partition(".")[0]

@@ -1,4 +1,4 @@
-"""A global array, or what each process has, as one numpy array; runs in each rank."""
+"""Gather a global array, or each process's values, into one numpy array."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from jaxsif.arrays.layout import own_shards, process_boxes
 from jaxsif.arrays.wording import differences
 from jaxsif.core.errors import KitError, UsageError
 
-# So much of a device's memory is used at most, whatever the array's size.
-_MOST_BYTES = 256 * 2**20
+# Maximum device memory used, for any size of array.
+_MAX_BYTES = 256 * 2**20
 
 
 def all_gather(array: jax.Array) -> np.ndarray:
@@ -56,8 +56,8 @@ def all_gather_local(value: Any) -> np.ndarray:
 
     All processes have to call it, with anything of which numpy makes an array. Types
     stay as they are, of 64 bits too: `jax.experimental.multihost_utils.process_allgather`
-    makes 32-bit numbers of them, and wrong ones without a word where they do not fit. And
-    the first dimension is there with one process as well (jax-ml/jax#25783).
+    converts them to 32 bits, and silently to wrong numbers if they do not fit. And the
+    first dimension exists even with one process (jax-ml/jax#25783).
 
     Raises KitError in all processes when shapes or types differ, and UsageError for a
     global array and for Python objects.
@@ -133,7 +133,7 @@ def _own_bytes(array: jax.Array, owner_of: dict[IndexRange, int]) -> np.ndarray:
 
 def _rounds(mine: np.ndarray, longest: int) -> Iterator[np.ndarray]:
     """The bytes of all processes, piece by piece; short ones are filled up."""
-    step = max(_MOST_BYTES // jax.process_count(), 1)
+    step = max(_MAX_BYTES // jax.process_count(), 1)
     for begin in range(0, longest, step):
         piece = np.zeros(min(step, longest - begin), np.uint8)
         part = mine[begin : begin + step]

@@ -1,4 +1,4 @@
-"""Which part of an array is where, as boxes of whole numbers; pure, runs anywhere."""
+"""Parts of arrays as index ranges."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,2 +1,2 @@
-"""What every part of jax-sif agrees on: topology, identity, records, errors; runs anywhere, standard library only."""
+"""Shared types: topology, identity, records, errors. No dependency on JAX."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,4 +1,4 @@
-"""Writes a file in one piece, so that nobody ever reads half of it; runs anywhere."""
+"""Write files atomically."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from jaxsif.core.errors import KitError
 
 Writer = Callable[[BinaryIO], object]
 
-# The folder takes no new file, or what is there cannot be replaced (it is mounted), but
-# it may well be written. A full disk is not among them: there the old file stays.
+# The directory is not writable, or the file cannot be replaced (it is mounted), but may
+# be writable. A full disk is not among them: then the old file stays.
 _IN_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 _ACCESS_LIST = "system.posix_acl_access"
 
 
 class _CannotKeep(Exception):
-    """A new file cannot be given owner and rights of the old one."""
+    """A new file cannot be given owner and permissions of the old one."""
 
 
-def atomic_write(path: Path, text: str, comfort: str) -> None:
-    """Writes `text` to `path`, as `write_file` does.
+def atomic_write(path: Path, text: str, note: str) -> None:
+    """Write `text` to `path` with `write_file`.
 
-    Raises KitError when it cannot be written; `comfort` says what stands all the same.
+    Raises KitError if that fails; `note` is appended to its message.
     """
-    # Half of a surrogate pair is no character, and no reader's UTF-8.
+    # A lone surrogate is not a character, and not valid UTF-8.
     content = text.encode("utf-8", errors="replace")
     try:
         write_file(path, lambda file: file.write(content))
     except OSError as error:
         raise KitError(
-            f"cannot write {str(path)!r}: {error.strerror}; {comfort}"
+            f"cannot write {str(path)!r}: {error.strerror}; {note}"
         ) from error
 
 
 def write_file(path: Path, write: Writer) -> None:
-    """Lets `write` write what `path` then holds: whole, or as it was before.
+    """Call `write` for the new content of `path`, which is replaced as a whole or not.
 
-    What a shell's `> path` would not replace is not replaced: a device, a pipe or a
-    descriptor (/dev/stdout) is written, a link leads to its target, and a file keeps its
-    owner and rights; a new one has those of the umask. A file that may be written, and
-    that nothing can be put in the place of (its folder is closed, it is mounted, its
-    owner cannot be kept), is written in place: only that can leave half of it.
+    Same as for a shell's `> path`, a device, a pipe or a descriptor (/dev/stdout) is
+    written, a link is followed, and a file keeps its owner and permissions; a new one has
+    those of the umask. A writable file that cannot be replaced (its directory is not
+    writable, it is mounted, its owner cannot be kept) is written in place: only that can
+    leave a partial file.
 
     Raises OSError.
     """
@@ -73,7 +73,7 @@ def write_file(path: Path, write: Writer) -> None:
 
 
 def _status(path: Path | str) -> os.stat_result | None:
-    """Of what a path leads to; None where there is nothing."""
+    """The status of a path's target; None if it does not exist."""
     with contextlib.suppress(FileNotFoundError):
         return os.stat(path)
     return None
@@ -82,7 +82,7 @@ def _status(path: Path | str) -> os.stat_result | None:
 def _own_descriptor(path: Path) -> int | None:
     """The number of this process's descriptor that /dev/stdout or /dev/fd/3 names.
 
-    To open such a file anew would begin at its first byte, over what stands there.
+    Opening such a file again would start at its first byte and overwrite its content.
     """
     hops = 0
     while os.path.islink(path) and hops < 40:
@@ -94,9 +94,9 @@ def _own_descriptor(path: Path) -> int | None:
 
 
 def _flush_what_writes_to(descriptor: int) -> None:
-    """What was printed before comes before."""
+    """Flush earlier output of a stream first."""
     for stream in (sys.stdout, sys.stderr):
-        # A stream that is closed, or is no file, has nothing to come before.
+        # A closed stream, or one that is not a file, has nothing to flush.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if stream.fileno() == descriptor:
                 stream.flush()
@@ -108,8 +108,8 @@ def _write_to(descriptor: int, write: Writer) -> None:
 
 
 def _replace(target: str, before: os.stat_result | None, write: Writer) -> None:
-    """By a file beside it, which is on the disk before it takes the name."""
-    # Short, whatever the target's name is: a name has 255 bytes.
+    """Replace by a file in the same directory, which is synced before it is renamed."""
+    # Short, whatever the target's name: a name has at most 255 bytes.
     name = os.path.join(os.path.dirname(target), f".jax-sif-{os.urandom(8).hex()}")
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -127,7 +127,7 @@ def _replace(target: str, before: os.stat_result | None, write: Writer) -> None:
 
 
 def _keep(descriptor: int, target: str, before: os.stat_result) -> None:
-    """Gives the new file the owner, rights and access list of the old one."""
+    """Give the new file the owner, permissions and access list of the old one."""
     if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
     now = os.fstat(descriptor)
@@ -143,7 +143,7 @@ def _keep(descriptor: int, target: str, before: os.stat_result) -> None:
 
 
 def _access_list(target: str) -> bytes | None:
-    """None where the file has none, or its file system knows none."""
+    """None if the file has none, or its file system does not support them."""
     with contextlib.suppress(OSError):
         return os.getxattr(target, _ACCESS_LIST)
     return None

@@ -1,4 +1,4 @@
-"""The errors a person can meet, each with the exit status it ends the command with; runs anywhere."""
+"""Errors shown to users, with the command's exit status."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,12 +7,12 @@ PASS = 0
 FAIL = 1
 WRONG_USAGE = 2
 COULD_NOT_TELL = 3
-# As PASS, and the program asks to be started again; sysexits.h calls it EX_TEMPFAIL.
+# Same as PASS, and the program requests a requeue; sysexits.h calls it EX_TEMPFAIL.
 REQUEUE = 75
 
 
 class KitError(Exception):
-    """Something a person can mend. The text says what, what was got, and what to do."""
+    """A problem that the user can fix. The text names it, the value found, and a remedy."""
 
     exit_status = FAIL
 
@@ -24,6 +24,6 @@ class UsageError(KitError):
 
 
 class CouldNotTell(KitError):
-    """There was nothing to judge; never to be taken for a pass."""
+    """There was nothing to check; never counts as a pass."""
 
     exit_status = COULD_NOT_TELL

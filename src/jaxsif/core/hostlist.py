@@ -1,4 +1,4 @@
-"""Slurm's compressed node lists, spelled out; runs anywhere."""
+"""Expand Slurm's compressed node lists."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-# More names than a cluster has nodes or a job has processes, and longer ones than a host
-# can have. A list that needs more is refused before any of it is spelled out.
+# Upper limits, so that a malformed list cannot exhaust memory; checked before expanding.
 MAX_NAMES = 1 << 18
 _MAX_NAME = 255
 _MAX_LIST = 4 << 20
@@ -19,7 +18,7 @@ _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
 
 # Numbers, and with how many digits the shorter ones are written.
 _Numbers = tuple[range, int]
-# A word, or what stands in its place between brackets.
+# Literal text, or the number ranges between brackets.
 _Part = str | list[_Numbers]
 
 
@@ -32,7 +31,7 @@ def expand(node_list: str, most: int = MAX_NAMES) -> list[str]:
         raise ValueError(f"a node list of {len(node_list)} characters")
     nodes: list[str] = []
     for element in _elements(node_list):
-        # Before a name is made: how many there are, and how long the longest is.
+        # Check number and length of the names before creating them.
         is_long = len(element) > _MAX_NAME or (sum(map(_length, element)) > _MAX_NAME)
         if is_long or math.prod(map(_count, element)) > most - len(nodes):
             raise ValueError(
@@ -43,7 +42,7 @@ def expand(node_list: str, most: int = MAX_NAMES) -> list[str]:
 
 
 def _elements(node_list: str) -> Iterator[list[_Part]]:
-    """What stands between the commas outside of brackets."""
+    """The elements between the commas outside of brackets."""
     element: list[_Part] = []
     for token in _TOKEN.finditer(node_list):
         if token[0] == "," and element:
@@ -81,17 +80,17 @@ def _length(part: _Part) -> int:
 def _texts(part: _Part) -> list[str]:
     if isinstance(part, str):
         return [part]
-    # Slurm keeps the zeros that the first number is written with.
+    # Slurm keeps the leading zeros of the first number.
     return [f"{n:0{digits}d}" for numbers, digits in part for n in numbers]
 
 
 def _shown(text: str) -> str:
-    """As much as a person reads of it."""
+    """Quoted and shortened for a message."""
     return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 def spans(numbers: Iterable[int], most: int | None = None) -> str:
-    """`0-3, 7`, each number once; `..., ...` behind the first `most` where there are more."""
+    """`0-3, 7`, each number once; `..., ...` after the first `most` ranges."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""What the running image holds, as its build wrote it down; runs in the container."""
+"""The contents of the running image, as recorded by its build."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PACKAGES_DESCRIPTION = Path(PACKAGES_FOLDER, "env.json")
 
 
 def fingerprint(description: Path = DESCRIPTION) -> str | None:
-    """A short name that two different builds do not share; None where there is none."""
+    """A checksum of the image's description; None without one."""
     try:
         return f"{zlib.crc32(description.read_bytes()):08x}"
     except OSError:
@@ -49,7 +49,6 @@ def bill_of_materials(path: Path = BILL_OF_MATERIALS) -> str:
 
 def _unreadable(path: Path, error: Exception) -> CouldNotTell:
     return CouldNotTell(
-        f"cannot read what this image holds from {str(path)!r}: {error};"
-        " run `jax-sif info` through the image: singularity exec $JAX_IMAGE"
-        " jax-sif info"
+        f"cannot read this image's contents from {str(path)!r}: {error};"
+        " run `jax-sif info` in the image: singularity exec $JAX_IMAGE jax-sif info"
     )

@@ -1,4 +1,4 @@
-"""Signals that ask for the verdict before the output ends: a job's end, Ctrl-C, a terminal that goes; runs beside the job."""
+"""Signals that request the verdict before the output ends: job end, Ctrl-C, SIGHUP."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _REASONS = {
 
 
 def keep_in_memory() -> None:
-    """Reads every file that this process has mapped, so that its pages are cached.
+    """Read every file that this process has mapped, so that its pages are cached.
 
-    Where the image is mounted by a program (FUSE), Slurm's SIGTERM ends that program as
-    well, and whoever touches a page that was never read dies of a bus error.
+    If the image is mounted by FUSE, Slurm's SIGTERM ends the mounting program as well,
+    and an access to an uncached page causes a bus error.
     """
     with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
         paths = {line.split(maxsplit=5)[-1].rstrip("\n") for line in maps}
@@ -39,11 +39,11 @@ def keep_in_memory() -> None:
 
 
 class Interruption:
-    """Notes the signals. The reader of the output looks after `wake` and `is_due`.
+    """Notes the signals. The reader of the output checks `wake` and `is_due`.
 
     A second Ctrl-C or SIGHUP ends the process at once, as without this class. SIGTERM
     never does: a program that saves its state at SIGTERM writes into our pipe, and would
-    die if nobody read it.
+    die if it were closed.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a user's own packages are in the container, and the variable that names their file; runs anywhere."""
+"""Path and variables of a user's own packages in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Something that is wrong with a node or a start, in words and with a name; runs anywhere."""
+"""A problem of a node or of a rank's start."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: its kind (explained in docs), what was got, what to do.
+    """A problem: its kind (explained in docs), the value found, and a remedy.
 
-    `is_fatal` says whether a program cannot work with it; otherwise it may work, slowly
-    or by luck. A diagnostic takes both for failures. `ranks` are those that it is about,
-    where that is not the one that tells it.
+    `is_fatal`: a program cannot work with it; otherwise it may work, slowly or by luck. A
+    diagnostic treats both as failures. `ranks` are the affected ranks, if different from
+    the reporting one.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Makes a record's facts fit a number of bytes: texts and lists are cut, and say so; pure, runs anywhere."""
+"""Shorten a record's texts and lists to fit a number of bytes, and mark the cuts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

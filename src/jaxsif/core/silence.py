@@ -1,4 +1,4 @@
-"""Which ranks stopped reporting before the group was formed, while all others go on; pure, runs beside the job."""
+"""Find ranks that stopped reporting before the group was formed."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class _Rank:
 
 
 class Silence:
-    """Compares ranks with each other, by the order of their records and by no clock.
+    """Compares ranks by the order of their records, without a clock.
 
-    Until it has connected a rank reports at regular intervals that it is alive. One is
-    silent when every other rank has reported so many times since its last record: where
-    a whole job, or its reader, is suspended or slow, none is ahead of the others.
+    Until it has connected a rank reports at regular intervals that it is alive. It is
+    silent once every other rank has reported a given number of times since its last
+    record: if the whole job or its reader is suspended or slow, no rank is ahead.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Who a rank is: its job, step, restart, number and node; and the names of Slurm's variables; runs anywhere."""
+"""Names of Slurm's variables, and a rank's identity: job, step, restart, rank, node."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# What the kit reads of what `srun` sets; nothing else in the package names a variable of
-# Slurm's. (The image's entry and local_devices.sh, which must start in milliseconds, speak
-# to the shell's environment directly.)
+# Variables of `srun` that the kit reads; only this module names variables of Slurm. (The
+# image's entry and local_devices.sh, which must start in milliseconds, use the shell's
+# environment directly.)
 CLUSTER = "SLURM_CLUSTER_NAME"
 JOB_ID = "SLURM_JOB_ID"
 STEP_ID = "SLURM_STEP_ID"
@@ -68,16 +68,16 @@ EXPORT_ENVIRONMENT = "SLURM_EXPORT_ENV"
 
 # What the variables of a step begin with, but for those of a single task.
 STEP_PREFIX = "SLURM_STEP"
-# What every variable begins with by which a launcher speaks to its processes. Those of
-# a launcher around `jax-sif launch` are not for the processes below it.
+# Prefixes of the variables that launchers set. Those of a launcher around
+# `jax-sif launch` are not for the processes below it.
 LAUNCHER_PREFIXES = ("SLURM", "PMI", "OMPI_")
 # The cluster that `jax-sif launch` poses as, and what it sets besides: how many ranks are
 # on this machine, whose nodes are all of them.
 LOCAL_CLUSTER = "local"
 RANKS_ON_MACHINE = "JAX_SIF_RANKS_ON_MACHINE"
 
-# Launchers that matter to more than their own file, by the names that people read: the
-# last are a program that says itself which process it is, and one that is the only one.
+# Display names of launchers that are used outside of their own file; the last are a
+# program that passes its process id itself, and a single process.
 SLURM, LOCAL_LAUNCH, KUBERNETES = "Slurm", "jax-sif launch", "Kubernetes"
 ARGUMENTS, SINGLE_PROCESS = "arguments", "none"
 
@@ -87,8 +87,8 @@ class Identity:
     """One rank of one step of one job, in one of its runs.
 
     `step` is the same for all ranks of a step and for no others: under Slurm
-    `cluster.job.step.restart`. `node_list` is in Slurm's words, as `node[1-2]`; where a
-    launcher does not say which nodes there are, the ones that are known.
+    `cluster.job.step.restart`. `node_list` is a Slurm node list such as `node[1-2]`; if
+    the launcher does not provide one, the known nodes.
     """
 
     step: str
@@ -112,7 +112,7 @@ class Identity:
 
 
 def is_local_launch(environment: Mapping[str, str]) -> bool:
-    """Whether `jax-sif launch` poses as the nodes, so that their names are nobody's."""
+    """Whether `jax-sif launch` simulates the nodes, so that their names do not exist."""
     is_local = environment.get(CLUSTER) == LOCAL_CLUSTER
     # A real cluster may have that name, and a job may inherit the other variable.
     return is_local and RANKS_ON_MACHINE in environment

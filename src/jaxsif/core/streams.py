@@ -1,4 +1,4 @@
-"""The process's standard streams, made sound: closed, full, non-blocking or unread, they never raise; runs anywhere."""
+"""Standard streams that never raise: closed, full, non-blocking or unread."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Output(io.RawIOBase):
 
 
 class Streams:
-    """What stands in the place of `sys.stdin`, `sys.stdout` and `sys.stderr`."""
+    """Replaces `sys.stdin`, `sys.stdout` and `sys.stderr`."""
 
     def __init__(self) -> None:
         closed = _open_the_closed()
@@ -63,7 +63,7 @@ class Streams:
         sys.stderr = _text(self._err, sys.stderr)
 
     def finish(self) -> bool:
-        """Writes what is left; says so and returns False where output was lost."""
+        """Flush the output; print an error and return False if output was lost."""
         sys.stdout.flush()
         error = self.out.error
         # Who closes a pipe, as `| head` does, has read enough.
@@ -77,7 +77,7 @@ class Streams:
 
 
 def _open_the_closed() -> set[int]:
-    """Opens /dev/null in the place of closed descriptors, which the next file would take."""
+    """Open /dev/null for closed descriptors, which the next file would otherwise get."""
     closed = set()
     for descriptor in (0, 1, 2):
         try:

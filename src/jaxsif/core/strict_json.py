@@ -1,4 +1,4 @@
-"""JSON that every reader reads: no NaN, no half characters, no bottomless nesting; pure, runs anywhere."""
+"""JSON that every parser accepts: no NaN, no lone surrogates, limited nesting."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-# What a rank says may be nested at will; readers give up somewhere.
+# A record may be nested arbitrarily; parsers have limits.
 _DEEPEST = 32
 _TOO_DEEP = "..."
 

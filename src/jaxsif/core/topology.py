@@ -1,4 +1,4 @@
-"""The shape of a job: nodes x processes per node x devices per process; runs anywhere."""
+"""The shape of a job: nodes x processes per node x devices per process."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jaxsif.core.errors import UsageError
 
-# The variable in which a job carries what was asked for to whoever judges it.
+# The variable with a job's requested topology.
 TOPOLOGY_VARIABLE = "JAX_SIF_TOPOLOGY"
 
 # More than any machine has; for each process the verdict keeps a row.
@@ -55,7 +55,7 @@ class Topology:
 
 
 def is_label(text: str) -> bool:
-    """Whether a text is meant as a topology, be it a possible one or not."""
+    """Whether a text has the form of a topology label, valid or not."""
     return _LABEL.fullmatch(text) is not None
 
 
@@ -85,5 +85,5 @@ def parse_topology(label: str) -> Topology:
 
 
 def _shown(label: str) -> str:
-    """As much of a label as a person reads."""
+    """Quoted and shortened for a message."""
     return repr(label if len(label) <= 80 else f"{label[:80]}...")

@@ -240,7 +240,7 @@ def a_checkpoint_goes_out_and_comes_back(folder: Path) -> None:
 
 def checkpoints_that_cannot_be_are_refused(folder: Path) -> None:
     simple, nested = folder / "simple", folder / "nested"
-    refused(lambda: arrays.load(nested), "say which mesh")
+    refused(lambda: arrays.load(nested), "give the mesh to")
     refused(
         lambda: arrays.load(simple, mesh=by_two_axes().mesh), "does not fit the mesh"
     )

@@ -1,4 +1,4 @@
-"""Who started this process, and so which rank of which group it is: a file for each launcher; runs in each rank, without JAX."""
+"""Identify this process's launcher and rank; one module per launcher, without JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Launcher(Protocol):
-    """What each file answers, from the variables that its launcher sets."""
+    """The interface of each module, which reads its launcher's variables."""
 
     def identify(self, environment: Mapping[str, str], machine: Machine) -> Identity:
         """Which rank of which step this process is, and where.
 
-        Raises UsageError when the launcher does not say, with the way out.
+        Raises UsageError, with a remedy, if the launcher does not provide it.
         """
 
     def coordinator_host(
         self, environment: Mapping[str, str], identity: Identity, machine: Machine
     ) -> str | None:
-        """The host of rank 0, by a name that all ranks know; None: there is no group.
+        """The host of rank 0, by a name that all ranks know; None without a group.
 
-        Raises UsageError when the launcher does not say, with the way out.
+        Raises UsageError, with a remedy, if the launcher does not provide it.
         """
 
 
@@ -55,7 +55,7 @@ def identify(
     if not 0 <= identity.rank < identity.processes:
         raise UsageError(
             f"this is rank {identity.rank} of {identity.processes} ({identity.launcher}),"
-            " and ranks count from 0; start as many processes as were asked for"
+            " and ranks count from 0; start the requested number of processes"
         )
     return identity
 
@@ -68,7 +68,7 @@ def coordinator(
 ) -> tuple[str, int] | None:
     """Host and port that JAX will connect to; None when there is no group to join.
 
-    Raises UsageError when nobody says which they are, or which rank this process is.
+    Raises UsageError if they, or this process's rank, are unknown.
     """
     given = given_address(environment, settings)
     if given is None and identity.launcher == ARGUMENTS:
@@ -82,9 +82,9 @@ def coordinator(
         return (host, _port(environment, identity)) if host else None
     if identity.launcher == SINGLE_PROCESS:
         raise UsageError(
-            f"the coordinator is {given!r}, but no launcher says which of how many"
-            " processes this one is; start it with srun, mpirun or jax-sif launch, or"
-            " pass num_processes and process_id to initialize_distributed()"
+            f"the coordinator is {given!r}, but without a launcher this process's rank is"
+            " unknown; start it with srun, mpirun or jax-sif launch, or pass"
+            " num_processes and process_id to initialize_distributed()"
         )
     host, _, port = given.rpartition(":")
     if not host or not _is_port(port):
@@ -96,7 +96,7 @@ def coordinator(
 
 
 def as_address(where: tuple[str, int]) -> str:
-    """`host:port`; the colons of an IPv6 address stand in brackets."""
+    """`host:port`; an IPv6 address is put in brackets."""
     host, port = where
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

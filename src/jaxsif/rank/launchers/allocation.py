@@ -1,4 +1,4 @@
-"""What MPI's launchers leave open, from the job around them: the run's name, its nodes, rank 0's host; read in each rank."""
+"""Run name, nodes and rank 0's host from Slurm's job, which MPI launchers lack."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def step_name(environment: Mapping[str, str], launcher: str, run: str) -> str:
 
 
 def node_list(environment: Mapping[str, str], node: str) -> str:
-    """The allocation's nodes, in Slurm's words, or the one that is known."""
+    """The allocation's nodes as a Slurm node list, or the only known one."""
     return environment.get(JOB_NODE_LIST) or node
 
 
 def first_node(environment: Mapping[str, str], identity: Identity) -> str | None:
-    """The node where a launcher puts rank 0 unless it is told otherwise.
+    """The node where a launcher puts rank 0 by default.
 
     All ranks must choose alike, so rank 0 does not just name its own.
     """
@@ -53,7 +53,7 @@ def first_node(environment: Mapping[str, str], identity: Identity) -> str | None
 def raise_unknown_host(identity: Identity, way: str) -> NoReturn:
     """Raises UsageError. `way`: how the launcher hands a variable to all ranks."""
     raise UsageError(
-        f"{identity.launcher} does not tell rank {identity.rank} on {identity.node} which"
-        f" host rank 0 of {identity.processes} is on; set the variable for every rank:"
+        f"{identity.launcher} does not provide rank 0's host to rank {identity.rank} of"
+        f" {identity.processes} on {identity.node}; set the variable for every rank:"
         f" {way}, here to <rank 0's host>:<port>"
     )

@@ -1,4 +1,4 @@
-"""A rank by the arguments that the program itself gives, which come before any launcher's; read in each rank."""
+"""A rank identified by the program's own arguments, which override any launcher."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def identify(
     has_launcher = found.launcher != SINGLE_PROCESS
     if not has_launcher and None in given.values():
         raise UsageError(
-            f"initialize_distributed() got {given}, and there is no launcher that tells"
+            f"initialize_distributed() got {given}, and there is no launcher to provide"
             " the rest; pass both numbers, or start the program with srun, mpirun or"
             " jax-sif launch"
         )

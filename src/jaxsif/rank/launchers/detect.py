@@ -1,4 +1,4 @@
-"""Which launcher started this process, where the variables of several are there; runs in each rank."""
+"""Detect the launcher of this process, even with variables of several."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SIGNS = {
 NOBODY = "single"
 
 _OF_MPI = ("open_mpi", "pmix", "pmi")
-# The variables in which PMI names the step that it belongs to, when srun itself speaks it
-# (--mpi=pmix, --mpi=pmi2, --mpi=cray_shasta), and how they name it.
+# The variables in which PMI names its step, if srun itself provides PMI (--mpi=pmix,
+# --mpi=pmi2, --mpi=cray_shasta), and their format.
 _STEP_NAMES = {
     "PMIX_NAMESPACE": "slurm.pmix.{job}.{step}",
     "PMI_JOBID": "{job}.{step}",
@@ -55,11 +55,11 @@ def recognise(environment: Mapping[str, str]) -> str:
 
 
 def is_started_by_srun(environment: Mapping[str, str]) -> bool:
-    """Whether a process with MPI's variables is a task of srun's all the same.
+    """Whether a process with MPI's variables is nevertheless a task of srun.
 
-    Either srun speaks PMI, and PMI names srun's step and rank; or MPI's variables are
-    older than the step, as when a rank of mpirun's calls srun: the step has more tasks
-    than nodes, and a step of daemons has one on each.
+    Either srun provides PMI, and PMI names srun's step and rank; or MPI's variables are
+    older than the step, for example if a rank of mpirun calls srun: the step has more
+    tasks than nodes, while a step of daemons has one per node.
     """
     if STEP_NODE_LIST not in environment:
         return False

@@ -1,4 +1,4 @@
-"""A Kubernetes Job of completion mode Indexed, alone or in a JobSet: a process in each pod; read in each rank, no API is asked."""
+"""A Kubernetes Job of completion mode Indexed: one process per pod, without API calls."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jaxsif.rank.launchers.variables import number
 
 # Set by the Job's controller in every container.
 INDEX = "JOB_COMPLETION_INDEX"
-# Pods are not told how many there are: the manifest says so, here or by the topology.
+# Pods do not know their number: the manifest sets it, here or by the topology.
 PROCESSES = "NUM_PROCESSES"
 
 
@@ -73,7 +73,7 @@ def _processes(environment: Mapping[str, str]) -> int:
             environment, PROCESSES, "a manifest that gives the number of pods"
         )
     raise UsageError(
-        "Kubernetes tells a pod its index, but not how many pods there are;"
+        "Kubernetes provides a pod's index, but not the number of pods;"
         f" {TOPOLOGY_VARIABLE} and {PROCESSES} are not set: give one of them to the"
         " container in the manifest (docs/start.md shows where)"
     )

@@ -45,7 +45,7 @@ def coordinator_host(
 ) -> str:
     """The only node, or the allocation's first, or mpirun's own host.
 
-    That is where mpirun puts rank 0 unless it is told otherwise, and rank 0 looks.
+    mpirun puts rank 0 there by default, and rank 0 checks it.
     """
     return (
         allocation.first_node(environment, identity)

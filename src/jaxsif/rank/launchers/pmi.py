@@ -42,16 +42,16 @@ def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
 def coordinator_host(
     environment: Mapping[str, str], identity: Identity, machine: Machine
 ) -> str:
-    """The only node, or the allocation's first, and rank 0 looks."""
+    """The only node, or the allocation's first; rank 0 checks it."""
     host = allocation.first_node(environment, identity)
     if host is None:
         allocation.raise_unknown_host(identity, "mpiexec -genv JAX_COORDINATOR_ADDRESS")
     has_port = bool(environment.get(PORT_VARIABLE))
     if identity.step.endswith(f".{allocation.UNNAMED}") and not has_port:
         raise UsageError(
-            f"nothing tells this run of mpiexec from others on {identity.node}, so its"
-            f" group can have no port of its own; name it: mpiexec -genv"
-            f" {allocation.RUN_VARIABLE} run-1 ..., another name for each run"
+            f"this run of mpiexec cannot be distinguished from others on {identity.node},"
+            f" so its group cannot have its own port; name it: mpiexec -genv"
+            f" {allocation.RUN_VARIABLE} run-1 ..., with a different name for each run"
         )
     return host
 

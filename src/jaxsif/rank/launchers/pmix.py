@@ -12,15 +12,15 @@ from jaxsif.rank.launchers import allocation, open_mpi
 from jaxsif.rank.launchers.machine import Machine
 from jaxsif.rank.launchers.variables import number
 
-# The environment tells the rank and the run. How many ranks there are only PMIx's library
-# could tell, which the image does not hold.
+# The environment contains the rank and the run. The number of ranks is known only to
+# PMIx's library, which the image does not contain.
 RANK = "PMIX_RANK"
 
 
 def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
-    """How many processes there are, and how many on a node, is what was asked for.
+    """Number of processes, in total and per node, come from the requested topology.
 
-    Ranks come node by node, as prterun places them by default.
+    Ranks are placed node by node, prterun's default.
     """
     topology = _topology(environment)
     rank = number(environment, RANK, "prterun")
@@ -53,7 +53,7 @@ def _topology(environment: Mapping[str, str]) -> Topology:
     label = environment.get(TOPOLOGY_VARIABLE)
     if not label:
         raise UsageError(
-            "prterun tells a process its rank, but not how many there are;"
+            "prterun provides a process's rank, but not the number of processes;"
             f" {TOPOLOGY_VARIABLE} is {label!r}: set it for every rank, as in prterun -x"
             f" {TOPOLOGY_VARIABLE}=G4N2p4, or start the program with mpirun"
         )

@@ -1,4 +1,4 @@
-"""The port of a step's coordinator, which no other step, restart or job shares; runs in each rank."""
+"""The port of a step's coordinator, different for each step, restart and job."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from jaxsif.core.slurm_env import (
 )
 
 # The image's entry has the same rule in sh, because it also holds for programs that do
-# not know this kit; tests/test_environments.py compares the two. Reasons stand there.
+# not know this kit; tests/test_environments.py compares the two. It has the reasons.
 _FIRST, _COUNT = 12288, 20011
-_APART_BY_JOB, _APART_BY_RESTART = 211, 7919
+_JOB_STRIDE, _RESTART_STRIDE = 211, 7919
 
 
 def coordinator_port(environment: Mapping[str, str], identity: Identity) -> int:
@@ -35,8 +35,8 @@ def coordinator_port(environment: Mapping[str, str], identity: Identity) -> int:
         return int(reserved[0])
     job, step = _number(environment, JOB_ID), _number(environment, STEP_ID)
     restart = _number(environment, RESTART_COUNT, "0")
-    place = job * _APART_BY_JOB + step + restart * _APART_BY_RESTART
-    return _FIRST + place % _COUNT
+    offset = job * _JOB_STRIDE + step + restart * _RESTART_STRIDE
+    return _FIRST + offset % _COUNT
 
 
 def _number(

@@ -1,4 +1,4 @@
-"""No launcher: a process of its own, be it in a terminal, a batch script or a shell of an allocation; read in it."""
+"""No launcher: a single process, in a terminal, a batch script or an allocation."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Slurm's srun, and `jax-sif launch`, which sets the same variables; read in each rank."""
+"""Slurm's srun, and `jax-sif launch`, which sets the same variables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from jaxsif.rank.launchers.variables import number
 
 
 def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
-    """Everything stands in the step's variables."""
+    """Everything is in the step's variables."""
     node = environment.get(NODE_NAME) or machine.host_name
     # In a step that was given the job's environment, PROCESSES is the job's.
     processes = STEP_PROCESSES if STEP_PROCESSES in environment else PROCESSES
@@ -140,6 +140,6 @@ def _by_rule(environment: Mapping[str, str], machine: Machine) -> str:
 
 def _unknown(reason: str) -> UsageError:
     return UsageError(
-        f"Slurm does not tell which node rank 0 is on: {reason}; set"
+        f"Slurm does not provide the node of rank 0: {reason}; set"
         " JAX_COORDINATOR_ADDRESS=<rank 0's node>:<port> for every rank"
     )

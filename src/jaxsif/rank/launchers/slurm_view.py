@@ -1,4 +1,4 @@
-"""Says what another launcher told in Slurm's words, which local_devices.sh and the checks of a node understand; pure."""
+"""Translate another launcher's variables to Slurm's, for local_devices.sh and checks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from jaxsif.core.slurm_env import (
     Identity,
 )
 
-# What a rank may have inherited of a step that is not its own, as of mpirun's daemons: who
-# the daemon is, and how its GPUs were bound to it. What it sees, its ranks see.
+# Variables that a rank may have inherited from another step, such as that of mpirun's
+# daemons: the daemon's identity and GPU binding. Its visible GPUs are the ranks'.
 _OF_A_STEP = (
     RANK,
     LOCAL_RANK,
@@ -41,20 +41,20 @@ _OF_A_STEP = (
 
 
 def as_slurm_env(environment: Mapping[str, str], identity: Identity) -> dict[str, str]:
-    """The environment with the step that the launcher made in the place of any other."""
+    """The environment with the launcher's step instead of any other."""
     if identity.launcher in (SLURM, LOCAL_LAUNCH):
         # In a step that was given the job's environment it is the job's number.
         return {**environment, PROCESSES: str(identity.processes)}
-    words = {
+    inherited = {
         name: value
         for name, value in environment.items()
         if name not in _OF_A_STEP and not name.startswith(STEP_PREFIX)
     }
     if identity.launcher == SINGLE_PROCESS:
-        return words
+        return inherited
     is_on_one_node = identity.local_processes == identity.processes
     return {
-        **words,
+        **inherited,
         RANK: str(identity.rank),
         PROCESSES: str(identity.processes),
         LOCAL_RANK: str(identity.local_rank),

@@ -1,4 +1,4 @@
-"""Reads the numbers that launchers write into variables; runs in each rank."""
+"""Read numbers from launchers' variables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
