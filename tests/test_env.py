@@ -475,7 +475,7 @@ def test_a_package_that_only_comes_as_source_says_what_to_do():
 
     text = resolve.explain_pip_error(said, {}, "image")
 
-    assert "mpi4py comes as source" in text
+    assert "mpi4py is distributed as source" in text
     assert "--find-links" in text
 
 

@@ -165,8 +165,8 @@ def test_the_rules_are_listed(capsys):
     [
         (b"", "the script 'job0.slurm' is empty"),
         (b"\n \n", "the script 'job0.slurm' is empty"),
-        (b"\x7fELF\x02\x01\0\0#!", "'job0.slurm' is a binary file, no script"),
-        (b"# Notes\n\n    srun python a.py\n", "'job0.slurm' is no job script"),
+        (b"\x7fELF\x02\x01\0\0#!", "'job0.slurm' is a binary file, not a script"),
+        (b"# Notes\n\n    srun python a.py\n", "'job0.slurm' is not a job script"),
         (b"#!/bin/sh\n" + b"#" * (4 << 20), "the script 'job0.slurm' has more than 4"),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_missing_script_is_wrong_usage_and_input_is_the_way_out(capsys, monkey
 
     assert 2 == cli.main(["lint", "nowhere.slurm"])
     assert (
-        "jax-sif: there is no file 'nowhere.slurm'; give the path of a job script, or -"
+        "jax-sif: no such file 'nowhere.slurm'; give the path of a job script, or -"
         " for standard input\n"
     ) == capsys.readouterr().err
 

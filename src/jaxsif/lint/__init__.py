@@ -1,2 +1,2 @@
-"""The known traps in a job script that somebody wrote by hand: text in, findings out; runs anywhere, never imports jax."""
+"""Finds known mistakes in Slurm job scripts: text in, findings out. No JAX."""
 # SPDX-License-Identifier: Apache-2.0

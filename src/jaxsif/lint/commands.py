@@ -1,4 +1,4 @@
-"""The commands of a script as values: their words, where they stand, and what becomes of their status; runs anywhere."""
+"""The commands of a script: arguments, context, and the use of their exit status."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from jaxsif.lint.modes import NO_MODES, Modes
+from jaxsif.lint.modes import DEFAULT_OPTIONS, ShellOptions
 from jaxsif.lint.words import Word
 
 
 class StatusUse(Enum):
-    """What becomes of a command's exit status."""
+    """How the exit status of a command is used."""
 
     COUNTS = "it is that of the statement"
     TESTED = "if, while or || looks at it"
@@ -22,7 +22,7 @@ class StatusUse(Enum):
 
 @dataclass(frozen=True)
 class NextStatement:
-    """The statement that runs next; `is_again` where it is the loop's next turn."""
+    """The statement that runs next; `is_again` if it is the next iteration of the loop."""
 
     line: int
     text: str
@@ -31,7 +31,7 @@ class NextStatement:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a command stands. `loop` is the line of the innermost loop around it."""
+    """The context of a command. `loop` is the line of the innermost loop around it."""
 
     fate: StatusUse = StatusUse.COUNTS
     otherwise: str = ""  # behind ||
@@ -46,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable that gets a value, or with `value` None loses it."""
+    """An assignment to a variable; `value` None means that it is unset."""
 
     name: str
     line: int
@@ -65,7 +65,7 @@ class Command:
     text: str
     settings: tuple[Setting, ...] = ()  # `A=1 command`
     place: Place = field(default_factory=Place)
-    modes: Modes = NO_MODES
+    modes: ShellOptions = DEFAULT_OPTIONS
     heredoc: str = ""
     heredoc_line: int = 0
     order: int = 0  # among commands and settings, as they are read

@@ -1,4 +1,4 @@
-"""The container that a program is started in, and the words of the program behind it; runs anywhere."""
+"""The container that a program is started in, and the program's command line."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _GPU_WORDS = ("--gpu", "--gpus", "--device", "--nv", "--hooks-dir", "--module=gp
 class Container:
     """How a container is started.
 
-    `gives_gpus` says whether its options let it see GPUs; None where nobody can know.
+    `gives_gpus` says whether its options let it see GPUs; None if unknown.
     """
 
     runtime: str
@@ -97,7 +97,7 @@ def _other(
     start = next((i for i, w in enumerate(words) if is_of_interest(w)), len(words))
     before, program = words[:start], words[start:]
     gives_gpus = any(word.text.startswith(_GPU_WORDS) for word in before)
-    # The image is the last word before a program that is known as one.
+    # The image is the last argument before a known program.
     names_image = before and program and not before[-1].text.startswith("-")
     image = before[-1] if names_image else None
     container = Container(runtime.base, action, runtime.line, image)
@@ -110,5 +110,5 @@ def of_pyxis(srun: Options) -> Container | None:
     if option is None:
         return None
     action = "run" if srun.has("container-entrypoint") else "exec"
-    # Their hooks bring the GPUs of the step without being asked.
+    # Their hooks mount the GPUs of the step without an option.
     return Container("pyxis", action, option.line, option.value, srun, True)

@@ -1,4 +1,4 @@
-"""The #SBATCH lines of a script, read by Slurm's own rules (which were tried on sbatch 26.05); runs anywhere."""
+"""The #SBATCH lines of a script, parsed by Slurm's rules (tested on sbatch 26.05)."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from jaxsif.lint.tables import SBATCH
 from jaxsif.lint.words import Word
 
 _MAGIC = "#SBATCH"
-# What people write when they mean a directive: Slurm takes it for a comment.
+# Misspelled directives, which Slurm ignores as comments.
 _NEARLY = re.compile(r"\s*#+\s*(S[BATCH]{4,6}|sbatch|Sbatch|#SBATCH)\b(?=\s+--?\w)")
 # `#SBATCH hetjob` begins the next part of a heterogeneous job.
 _PARTS = ("hetjob", "packjob")
@@ -20,7 +20,7 @@ _PARTS = ("hetjob", "packjob")
 
 @dataclass(frozen=True)
 class Directives:
-    """What a script asks of sbatch.
+    """The options of a script for sbatch.
 
     `strays` are words that sbatch refuses; `late` the lines of directives behind the
     first command, which Slurm ignores; `comments` those that only look like one.
@@ -34,13 +34,13 @@ class Directives:
     is_heterogeneous: bool = False
 
     def line_of(self, *names: str) -> int | None:
-        """The line that asks for something."""
+        """The line of an option."""
         option = self.options.last(*names)
         return option.line if option else None
 
 
 def read_directives(lines: Sequence[str]) -> Directives:
-    """Reads the directives of a script, of which `lines` are all lines."""
+    """Parse the directives of a script."""
     given: list[Option] = []
     strays: list[Word] = []
     late: list[int] = []
@@ -72,7 +72,7 @@ def read_directives(lines: Sequence[str]) -> Directives:
 
 
 def _take(words: list[Word], given: list[Option], strays: list[Word]) -> None:
-    """Slurm hands every word to getopt_long, which reads on behind words that are none."""
+    """Slurm uses getopt_long, which continues after arguments that are not options."""
     while words:
         options = read(words, SBATCH)
         given += options.given
@@ -82,12 +82,12 @@ def _take(words: list[Word], given: list[Option], strays: list[Word]) -> None:
 
 def _is_nearly(line: str) -> bool:
     found = _NEARLY.match(line)
-    # `##SBATCH` is how everybody switches a directive off.
+    # `##SBATCH` is the usual way to disable a directive.
     return found is not None and not line.lstrip().startswith("##")
 
 
 def split(text: str, line: int) -> list[Word]:
-    """Words as Slurm cuts them: quotes and backslashes bind, `#` begins a comment."""
+    """Split a line as Slurm does: quotes, backslashes, `#` begins a comment."""
     words: list[Word] = []
     current: str | None = None
     quote = ""

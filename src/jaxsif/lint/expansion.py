@@ -1,4 +1,4 @@
-"""From a syntax node to the words that the shell makes of it; what cannot be known stays as written. Runs anywhere."""
+"""Expands syntax nodes into words as the shell does; unknown parts stay as written."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ESCAPED = re.compile(r"\\(?:\n|(.))", re.DOTALL)
 _ESCAPED_IN_STRING = re.compile(r"\\(?:\n|([\"\\$`]))")
-# A longer word is cut, and not known.
+# Longer words are truncated and count as unknown.
 _LONGEST = 1 << 16
 _NAMES = re.compile(r"\$\{?([A-Za-z_]\w*)")
 
@@ -33,7 +33,7 @@ class _Piece:
 
 
 def expand(node: Node, scope: Scope) -> list[Word]:
-    """The words that a node becomes."""
+    """The words into which a node expands."""
     words: list[Word] = []
     current: list[_Piece] = []
     line = line_of(node)
@@ -48,7 +48,7 @@ def expand(node: Node, scope: Scope) -> list[Word]:
 
 
 def expand_one(node: Node, scope: Scope) -> Word:
-    """The same where the shell does not split: behind `name=`."""
+    """The same without word splitting: after `name=`."""
     pieces = _pieces(node, scope, is_quoted=True)
     whole = [_cut(piece, " ".join(piece.fields)) for piece in pieces]
     joined = _joined(whole, line_of(node))
@@ -98,7 +98,7 @@ def _pieces(node: Node, scope: Scope, *, is_quoted: bool) -> list[_Piece]:
 
 
 def _inside_quotes(node: Node, scope: Scope) -> list[_Piece]:
-    """What stands between double quotes; the grammar's own nodes leave out blanks."""
+    """The text between double quotes, with the spaces that the grammar omits."""
     pieces = [_Piece(("",))]
     position = node.start_byte + 1
     for child in node.named_children:
@@ -141,7 +141,7 @@ def _variable(node: Node, scope: Scope, *, is_quoted: bool) -> _Piece:
 
 
 def _reference(node: Node) -> tuple[str, bool, str]:
-    """Name, whether all of an array is meant, and the operator."""
+    """The name, whether it means a whole array, and the operator."""
     marks = ("$", "${", "}")
     inside = [child for child in node.children if source(child).strip() not in marks]
     if not inside:
@@ -171,7 +171,7 @@ def _arithmetic(node: Node, scope: Scope) -> _Piece:
 
 
 def _value(node: Node, scope: Scope, depth: int = 0) -> int | None:
-    """What `2 * SLURM_NNODES` comes to."""
+    """The value of `2 * SLURM_NNODES`."""
     if depth > 20:
         return None
     if node.type in ("number", "word"):

@@ -1,4 +1,4 @@
-"""Takes the here-documents out of a script before it is parsed, and keeps what stands in them; runs anywhere."""
+"""Extracts the here-documents of a script before it is parsed."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-# Of one line; nobody writes more than two.
+# Limit per line; more than two are unusual.
 _MOST_OPERATORS = 16
 
 _OPERATOR = re.compile(
@@ -20,18 +20,18 @@ _OPERATOR = re.compile(
 
 @dataclass(frozen=True)
 class Heredoc:
-    """What a command of `line` reads; its own first line is `first`."""
+    """The input of a command in `line`; its text begins in line `first`."""
 
     line: int
     first: int
     text: str
 
 
-def take_out(lines: Sequence[str]) -> tuple[list[str], list[Heredoc]]:
-    """The lines, of the same number, without here-documents, and these.
+def extract_heredocs(lines: Sequence[str]) -> tuple[list[str], list[Heredoc]]:
+    """Return the lines with here-documents blanked, and the here-documents.
 
-    The grammar of tree-sitter-bash loses `|` and `&` behind `<<`, which decide what
-    becomes of a step. An operator whose end is nowhere is left as it stands.
+    The grammar of tree-sitter-bash loses `|` and `&` after `<<`, which decide how the
+    status of a step is used. An operator without an end is left unchanged.
     """
     kept = list(lines)
     found: list[Heredoc] = []
@@ -43,7 +43,7 @@ def take_out(lines: Sequence[str]) -> tuple[list[str], list[Heredoc]]:
 
 
 class _Ends:
-    """Where a line of a text comes next; every line is looked at once."""
+    """An index of lines by their text."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self._plain: dict[str, list[int]] = defaultdict(list)
@@ -65,7 +65,7 @@ def _take_out_of(
     kept: list[str],
     found: list[Heredoc],
 ) -> int:
-    """Deals with one line; returns the number of the next that is none of its documents."""
+    """Process one line; return the number of the next line after its documents."""
     following = number + 1
     for match in _operators(lines[number]):
         end = ends.after(following, match["end"], is_indented=bool(match["tabs"]))
@@ -83,7 +83,7 @@ def _take_out_of(
 def _operators(line: str) -> list[re.Match[str]]:
     if line.lstrip().startswith("#"):
         return []
-    # `<<<` is a word, and `((` has a shift in it.
+    # `<<<` is a here-string, and `<<` after `((` is a shift.
     shift = line.find("((")
     stop = len(line) if shift < 0 else shift
     matches = islice(_OPERATOR.finditer(line, 0, stop), _MOST_OPERATORS)

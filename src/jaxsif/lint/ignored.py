@@ -1,4 +1,4 @@
-"""Comments that ignore findings: `# jax-sif: ignore[rule-id] reason`, on the line or the line above; runs anywhere."""
+"""Suppresses findings: `# jax-sif: ignore[rule-id] reason` on or above the line."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IDS = {rule.id for rule in RULES}
 
 @dataclass(frozen=True)
 class Comment:
-    """One comment; it holds for its own line and, if it stands alone, for the next."""
+    """A comment; it applies to its line and, without code before it, to the next."""
 
     line: int
     ids: tuple[str, ...]
@@ -33,7 +33,7 @@ class Comment:
 
 
 def read_comments(lines: Sequence[str]) -> list[Comment]:
-    """All comments of a script that ignore something."""
+    """All suppression comments of a script."""
     comments = []
     for number, line in enumerate(lines, start=1):
         found = _COMMENT.search(line)
@@ -45,12 +45,16 @@ def read_comments(lines: Sequence[str]) -> list[Comment]:
     return comments
 
 
-def ignore(findings: Iterable[Finding], lines: Sequence[str]) -> list[Finding]:
-    """The findings, those marked that a comment ignores, and what is wrong with these."""
+def apply_suppressions(
+    findings: Iterable[Finding], lines: Sequence[str]
+) -> list[Finding]:
+    """Mark the suppressed findings, and add the errors of the comments."""
     comments = read_comments(lines)
     marked = [_mark(finding, comments) for finding in findings]
     return marked + [
-        finding for comment in comments for finding in _faults(comment, marked)
+        finding
+        for comment in comments
+        for finding in _suppression_errors(comment, marked)
     ]
 
 
@@ -59,7 +63,9 @@ def _mark(finding: Finding, comments: Sequence[Comment]) -> Finding:
     return replace(finding, ignored=reasons[0]) if reasons else finding
 
 
-def _faults(comment: Comment, findings: Sequence[Finding]) -> Iterator[Finding]:
+def _suppression_errors(
+    comment: Comment, findings: Sequence[Finding]
+) -> Iterator[Finding]:
     for name in comment.ids:
         if name not in _IDS:
             near = get_close_matches(name, _IDS, n=1)
@@ -70,7 +76,7 @@ def _faults(comment: Comment, findings: Sequence[Finding]) -> Iterator[Finding]:
                 REASON, comment, f"no reason for ignoring {name}", REASON.fix
             )
         elif not any(comment.covers(f) for f in findings if f.rule.id == name):
-            yield _finding(UNUSED, comment, f"nothing here is {name}", UNUSED.fix)
+            yield _finding(UNUSED, comment, f"no finding {name} here", UNUSED.fix)
 
 
 def _finding(rule: Rule, comment: Comment, text: str, fix: str) -> Finding:

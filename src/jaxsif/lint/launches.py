@@ -1,4 +1,4 @@
-"""The programs that a script starts: by srun or not, in which container, with which variables; runs anywhere."""
+"""The programs that a script starts, with launcher, container and variables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from jaxsif.lint.options import NO_OPTIONS, Options, read
 from jaxsif.lint.shape import ResourceRequest, step_shape
 from jaxsif.lint.tables import SRUN
 from jaxsif.lint.words import Word
-from jaxsif.lint.wrappers import first_of_interest, pairs, unwrap
+from jaxsif.lint.wrappers import (
+    first_of_interest,
+    parse_assignment_list,
+    strip_wrappers,
+)
 
 _INTO_CONTAINER = ("APPTAINERENV_", "SINGULARITYENV_")
 _MOST_EXPORTED = 256
-# A script in a script in a script: nobody goes deeper.
-_DEEPEST = 4
+# Scripts in scripts; deeper nesting is unusual.
+MAX_NESTING = 4
 
-# Reads a script that stands in a word: its text and first line.
+# Parses a script that is an argument: its text and first line.
 ReadNested = Callable[[str, int], tuple[Sequence[Command], Sequence[Setting]]]
 
 
@@ -56,7 +60,7 @@ class Launch:
 
     @property
     def runs_jax(self) -> bool:
-        """As far as anybody can tell: Python, and no other framework."""
+        """Whether it is Python without a different framework, as far as known."""
         return self.runs_python and not programs.is_foreign(self.program)
 
     @property
@@ -76,7 +80,7 @@ def find_launches(
     of_job: Options,
     read_nested: ReadNested,
 ) -> list[Launch]:
-    """Everything that the commands start, in their order."""
+    """All programs that the commands start, in order."""
     finder = _Finder(job, of_job, read_nested)
     return [
         launch
@@ -88,7 +92,7 @@ def find_launches(
 def _with_environment(
     commands: Sequence[Command], settings: Sequence[Setting]
 ) -> Iterator[tuple[Command, dict[str, Setting]]]:
-    """Each command with what is exported before it."""
+    """Each command with the variables exported before it."""
     exported: dict[str, Setting] = {}
     seen = 0
     for command in commands:
@@ -101,7 +105,7 @@ def _with_environment(
 def environment(
     settings: Sequence[Setting], before: Mapping[str, Setting]
 ) -> dict[str, Setting]:
-    """What is exported after some settings; more than anyone exports is left out."""
+    """The exported variables after some assignments, up to a limit."""
     exported = dict(before)
     for setting in settings:
         if not setting.is_exported or len(exported) > _MOST_EXPORTED:
@@ -126,7 +130,7 @@ class _Finder:
         self, command: Command, variables: dict[str, Setting]
     ) -> Iterator[Launch]:
         variables = variables | {s.name: s for s in command.settings}
-        words, own = unwrap(command.words)
+        words, own = strip_wrappers(command.words)
         if not words:
             return
         name = words[0].base
@@ -155,8 +159,8 @@ class _Finder:
     def _open(
         self, launch: Launch, words: Sequence[Word], depth: int
     ) -> Iterator[Launch]:
-        """Takes wrappers, containers and shells off, until the program is left."""
-        words, own = unwrap(words)
+        """Strip wrappers, containers and shells until the program is left."""
+        words, own = strip_wrappers(words)
         launch = replace(launch, variables={**launch.variables, **own})
         entry = _entry_words(words)
         if entry:
@@ -170,7 +174,7 @@ class _Finder:
                 yield from self._open(launch, program, depth)
             return
         nested = _script_in(words, launch.command)
-        if nested is not None and depth < _DEEPEST:
+        if nested is not None and depth < MAX_NESTING:
             yield from self._nested(launch, *nested, depth + 1)
             return
         yield replace(launch, program=tuple(words))
@@ -186,7 +190,7 @@ class _Finder:
 
 
 def _entry_words(words: Sequence[Word]) -> int:
-    """How many words name the kit's entry: `jax-sif run`, or its path in the image."""
+    """Number of arguments of the kit's entry: `jax-sif run`, or its path in the image."""
     if [word.base for word in words[:2]] == ["jax-sif", "run"]:
         return 2
     return 1 if words and words[0].text.endswith("/jaxsif/entry") else 0
@@ -197,11 +201,11 @@ def _exported_by(options: Options) -> dict[str, Setting]:
     option = options.last("export")
     if option is None or option.value is None:
         return {}
-    return pairs(option.value)
+    return parse_assignment_list(option.value)
 
 
 def _within(launch: Launch) -> dict[str, Setting]:
-    """What a container adds to the variables of its surroundings."""
+    """The variables that a container adds."""
     variables = dict(launch.variables)
     if launch.container is None or not launch.container.is_apptainer:
         return variables
@@ -211,7 +215,7 @@ def _within(launch: Launch) -> dict[str, Setting]:
                 variables[name.removeprefix(prefix)] = setting
     for option in launch.container.options.given:
         if option.name == "env" and option.value is not None:
-            variables |= pairs(option.value)
+            variables |= parse_assignment_list(option.value)
     return variables
 
 

@@ -1,4 +1,4 @@
-"""Keeps account of a script's variables while it is read: what they hold, and which are exported; runs anywhere."""
+"""Tracks the variables of a script: their values, and which are exported."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _READERS = ("read", "mapfile", "readarray", "getopts", "let")
 
 
 class VariableTracker:
-    """The scope, and every setting in the order in which it is made."""
+    """The scope, and all assignments in order."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -41,7 +41,7 @@ class VariableTracker:
         return setting.name
 
     def prefix(self, node: Node, place: Place) -> Setting:
-        """`NAME=value command`, which holds for the command alone."""
+        """`NAME=value command`, which applies to this command only."""
         setting, _ = self._read(node, place)
         return replace(setting, is_exported=True)
 
@@ -50,7 +50,7 @@ class VariableTracker:
         words = self._values(node.child_by_field_name("value"))
         held = tuple(w.text for w in words) if all(w.is_known for w in words) else None
         line = line_of(node)
-        # An array is no value that a program could be given.
+        # An array cannot be exported to a program.
         value = words[0] if len(words) == 1 else Word("", line, not words)
         key = source(name).partition("[")[0]
         return Setting(key, line, value, False, not place.is_conditional), held
@@ -94,7 +94,7 @@ class VariableTracker:
             self.settings.append(Setting(name, line, value, True, is_certain))
 
     def enter_loop(self, node: Node) -> None:
-        """What a loop changes is unknown in all of it: its turns differ."""
+        """Variables that a loop changes are unknown in the loop."""
         self.scope.forget(_CHANGED.findall(source(node)))
         self.scope.forget(
             source(child)
@@ -103,6 +103,6 @@ class VariableTracker:
         )
 
     def take_effect(self, command: Command) -> None:
-        """What other commands do to variables."""
+        """The effect of other commands on variables."""
         if command.name in _READERS:
             self.scope.forget(word.text for word in command.words[1:])

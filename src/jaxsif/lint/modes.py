@@ -1,4 +1,4 @@
-"""A shell's modes, and what `set` makes of them; runs anywhere."""
+"""Shell options such as errexit, and how `set` changes them."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ _LETTERS = {"e": "errexit", "u": "nounset", "a": "allexport"}
 
 
 @dataclass(frozen=True)
-class Modes:
-    """What `set` and the shebang have switched on."""
+class ShellOptions:
+    """The options enabled by `set` and the shebang."""
 
     errexit: bool = False
     nounset: bool = False
@@ -19,13 +19,13 @@ class Modes:
     allexport: bool = False
 
 
-NO_MODES = Modes()
+DEFAULT_OPTIONS = ShellOptions()
 
 
-def set_modes(modes: Modes, words: Sequence[str]) -> Modes:
-    """What `set` makes of the modes; also a shebang's own words."""
+def apply_set(modes: ShellOptions, args: Sequence[str]) -> ShellOptions:
+    """Apply the arguments of `set`, or of a shebang."""
     changes: dict[str, bool] = {}
-    waiting = iter(words)
+    waiting = iter(args)
     for word in waiting:
         if word[:1] not in ("-", "+") or word.startswith("--"):
             break

@@ -1,4 +1,4 @@
-"""Nodes of the syntax tree: their text, their line, what is in them; runs anywhere."""
+"""Helpers for nodes of the syntax tree: text, line, statements."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ _LONGEST = 1 << 16
 
 
 def source(node: Node) -> str:
-    """The node as it was written."""
+    """The source text of the node."""
     return (node.text or b"").decode(errors="replace")
 
 
 def glimpse(node: Node) -> str:
-    """As much of it as the rules look at: what is nested would be kept at every depth."""
+    """The text, truncated, because nested nodes repeat it at every depth."""
     return source(node)[:_LONGEST]
 
 
@@ -26,13 +26,13 @@ def line_of(node: Node) -> int:
 
 
 def torn(node: Node) -> int:
-    """The line where a broken part begins: what is opened there is never closed."""
+    """The line where an error begins: the bracket or quote that is never closed."""
     opened = [c for c in node.children if not c.is_named and c.type not in (";", "&")]
     return line_of(opened[0] if opened else node)
 
 
 def statements_of_branch(node: Node) -> list[Node]:
-    """The statements or the items of a case; words and patterns are none of them."""
+    """The statements of a branch, or the items of a case, without its patterns."""
     if node.type == "case_statement":
         return [child for child in node.children if child.type == "case_item"]
     if node.type == "else_clause":

@@ -1,4 +1,4 @@
-"""Options of sbatch, srun and apptainer, read from words as getopt_long reads them; runs anywhere."""
+"""Parses options of sbatch, srun and apptainer as getopt_long does."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ NEVER, MAYBE, ALWAYS = "never", "maybe", "always"  # whether an option has a val
 
 @dataclass(frozen=True)
 class Table:
-    """The options that a program knows.
+    """The options of a program.
 
     `long` says of each whether it has a value; `short` and `other_names` lead to the
     long name. An abbreviation is as good as a name, where no other begins like it.
@@ -24,7 +24,7 @@ class Table:
     other_names: dict[str, str]
 
     def names(self, written: str) -> list[str]:
-        """The long names that what was written, without its dashes, can stand for."""
+        """The long names that a written option, without dashes, can abbreviate."""
         if written in self.other_names:
             return [self.other_names[written]]
         if written in self.long:
@@ -46,7 +46,7 @@ def table(
 
 @dataclass(frozen=True)
 class Option:
-    """One option as it was given; `name` is the long one, "" for one nobody knows."""
+    """An option as written; `name` is its long name, "" if it is unknown."""
 
     name: str
     written: str
@@ -57,7 +57,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Options:
-    """What was given to a program before its first word that is no option.
+    """The options of a command line before its first other argument.
 
     `unclear` are unknown variables, which may hold more of them, or nothing.
     """
@@ -71,7 +71,7 @@ class Options:
         return bool(self.unclear)
 
     def last(self, *names: str) -> Option | None:
-        """The one that counts, of several."""
+        """The effective one, of several."""
         found = [option for option in self.given if option.name in names]
         return found[-1] if found else None
 
@@ -79,7 +79,7 @@ class Options:
         return self.last(*names) is not None
 
     def text(self, name: str) -> str | None:
-        """Its value, where it has one that is known."""
+        """Its value, if known."""
         option = self.last(name)
         value = option.value if option else None
         return value.text if value and value.is_known else None
@@ -92,7 +92,7 @@ NO_OPTIONS = Options()
 
 
 def read(words: Sequence[Word], known: Table) -> Options:
-    """Takes options from words until the first word that is none."""
+    """Parse options until the first other argument."""
     waiting = list(words)
     given: list[Option] = []
     unclear: list[Word] = []

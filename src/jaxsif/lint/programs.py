@@ -1,4 +1,4 @@
-"""What kind of program a word names: Python, a shell, a container runtime, a launcher, or nothing of interest; runs anywhere."""
+"""Classifies programs: Python, shell, container runtime, launcher, utility."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from jaxsif.lint.words import Word
 RUNTIMES = ("singularity", "apptainer", "podman-hpc", "podman", "docker", "shifter")
 SHELLS = ("bash", "sh", "dash", "ksh", "zsh", "ash")
 MPI_LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun", "ibrun")
-# Those that start processes by themselves, so that nobody misses srun.
+# Launchers, which replace srun.
 OTHER_LAUNCHERS = (
     *MPI_LAUNCHERS,
     *("torchrun", "accelerate", "deepspeed", "horovodrun", "aprun", "jsrun", "flux"),
     *("parallel", "xargs", "pdsh", "clush", "ssh", "djaxrun", "ray", "dask-mpi"),
 )
-# In front of the program that matters, without options of their own that have a value.
+# Wrappers whose options have no values.
 PLAIN_WRAPPERS = ("exec", "time", "nohup", "command", "builtin", "setsid", "nice")
-# In front of it, with options that only they know.
+# Wrappers with their own options.
 WRAPPERS = (
     *(
         "timeout",
@@ -36,14 +36,14 @@ WRAPPERS = (
     ),
     *("uv", "poetry", "pixi", "conda", "mamba", "micromamba", "strace", "catchsegv"),
 )
-# Those that tell, copy or clean up: nothing that computes.
-_SMALL = """
+# Programs that print, copy or clean up, and do not compute.
+_UTILITIES = """
     hostname nvidia-smi rocm-smi date echo printf ls mkdir cp mv rm rsync tar unzip cat
     env printenv true false sleep sync df du free ulimit whoami uname lscpu nproc id pwd
     touch chmod sed grep find test wc head tail kill pkill killall ln stat dd scontrol
     sbcast ibstat ibv_devinfo nvcc which module squeue sacct cd export set unset
 """
-_SMALL_NAMES = frozenset(_SMALL.split())
+_UTILITIES_NAMES = frozenset(_UTILITIES.split())
 _PYTHON = re.compile(r"(?:python|ipython|pypy)[\d.]*|jax-python")
 _FOREIGN = re.compile(r"torch|accelerate|deepspeed|horovod|lightning|tensorflow")
 _NO_PROGRAM = ("pip", "venv", "virtualenv", "ensurepip", "compileall", "conda")
@@ -54,7 +54,7 @@ def is_python(word: Word) -> bool:
 
 
 def is_of_interest(word: Word) -> bool:
-    """Whether a wrapper's own words end here."""
+    """Whether the arguments of a wrapper end here."""
     return (
         is_python(word)
         or word.base in RUNTIMES
@@ -64,12 +64,12 @@ def is_of_interest(word: Word) -> bool:
 
 
 def is_small(program: Sequence[Word]) -> bool:
-    """Whether it computes nothing that a trap could harm."""
-    return bool(program) and program[0].base in _SMALL_NAMES
+    """Whether it is a utility, which the rules ignore."""
+    return bool(program) and program[0].base in _UTILITIES_NAMES
 
 
 def runs_python(program: Sequence[Word]) -> bool:
-    """Whether a Python program runs, and not one that only installs something."""
+    """Whether it runs a Python program, not an installer."""
     if is_small(program) or is_installer(program):
         return False
     return any(is_python(word) or word.text.endswith(".py") for word in program)
@@ -89,5 +89,5 @@ def is_installer(program: Sequence[Word]) -> bool:
 
 
 def is_foreign(program: Sequence[Word]) -> bool:
-    """Whether it is of another framework than JAX."""
+    """Whether it belongs to a framework other than JAX."""
     return any(_FOREIGN.search(word.text) for word in program)

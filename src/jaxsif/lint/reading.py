@@ -1,4 +1,4 @@
-"""Reads a shell script into commands and variables, also a broken one; runs anywhere."""
+"""Parses a shell script, even a broken one, into commands and variables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from jaxsif.lint.commands import Command, NextStatement, Place, Setting, StatusUse
 from jaxsif.lint.expansion import expand
-from jaxsif.lint.heredocs import Heredoc, take_out
+from jaxsif.lint.heredocs import Heredoc, extract_heredocs
 from jaxsif.lint.ledger import VariableTracker
-from jaxsif.lint.modes import NO_MODES, Modes, set_modes
+from jaxsif.lint.modes import DEFAULT_OPTIONS, ShellOptions, apply_set
 from jaxsif.lint.nodes import glimpse, line_of, source, statements_of_branch, torn
 from jaxsif.lint.scope import Scope
 from jaxsif.lint.words import Word
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 # What the grammar's own code reads beyond its tables for, and crashes, after a `{`:
 # https://github.com/tree-sitter/tree-sitter-bash/issues/337
 _BEYOND = re.compile(r"[\U00010000-\U0010ffff]")
-# More than anyone writes: parts of statements, words, and the characters of a script.
+# Limits for statements, words, and characters of a script.
 _MOST_WORK = 16_000
 _MOST_TEXT, _MOST_WITH_HEREDOCS = 1 << 18, 1 << 19
 # To recover from a statement without an end, the parser goes back to each of these: 16,000
 # of them take 5 s, and it has no limit of its own.
 _MARK = re.compile(r"\||\(|;;")
 _MOST_MARKS = 3000
-# Deeper than anyone writes, and far from Python's own limit.
+# Maximum nesting, far below Python's recursion limit.
 _DEEPEST = 120
 _NO_STATEMENTS = {
     *("comment", "variable_name", "heredoc_body", "heredoc_end"),
@@ -43,13 +43,13 @@ _WHOLE = {
     "variable_assignment",
 }
 _LOOPS = {"for_statement", "c_style_for_statement", "while_statement"}
-# Only one of them runs; none follows another.
+# Alternatives, of which only one runs.
 _BRANCHES = {"elif_clause", "else_clause", "case_item"}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read. `unread` is the first line that the grammar could not make out."""
+    """The parsed script. `unread` is the first line that could not be parsed."""
 
     commands: tuple[Command, ...] = ()
     settings: tuple[Setting, ...] = ()
@@ -66,13 +66,13 @@ def _parser() -> Parser:
 
 
 class Budget:
-    """How much of a script, and of those within it, is still read."""
+    """The remaining limits for a script and the scripts within it."""
 
     def __init__(self) -> None:
         self.left = _MOST_WORK
 
     def take(self, work: int = 1) -> bool:
-        """Whether there was still some left."""
+        """Whether the limit is not reached."""
         self.left -= work
         return self.left > 0
 
@@ -80,13 +80,13 @@ class Budget:
 def read_shell(
     lines: Sequence[str],
     known: Mapping[str, str],
-    modes: Modes = NO_MODES,
+    modes: ShellOptions = DEFAULT_OPTIONS,
     budget: Budget | None = None,
 ) -> Reading:
-    """Reads a script, given the variables that are known before it starts."""
+    """Parse a script, given the variables known before it starts."""
     ends = accumulate(len(line) + 1 for line in lines)
     number = sum(1 for _ in takewhile(lambda end: end <= _MOST_WITH_HEREDOCS, ends))
-    kept, heredocs = take_out(lines[:number])
+    kept, heredocs = extract_heredocs(lines[:number])
     text = _BEYOND.sub("\ufffd", "\n".join(kept))
     stop = _stop(text)
     tree = _parser().parse(text[:stop].encode(errors="replace"))
@@ -105,7 +105,7 @@ def read_shell(
 
 
 def _stop(text: str) -> int:
-    """Where reading ends: at the end of a line, before it is more than anyone writes."""
+    """Where parsing ends: at the end of the last line within the limit."""
     marks = islice(_MARK.finditer(text), _MOST_MARKS, None)
     last = next((mark.start() for mark in marks), len(text))
     stop = min(last, _MOST_TEXT)
@@ -113,10 +113,10 @@ def _stop(text: str) -> int:
 
 
 class _Reader:
-    """Walks the tree in the order in which the shell would run it."""
+    """Walks the tree in the order of execution."""
 
     def __init__(
-        self, scope: Scope, modes: Modes, heredocs: list[Heredoc], budget: Budget
+        self, scope: Scope, modes: ShellOptions, heredocs: list[Heredoc], budget: Budget
     ) -> None:
         self.ledger = VariableTracker(scope)
         self.budget = budget
@@ -130,7 +130,7 @@ class _Reader:
         if node.is_error or node.is_missing or depth > _DEEPEST:
             self.unread = self.unread or torn(node)
         kind = node.type
-        # What is not walked part by part is taken as a whole.
+        # Other nodes are handled as a whole.
         work = node.descendant_count if kind in _WHOLE else 1
         if depth > _DEEPEST or not self._has_budget(node, work):
             return
@@ -174,7 +174,7 @@ class _Reader:
         return is_left
 
     def _statements(self, children: Sequence[Node], place: Place, depth: int) -> None:
-        """One after the other; each knows which follows, and whether `&` does."""
+        """Walk statements in order, with the next statement and a following `&`."""
         branches = [c for c in children if c.type in _BRANCHES]
         children = [c for c in children if c.type not in _NO_STATEMENTS | _BRANCHES]
         named = [index for index, child in enumerate(children) if child.is_named]
@@ -195,7 +195,7 @@ class _Reader:
         left, *others = [c for c in node.named_children if c.type != "comment"]
         operator = next((c.type for c in node.children if not c.is_named), "")
         modes = self.modes
-        # What fails on the left of && and || does not end a shell with errexit.
+        # A failure on the left of && and || does not trigger errexit.
         self.modes = replace(modes, errexit=False)
         if operator == "||" and others:
             inside = replace(
@@ -212,7 +212,7 @@ class _Reader:
         parts = [c for c in node.named_children if c.type != "comment"]
         for part, reader in zip(parts, parts[1:], strict=False):
             piped = replace(place, fate=StatusUse.PIPED, reader=glimpse(reader))
-            # Under pipefail the status goes on as if there were no pipe.
+            # With pipefail the status is used as if there were no pipe.
             inside = (
                 replace(place, reader=piped.reader) if self.modes.pipefail else piped
             )
@@ -248,7 +248,7 @@ class _Reader:
         prefix = [c for c in node.children if c.type == "variable_assignment"]
         name = node.child_by_field_name("name")
         start = line_of(name) if name is not None else line_of(node)
-        # The grammar glues lines of assignments to the command on the next line.
+        # The grammar joins lines of assignments with the command on the next line.
         glued = [c for c in prefix if self._is_glued(node, c, start)]
         for assignment in glued:
             self.ledger.assign(assignment, place)
@@ -302,10 +302,10 @@ class _Reader:
                 self._substitutions(child, place, depth + 1)
 
     def _take_effect(self, command: Command) -> None:
-        """What a command changes for those behind it."""
+        """The effect of a command on later commands."""
         self.ledger.take_effect(command)
         if command.name == "set":
-            self.modes = set_modes(self.modes, [w.text for w in command.words[1:]])
+            self.modes = apply_set(self.modes, [w.text for w in command.words[1:]])
             self.ledger.exports_all = self.modes.allexport
         elif command.name == "trap" and command.words[-1].text == "ERR":
             self.modes = replace(self.modes, errexit=True)

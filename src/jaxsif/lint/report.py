@@ -1,4 +1,4 @@
-"""Findings for people and for programs; pure, runs anywhere."""
+"""Formats findings as text, JSON and Markdown."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from jaxsif.lint.rule import SEVERITIES, Finding, Rule
 
 SCHEMA = "jax-sif/lint/1"
 
-# What was found in each script, by its name.
+# The findings of each script, by its name.
 CheckOutput = Mapping[str, Sequence[Finding]]
 
 
 def text(found: CheckOutput) -> str:
-    """A line for each finding with its remedy below, and a last line that counts."""
+    """Two lines per finding, the second with the fix, and a summary line."""
     lines = []
     for name, findings in found.items():
         for finding in _open(findings):
@@ -30,7 +30,7 @@ def _open(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def count(found: CheckOutput) -> dict[str, int]:
-    """How many findings of each severity nobody ignores."""
+    """The number of unsuppressed findings of each severity."""
     severities = [f.severity for findings in found.values() for f in _open(findings)]
     return {severity: severities.count(severity) for severity in SEVERITIES}
 
@@ -51,7 +51,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def as_json(found: CheckOutput) -> dict[str, Any]:
-    """The same for programs; schema jax-sif/lint/1."""
+    """The findings as JSON; schema jax-sif/lint/1."""
     return {
         "schema": SCHEMA,
         "counts": count(found),
@@ -77,7 +77,7 @@ def _facts(finding: Finding) -> dict[str, Any]:
 
 
 def rules_text(topics: Mapping[str, Sequence[Rule]]) -> str:
-    """All rules, topic by topic."""
+    """All rules by topic."""
     width = max(len(rule.id) for rules in topics.values() for rule in rules)
     lines = []
     for topic, rules in topics.items():
@@ -87,7 +87,7 @@ def rules_text(topics: Mapping[str, Sequence[Rule]]) -> str:
 
 
 def rules_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
-    """The same with fix, reason and source, as docs/lint.md shows them."""
+    """All rules with fix, reason and source, for docs/lint.md."""
     parts = []
     for topic, rules in topics.items():
         parts.append(f"### {topic}\n\n| | | Fix | Why |\n|---|---|---|---|\n")

@@ -1,4 +1,4 @@
-"""What a rule is, and what it finds; runs anywhere."""
+"""Rules, violations and findings."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from jaxsif.lint.script import Script
 
-# It will break or lie; it may; worth knowing.
+# It breaks the job or its result; it may; it is worth knowing.
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One place where a rule bites; an own fix or severity stands in for the rule's."""
+    """A violation of a rule; `fix` and `severity` override the rule's."""
 
     line: int
     text: str
@@ -28,7 +28,7 @@ Check = Callable[[Script], Iterator[Violation]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A known trap: its name, how bad it is, what it is, what to do, why, who says so."""
+    """A known mistake, with severity, fix, reason and source."""
 
     id: str
     severity: str
@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A hit, complete. `ignored` is the reason that the script gives for leaving it."""
+    """A violation with its rule. `ignored`: the reason of the comment that suppresses it."""
 
     rule: Rule
     line: int
@@ -54,7 +54,7 @@ class Finding:
 def rule(
     name: str, severity: str, *, fix: str, why: str, source: str
 ) -> Callable[[Check], Rule]:
-    """Makes a rule of a function that finds; its docstring is the rule's title."""
+    """Decorator that makes a rule of a check; its docstring is the rule's title."""
 
     def make(check: Check) -> Rule:
         title = (check.__doc__ or "").strip().removesuffix(".")

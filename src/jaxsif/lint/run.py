@@ -1,4 +1,4 @@
-"""`jax-sif lint`: reads scripts, shows what is wrong with them, and returns the exit status; runs on a login node or anywhere."""
+"""Runs `jax-sif lint`: reads scripts, prints the findings, returns the exit status."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from jaxsif.lint.sarif import as_sarif
 TEXT, JSON, SARIF = "text", "json", "sarif"
 STANDARD_INPUT = "stdin"
 
-# As Slurm itself: SchedulerParameters=max_script_size.
+# The same as Slurm's SchedulerParameters=max_script_size.
 _MOST_BYTES = 4 << 20
-# What makes a text a script: it says who reads it, asks for something, or starts it.
+# A job script has a shebang, a directive, or a step.
 _SIGN = re.compile(
     r"^(?:\ufeff?#!|#SBATCH|(?:srun|singularity|apptainer)\s)", re.MULTILINE
 )
 
 
 def lint(scripts: Sequence[str], *, form: str, is_strict: bool) -> int:
-    """Examines the scripts, shows the findings, and returns the exit status.
+    """Check the scripts, print the findings, and return the exit status.
 
     Args:
       scripts: paths, or `-` for standard input.
       form: TEXT, JSON or SARIF.
-      is_strict: whether warnings fail too.
+      is_strict: treat warnings as errors.
 
     Raises:
-      UsageError: a script cannot be read, or is none.
+      UsageError: a script cannot be read, or is not a script.
     """
     texts = {_name(script): _read(script) for script in dict.fromkeys(scripts)}
     found = {name: examine(text) for name, text in texts.items()}
@@ -46,7 +46,7 @@ def lint(scripts: Sequence[str], *, form: str, is_strict: bool) -> int:
     else:
         facts = report.as_json(found) if form == JSON else as_sarif(found)
         shown = strict_json.encode(facts)
-    # A file's name may hold anything.
+    # File names may contain any bytes.
     sys.stdout.buffer.write(shown.encode(errors="backslashreplace"))
     sys.stdout.flush()
     counts = report.count(found)
@@ -66,7 +66,7 @@ def _name(script: str) -> str:
 
 
 def _read(script: str) -> str:
-    """The text of a script. What is no UTF-8 in it becomes a mark that harms nobody."""
+    """The text of a script; bytes that are not UTF-8 are replaced."""
     try:
         with _open(script) as source:
             raw = source.read(_MOST_BYTES + 1)
@@ -80,10 +80,10 @@ def _read(script: str) -> str:
     if len(raw) > _MOST_BYTES:
         raise UsageError(
             f"the script {script!r} has more than {_MOST_BYTES >> 20} MiB, which Slurm"
-            " refuses too; is it the right file?"
+            " rejects as well; is it the right file?"
         )
     text = raw.decode(errors="replace")
-    _refuse_others(script, raw, text)
+    _check_is_script(script, raw, text)
     return text
 
 
@@ -92,15 +92,15 @@ def _open(script: str) -> BinaryIO:
 
 
 def _missing(script: str) -> str:
-    """A container sees only what is mounted into it, mostly home and current folder."""
+    """The message for a missing file; in a container it may not be mounted."""
     if not _is_in_container():
         return (
-            f"there is no file {script!r}; give the path of a job script, or - for"
+            f"no such file {script!r}; give the path of a job script, or - for"
             " standard input"
         )
     return (
-        f"there is no file {script!r} in the container; if it is there outside, its"
-        " folder is not mounted, and standard input always is:"
+        f"no such file {script!r} in the container; if it exists outside, its folder is"
+        " not mounted; use standard input instead:"
         f" jax-sif lint - < {script}"
     )
 
@@ -111,15 +111,15 @@ def _is_in_container() -> bool:
     )
 
 
-def _refuse_others(script: str, raw: bytes, text: str) -> None:
+def _check_is_script(script: str, raw: bytes, text: str) -> None:
     if not raw.strip():
         raise UsageError(f"the script {script!r} is empty; give a job script")
     if b"\0" in raw:
         raise UsageError(
-            f"{script!r} is a binary file, no script; give the path of a job script"
+            f"{script!r} is a binary file, not a script; give the path of a job script"
         )
     if not _SIGN.search(text):
         raise UsageError(
-            f"{script!r} is no job script: it has neither a shebang nor a line #SBATCH"
-            " nor a step; give the file that you hand to sbatch"
+            f"{script!r} is not a job script: it has neither a shebang nor a line #SBATCH"
+            " nor a step; give the file that you pass to sbatch"
         )

@@ -1,4 +1,4 @@
-"""Findings as SARIF 2.1.0, which code hosts show beside the lines; pure, runs anywhere."""
+"""Formats findings as SARIF 2.1.0, which code hosts show beside the lines."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

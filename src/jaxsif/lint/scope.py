@@ -1,15 +1,15 @@
-"""What a script's variables hold, as far as reading it from the top tells; runs anywhere."""
+"""The values of a script's variables, as far as they are known."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-# A longer value, as of a variable that is doubled again and again, is not known.
+# Longer values, for example of a variable that is doubled repeatedly, are unknown.
 _LONGEST = 4096
 _MOST_WORDS = 1024
 
-# The words that a variable holds: one, or those of an array. None: nobody knows.
+# The words of a variable: one, or those of an array. None: unknown.
 Held = tuple[str, ...] | None
 
 
@@ -24,11 +24,11 @@ class Scope:
         return self._held.get(name)
 
     def knows_of(self, name: str) -> bool:
-        """Whether the script has given it a value, be that known or not."""
+        """Whether the script has assigned it, even an unknown value."""
         return name in self._held
 
     def set(self, name: str, held: Held, *, is_certain: bool) -> None:
-        """Takes down a value; one that is set on a condition leaves nothing certain."""
+        """Set a value; after a conditional assignment it is unknown."""
         if not is_certain and self._held.get(name) != held:
             held = None
         if held is not None and (

@@ -1,4 +1,4 @@
-"""A job script as the rules see it: directives, shape, commands and what they launch; runs anywhere."""
+"""A job script for the rules: directives, resources, commands, started programs."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from jaxsif.core import slurm_env
 from jaxsif.lint.commands import Command, Setting
 from jaxsif.lint.directives import Directives, read_directives
 from jaxsif.lint.launches import Launch, find_launches
-from jaxsif.lint.modes import NO_MODES, set_modes
+from jaxsif.lint.modes import DEFAULT_OPTIONS, apply_set
 from jaxsif.lint.programs import SHELLS
 from jaxsif.lint.reading import Budget, Reading, read_shell
 from jaxsif.lint.shape import ResourceRequest, job_shape
 from jaxsif.lint.words import Word
 
 _KIT_IMAGE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
-# So many variables, and values of each, are looked at for where a word comes from.
+# Limit of variables, and values of each, that are searched for the source of a word.
 _MOST_ORIGINS = 64
-# Centres call their own images so, and lead to them by the same variable.
+# Centres use the same names and variable for their own images.
 _OTHER_MODULE = re.compile(r"(?:jax|.*-sif)(?:/.*)?")
 _KIT_MODULE = re.compile(r"jax-sif(?:/.*)?")
 
 
 @dataclass(frozen=True)
 class Script:
-    """Everything that is known of a script. `interpreter` is "" without a shebang."""
+    """A parsed job script. `interpreter` is "" without a shebang."""
 
     lines: tuple[str, ...]
     interpreter: str
@@ -66,7 +66,7 @@ class Script:
 
     @cached_property
     def modules(self) -> list[Word]:
-        """The modules that are loaded, in their order."""
+        """The loaded modules, in order."""
         return [
             word
             for command in self.commands
@@ -77,7 +77,7 @@ class Script:
 
     @cached_property
     def has_other_image(self) -> bool:
-        """Whether JAX_IMAGE is a centre's own, which has no entry such as ours."""
+        """Whether JAX_IMAGE is a centre's own image, without the kit's entry."""
         names = [word.text for word in self.modules]
         has_kit = any(map(_KIT_MODULE.fullmatch, names)) or any(
             command.name == "jax-sif" for command in self.commands
@@ -85,7 +85,7 @@ class Script:
         return not has_kit and any(map(_OTHER_MODULE.fullmatch, names))
 
     def is_kit_image(self, launch: Launch) -> bool:
-        """Whether a program runs in this kit's image, as far as its name tells."""
+        """Whether a program runs in this kit's image, judging by its name."""
         image = launch.container.image if launch.container else None
         if image is None or self.has_other_image:
             return False
@@ -108,7 +108,7 @@ class Script:
 
     @property
     def work(self) -> Iterator[Launch]:
-        """What the job is there for: steps, containers and Python, no small change."""
+        """The workloads: steps, containers and Python programs, without utilities."""
         return (
             launch
             for launch in self.launches
@@ -118,7 +118,7 @@ class Script:
 
     @cached_property
     def _values(self) -> dict[str, list[Word]]:
-        """What the script sets each variable to."""
+        """The values that the script assigns to each variable."""
         values: dict[str, list[Word]] = defaultdict(list)
         for setting in self.settings:
             if setting.value:
@@ -126,7 +126,7 @@ class Script:
         return values
 
     def origins(self, word: Word) -> set[str]:
-        """The variables that a word comes from, through those that the script sets."""
+        """The variables from which a word is derived, directly or through others."""
         known, waiting = set[str](), list(word.names)
         while waiting and len(known) < _MOST_ORIGINS:
             name = waiting.pop()
@@ -137,7 +137,7 @@ class Script:
         return known
 
     def assigned(self, *names: str) -> list[Setting]:
-        """Where variables certainly get a value that a program will find."""
+        """Unconditional assignments of variables that a program receives."""
         found = [s for s in self.settings if s.is_exported and s.name in names]
         for launch in self.launches:
             found += [s for name, s in launch.variables.items() if name in names]
@@ -146,7 +146,7 @@ class Script:
 
 
 def read_script(text: str) -> Script:
-    """Reads any text as a job script."""
+    """Parse any text as a job script."""
     raw = text.split("\n")
     dos = [number for number, line in enumerate(raw, start=1) if line.endswith("\r")]
     lines = tuple(line.removesuffix("\r") for line in raw)
@@ -163,7 +163,7 @@ def read_script(text: str) -> Script:
         return script
     known = _known_variables(directives, shape)
     budget = Budget()
-    reading = read_shell(lines, known, set_modes(NO_MODES, arguments), budget)
+    reading = read_shell(lines, known, apply_set(DEFAULT_OPTIONS, arguments), budget)
 
     def read_nested(
         text: str, line: int
@@ -192,7 +192,7 @@ def _shebang(line: str) -> list[str]:
 
 
 def _known_variables(directives: Directives, shape: ResourceRequest) -> dict[str, str]:
-    """The variables of Slurm's that the directives decide."""
+    """Slurm's variables that follow from the directives."""
     asked = directives.options
     numbers = {
         slurm_env.PROCESSES: shape.tasks,

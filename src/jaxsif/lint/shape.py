@@ -1,4 +1,4 @@
-"""How many nodes, tasks and GPUs a job or a step asks for, as far as its options say it; runs anywhere."""
+"""The nodes, tasks and GPUs that a job or step requests, as far as known."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GPU_OPTIONS = (
     "ntasks-per-gpu",
 )
 TASK_OPTIONS = ("ntasks-per-node", "ntasks", "nodes")
-# With one of these Slurm itself decides how many nodes it takes, where nobody says so.
+# With one of these and without --nodes, Slurm chooses the number of nodes.
 _SPREADING = (
     "ntasks",
     "gpus",
@@ -38,7 +38,7 @@ _GPU = re.compile(
 
 @dataclass(frozen=True)
 class Gpus:
-    """A count of GPUs as it was asked for; `is_typed` as in a100:4."""
+    """A requested number of GPUs; `is_typed` as in a100:4."""
 
     count: int
     is_typed: bool = False
@@ -46,7 +46,7 @@ class Gpus:
 
 @dataclass(frozen=True)
 class ResourceRequest:
-    """The numbers that follow from the options; None is what nobody can know.
+    """The numbers that follow from the options; None is unknown.
 
     `binding` is the option that gives each task GPUs of its own, as it was written.
     """
@@ -60,7 +60,7 @@ class ResourceRequest:
 
     @property
     def has_several_tasks(self) -> bool:
-        """Whether it has them for certain."""
+        """Whether it certainly has them."""
         return self.tasks is not None and self.tasks > 1
 
 
@@ -87,7 +87,7 @@ def count_gres(text: str | None) -> Gpus | None:
 
 
 def job_shape(asked: Options) -> ResourceRequest:
-    """What a job's directives amount to."""
+    """The resources of a job's directives."""
     tasks, nodes, per_node = _tasks(asked)
     return _with_gpus(asked, nodes, tasks, per_node)
 
@@ -95,7 +95,7 @@ def job_shape(asked: Options) -> ResourceRequest:
 def step_shape(
     job: ResourceRequest, of_job: Options, asked: Options
 ) -> ResourceRequest:
-    """What srun's own options make of the job's shape."""
+    """The resources of a step: the job's, changed by srun's options."""
     if asked.is_open or asked.has("het-group"):
         return ResourceRequest(has_gpus=job.has_gpus)
     nodes, tasks, per_node = _step_tasks(job, of_job, asked)
@@ -179,7 +179,7 @@ def _with_gpus(
 def gpus_per_node(
     asked: Options, nodes: int | None, tasks_per_node: int | None
 ) -> int | None:
-    """GPUs on every node, where the options say it."""
+    """GPUs per node, if the options define it."""
     if asked.has("gpus-per-node"):
         found = count_gpus(asked.text("gpus-per-node"))
         return found.count if found else None
@@ -201,7 +201,7 @@ def _has_gpus(asked: Options) -> bool:
         if found.count if found else "gpu" in (asked.text(name) or ""):
             return True
     names = ("gpus-per-node", "gpus", "gpus-per-task", "gpus-per-socket")
-    # --gpus=0 asks for none.
+    # --gpus=0 requests none.
     return any(asked.has(name) and asked.text(name) != "0" for name in names)
 
 

@@ -1,16 +1,16 @@
-"""Which options sbatch, srun and apptainer know, and which of them have a value; runs anywhere."""
+"""The options of sbatch, srun and apptainer, and which of them have a value."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from jaxsif.lint.options import table
 
-# Asked of Slurm 26.05 itself, one by one; behind them those that older versions knew.
+# Tested with Slurm 26.05 one by one; then those of older versions.
 _OLDER_ALWAYS = (
     "power tres-per-job tres-per-node tres-per-socket umask workdir immediate"
 )
 
-# Of plug-ins that many sites have: Pyxis, the Container Engine, uenv, Shifter.
+# Of common plug-ins: Pyxis, the Container Engine, uenv, Shifter.
 _PLUGINS_ALWAYS = """
     container-image container-mounts container-workdir container-name container-save
     container-env environment uenv view image volume module
@@ -98,7 +98,7 @@ SRUN = table(
     """,
 )
 
-# Of Apptainer 1.4; SingularityCE's further ones behind them.
+# Of Apptainer 1.4, then those of SingularityCE.
 APPTAINER = table(
     always="""
     add-caps app apply-cgroups authfile bind blkio-weight blkio-weight-device cpu-shares

@@ -1,4 +1,4 @@
-"""A word of a command as the shell hands it over, as far as that can be known beforehand; runs anywhere."""
+"""A word of a command after expansion, as far as it is known."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _UNKNOWN = re.compile(r"\$|`")
 
 @dataclass(frozen=True)
 class Word:
-    """One word. What nobody can know stands in `text` as it was written: `$NAME`.
+    """One word. Unknown parts of `text` are as written: `$NAME`.
 
     `is_open` says that it may turn out as several words, or as none: an unknown variable
     without quotes. `names` are the variables that the shell puts in here.
@@ -31,17 +31,17 @@ class Word:
 
     @property
     def number(self) -> int | None:
-        """The word as a count, where it is one."""
+        """The word as a number, if it is one."""
         return number(self.text)
 
 
 def number(text: str | None) -> int | None:
-    """A count; None for anything else, also for what is not known."""
+    """A number; None if it is not one, or unknown."""
     if text is None or not (text.isascii() and text.isdigit()) or len(text) > 9:
         return None
     return int(text)
 
 
 def is_unknown(text: str) -> bool:
-    """Whether something in a text is still the shell's to fill in."""
+    """Whether a text contains an expansion of the shell."""
     return _UNKNOWN.search(text) is not None

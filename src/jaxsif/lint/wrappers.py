@@ -1,4 +1,4 @@
-"""Takes off what stands before a program: `exec`, `env A=1`, `timeout 60`; runs anywhere."""
+"""Strips wrappers before a program: `exec`, `env A=1`, `timeout 60`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from jaxsif.lint.words import Word
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
-def unwrap(words: Sequence[Word]) -> tuple[list[Word], dict[str, Setting]]:
-    """The words without `exec`, `env A=1`, `timeout 60`, and the variables they set."""
+def strip_wrappers(words: Sequence[Word]) -> tuple[list[Word], dict[str, Setting]]:
+    """The words without `exec`, `env A=1`, `timeout 60`, and the variables these set."""
     waiting = list(words)
     variables: dict[str, Setting] = {}
     while waiting:
@@ -52,7 +52,7 @@ def _setting(name: str, text: str, word: Word) -> Setting:
 
 
 def _wrapped(words: Sequence[Word]) -> int:
-    """Where the wrapper's own words end: at a program, or at what launches one."""
+    """Where the wrapper's arguments end: at a program or a launcher."""
     launchers = ("srun", *programs.OTHER_LAUNCHERS)
     found = (i for i, word in enumerate(words) if word.base in launchers)
     program = first_of_interest(words)
@@ -64,7 +64,7 @@ def first_of_interest(words: Sequence[Word]) -> int:
     return next(found, 0)
 
 
-def pairs(word: Word) -> dict[str, Setting]:
-    """The variables of `NAME=value,NAME=value`, which other items may stand between."""
+def parse_assignment_list(word: Word) -> dict[str, Setting]:
+    """The variables of `NAME=value,NAME=value`; other items are ignored."""
     found = map(_ASSIGNMENT.fullmatch, word.text.split(","))
     return {pair[1]: _setting(pair[1], pair[2], word) for pair in found if pair}

@@ -1,4 +1,4 @@
-"""Every rule of the lint, in the order in which the page lists them; runs anywhere."""
+"""All rules, in the order of docs/lint.md."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxsif.lint.rules import (
     steps,
 )
 
-# What each topic is called, and its rules.
+# The rules by topic.
 TOPICS: dict[str, tuple[Rule, ...]] = {
     "The file": file.RULES,
     "Directives": directives.RULES,

@@ -1,4 +1,4 @@
-"""Traps of the container: GPUs that it does not see, variables and packages that it should not; runs anywhere."""
+"""Container: missing GPUs, unwanted variables and packages."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Traps of the #SBATCH lines, which Slurm reads by rules of its own; runs anywhere."""
+"""#SBATCH lines, which Slurm parses by its own rules."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jaxsif.lint.words import is_unknown
     source="sbatch manual; tried with Slurm 26.05",
 )
 def late(script: Script) -> Iterator[Violation]:
-    """A directive stands behind the first command"""
+    """A directive is after the first command"""
     first = script.directives.first_command
     for line in script.directives.late:
         yield Violation(
@@ -78,7 +78,7 @@ def _explain(option: Option) -> Violation:
     source="tried with Slurm 26.05: Invalid directive found in batch script",
 )
 def word(script: Script) -> Iterator[Violation]:
-    """A directive holds a word that belongs to no option"""
+    """A directive contains a word that belongs to no option"""
     for stray in script.directives.strays:
         yield Violation(
             stray.line, f"{stray.text!r} is neither an option nor its value"
@@ -117,7 +117,7 @@ def twice(script: Script) -> Iterator[Violation]:
     source="sbatch manual; tried with Slurm 26.05",
 )
 def variable(script: Script) -> Iterator[Violation]:
-    """A directive holds a variable, and nothing puts its value in"""
+    """A directive contains a variable, which is not expanded"""
     for option in script.directives.options.given:
         text = option.value.text if option.value else ""
         if option.name not in ("comment", "wrap") and (

@@ -1,4 +1,4 @@
-"""Traps of variables that a script sets for JAX, XLA and NCCL, or reads from Slurm; runs anywhere."""
+"""Variables that a script sets for JAX, XLA and NCCL, or reads from Slurm."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _AS_NUMBER = re.compile(
     "xla-device-count",
     WARNING,
     fix="export JAX_NUM_CPU_DEVICES=N, in CPU jobs only",
-    why="it is for tests on one machine: each process of the job pretends to have so many"
-    " CPU devices, and whoever sets XLA_FLAGS later loses it without a word",
+    why="it is for tests on one machine: it splits the CPU of each process into N devices,"
+    " and a later assignment to XLA_FLAGS silently removes it",
     source="measured with JAX 0.10.2: JAX_NUM_CPU_DEVICES wins over it",
 )
 def xla_device_count(script: Script) -> Iterator[Violation]:
-    """XLA_FLAGS makes up CPU devices"""
+    """XLA_FLAGS creates CPU devices"""
     for setting in script.assigned("XLA_FLAGS"):
         if (
             setting.value
@@ -71,7 +71,7 @@ def xla_device_count(script: Script) -> Iterator[Violation]:
     source="NCCL documentation, environment variables",
 )
 def nccl_debug(script: Script) -> Iterator[Violation]:
-    """NCCL's debug output is switched on for every run"""
+    """NCCL's debug output is enabled for every run"""
     for setting in script.assigned("NCCL_DEBUG"):
         if setting.value and setting.value.text.upper() in _LOUD:
             yield Violation(setting.line, f"NCCL_DEBUG={setting.value.text}")
@@ -106,7 +106,7 @@ def nccl_tuning(script: Script) -> Iterator[Violation]:
     source="measured with JAX 0.10.2; jax/_src/xla_bridge.py",
 )
 def jax_platform(script: Script) -> Iterator[Violation]:
-    """JAX_PLATFORMS=gpu asks for all kinds of GPU at once"""
+    """JAX_PLATFORMS=gpu requests all types of GPU at once"""
     for setting in script.assigned("JAX_PLATFORMS"):
         value = setting.value
         if value and "gpu" in value.text.lower().split(","):
@@ -152,7 +152,7 @@ def jax_platform_fallback(script: Script) -> Iterator[Violation]:
     source="jax/_src/clusters/slurm_cluster.py; Slurm documentation, GRES",
 )
 def cuda_visible(script: Script) -> Iterator[Violation]:
-    """The script chooses the GPUs that Slurm has chosen already"""
+    """The script sets the GPUs that Slurm has set already"""
     for launch in script.steps:
         setting = launch.variables.get("CUDA_VISIBLE_DEVICES")
         value = setting.value if setting and setting.is_certain else None

@@ -1,4 +1,4 @@
-"""Traps of the file as such: its first line, its line ends, its readability; runs anywhere."""
+"""The file: shebang, line ends, syntax."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ def shebang(script: Script) -> Iterator[Violation]:
     if first.startswith("#!"):
         return
     if first.startswith(_BYTE_ORDER_MARK):
-        yield Violation(
-            1, "a byte order mark, which nobody sees, stands before the shebang"
-        )
+        yield Violation(1, "an invisible byte order mark is before the shebang")
         return
     late = [n for n, line in enumerate(script.lines, 1) if line.startswith("#!/")]
     where = f", it stands in line {late[0]}" if late else ""
@@ -47,7 +45,7 @@ def shebang(script: Script) -> Iterator[Violation]:
     source="tried with Slurm 26.05",
 )
 def line_ends(script: Script) -> Iterator[Violation]:
-    """The lines end as on Windows"""
+    """The file has Windows line endings"""
     if script.dos_line is not None:
         yield Violation(
             script.dos_line, "the line ends with a carriage return and a newline"
@@ -85,14 +83,12 @@ def continuation(script: Script) -> Iterator[Violation]:
     source="the grammar tree-sitter-bash",
 )
 def unreadable(script: Script) -> Iterator[Violation]:
-    """A part of the script could not be read"""
+    """A part of the script could not be parsed"""
     if not script.is_shell:
         text = f"a script for {script.interpreter}: only its directives were checked"
         yield Violation(1, text, fix="nothing to do, if that is what you want")
     elif script.reading.unread is not None:
-        text = (
-            "the shell's grammar is left here; what follows may be checked in part only"
-        )
+        text = "syntax error here; the rest may be checked only partly"
         yield Violation(script.reading.unread, text)
 
 

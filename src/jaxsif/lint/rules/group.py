@@ -1,4 +1,4 @@
-"""Traps of JAX's group: ports that steps share, proxies in the way, variables that nobody reads; runs anywhere."""
+"""JAX's group: shared ports, proxies, variables that JAX does not read."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNREAD = (
     "JAX_DISTRIBUTED_INITIALIZATION_TIMEOUT_SECONDS",
 )
 _FIXED_PORT = re.compile(r":\d+$")
-# A program that is told of a port may well have one of its own.
+# An argument that suggests that the program has its own port.
 _OWN_PORT = re.compile(r"coordinator|port|address", re.IGNORECASE)
 
 
@@ -54,7 +54,7 @@ def port_shared(script: Script) -> Iterator[Violation]:
 
 
 def _concurrent(script: Script) -> Iterator[list[Launch]]:
-    """The steps of JAX that run at the same time, group by group."""
+    """The groups of JAX steps that run at the same time."""
     group: list[Launch] = []
     by_command: dict[int, list[Launch]] = defaultdict(list)
     for launch in script.steps:
@@ -72,7 +72,7 @@ def _concurrent(script: Script) -> Iterator[list[Launch]]:
 
 
 def _has_own_port(script: Script, launch: Launch) -> bool:
-    """Whether it cannot meet another step, or nobody knows whether it can."""
+    """Whether it does not share its port with another step, or this is unknown."""
     if script.passes_entry(launch) or launch.shape.tasks == 1:
         return True
     if any(_OWN_PORT.search(word.text) for word in launch.program[1:]):
@@ -96,7 +96,7 @@ def _port(launch: Launch) -> str:
     source="measured with JAX 0.10.2: different incarnation; marin #7994",
 )
 def port_fixed(script: Script) -> Iterator[Violation]:
-    """The coordinator's port is written down as a number"""
+    """The coordinator's port is a fixed number"""
     for setting in script.assigned(_PORT, _ADDRESS):
         value = setting.value
         if value is None:
@@ -117,7 +117,7 @@ def port_fixed(script: Script) -> Iterator[Violation]:
     source="measured with JAX 0.10.2; jax #9582; NetKet docs, sharp bits",
 )
 def proxy(script: Script) -> Iterator[Violation]:
-    """JAX would look for its coordinator through a proxy"""
+    """JAX would connect to its coordinator through a proxy"""
     for launch in script.jax_launches:
         if not launch.shape.has_several_tasks or script.passes_entry(launch):
             continue
@@ -140,29 +140,29 @@ def _is_filled(setting: Setting) -> bool:
     WARNING,
     fix="name the nodes, or their domain as .cluster.example, or their network as"
     " 10.0.0.0/8; or unset the proxies",
-    why="gRPC knows no wildcard in no_proxy, so the coordinator is looked for through the"
-    " proxy all the same",
+    why="gRPC knows no wildcard in no_proxy, so JAX still connects to the coordinator through the"
+    " proxy",
     source="measured with JAX 0.10.2; NetKet docs, sharp bits",
 )
 def proxy_wildcard(script: Script) -> Iterator[Violation]:
-    """no_proxy holds a wildcard"""
+    """no_proxy contains a wildcard"""
     for setting in script.assigned(*_NO_PROXIES):
         if setting.value and "*" in setting.value.text:
             yield Violation(setting.line, f"{setting.name}={setting.value.text}")
 
 
 @rule(
-    "jax-unread",
+    "variable-not-used-by-jax",
     NOTE,
     fix="leave it out, or hand it to jax.distributed.initialize() in the program",
     why="JAX itself does not read it: processes and ranks it takes from the launcher, and"
     " time limits only from the call",
     source="measured with JAX 0.10.2",
 )
-def unread(script: Script) -> Iterator[Violation]:
-    """A variable looks as if JAX read it"""
+def variable_not_used_by_jax(script: Script) -> Iterator[Violation]:
+    """JAX does not read the variable"""
     for setting in script.assigned(*_UNREAD):
         yield Violation(setting.line, f"JAX does not read {setting.name}")
 
 
-RULES = (port_shared, port_fixed, proxy, proxy_wildcard, unread)
+RULES = (port_shared, port_fixed, proxy, proxy_wildcard, variable_not_used_by_jax)

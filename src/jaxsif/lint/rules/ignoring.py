@@ -1,4 +1,4 @@
-"""Traps of the comments that silence other findings; what they see is known only at the end. Runs anywhere."""
+"""Suppression comments. These rules are applied last."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from jaxsif.lint.script import Script
 
 
 def _nothing(script: Script) -> Iterator[Violation]:
-    """These rules look at findings, not at the script: see ignored.py."""
+    """These rules check findings, not the script: see ignored.py."""
     return iter(())
 
 
@@ -19,25 +19,25 @@ UNKNOWN = Rule(
     ERROR,
     "A comment ignores a rule that does not exist",
     "# jax-sif: ignore[rule-id] reason; the ids: jax-sif lint --rules",
-    "a mistyped id silences nothing, and looks as if it did",
+    "a mistyped id suppresses nothing",
     "docs/lint.md",
     _nothing,
 )
 REASON = Rule(
     "ignore-reason",
     ERROR,
-    "A comment ignores a finding and does not say why",
+    "A suppression comment has no reason",
     "# jax-sif: ignore[rule-id] reason",
-    "whoever reads it next has to know whether the reason still holds",
+    "the next reader must know whether the reason still applies",
     "docs/lint.md",
     _nothing,
 )
 UNUSED = Rule(
     "ignore-unused",
     NOTE,
-    "A comment ignores what is not there",
+    "A comment ignores a rule that finds nothing",
     "remove it",
-    "it would silence the next real finding in its place",
+    "it would suppress the next real finding",
     "docs/lint.md",
     _nothing,
 )

@@ -1,4 +1,4 @@
-"""Traps of packages, libraries and modules that come from outside the image; runs anywhere."""
+"""Packages, libraries and modules from outside the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INSTALLERS = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
     source="jax docs, installation; tried with Apptainer 1.4",
 )
 def library_path(script: Script) -> Iterator[Violation]:
-    """LD_LIBRARY_PATH leads JAX to other libraries than its own"""
+    """LD_LIBRARY_PATH makes JAX load libraries other than its own"""
     for launch in script.jax_launches:
         setting = launch.variables.get("LD_LIBRARY_PATH")
         if setting is None or setting.value is None or not setting.is_certain:
@@ -47,7 +47,7 @@ def library_path(script: Script) -> Iterator[Violation]:
     source="tried with Apptainer 1.4; blackfish #366",
 )
 def python_path(script: Script) -> Iterator[Violation]:
-    """PYTHONPATH brings packages of the host into the container"""
+    """PYTHONPATH adds packages of the host to the container"""
     for launch in script.launches:
         setting = launch.variables.get("PYTHONPATH")
         if launch.container is None or setting is None or setting.value is None:
@@ -83,20 +83,20 @@ def _installs(words: tuple[Word, ...]) -> bool:
 
 
 @rule(
-    "module-late",
+    "module-after-use",
     WARNING,
     fix="load it before the first step",
-    why="a module changes only what is started behind it",
+    why="`module load` affects only later commands",
     source="Lmod documentation",
 )
-def module_late(script: Script) -> Iterator[Violation]:
-    """A module is loaded behind all that could need it"""
+def module_after_use(script: Script) -> Iterator[Violation]:
+    """A module is loaded after the commands that need it"""
     last = max((launch.line for launch in script.work), default=None)
     for module in script.modules:
         if last is not None and module.line > last:
             yield Violation(
-                module.line, f"nothing behind this line needs {module.text}"
+                module.line, f"no command after this line needs {module.text}"
             )
 
 
-RULES = (library_path, python_path, pip_install, module_late)
+RULES = (library_path, python_path, pip_install, module_after_use)

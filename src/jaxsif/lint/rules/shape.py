@@ -1,4 +1,4 @@
-"""Traps of the arithmetic: nodes, tasks and GPUs that do not fit each other, or not JAX; runs anywhere."""
+"""Nodes, tasks and GPUs that do not match each other, or not JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def tasks_conflict(script: Script) -> Iterator[Violation]:
     source="measured with JAX 0.10.2: uneven devices fail pmap",
 )
 def tasks_uneven(script: Script) -> Iterator[Violation]:
-    """The tasks do not divide over the nodes"""
+    """The tasks are not divisible by the nodes"""
     for asked in _asked(script):
         nodes, tasks = asked.number("nodes"), asked.number("ntasks")
         if nodes and tasks and tasks % nodes and not asked.has("ntasks-per-node"):
@@ -58,7 +58,7 @@ def tasks_uneven(script: Script) -> Iterator[Violation]:
     source="tried with Slurm 26.05: Invalid generic resource (gres) specification",
 )
 def gpus_conflict(script: Script) -> Iterator[Violation]:
-    """The counts of GPUs contradict each other, or do not divide over the nodes"""
+    """The counts of GPUs contradict each other, or are not divisible by the nodes"""
     asked, nodes = script.directives.options, script.shape.nodes
     total = count_gpus(asked.text("gpus"))
     each = count_gpus(asked.text("gpus-per-node"))
@@ -136,7 +136,7 @@ def gpus_idle(script: Script) -> Iterator[Violation]:
     source="jax #23452, jax #28194",
 )
 def gpu_binding(script: Script) -> Iterator[Violation]:
-    """Each task sees GPUs of its own, and plain JAX looks for another"""
+    """Each task sees only its own GPUs, and plain JAX selects a different one"""
     for launch in _on_gpus(script):
         shape = launch.shape
         has_other_ranks = shape.tasks_per_node is None or shape.tasks_per_node > 1

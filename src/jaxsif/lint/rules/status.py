@@ -1,4 +1,4 @@
-"""Traps of the exit status: jobs that end with 0 although a step has failed; runs anywhere."""
+"""Exit status: jobs that end with 0 although a step has failed."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATUS = re.compile(r"\$\?")
     source="sbatch manual; bash manual, the set builtin",
 )
 def strict_mode(script: Script) -> Iterator[Violation]:
-    """The script goes on after a failure"""
+    """The script continues after a failure"""
     commands = script.commands
     if len(commands) < 2 or not any(script.work):
         return
@@ -48,7 +48,7 @@ def strict_mode(script: Script) -> Iterator[Violation]:
     source="sbatch manual",
 )
 def status_lost(script: Script) -> Iterator[Violation]:
-    """Another command behind the step decides the job's status"""
+    """A command after the step determines the job's status"""
     for launch in script.work:
         command, place = launch.command, launch.command.place
         follower = place.follower
@@ -125,7 +125,7 @@ def _is_harmless(answer: str) -> bool:
     source="measured: rc=0 for a child that exits with 3",
 )
 def status_negated(script: Script) -> Iterator[Violation]:
-    """$? behind `if ! command` is always 0"""
+    """$? after `if ! command` is always 0"""
     for command in script.commands:
         place = command.place
         if place.fate is StatusUse.NEGATED and _STATUS.search(place.branch):
@@ -141,7 +141,7 @@ def status_negated(script: Script) -> Iterator[Violation]:
     source="bash manual, wait; measured",
 )
 def status_wait(script: Script) -> Iterator[Violation]:
-    """`wait` alone forgets the status of the steps in the background"""
+    """`wait` alone discards the status of background steps"""
     waits = [command for command in script.commands if command.name == "wait"]
     if any(len(command.words) > 1 for command in waits):
         return

@@ -1,4 +1,4 @@
-"""Traps of srun: what it must be told, and what it must not; runs anywhere."""
+"""srun: required and harmful options."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def missing(script: Script) -> Iterator[Violation]:
     " docs, GPU performance tips",
 )
 def cpus(script: Script) -> Iterator[Violation]:
-    """srun is not told the job's --cpus-per-task"""
+    """srun does not get the job's --cpus-per-task"""
     each = script.directives.options.number("cpus-per-task")
     for launch in script.steps:
         if (
@@ -56,7 +56,7 @@ def cpus(script: Script) -> Iterator[Violation]:
             and not launch.srun.has("cpus-per-task", "cpus-per-gpu")
             and "SRUN_CPUS_PER_TASK" not in launch.variables
         ):
-            text = f"the job asks for {each} CPUs a task, this srun for none"
+            text = f"the job requests {each} CPUs per task, this srun does not"
             yield Violation(launch.line, text)
 
 
@@ -65,7 +65,7 @@ def cpus(script: Script) -> Iterator[Violation]:
     WARNING,
     fix="srun --kill-on-bad-exit=1 ...",
     why="without it the ranks that are left wait for the one that failed: 105 to 304 s by"
-    " JAX's own limits, and for ever where a rank only hangs",
+    " JAX's own limits, and forever if a rank hangs",
     source="measured with JAX 0.10.2; srun manual",
 )
 def kill(script: Script) -> Iterator[Violation]:
@@ -105,7 +105,7 @@ def export(script: Script) -> Iterator[Violation]:
         value = asked.value.text if asked and asked.value else "ALL"
         is_mended = own is None and slurm_env.EXPORT_ENVIRONMENT in names
         items = value.upper().split(",")
-        # Who names PATH knows what is left out.
+        # A list with PATH is intentional.
         is_whole = "ALL" in items or "PATH" in items or "$" in value
         if asked and not is_whole and not is_mended:
             yield Violation(
@@ -121,7 +121,7 @@ def export(script: Script) -> Iterator[Violation]:
     source="tried with Slurm 26.05: Only allocated 1 nodes asked for 2",
 )
 def nodes(script: Script) -> Iterator[Violation]:
-    """A step wants more nodes than the job has"""
+    """A step requests more nodes than the job has"""
     for launch in script.steps:
         wanted = launch.srun.number("nodes")
         if wanted and script.shape.nodes and wanted > script.shape.nodes:
@@ -130,7 +130,7 @@ def nodes(script: Script) -> Iterator[Violation]:
 
 
 @rule(
-    "rank-early",
+    "rank-expanded-too-early",
     ERROR,
     fix="let the rank's own shell read it: srun bash -c '... $SLURM_PROCID', or the"
     " program itself",
@@ -139,7 +139,7 @@ def nodes(script: Script) -> Iterator[Violation]:
     source="tried with Slurm 26.05",
 )
 def rank_early(script: Script) -> Iterator[Violation]:
-    """A rank's number is filled in before there are ranks"""
+    """A rank's number is expanded before the ranks start"""
     for launch in script.steps:
         for word in launch.command.words:
             early = sorted(script.origins(word) & _OF_ONE_RANK)
@@ -166,7 +166,7 @@ def rank_early(script: Script) -> Iterator[Violation]:
     source="jax #14576, jax #39849",
 )
 def mpirun(script: Script) -> Iterator[Violation]:
-    """JAX is started by a launcher of MPI"""
+    """JAX is started by an MPI launcher"""
     for launch in script.jax_launches:
         if launch.launcher in programs.MPI_LAUNCHERS:
             yield Violation(launch.line, f"{launch.launcher} starts the ranks")
@@ -190,7 +190,7 @@ def wait_missing(script: Script) -> Iterator[Violation]:
 
 
 def _holds(script: Script, step: Launch) -> Iterator[bool]:
-    """For everything behind a step, whether it keeps the job alive."""
+    """Whether a command after a step keeps the job alive."""
     for command in script.commands:
         if command.line >= step.line and command.name == "wait":
             yield True
