@@ -317,7 +317,7 @@ def main(step: str, coordinator: str, who: str, without: str, *program: str) -> 
 
 
 def _stop(who: str, reason: object) -> int:
-    """Ends this rank: without certificates it would meet nobody, or let anybody in."""
+    """End this rank: without certificates it could join no peer, or admit any process."""
     _print(
         f"{who}: the group cannot be authenticated: {reason}; name a file on a file"
         " system that all nodes share in JAX_SIF_SECRET_FILE, or start without"

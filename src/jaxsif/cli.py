@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from jaxsif.commands import COMMANDS
 from jaxsif.core.errors import COULD_NOT_TELL, PASS, KitError, UsageError
 
-# Their exit status is an answer that stands, whoever reads the words.
+# Their exit status is valid even if their output is not read.
 _JUDGES = ("verify", "check", "doctor")
 
 
@@ -97,7 +97,7 @@ def _run(words: list[str]) -> int:
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    rows = [f"  {name:<{width}}  {deed}" for name, deed in COMMANDS.items()]
+    rows = [f"  {name:<{width}}  {action}" for name, action in COMMANDS.items()]
     return "\n".join(
         [
             "usage: jax-sif COMMAND ...",

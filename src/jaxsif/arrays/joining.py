@@ -79,7 +79,7 @@ def _plan(values: np.ndarray, sharding: Sharding) -> tuple[str, tuple[int, ...]]
 
 def _cuts(sharding: Sharding, dimensions: int) -> tuple[list[int], list[int]]:
     """Into how many pieces each dimension is cut, in all and in this process."""
-    # How it cuts an array that surely divides tells how it cuts any.
+    # An array that certainly divides shows how it cuts any.
     shape = (len(sharding.device_set),) * dimensions
     piece = sharding.shard_shape(shape)
     own = {

@@ -15,7 +15,7 @@ from jaxsif.arrays import index_ranges
 from jaxsif.arrays.index_ranges import IndexRange
 from jaxsif.core.errors import UsageError
 
-# The only axis of the mesh of whoever names none.
+# The default name of a mesh's only axis.
 AXIS = "device"
 
 

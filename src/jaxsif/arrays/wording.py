@@ -1,4 +1,4 @@
-"""What is told of arrays and programs that are spread over processes; pure, runs anywhere."""
+"""Messages about arrays and programs that are distributed over processes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

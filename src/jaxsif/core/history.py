@@ -143,7 +143,7 @@ class JobState:
         self._failed_by_text: dict[str, None] = {}
         # Why the verdict was asked for before the output had ended.
         self.interrupted: str | None = None
-        # How many ranks have told each phase, over all steps.
+        # Number of ranks that reported each phase, over all steps.
         self.count: Counter[str] = Counter()
         # The topology that `jax-sif launch` said it starts.
         self.launched: str | None = None

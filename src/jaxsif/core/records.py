@@ -1,4 +1,4 @@
-"""The one-line records in which a rank narrates its phases, and their checksum; runs anywhere."""
+"""Encode and decode the one-line records in which a rank reports its phases."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,58 +13,58 @@ from jaxsif.core.shortening import shorter_forms
 from jaxsif.core.slurm_env import CLUSTER, JOB_ID
 from jaxsif.core.text import printable
 
-# A record is `@jaxsif2 KEY CRC32 JSON`. The marker may stand anywhere in a line, because
-# `srun --label` and half-printed lines put text before it; the checksum tells a record
-# that was cut or mixed with another rank's output from a whole one.
+# A record is `@jaxsif2 KEY CRC32 JSON`. The marker may be anywhere in a line, because
+# `srun --label` and half-printed lines put text before it; the checksum detects a record
+# that was cut or mixed with another rank's output.
 MARKER = "@jaxsif2 "
 MARKER_BYTES = MARKER.encode()
 
-# The job's random word, set by its script: its first eight digits are the KEY, so that
-# a line of another job, of a data set or of a model's answer is never taken for a rank.
+# The job's random string, set by its script: its first eight digits are the KEY, so that
+# a line of another job, of a data set or of a model's output never counts as a record.
 KEY_VARIABLE = "JAX_SIF_RECORD_KEY"
 KEY_LENGTH = 8
 _CHOSEN = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}(?![0-9A-Za-z])")
 # Without a variable and without Slurm.
 NO_KEY = "0" * KEY_LENGTH
 
-# In the place of a checksum: what follows is a line of the launcher's standard error,
-# marked by `jax-sif mark`, and not of a rank.
+# Instead of a checksum: marks a line of the launcher's standard error, written by
+# `jax-sif mark`.
 LAUNCHER_WORD = "launcher"
 
 # A write of at most this many bytes to a pipe is not mixed with other writes (POSIX).
 MAX_RECORD_BYTES = 4096
 
-# In the order in which a healthy rank passes through them.
+# In the order of a healthy rank.
 PHASES = ("started", "connected", "devices", "allreduce", "identity", "done")
-# Why a rank did not come to its end, in its own words: an exception or a trouble, no
-# progress within the deadline, a SIGTERM from outside.
+# Why a rank did not finish: an exception or a problem, no progress within the deadline, a
+# SIGTERM from outside.
 FAILED, DEADLINE_EXCEEDED, TERMINATED = "failed", "stuck", "terminated"
-# Words of a rank that goes on: it waits for the others, something is not as it should be.
+# Reports of a rank that continues: it waits for the others, or has a problem.
 WAITING, WARNINGS = "waiting", "warnings"
-# It begins to import JAX, or (`is_over`) is through with it.
+# It starts to import JAX, or (`is_over`) has imported it.
 IMPORTING = "importing"
 
 # What a rank has measured: as many records of a kind as there are results.
 MEASUREMENT_KINDS = ("fabric", "bandwidth", "pair", "transport", "speed")
 
-# The program will end well, and wants its job to be started again, to go on.
+# The program requests that its job be requeued after a successful end.
 REQUEUE_REQUEST = "requeue"
 
 Record = dict[str, Any]
 
-# Who speaks, of what and when: what every record has besides the facts of its phase.
+# The fields of every record, besides the facts of its phase.
 _ADDRESS = ("phase", "rank", "step", "node", "time")
 
 
 class CorruptRecord(ValueError):
-    """A line carries the marker but not a whole record behind it."""
+    """A line has the marker but no whole record after it."""
 
 
 def job_keys(environment: Mapping[str, str]) -> tuple[str, ...]:
     """The keys of this job's records, the one to write with first; none outside a job.
 
-    The last is what Slurm itself tells the script and every rank, so that scripts written
-    by hand, and those whose environment does not reach the ranks, have one too.
+    The last is derived from Slurm's variables, so that scripts written by hand, and those
+    whose environment does not reach the ranks, have a key as well.
     """
     chosen = _CHOSEN.match(environment.get(KEY_VARIABLE, ""))
     keys = [chosen[0]] if chosen else []
@@ -105,7 +105,7 @@ def _line(record: Record, key: str) -> str:
 
 
 def launcher_line(text: str, key: str) -> str:
-    """A line of the launcher's own, marked as such, as `jax-sif mark` does it."""
+    """Mark a line of the launcher, same as `jax-sif mark`."""
     return f"{MARKER}{key} {LAUNCHER_WORD} {text}"
 
 
@@ -116,10 +116,10 @@ def _checksum(key: bytes, text: bytes) -> int:
 def decode(
     line: bytes, position: int, parse: Callable[[bytes], Any] = json.loads
 ) -> Record:
-    """The record whose marker stands at `position` of `line`, whatever its key.
+    """The record whose marker is at `position` of `line`, with any key.
 
-    Every text in it is one printable line: it is shown, and no terminal is to obey it.
-    Raises CorruptRecord when what follows the marker is not a whole record.
+    Every text in it is made one printable line, safe for terminals. Raises CorruptRecord
+    if the marker is not followed by a whole record.
     """
     start = position + len(MARKER_BYTES)
     after_key = start + KEY_LENGTH

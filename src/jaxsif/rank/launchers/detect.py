@@ -19,16 +19,16 @@ from jaxsif.core.slurm_env import (
 # first: mpirun and mpiexec start a daemon on each node with srun, and their ranks inherit
 # the variables of the daemon's step, or of the batch script. Open MPI also sets PMIx's
 # variable.
-SIGNS = {
+MARKER_VARIABLES = {
     "open_mpi": "OMPI_COMM_WORLD_RANK",
     "pmix": "PMIX_RANK",
     "pmi": "PMI_RANK",
     "slurm": STEP_NODE_LIST,
     "kubernetes": "JOB_COMPLETION_INDEX",
 }
-NOBODY = "single"
+SINGLE = "single"
 
-_OF_MPI = ("open_mpi", "pmix", "pmi")
+_MPI_LAUNCHERS = ("open_mpi", "pmix", "pmi")
 # The variables in which PMI names its step, if srun itself provides PMI (--mpi=pmix,
 # --mpi=pmi2, --mpi=cray_shasta), and their format.
 _STEP_NAMES = {
@@ -43,15 +43,15 @@ _INTERACTIVE_STEPS = ("-6", "4294967290")
 
 def recognise(environment: Mapping[str, str]) -> str:
     """The name of the launcher's file in this folder."""
-    for name, sign in SIGNS.items():
-        if not environment.get(sign):
+    for name, variable in MARKER_VARIABLES.items():
+        if not environment.get(variable):
             continue
-        if name in _OF_MPI and is_started_by_srun(environment):
+        if name in _MPI_LAUNCHERS and is_started_by_srun(environment):
             return "slurm"
         if name == "slurm" and environment.get(STEP_ID) in _INTERACTIVE_STEPS:
             continue
         return name
-    return NOBODY
+    return SINGLE
 
 
 def is_started_by_srun(environment: Mapping[str, str]) -> bool:
@@ -80,4 +80,6 @@ def _has_more_tasks_than_nodes(environment: Mapping[str, str]) -> bool:
 
 
 def _rank_by_pmi(environment: Mapping[str, str]) -> str | None:
-    return environment.get(SIGNS["pmix"]) or environment.get(SIGNS["pmi"])
+    return environment.get(MARKER_VARIABLES["pmix"]) or environment.get(
+        MARKER_VARIABLES["pmi"]
+    )

@@ -17,14 +17,13 @@ _APPLY_RULE = '. "$0"; jaxsif_rank_0_host; printf %s "$host"'
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine as the process sees it; the tests have others.
+    """The machine as seen by the process; replaced in tests.
 
-    `full_name` gives the host's name with its domain, where it has one: asked only when
-    needed, because a name service may be slow. `first_line` gives that of a file, None
-    when it cannot be read. `maker` gives the number of the process that made a socket,
-    by its descriptor; None when it is no socket, or nobody's in sight. `rank_0_host`
-    gives the node of rank 0 from the variables of a step of Slurm's, None when they do
-    not tell.
+    `full_name` returns the host name with its domain, if any: called only when needed,
+    because a name service may be slow. `first_line` returns a file's first line, None if
+    unreadable. `maker` returns the process that created a socket, by its descriptor; None
+    if it is not a socket or not visible. `rank_0_host` returns the node of rank 0 from
+    the variables of a Slurm step, None if unknown.
     """
 
     host_name: str
