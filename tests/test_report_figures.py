@@ -280,7 +280,7 @@ def test_the_environment_says_who_differs():
     assert "ranks 5" == facts["JAX", "0.9"]
     assert "ranks 0-4, 6-7" == facts["JAX", "1.0"]
     assert "" == facts["jaxlib", "1.0"]
-    assert "node2" == facts["transport really used", "sockets on eth0"]
+    assert "node2" == facts["transport in use", "sockets on eth0"]
     fabric = next(value for name, value in facts if name == "fabric")
     assert fabric.startswith("4 x A100-SXM4-80GB, NVLink 300 GB/s, infiniband mlx5_0")
 

@@ -220,7 +220,10 @@ def test_a_big_job_stays_readable():
     html = as_html(verdicts(content), LIBRARY)
 
     assert len(html) < 3_000_000
-    assert "Of 256 ranks the 48 that findings name or that ended last" in html
+    assert (
+        "Of 256 ranks, 48 are shown: those named by findings, then the last to end"
+        in html
+    )
     assert "2,016 pairs of 64 nodes" in html
 
 

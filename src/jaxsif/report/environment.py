@@ -1,4 +1,4 @@
-"""What the ranks ran on and with, and where they differ; pure, runs anywhere."""
+"""Hardware and software of the ranks, and their differences."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FACTS = (
     ("JAX", "connected", "jax"),
     ("jaxlib", "connected", "jaxlib"),
     ("NCCL", "devices", "nccl"),
-    ("platform asked for", "started", "platform"),
+    ("platform requested", "started", "platform"),
     ("platform", "devices", "backend"),
     ("network declared", "started", "network"),
 )
@@ -26,7 +26,7 @@ _FACTS = (
 
 @dataclass(frozen=True)
 class Fact:
-    """One property, and which ranks or nodes have it; `holders` is empty where all do."""
+    """A property, and the ranks or nodes that have it; empty means all."""
 
     name: str
     value: str
@@ -34,7 +34,7 @@ class Fact:
 
 
 def environment(verdict: Verdict) -> list[Fact]:
-    """All that the records tell, a line for each value."""
+    """All properties in the records, one per value."""
     facts: list[Fact] = []
     for name, phase, fact in _FACTS:
         by_value: dict[str, list[Rank]] = defaultdict(list)
@@ -47,7 +47,7 @@ def environment(verdict: Verdict) -> list[Fact]:
         by_kind[", ".join(_device_kinds(rank)) or "unknown"].append(rank)
     facts += _by_ranks("devices", by_kind)
     facts += _by_nodes("fabric", _fabrics(verdict))
-    facts += _by_nodes("transport really used", _transports(verdict))
+    facts += _by_nodes("transport in use", _transports(verdict))
     return facts
 
 
@@ -56,7 +56,7 @@ def _device_kinds(rank: Rank) -> list[str]:
     devices = local if isinstance(local, list) else []
     kinds = [str(d.get("kind")) for d in devices if isinstance(d, dict)]
     count = rank.fact("devices", "local_count")
-    # A long list does not fit a record; what it does not show is as what it shows.
+    # A long list does not fit into a record; the missing devices are equal.
     if isinstance(count, int) and len(set(kinds)) == 1:
         return [f"{count} x {kinds[0]}"]
     return [f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]

@@ -1,4 +1,4 @@
-"""Findings by what they speak of, for formats that want a list of tests; pure, runs anywhere."""
+"""Groups findings into test cases, for formats such as JUnit."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict
 
-# By the kind of a finding. A kind that is not named here, such as an id of the catalogue
-# of causes, speaks of how the ranks ended.
+# By the kind of a finding. Other kinds, such as causes of the log catalogue, belong to
+# the end of the ranks.
 _PROCESSES, _DEVICES, _SOFTWARE = "processes", "devices", "software"
 _SUM, _IDENTITY, _ENDS = "all-reduce", "identity", "ends"
 _BANDWIDTH, _PAIRS, _TRANSPORT = "bandwidth", "pairs", "transport"
@@ -34,7 +34,7 @@ _GROUPS = {
     "foreign-peer": _IDENTITY,
     "peers-not-verified": _IDENTITY,
 }
-# By the beginning of a kind, where many share it.
+# By the prefix of a kind.
 _PREFIXES = {
     "bandwidth": _BANDWIDTH,
     "straggler": _BANDWIDTH,
@@ -55,19 +55,19 @@ _PREFIXES = {
 
 @dataclass(frozen=True)
 class Group:
-    """One thing that was looked at: how many told of it, what was found, in words.
+    """A test case with its findings.
 
-    `told` is None where it cannot be counted, and 0 where nobody told anything.
+    `count` is None if not applicable, and 0 if no rank reported it.
     """
 
     name: str
-    told: int | None
+    count: int | None
     findings: tuple[Finding, ...]
     text: str = ""
 
 
 def group_of(finding: Finding) -> str:
-    """The name of the group that a finding belongs to."""
+    """The name of the test case of a finding."""
     if finding.kind in _GROUPS:
         return _GROUPS[finding.kind]
     for prefix, group in _PREFIXES.items():
@@ -78,7 +78,7 @@ def group_of(finding: Finding) -> str:
 
 
 def groups(verdict: Verdict) -> list[Group]:
-    """All groups of a verdict; a bandwidth per collective, pairs per node."""
+    """All test cases of a verdict; bandwidth per collective, pairs per node."""
     found: list[Group] = [
         _of_phase(verdict, _PROCESSES, "connected"),
         _of_phase(verdict, _DEVICES, "devices"),
@@ -93,9 +93,9 @@ def groups(verdict: Verdict) -> list[Group]:
 
 
 def _of_phase(verdict: Verdict, name: str, phase: str) -> Group:
-    told = sum(phase in rank.told for rank in verdict.ranks)
-    text = f"{told} of {verdict.topology.processes} ranks told it"
-    return Group(name, told, _findings(verdict, name), text)
+    count = sum(phase in rank.told for rank in verdict.ranks)
+    text = f"{count} of {verdict.topology.processes} ranks reported it"
+    return Group(name, count, _findings(verdict, name), text)
 
 
 def _findings(verdict: Verdict, group: str) -> tuple[Finding, ...]:
@@ -115,7 +115,7 @@ def _transport(verdict: Verdict) -> Iterator[Group]:
 
 
 def _bandwidths(verdict: Verdict) -> Iterator[Group]:
-    """A finding that names no collective stands in a group of its own."""
+    """One case per collective, and one for findings without a collective."""
     rest = list(_findings(verdict, _BANDWIDTH))
     for point in headlines(verdict.bandwidth or ()):
         title = f"{point.collective} {point.dtype}"
@@ -131,7 +131,7 @@ def _bandwidths(verdict: Verdict) -> Iterator[Group]:
 
 
 def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[Group]:
-    """A finding stands at the nodes of the ranks that it names, or alone."""
+    """One case per node with the findings on its ranks, and one for the rest."""
     findings = _findings(verdict, _PAIRS)
     node_of = {rank.rank: rank.node for rank in verdict.ranks}
     placed: set[Finding] = set()

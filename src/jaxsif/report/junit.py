@@ -1,4 +1,4 @@
-"""A verdict as JUnit XML, which GitLab, Jenkins and ReFrame's users read; pure, runs anywhere."""
+"""Verdicts as JUnit XML, for GitLab, Jenkins and ReFrame."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from jaxsif.report import words
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.groups import Group, groups
 
-# What every diagnostic tells. The others are not there where nobody measured them.
+# The case that every verdict has.
 _VERDICT = "verdict"
 
 
 def as_junit(verdicts: Iterable[Verdict]) -> str:
-    """A suite for each verdict, a case for each thing that was looked at.
+    """A suite for each verdict, with a case for each check.
 
-    A finding is a failure, a doubt an error, what nobody told is skipped, and the case
-    `verdict` says what jax-sif verify said: no reader can take silence for a pass.
+    A finding is a failure, an uncertain one an error, and a check without records is
+    skipped. The case `verdict` is the result of jax-sif verify, so that skipped cases
+    are not taken for a pass.
     """
     suites = [_suite(verdict) for verdict in verdicts]
     root = ET.Element("testsuites", {"name": "jax-sif", **_totals(suites)})
@@ -58,9 +59,9 @@ def _case(group: Group, verdict: Verdict) -> ET.Element:
     wrong = [f for f in group.findings if not f.is_warning]
     if wrong:
         kind = "failure" if any(f.is_failure for f in wrong) else "error"
-        _complain(case, kind, wrong, verdict)
-    elif group.told == 0:
-        ET.SubElement(case, "skipped", message="no rank told anything of it")
+        _add_failure(case, kind, wrong, verdict)
+    elif group.count == 0:
+        ET.SubElement(case, "skipped", message="no rank reported it")
     warnings = [f for f in group.findings if f.is_warning]
     lines = [group.text, *(f"warning: {_words(f, verdict)}" for f in warnings)]
     if text := "\n".join(line for line in lines if line):
@@ -80,10 +81,10 @@ def _verdict_case(verdict: Verdict) -> ET.Element:
     return case
 
 
-def _complain(
+def _add_failure(
     case: ET.Element, kind: str, findings: list[Finding], verdict: Verdict
 ) -> None:
-    """One element with all findings: readers look at the first alone."""
+    """One element with all findings, because readers show only the first."""
     problem = ET.SubElement(case, kind, message=escape_invisible(findings[0].text))
     problem.set("type", escape_invisible(findings[0].kind))
     problem.text = escape_invisible("\n\n".join(_words(f, verdict) for f in findings))
@@ -103,11 +104,11 @@ def _named(name: str, verdict: Verdict) -> ET.Element:
 
 
 def _length_s(verdict: Verdict) -> float:
-    """From the first word to the last on one node, the longest of all nodes."""
+    """The time from the first to the last record of a node; the longest of all nodes."""
     times: dict[str, list[float]] = {}
     for rank in verdict.ranks:
-        told = [rank.time_s(phase) for phase in rank.told]
-        times.setdefault(rank.node, []).extend(t for t in told if t is not None)
+        known = [rank.time_s(phase) for phase in rank.told]
+        times.setdefault(rank.node, []).extend(t for t in known if t is not None)
     return max((max(t) - min(t) for t in times.values() if t), default=0.0)
 
 

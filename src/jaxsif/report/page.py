@@ -1,4 +1,4 @@
-"""The page of some verdicts, as one HTML file; pure but for the page's own style and script."""
+"""The HTML page of one or more verdicts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MADE_BY = "Made by jax-sif report from what jax-sif verify --json wrote."
 
 
 def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
-    """The page. `plotly`: the library's source; without it the tables stay."""
+    """The page. `plotly`: the library's source; without it there are only tables."""
     articles = [
         _article(SectionBuilder(f"v{i}", bool(plotly)), verdict)
         for i, verdict in enumerate(verdicts)
@@ -29,7 +29,7 @@ def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
 
 
 def _article(frame: SectionBuilder, verdict: Verdict) -> Markup:
-    """All of one verdict, what is most important first."""
+    """One verdict, the most important parts first."""
     reckoned, missing_figures = figures(verdict), missing(verdict)
     return tag(
         "article",
@@ -55,7 +55,7 @@ def _title(verdicts: Sequence[Verdict]) -> str:
 
 
 def _navigation(verdicts: Sequence[Verdict]) -> Markup | None:
-    """An overview of several verdicts, each a link to its own part."""
+    """An overview of several verdicts, with links."""
     if len(verdicts) < 2:
         return None
     rows: list[tuple[object, ...]] = [

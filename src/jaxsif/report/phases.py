@@ -1,4 +1,4 @@
-"""What each rank did when, and where the start's time went; pure, runs anywhere."""
+"""Timelines of the ranks, and a breakdown of the time."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from statistics import median
 
 from jaxsif.report.document import Rank, Verdict
 
-# What begins a stretch of a rank's life and what ends it. A mark is a phase, or a fact
-# of a phase that holds a time.
+# A milestone begins and ends intervals: a phase, and its field that contains a time.
 Mark = tuple[str, str]
 
 BEGAN: Mark = ("started", "began")
@@ -42,7 +41,7 @@ MARKS = (
     DONE,
 )
 
-# The stretch that ends with each mark, in words.
+# Labels of the intervals, by the milestone at their end.
 WORDS = {
     ENTERED: "process begins, image opens",
     STARTED: "entry and Python start",
@@ -56,18 +55,18 @@ WORDS = {
 }
 _ENDED = "until its end"
 
-# Why a stretch is not known, by the mark whose absence hides it.
+# Why an interval is unknown, by the missing milestone.
 _UNKNOWN = {
-    BEGAN: "when the process began: its record is of an older jax-sif, or /proc is hidden",
+    BEGAN: "when the process began: recorded by an older jax-sif, or /proc is hidden",
     ENTERED: "when the image was open: the program was not started by the image's entry",
     IMPORTED: "when JAX was imported: the program did not call initialize_distributed()",
-    ALL_REDUCED: "the program all-reduces nothing that it tells",
+    ALL_REDUCED: "the program reported no all-reduce",
 }
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What a rank did from one time to another, in seconds after the step's first."""
+    """An interval of a rank, in seconds after the first record of its node."""
 
     word: str
     begin_s: float
@@ -80,7 +79,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Life:
-    """One rank's stretches in their order."""
+    """The intervals of one rank, in order."""
 
     rank: Rank
     stretches: tuple[Stretch, ...]
@@ -92,7 +91,7 @@ class Life:
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch over all ranks that told it."""
+    """An interval over all ranks that reported it."""
 
     word: str
     ranks: int
@@ -102,10 +101,10 @@ class Part:
 
 
 def lives(verdict: Verdict) -> list[Life]:
-    """The stretches of every rank.
+    """The timeline of every rank.
 
-    Each node's clock counts from the first thing that its own ranks told: clocks of two
-    nodes may disagree by more than a start takes.
+    Times are relative to the first record of the rank's node, since clocks of nodes may
+    differ by more than a start takes.
     """
     zeros: dict[str, float] = {}
     for rank in verdict.ranks:
@@ -115,7 +114,7 @@ def lives(verdict: Verdict) -> list[Life]:
 
 
 def budget(found: Sequence[Life]) -> list[Part]:
-    """Every stretch that some rank told, in order."""
+    """All reported intervals, in order."""
     words = [*WORDS.values(), _ENDED]
     parts = []
     for word in words:
@@ -133,18 +132,18 @@ def budget(found: Sequence[Life]) -> list[Part]:
 
 
 def unknown(verdict: Verdict) -> list[str]:
-    """What the records do not tell of the start, and why; empty without ranks."""
+    """What is unknown about the start, and why; empty without ranks."""
     marks: set[Mark] = set()
     for rank in verdict.ranks:
         marks |= _times(rank).keys()
     if not marks:
         return []
     notes = [why for mark, why in _UNKNOWN.items() if mark not in marks]
-    return [*notes, "compiling and running are one stretch where the program tells one"]
+    return [*notes, "compiling and running are one interval"]
 
 
 def chosen(found: Sequence[Life], slow_nodes: Sequence[int], most: int) -> list[Life]:
-    """At most `most` ranks to show: those that findings name, then the last to end."""
+    """Select at most `most` ranks: those named by findings, then the last to end."""
     if len(found) <= most:
         return list(found)
     named = set(slow_nodes)

@@ -1,4 +1,4 @@
-"""Verdicts as a file for node_exporter's textfile collector; pure, runs anywhere."""
+"""Verdicts as metrics for node_exporter's textfile collector."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Metric:
 
 
 def as_prometheus(verdicts: Iterable[Verdict]) -> str:
-    """The newest verdict on each cluster's topology: a gauge tells how things stand.
+    """The latest verdict of each cluster and topology, as gauges.
 
     Steps are no labels: every job would begin new series.
     """
@@ -65,14 +65,14 @@ def _samples(verdict: Verdict) -> Iterator[Sample]:
 def _judgement(verdict: Verdict) -> Iterator[Sample]:
     yield (
         "jaxsif_verdict_status",
-        "Exit status of jax-sif verify: 0 pass, 1 fail, 3 could not tell.",
+        "Exit status of jax-sif verify: 0 pass, 1 fail, 3 COULD NOT TELL.",
         {},
         float(verdict.status),
     )
     if verdict.began_s is not None:
         yield (
             "jaxsif_verdict_timestamp_seconds",
-            "When the first rank of the judged step spoke, in seconds since 1970.",
+            "Time of the first record of the step, in seconds since 1970.",
             {},
             verdict.began_s,
         )
@@ -86,7 +86,7 @@ def _judgement(verdict: Verdict) -> Iterator[Sample]:
         )
     yield (
         "jaxsif_info",
-        "Software of the first rank that told it; always 1.",
+        "Software of the first rank that reported it; always 1.",
         _software(verdict),
         1.0,
     )
@@ -116,7 +116,7 @@ def _nodes(verdict: Verdict) -> Iterator[Sample]:
     for node, ranks in by_node.items():
         yield (
             "jaxsif_node_ranks_done",
-            "Ranks of a node that came to the program's end.",
+            "Ranks of a node that reached the end of the program.",
             {"node": node},
             float(sum("done" in rank.told for rank in ranks)),
         )
@@ -149,14 +149,14 @@ def _bandwidths(verdict: Verdict) -> Iterator[Sample]:
         )
         yield (
             "jaxsif_wrong_elements",
-            "Elements of a collective's result that were wrong, over all ranks.",
+            "Wrong elements in the results of a collective, over all ranks.",
             labels,
             float(point.wrong),
         )
         if point.expected_bus_gb_per_s is not None:
             yield (
                 "jaxsif_busbw_expected_bytes_per_second",
-                "Bus bandwidth that was expected.",
+                "Expected bus bandwidth.",
                 labels,
                 point.expected_bus_gb_per_s * _GIGA,
             )
@@ -178,7 +178,7 @@ def _pairs(verdict: Verdict) -> Iterator[Sample]:
                 )
         yield (
             "jaxsif_node_pairs_timed_out",
-            "Pairs of a node whose exchange did not end.",
+            "Pairs of a node whose exchange timed out.",
             {"node": node.node},
             float(node.timed_out),
         )
@@ -187,7 +187,7 @@ def _pairs(verdict: Verdict) -> Iterator[Sample]:
 def _newest(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
     found: dict[tuple[str, str], Verdict] = {}
     for verdict in sorted(verdicts, key=lambda v: v.began_s or 0.0):
-        # A step is cluster.job.step, and a cluster's name may have dots of its own.
+        # A step is cluster.job.step, and the name of a cluster may contain dots.
         cluster = verdict.step.rsplit(".", 2)[0]
         found[cluster, verdict.topology.label] = verdict
     return found

@@ -1,4 +1,4 @@
-"""Every sample as tidy CSV: a row for each rank, measurement and trial; pure, runs anywhere."""
+"""All samples as tidy CSV: one row per rank, measurement and trial."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ COLUMNS = (
 )
 
 Row = dict[str, object]
-# Numbers are none of these: they are written from values, not from texts.
+# Negative numbers are not affected: they are not strings.
 _FORMULA = ("=", "+", "-", "@")
 
 
 def as_csv(verdicts: Iterable[Verdict]) -> str:
-    """As RFC 4180 has it, with a header; what does not apply is empty."""
+    """CSV (RFC 4180) with a header; fields that do not apply are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
@@ -50,7 +50,7 @@ def as_csv(verdicts: Iterable[Verdict]) -> str:
 
 
 def _cell(value: object) -> object:
-    """What a spreadsheet does not take for a formula."""
+    """Escape text that a spreadsheet would read as a formula."""
     is_formula = isinstance(value, str) and value.lstrip().startswith(_FORMULA)
     return f"'{value}" if is_formula else value
 
@@ -63,7 +63,7 @@ def rows(verdict: Verdict) -> Iterator[Row]:
 
 
 def _phases(verdict: Verdict) -> Iterator[Row]:
-    """When each phase was told, in microseconds after the first of the rank's node."""
+    """Times of the phases, in microseconds after the first of the rank's node."""
     zeros: dict[str, float] = {}
     for rank in verdict.ranks:
         for phase in rank.told:
@@ -102,7 +102,7 @@ def _bandwidths(verdict: Verdict) -> Iterator[Row]:
 
 def _pairs(verdict: Verdict) -> Iterator[Row]:
     for rank, pair in told(verdict, "pair", Pair):
-        # One row without a time for an exchange that never ended.
+        # One row without a time for an exchange that timed out.
         for trial, time_us in enumerate(pair.times_us or (None,)):
             speed = None if time_us is None else _gb_per_s(pair.size_bytes, time_us)
             yield {

@@ -1,4 +1,4 @@
-"""A verdict and its figures as text for a terminal or a ticket; pure, runs anywhere."""
+"""A verdict and its data as text for a terminal or a ticket."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_PAIRS = 8
 
 
 def as_text(verdict: Verdict) -> str:
-    """The verdict first, then why, then the figures."""
+    """The verdict, the findings, then the data."""
     blocks = [
         [f"{verdict.verdict}  {verdict.summary}"],
         list(_findings(verdict)),
@@ -35,7 +35,7 @@ def as_text(verdict: Verdict) -> str:
 
 
 def _one_line(text: str) -> str:
-    """No name or message from outside can pose as a verdict's line."""
+    """Escape untrusted text, so that it cannot imitate a verdict."""
     return escape_invisible(text).replace("\n", "\n   ")
 
 
@@ -50,7 +50,7 @@ def _findings(verdict: Verdict) -> Iterator[str]:
 
 
 def _ranks(verdict: Verdict) -> Iterator[str]:
-    """All ranks of a small job, otherwise those that need a look."""
+    """All ranks of a small job, otherwise those with findings or without an end."""
     shown = list(verdict.ranks)
     if len(shown) > _MAX_RANKS:
         named = verdict.slow_nodes

@@ -1,4 +1,4 @@
-"""Numbers, sizes and ranks in words that fit a table; pure, runs anywhere."""
+"""Formats numbers, sizes and ranks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 from jaxsif.core.hostlist import spans
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-# No line lists more nodes than a person reads.
+# Maximum number of nodes in a line.
 _MAX_NODES = 24
 
 
 def size(size_bytes: int) -> str:
-    """`64 MiB`; a size that is no round number of the unit with one decimal."""
+    """`64 MiB`; with one decimal if it is not a whole number."""
     value, unit = float(size_bytes), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
@@ -26,12 +26,12 @@ def size(size_bytes: int) -> str:
 
 
 def gb_per_s(value: float) -> str:
-    """`12.3 GB/s`, with three digits that mean something; GB is 1e9 bytes."""
+    """`12.3 GB/s`, with three significant digits; GB is 1e9 bytes."""
     return f"{significant(value)} GB/s"
 
 
 def significant(value: float) -> str:
-    """Three significant digits; an exponent for what is very small alone."""
+    """Three significant digits; an exponent only for very small numbers."""
     if abs(value) < 1e-3:
         return f"{value:.3g}"
     digits = max(0, 3 - len(str(int(abs(value))))) if abs(value) >= 1 else 3

@@ -14,7 +14,7 @@ _ROW_PX = 22
 
 
 def timeline(lives: Sequence[Life], slow_nodes: set[int]) -> Chart:
-    """A bar for each rank, cut where it told a phase."""
+    """A bar for each rank, divided into its phases."""
     names = [_rank_label(life, slow_nodes) for life in lives]
     ordered = [word for word in dict.fromkeys([*WORDS.values(), *_all_words(lives)])]
     data = [

@@ -1,4 +1,4 @@
-"""The top of the page: the verdict, its figures, what was found and what to do; pure."""
+"""The top of the page: the verdict, the main figures, and the findings."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxsif.report.figures import Figures
 
 
 def head(frame: SectionBuilder, figures: Figures) -> Markup:
-    """The verdict itself, with the figures that matter most."""
+    """The verdict and the main figures."""
     verdict = figures.verdict
     sign = {"PASS": "✓", "FAIL": "✗"}.get(verdict.verdict, "?")
     when = verdict.began_s
@@ -53,7 +53,7 @@ def _tiles(figures: Figures) -> Markup:
 def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
     verdict = figures.verdict
     done = sum("done" in rank.told for rank in verdict.ranks)
-    yield "ranks that came to their end", f"{done} of {verdict.topology.processes}"
+    yield "ranks that finished", f"{done} of {verdict.topology.processes}"
     yield "nodes", str(len({rank.node for rank in verdict.ranks}))
     for point in headlines(figures.bandwidths)[:1]:
         part = f" ({point.ratio:.2f} of expected)" if point.ratio else ""
@@ -67,7 +67,7 @@ def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
 
 
 def _slowest_pair(pairs: Sequence[NodePair]) -> Iterator[tuple[str, str]]:
-    """A part of the median where there is more than one pair."""
+    """The slowest pair, relative to the median if there are several."""
     for pair in pairs[:1]:
         speed = pair.gb_per_s
         text = "timed out" if speed is None else words.gb_per_s(speed)
@@ -77,9 +77,9 @@ def _slowest_pair(pairs: Sequence[NodePair]) -> Iterator[tuple[str, str]]:
 
 
 def findings(frame: SectionBuilder, verdict: Verdict) -> Markup:
-    """What was found, the first cause first, with what to do."""
+    """The findings with their remedies, the first cause first."""
     if not verdict.findings:
-        text = "Nothing is wrong." if verdict.status == PASS else "No finding."
+        text = "No problems found." if verdict.status == PASS else "No finding."
         return frame.section("findings", "Findings", tag("p", text))
     items = [_finding(finding, verdict) for finding in verdict.findings]
     return frame.section("findings", "Findings", tag("ol", *items, class_="findings"))
@@ -98,6 +98,6 @@ def _finding(finding: Finding, verdict: Verdict) -> Markup:
 
 
 def _remedies(finding: Finding) -> list[str]:
-    """A remedy has a line for everything that is to be done."""
+    """The lines of a remedy, one per action."""
     lines = finding.remedy.splitlines()
     return [line.strip().removeprefix("-> ") for line in lines]

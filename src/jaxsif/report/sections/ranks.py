@@ -1,4 +1,4 @@
-"""The page's parts on the ranks and on what they ran with; pure."""
+"""The sections on the ranks and their environment."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from jaxsif.report.environment import environment
 
 
 def host_info(frame: SectionBuilder, verdict: Verdict) -> Markup:
-    """What the ranks ran on and with."""
+    """Hardware and software of the ranks."""
     rows: list[tuple[object, ...]] = [
         (fact.name, fact.value, fact.holders or "all") for fact in environment(verdict)
     ]
@@ -21,7 +21,7 @@ def host_info(frame: SectionBuilder, verdict: Verdict) -> Markup:
         f" {words.plural(topology.nodes, 'node')},"
         f" {words.plural(topology.processes, 'process', 'es')}"
     )
-    rows.insert(0, ("topology asked for", asked, "all"))
+    rows.insert(0, ("topology requested", asked, "all"))
     return frame.section(
         "environment",
         "Environment",
@@ -30,7 +30,7 @@ def host_info(frame: SectionBuilder, verdict: Verdict) -> Markup:
 
 
 def ranks(frame: SectionBuilder, verdict: Verdict) -> Markup | None:
-    """All ranks, and how far each came."""
+    """All ranks and their last phases."""
     if not verdict.ranks:
         return None
     slow_nodes = verdict.slow_nodes
@@ -39,9 +39,7 @@ def ranks(frame: SectionBuilder, verdict: Verdict) -> Markup | None:
         for r in verdict.ranks
     ]
     head = ("rank", "node", "last phase", "")
-    title = (
-        f"{words.plural(len(verdict.ranks), 'rank')}, and the phase that each reached"
-    )
+    title = f"{words.plural(len(verdict.ranks), 'rank')} and their last phases"
     return frame.section(
         "ranks", "Ranks", details(title, table(head, rows, label="Ranks"))
     )

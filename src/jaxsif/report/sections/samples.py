@@ -1,4 +1,4 @@
-"""The page's part with every sample behind its figures; pure."""
+"""The section with all samples."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from jaxsif.report.document import Verdict
 from jaxsif.report.measured import Bandwidth, Pair, told
 from jaxsif.report.samples import as_csv
 
-# More rows than this are a download, not a table.
+# Tables with more rows are offered as a download only.
 _MAX_ROWS = 1500
-# What of the samples a page carries, as text and packed.
+# Maximum size of the samples in a page, as text and compressed.
 _MOST_PLAIN_BYTES = 1 << 19
 _MOST_PACKED_BYTES = 8 << 20
 
 
 def section(frame: SectionBuilder, verdict: Verdict) -> Markup:
-    """Everything that was measured, as tables and as CSV."""
+    """All measurements as tables and CSV."""
     return frame.section(
         "samples",
-        "Every sample",
+        "All samples",
         _download(as_csv([verdict]), verdict.topology.label),
         _sample_table("bandwidth", _bandwidth_samples(verdict)),
         _sample_table("pairs", _pair_samples(verdict)),
@@ -31,22 +31,22 @@ def section(frame: SectionBuilder, verdict: Verdict) -> Markup:
 
 
 def _download(text: str, label: str) -> Markup:
-    """The samples inside the page; packed, and left out, where they are many."""
+    """A link to the embedded samples; compressed if many, omitted if too many."""
     rows = words.plural(text.count("\n") - 1, "row")
     name, kind, content = "samples.csv", "text/csv", text.encode()
     if len(content) > _MOST_PLAIN_BYTES:
-        # No time in it, so that the same verdict gives the same page.
+        # Without a timestamp, so that the page is reproducible.
         content = gzip.compress(content, mtime=0)
         name, kind = f"{name}.gz", "application/gzip"
     if len(content) > _MOST_PACKED_BYTES:
         return tag(
             "p",
-            f"All times behind the figures are {rows}, too many for a page;"
-            " jax-sif report --csv FILE writes them.",
+            f"The samples have {rows}, too many for a page; write them with"
+            " jax-sif report --csv FILE.",
         )
     title = f"{rows} as {name.partition('.')[2].upper()}"
     link = download_link(title, f"{label}-{name}", kind, content)
-    return tag("p", "All times behind the figures, a row for each: ", link, ".")
+    return tag("p", "All measured times, one per row: ", link, ".")
 
 
 def _sample_table(name: str, samples: list[tuple[object, ...]]) -> Markup | None:
@@ -54,7 +54,7 @@ def _sample_table(name: str, samples: list[tuple[object, ...]]) -> Markup | None
         return None
     head, *rows = samples
     if len(rows) > _MAX_ROWS:
-        return tag("p", f"{name}: {len(rows):,} rows are too many for a table here.")
+        return tag("p", f"{name}: {len(rows):,} rows, too many for a table.")
     columns = tuple(map(str, head))
     return details(
         f"{name}: {words.plural(len(rows), 'row')}",

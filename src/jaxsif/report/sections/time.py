@@ -1,4 +1,4 @@
-"""The page's parts on time: what each rank did when, and where a start's time went; pure."""
+"""The sections on time: timelines of the ranks, and a breakdown."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ _MOST_BARS = 48
 
 
 def timeline(frame: SectionBuilder, figures: Figures) -> Markup | None:
-    """What each rank did when; nothing where no rank told anything."""
+    """The timelines; None if no rank reported anything."""
     shown = [life for life in figures.lives if life.stretches]
     if not shown:
         return None
     slow_nodes = set(figures.verdict.slow_nodes)
     drawn = chosen(shown, sorted(slow_nodes), _MOST_BARS)
     part = (
-        f" Of {len(shown):,} ranks the {len(drawn)} that findings name or that ended"
-        " last."
+        f" Of {len(shown):,} ranks, {len(drawn)} are shown: those named by findings, then"
+        " the last to end."
         if len(drawn) < len(shown)
         else ""
     )
     text = tag(
         "p",
-        "Each bar is a rank, cut where it told a phase. Every node counts by its own"
-        " clock, from the first that its ranks told; ✗ marks ranks that findings"
-        f" name.{part}",
+        "Each bar is a rank, divided into its phases. Times are relative to the first"
+        f" record of each node; ✗ marks ranks named by findings.{part}",
     )
-    never = _never_came(figures.verdict)
+    never = _missing_ranks(figures.verdict)
     return frame.section(
         "timeline",
-        "What each rank did when",
+        "Timeline of the ranks",
         text,
         tag("p", tag("strong", never)) if never else None,
         frame.chart("life", chart.timeline(drawn, slow_nodes)),
@@ -47,16 +46,16 @@ def timeline(frame: SectionBuilder, figures: Figures) -> Markup | None:
     )
 
 
-def _never_came(verdict: Verdict) -> str:
-    """Ranks that have no bar; empty where all came."""
-    told = {rank.rank for rank in verdict.ranks}
-    missing = set(range(verdict.topology.processes)) - told
+def _missing_ranks(verdict: Verdict) -> str:
+    """The ranks without records; empty if there are none."""
+    reported = {rank.rank for rank in verdict.ranks}
+    missing = set(range(verdict.topology.processes)) - reported
     few = words.plural(len(missing), "rank")
     return f"{few} never reported: {spans(missing)}." if missing else ""
 
 
 def start(frame: SectionBuilder, figures: Figures) -> Markup | None:
-    """Where the time went, and what is not known of it."""
+    """The breakdown of the time, and what is unknown."""
     parts = budget(figures.lives)
     if not parts:
         return None
@@ -78,13 +77,13 @@ def start(frame: SectionBuilder, figures: Figures) -> Markup | None:
         "start",
         "Where the time went",
         table(head, rows, label="Stretches from the process's start to its end"),
-        tag("p", "Not known:"),
+        tag("p", "Unknown:"),
         notes,
     )
 
 
 def _bar(median_s: float, longest_s: float, most_s: float) -> Markup:
-    """The median as a bar, the longest as a thin line behind it."""
+    """The median as a bar, the longest time as a thin line."""
     scale = 100 / most_s if most_s > 0 else 0
     return tag(
         "span",
