@@ -23,7 +23,7 @@ def words(*values: str, name: str = "rate") -> list[dict[str, tuple[str, str]]]:
         (["a: b"] * 3, "rank 0 on a: b (and 2 more ranks)"),
     ],
 )
-def test_the_first_problem_is_told_and_the_others_counted(problems, sentence):
+def test_the_first_problem_is_shown_and_the_others_counted(problems, sentence):
     assert sentence == format_problems(problems)
 
 
@@ -45,7 +45,7 @@ def test_what_all_hold_is_one_line():
     )
 
 
-def test_of_many_ranks_and_parts_the_first_are_told():
+def test_of_many_ranks_and_parts_the_first_are_shown():
     lines = list(holdings({rank: [((rank, rank + 1),)] for rank in range(20)}))
     scattered = list(holdings({0: [((2 * i, 2 * i + 1),) for i in range(10)]}))
 
@@ -54,7 +54,7 @@ def test_of_many_ranks_and_parts_the_first_are_told():
     assert scattered[0].endswith("[14:15] and 2 more")
 
 
-def test_what_is_the_same_everywhere_is_not_told():
+def test_equal_values_are_not_reported():
     assert [] == list(differences(words("1", "1", "1", "1"), NODES))
 
 

@@ -230,7 +230,7 @@ def test_when_no_rank_spoke_srun_and_the_job_still_name_them():
     assert "ranks 0-3 on a, 4-7 on b" in verdict.findings[1].text
 
 
-def test_a_rank_that_said_why_it_failed_is_told_once():
+def test_a_rank_that_reported_its_failure_is_named_once():
     job = healthy()
     _rank_5_raised(job)
     verdict = _heard(job, "srun: error: node2: task 5: Exited with exit code 1\n")
@@ -239,7 +239,7 @@ def test_a_rank_that_said_why_it_failed_is_told_once():
 
 
 @pytest.mark.parametrize("numbers", ["9-", "1-99999999", ",", "-"])
-def test_what_srun_did_not_say_is_not_heard(numbers):
+def test_lines_that_srun_did_not_print_are_ignored(numbers):
     assert (0, ()) == (
         (v := _heard(healthy(), f"srun: error: n: tasks {numbers}: x\n")).status,
         v.findings,

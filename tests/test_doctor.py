@@ -108,7 +108,7 @@ def test_a_bad_gpu_drains_the_node(gpu_node, capsys):
     assert "2. gpu-pcie: warning: GPU 3" in shown
 
 
-def test_a_driver_that_hangs_drains_the_node_and_keeps_nobody_waiting(gpu_node):
+def test_a_driver_that_hangs_drains_the_node_and_does_not_block(gpu_node):
     started_s = time.monotonic()
     checks = [
         replace(check, limit_s=0.2) if check.name == "GPU health" else check
@@ -150,7 +150,7 @@ def test_gpus_whose_health_cannot_be_read_are_no_pass_and_no_drain(gpu_node):
     )
 
 
-def test_an_image_without_nvml_could_not_tell_of_gpus(gpu_node):
+def test_an_image_without_nvml_is_inconclusive(gpu_node):
     def load():
         raise ImportError("pynvml")
 
@@ -270,7 +270,7 @@ def test_the_exit_status_fails_closed(results, status):
     assert status == NodeReport("node2", "image", True, tuple(results)).status
 
 
-def test_what_is_fatal_is_told_first():
+def test_fatal_problems_come_first():
     warning = Problem("gpu-pcie", "slow", "reseat it", is_fatal=False)
     fatal = Problem("gpu-lost", "gone", "replace it")
     ended = NodeReport("n", "image", True, (result(warning), result(fatal)))
@@ -283,7 +283,7 @@ def test_what_is_fatal_is_told_first():
     ]
 
 
-def test_json_says_the_same_as_the_table(gpu_node):
+def test_json_has_the_same_content_as_the_table(gpu_node):
     bad = {"TotalEccErrors": {(1, 0): 12, (1, 1): 12}}
     ended = diagnose(gpu_node, with_nvml(FakeNvml(bad, {}, {}, {})))
 

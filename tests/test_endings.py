@@ -54,7 +54,7 @@ def test_what_ranks_found_before_the_start_is_one_finding_with_all_of_them():
     assert "unset it" == verdict.findings[0].remedy
 
 
-def test_what_rank_0_says_of_another_names_the_other_alone():
+def test_a_problem_reported_by_rank_0_about_another_names_only_the_other():
     problem = {**TROUBLE, "text": "different image on rank 5 on node2", "ranks": [5]}
 
     first = verdict_on(broken(), make_record(0, "failed", problems=[problem])).findings[
@@ -64,7 +64,7 @@ def test_what_rank_0_says_of_another_names_the_other_alone():
     assert ("different image on rank 5 on node2", (5,)) == (first.text, first.ranks)
 
 
-def test_the_exception_that_was_heard_first_is_the_cause_whatever_the_clocks_say():
+def test_the_exception_that_arrived_first_is_the_cause_regardless_of_clocks():
     late_clock = make_record(5, "failed", "node2", error="OSError: disk") | {
         "time": 9e9
     }
@@ -268,7 +268,7 @@ def test_wrong_numbers_come_before_the_ranks_that_srun_ended_for_their_sake():
     assert "foreign-peer" == kinds(verdict)[0]
 
 
-def test_devices_that_nobody_counted_are_no_pass():
+def test_devices_that_were_not_reported_are_no_pass():
     job = healthy()
     for told in job.values():
         del told["devices"]

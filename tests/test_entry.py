@@ -179,7 +179,7 @@ def test_without_verbose_it_is_silent():
     ) == ("", "")
 
 
-def test_rank_0_refuses_a_port_that_somebody_listens_on():
+def test_rank_0_rejects_a_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = str(server.getsockname()[1])
 
@@ -195,7 +195,7 @@ def test_rank_0_refuses_a_port_that_somebody_listens_on():
 GROUP = {**STEP, "SLURM_STEP_NUM_TASKS": "8"}
 
 
-def test_a_group_without_certificates_is_told_in_one_line_of_rank_0():
+def test_a_group_without_certificates_is_reported_in_one_line_of_rank_0():
     first = enter({**GROUP, "SLURM_PROCID": "0"}, "true")
     other = enter(GROUP, "true")
 
@@ -217,7 +217,7 @@ def test_without_certificates_a_group_that_requires_them_does_not_start():
 @pytest.mark.parametrize(
     "choice", [{"JAX_SIF_TLS": "off"}, {"JAX_MTLS_CERT_FILE": "x"}]
 )
-def test_who_chose_otherwise_hears_nothing_of_certificates(choice):
+def test_a_users_choice_suppresses_the_line_on_certificates(choice):
     done = enter({**GROUP, "SLURM_PROCID": "0", **choice}, "true")
 
     assert (0, "") == (done.returncode, done.stderr)
@@ -302,7 +302,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("launcher", OTHERS)
-def test_another_launchers_group_is_told_that_it_has_no_certificates(launcher):
+def test_another_launchers_group_gets_a_line_that_it_has_no_certificates(launcher):
     done = enter(launcher, "true")
 
     assert 0 == done.returncode
@@ -342,7 +342,7 @@ def test_an_arbitrary_distribution_puts_rank_0_first_in_the_host_file(tmp_path, 
     assert f"node2:{port()}" == address
 
 
-def test_rank_0_refuses_to_start_where_nobody_looks_for_it():
+def test_rank_0_rejects_a_start_on_the_wrong_node():
     done = enter({**STEP, "SLURM_PROCID": "0", "SLURMD_NODENAME": "node2"})
 
     assert 1 == done.returncode
@@ -528,7 +528,7 @@ def enter_kit(kit: Path, environment: dict[str, str]) -> subprocess.CompletedPro
     )
 
 
-def test_packages_that_were_made_for_the_image_are_told_in_a_line(kit):
+def test_packages_made_for_the_image_are_reported_in_a_line(kit):
     assert "" == enter_kit(kit, {}).stderr
     assert (
         "jax-sif entry: packages of my.sqsh (made for this image; behind its own)\n"
@@ -561,7 +561,7 @@ def test_packages_of_another_image_run_where_one_says_so(kit, choice):
     )
 
 
-def test_packages_that_are_named_and_not_mounted_are_told_by_rank_0(kit):
+def test_packages_that_are_named_and_not_mounted_are_reported_by_rank_0(kit):
     (kit / "env/image.txt").unlink()
 
     first = enter_kit(kit, {})

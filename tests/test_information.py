@@ -43,7 +43,7 @@ def test_it_says_in_a_line_who_this_is(devices):
     assert "process 3 of 8 on node1, local devices 1, global devices 8" == str(told())
 
 
-def test_it_holds_what_the_launcher_told():
+def test_it_contains_the_launchers_data():
     info = told()
 
     assert (3, 8, 3, "node1", "node1:12345", False, "Slurm") == (
@@ -64,7 +64,7 @@ def test_devices_are_counted_when_they_are_asked_for(devices):
     assert (4, 32) == (info.local_device_count, info.global_device_count)
 
 
-def test_a_topology_that_is_so_is_told(devices):
+def test_a_matching_topology_is_returned(devices):
     devices(1, 8)
 
     topology = told().topology
@@ -83,13 +83,13 @@ def test_a_topology_that_is_so_is_told(devices):
         ("G8N1p8", 1, 8),
     ],
 )
-def test_a_topology_that_is_not_so_is_not_told(devices, label, local, everywhere):
+def test_a_topology_that_differs_is_not_returned(devices, label, local, everywhere):
     devices(local, everywhere)
 
     assert None is told(topology=label).topology
 
 
-def test_where_the_launcher_does_not_tell_the_nodes_processes_and_devices_count(
+def test_without_the_launchers_nodes_processes_and_devices_count(
     devices,
 ):
     devices(1, 8)

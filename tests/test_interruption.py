@@ -117,7 +117,7 @@ def test_an_output_that_ends_at_once_has_one_verdict(reader):
     assert 1 == sum(x.startswith("COULD NOT TELL") for x in rest)
 
 
-def test_what_ends_after_the_signal_is_nobodys_fault(reader):
+def test_exits_after_the_signal_are_no_failure(reader):
     reader.feed(half())
     reader.process.send_signal(signal.SIGTERM)
     time.sleep(0.2)

@@ -53,7 +53,7 @@ def verify_behind(script: str, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_launcher_that_hangs_is_ended_and_the_verdict_spoken():
+def test_a_launcher_that_hangs_is_ended_and_the_verdict_given():
     began_s = time.monotonic()
 
     done = verify_behind(LAUNCHER)
@@ -64,7 +64,7 @@ def test_a_launcher_that_hangs_is_ended_and_the_verdict_spoken():
     assert "143 1" == done.stdout.splitlines()[-1]
 
 
-def test_one_that_does_not_hear_sigterm_is_killed():
+def test_one_that_ignores_sigterm_is_killed():
     done = verify_behind(f"trap '' TERM; {LAUNCHER}")
 
     assert "137 1" == done.stdout.splitlines()[-1]
@@ -100,7 +100,7 @@ def test_text_that_looks_like_an_end_never_ends_the_launcher(text, words):
     assert done.stdout.splitlines()[-1].startswith("0 ")
 
 
-def test_while_anything_is_printed_nobody_is_ended():
+def test_while_anything_is_printed_no_launcher_is_ended():
     script = f"{SAYS}; for i in $(seq 20); do echo saving; sleep 0.1; done"
 
     done = verify_behind(script, "program")

@@ -205,12 +205,12 @@ def test_a_program_may_say_itself_which_process_it_is():
 
 
 @pytest.mark.parametrize("numbers", [{"process_id": 0}, {"num_processes": 2}])
-def test_a_program_that_gives_one_number_of_two_is_told_so(numbers):
+def test_a_program_that_gives_one_number_of_two_gets_an_error(numbers):
     with pytest.raises(UsageError, match="pass both numbers"):
         identify({}, **numbers)
 
 
-def test_a_program_that_gives_no_address_is_told_so():
+def test_a_program_that_gives_no_address_gets_an_error():
     with pytest.raises(UsageError, match="but no coordinator_address"):
         coordinator({}, process_id=0, num_processes=2)
 
@@ -236,7 +236,7 @@ def test_without_slurm_ranks_look_for_rank_0_where_mpirun_runs():
     assert ["head", "10.0.0.1", "fe80::b9b"] == hosts
 
 
-def test_where_mpirun_does_not_tell_its_host_the_variable_to_set_is_said():
+def test_without_mpiruns_host_the_error_names_the_variable():
     unknown = {**MPIRUN, "PMIX_NAMESPACE": "unheard-of"}
 
     with pytest.raises(UsageError, match="mpirun -x JAX_COORDINATOR_ADDRESS, here to"):
@@ -246,7 +246,7 @@ def test_where_mpirun_does_not_tell_its_host_the_variable_to_set_is_said():
 LOCAL = {**MPIEXEC, "MPI_LOCALNRANKS": "2"}
 
 
-def test_runs_of_mpich_on_a_node_are_told_apart_by_their_proxies():
+def test_runs_of_mpich_on_a_node_are_distinguished_by_their_proxies():
     first, second = (coordinator(LOCAL, machine(proxy=p)) for p in (801, 802))
 
     assert first and second and first[0] == second[0] == "node2"
@@ -262,7 +262,7 @@ def test_a_run_of_mpich_without_a_proxy_in_sight_needs_a_name():
     assert ("node2", 5555) == coordinator({**LOCAL, "JAX_COORDINATOR_PORT": "5555"})
 
 
-def test_mpich_that_does_not_number_the_ranks_of_a_node_is_told_so():
+def test_mpich_that_does_not_number_the_ranks_of_a_node_is_an_error():
     with pytest.raises(UsageError, match="MPI_LOCALNRANKS is None, expected a number"):
         identify({"PMI_RANK": "1", "PMI_SIZE": "2"})
 
@@ -278,12 +278,12 @@ def test_a_single_rank_of_mpich_needs_no_more_than_its_number():
     )
 
 
-def test_a_pod_that_was_given_another_host_name_is_told_so():
+def test_a_pod_with_a_different_host_name_is_an_error():
     with pytest.raises(UsageError, match="expected it to end in -1"):
         coordinator(POD, machine("mine", full_name="mine.pods.svc"))
 
 
-def test_a_job_of_kubernetes_is_told_from_its_next_run_by_its_id():
+def test_runs_of_a_kubernetes_job_are_distinguished_by_id():
     first, second = (identify({**POD, "JAX_SIF_RUN_ID": uid}).step for uid in "ab")
 
     assert first != second

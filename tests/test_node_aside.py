@@ -42,7 +42,7 @@ def test_what_never_answers_is_left_behind():
     assert time.monotonic() - started_s < 2
 
 
-def test_a_child_that_cannot_be_ended_keeps_nobody_waiting(monkeypatch):
+def test_a_child_that_cannot_be_ended_does_not_block(monkeypatch):
     # As one that hangs in the kernel: the signal does nothing.
     killed = []
     kill = os.kill
@@ -68,7 +68,7 @@ def test_an_unforeseen_exception_comes_back_as_text():
         within(5.0, lambda: _raise(KeyError("uuid")))
 
 
-def test_a_child_that_is_killed_is_told_from_one_that_answers():
+def test_a_killed_child_is_distinguished_from_one_that_responds():
     with pytest.raises(CheckCrashed, match="wait status 9"):
         within(5.0, lambda: os.kill(os.getpid(), signal.SIGKILL))
 

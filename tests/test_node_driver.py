@@ -33,7 +33,7 @@ from jaxsif.node.driver import driver, driver_version
         ("/sys/module/nvidia/version", "odd\n", None),
     ],
 )
-def test_the_driver_tells_its_version(tmp_path, file, content, version):
+def test_the_drivers_version_is_read(tmp_path, file, content, version):
     put(tmp_path, file, content)
 
     assert version == driver_version(well(tmp_path))

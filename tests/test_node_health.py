@@ -56,7 +56,7 @@ def test_what_is_normal_is_no_trouble(facts):
     assert [] == list(health_problems(reading(gpu(**facts)), expected=1))
 
 
-def test_a_gpu_that_tells_nothing_is_no_trouble():
+def test_a_gpu_without_data_is_no_problem():
     assert [] == list(health_problems(reading(Gpu(0))))
 
 
@@ -144,7 +144,7 @@ def test_a_gpu_that_the_driver_does_not_show_is_missed():
         (frozenset({3}), [("gpu-busy", False)]),
     ],
 )
-def test_who_uses_a_gpu_of_this_job_before_it_begins_is_told(ours, expected):
+def test_processes_on_a_gpu_before_the_job_starts_are_reported(ours, expected):
     assert expected == kinds(health_problems(reading(gpu()), ours=ours))
 
 

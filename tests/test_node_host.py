@@ -34,7 +34,7 @@ def test_a_program_with_a_launcher_or_alone_is_no_trouble(tmp_path, environment)
     "environment",
     [ALLOCATION, {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}],
 )
-def test_a_plain_python_in_an_allocation_of_several_is_told_to_use_srun(
+def test_a_plain_python_in_an_allocation_of_several_gets_srun_as_remedy(
     tmp_path, environment
 ):
     problem = only(host.not_under_srun(well(tmp_path, environment)))
@@ -44,7 +44,7 @@ def test_a_plain_python_in_an_allocation_of_several_is_told_to_use_srun(
     assert "srun singularity run" in problem.remedy
 
 
-def test_an_own_name_that_nobody_knows_is_fatal(tmp_path):
+def test_an_unresolvable_own_name_is_fatal(tmp_path):
     problem = only(host.hostname(well(tmp_path, resolve=lambda name: ())))
 
     assert ("hostname-unresolvable", True) == (problem.kind, problem.is_fatal)

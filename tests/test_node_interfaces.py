@@ -23,7 +23,7 @@ def net(root, name: str, speed: str, state: str = "up", kind: str = "1") -> None
     put(root, f"{folder}/device/vendor", "0x15b3\n")
 
 
-def test_infiniband_is_told_in_bytes(tmp_path):
+def test_infiniband_rates_are_in_bytes(tmp_path):
     rdma(tmp_path, "mlx5_0", "InfiniBand", "400 Gb/sec (4X NDR)")
     rdma(tmp_path, "mlx5_1", "InfiniBand", "2.5 Gb/sec (1X SDR)", "1: DOWN")
 
@@ -43,7 +43,7 @@ def test_roce_is_ethernet_and_counted_once(tmp_path):
     )
 
 
-def test_slingshot_and_ethernet_are_told_apart(tmp_path):
+def test_slingshot_and_ethernet_are_distinguished(tmp_path):
     net(tmp_path, "hsn0", "200000")
     net(tmp_path, "eth0", "25000")
 

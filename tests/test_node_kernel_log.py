@@ -30,7 +30,7 @@ def test_xids_are_read_with_their_gpu_and_age(tmp_path):
     ]
 
 
-def test_a_log_that_nobody_writes_to_does_not_keep_us_waiting(tmp_path):
+def test_a_log_without_new_lines_does_not_block(tmp_path):
     put(tmp_path, "/proc/uptime", "10.0 1.0\n")
     pipe = put(tmp_path, "/dev/kmsg")
     pipe.unlink()
@@ -80,7 +80,7 @@ def test_errors_of_programs_and_of_yesterday_are_no_trouble(number, age_s):
     assert [] == list(xid_problems([Xid("0000:3b:00", number, age_s)]))
 
 
-def test_many_errors_of_one_gpu_are_told_once():
+def test_many_errors_of_one_gpu_are_reported_once():
     many = [Xid("0000:3b:00", 74, age_s) for age_s in (9000.0, 600.0, 1200.0)]
 
     (problem,) = xid_problems(many)

@@ -26,7 +26,7 @@ def test_a_node_has_what_the_kernel_calls_available(node):
     assert 8 * GIB == free_bytes(well(node))
 
 
-def test_nobody_can_tell_without_the_kernels_files(tmp_path):
+def test_without_the_kernels_files_the_memory_is_unknown(tmp_path):
     assert free_bytes(well(tmp_path)) is None
 
 

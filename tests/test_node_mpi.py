@@ -29,12 +29,12 @@ def library(tmp_path):
     return make
 
 
-def test_who_does_not_choose_mpi_hears_nothing_of_it(tmp_path):
+def test_without_mpi_nothing_is_reported(tmp_path):
     assert [] == list(mpi.mpi_collectives(well(tmp_path)))
     assert {} == mpi.for_jaxlib(well(tmp_path))
 
 
-def test_without_a_wrapper_every_place_that_was_searched_is_told(tmp_path):
+def test_without_a_wrapper_every_searched_directory_is_named(tmp_path):
     (tmp_path / "usr/lib/x86_64-linux-gnu").mkdir(parents=True)
     environment = {
         **RANK,
@@ -68,7 +68,7 @@ def test_without_a_wrapper_every_place_that_was_searched_is_told(tmp_path):
         ("/usr/lib/aarch64-linux-gnu", {}),
     ],
 )
-def test_a_wrapper_in_a_standard_place_is_told_to_jaxlib(
+def test_a_wrapper_in_a_standard_directory_is_passed_to_jaxlib(
     tmp_path, library, folder, environment
 ):
     library(f"{folder}/libmpiwrapper.so", VERSION_9)

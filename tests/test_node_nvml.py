@@ -14,7 +14,7 @@ from jaxsif.node.nvml import Gpu, read
 TOO_LATE_NAMES = {"CurrentClocksEventReasons", "GpuFabricInfoV"}
 
 
-def test_a_healthy_gpu_tells_everything():
+def test_all_data_of_a_healthy_gpu_are_read():
     reading = read(FakeNvml({}, {}))
 
     assert ("550.54.15", "12.4", 2) == (reading.driver, reading.cuda, len(reading.gpus))
@@ -83,7 +83,7 @@ def test_names_may_come_as_bytes():
 
 
 @pytest.mark.parametrize("question", ["HandleByIndex", "TotalEccErrors", "UUID"])
-def test_a_lost_gpu_is_told_from_one_that_does_not_support_something(question):
+def test_a_lost_gpu_is_distinguished_from_unsupported_functions(question):
     lost, well = read(FakeNvml({question: NVMLError(LOST)}, {})).gpus
 
     assert ("it is lost", None) == (lost.gone, well.gone)
@@ -95,7 +95,7 @@ def test_a_gpu_that_cannot_be_opened_is_gone():
     assert "it cannot be opened: NVML error 999" == gpu.gone
 
 
-def test_a_gpu_of_somebody_elses_job_is_not_ours():
+def test_a_gpu_of_another_users_job_is_left_out():
     reading = read(FakeNvml({"HandleByIndex": NVMLError(4)}, {}))
 
     assert [1] == [gpu.index for gpu in reading.gpus]
@@ -118,7 +118,7 @@ def test_only_forced_low_clocks_are_reasons(bits, reasons):
     assert reasons == gpu.slow_reasons
 
 
-def test_processes_and_what_they_hold_are_told():
+def test_processes_and_their_memory_are_read():
     used = [
         SimpleNamespace(pid=42, usedGpuMemory=2**30),
         SimpleNamespace(pid=43, usedGpuMemory=None),
@@ -130,7 +130,7 @@ def test_processes_and_what_they_hold_are_told():
     assert ((42, 2**30), (43, None), (44, None)) == gpu.processes
 
 
-def test_a_driver_that_cannot_be_asked_says_why():
+def test_a_driver_that_cannot_be_queried_raises_the_reason():
     with pytest.raises(NVMLError) as caught:
         read(FakeNvml(init=18))
 

@@ -40,7 +40,7 @@ def test_a_folder_that_is_not_there_cannot_be_written(tmp_path):
     assert "none cannot be written: No such file or directory" in problem.text
 
 
-def test_a_full_disk_is_told_from_other_faults(tmp_path, monkeypatch):
+def test_a_full_disk_is_distinguished_from_other_faults(tmp_path, monkeypatch):
     def fail(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 

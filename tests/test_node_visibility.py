@@ -116,7 +116,7 @@ def test_without_the_variable_the_nodes_gpus_are_counted(tmp_path):
     assert "sees 2 GPUs (CUDA_VISIBLE_DEVICES is not set)" in problem.text
 
 
-def test_without_the_variable_and_without_a_driver_the_driver_is_to_blame(tmp_path):
+def test_without_the_variable_and_without_a_driver_the_driver_is_the_cause(tmp_path):
     image(tmp_path)
 
     assert [] == list(

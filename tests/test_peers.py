@@ -106,7 +106,7 @@ def test_a_rank_without_a_card_is_a_foreign_one():
     )
 
 
-def test_a_rank_in_a_foreign_group_says_whose_it_is():
+def test_a_rank_in_a_foreign_group_names_the_groups_step():
     store = Store()
     store.content["jaxsif/word"] = json.dumps(
         {"step": "box.7.1.0", "node": "node9", "is_well": True}

@@ -72,7 +72,7 @@ def test_a_grpc_server_is_taken_for_the_coordinator():
         (lambda c: (c.recv(64), threading.Event().wait(1)), "timed out"),
     ],
 )
-def test_somebody_else_who_listens_is_found_out(answer, text):
+def test_a_different_service_at_the_address_is_detected(answer, text):
     with listener(answer) as where:
         ((kind, got),) = kinds(where)
 
@@ -122,7 +122,7 @@ def test_the_coordinator_of_another_step_does_not(tmp_path):
     assert "TLS fails, certificate signature failure" in text
 
 
-def test_a_port_where_nobody_listens_is_waited_for_and_then_named():
+def test_a_port_without_a_listener_is_waited_for_and_then_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         where = server.getsockname()
 
@@ -147,7 +147,7 @@ def serve_once(host: str, port: int) -> None:
             settings_frame(connection)
 
 
-def test_a_name_that_nobody_knows_is_named():
+def test_an_unknown_name_is_reported():
     ((kind, text),) = kinds(("no-such-node.invalid", 12345))
 
     assert "coordinator-unknown" == kind
@@ -186,7 +186,7 @@ def test_the_name_of_a_pod_that_has_still_to_start_is_waited_for(monkeypatch):
         (OSError(101, "Network is unreachable"), "coordinator-unreachable"),
     ],
 )
-def test_packets_that_vanish_and_ways_that_do_not_exist_are_told_apart(
+def test_dropped_packets_and_missing_routes_are_distinguished(
     monkeypatch, error, expected
 ):
     def fail(*_, **__):
@@ -253,7 +253,7 @@ def elsewhere(host: str, is_chosen: bool = False) -> list[Problem]:
     return list(preflight.check_coordinator_address(where, rank_0("node2"), is_chosen))
 
 
-def test_rank_0_says_so_where_the_others_look_for_it_elsewhere():
+def test_rank_0_reports_that_the_others_connect_elsewhere():
     (problem,) = elsewhere("localhost")
 
     assert ("coordinator-on-other-node", True) == (problem.kind, problem.is_fatal)
@@ -332,7 +332,7 @@ def test_credentials_that_cannot_be_read_say_nothing_of_the_coordinator(tmp_path
         kinds(where, JAX_MTLS_CERT_FILE=str(tmp_path / "none.pem"))
 
 
-def test_what_this_process_may_not_do_says_nothing_of_the_coordinator(monkeypatch):
+def test_limits_of_this_process_are_no_finding_about_the_coordinator(monkeypatch):
     def full(*args):
         raise OSError(errno.EMFILE, "Too many open files")
 
@@ -366,7 +366,7 @@ def test_packets_that_do_not_arrive_show_in_what_the_kernel_counts(
     assert (expected and not out_of_order) == probes.shows_loss(info[:104])
 
 
-def test_where_large_packets_are_lost_nobody_is_accused(monkeypatch):
+def test_lost_large_packets_name_no_other_service(monkeypatch):
     monkeypatch.setattr(preflight, "loses_packets", lambda connection: True)
 
     def silent(connection):

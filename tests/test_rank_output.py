@@ -123,7 +123,7 @@ def test_a_full_output_that_does_not_block_is_waited_for():
     rank.stderr.close()
 
 
-def test_what_nobody_reads_is_lost_after_a_moment():
+def test_unread_output_is_lost_after_a_moment():
     reader, writer = os.pipe()
 
     done = run(f"{FILLED}tell.say('done'); os._exit(0)", stdout=writer)

@@ -58,7 +58,7 @@ def test_a_cut_record_is_damage(cut):
 
 
 @pytest.mark.parametrize("name", ["rank", "step", "phase", "node", "time"])
-def test_a_record_that_does_not_say_who_speaks_is_damage(name):
+def test_a_record_without_a_common_field_is_corrupt(name):
     record = make_record(3, "done")
     del record[name]
 
@@ -89,7 +89,7 @@ def test_a_record_of_any_size_goes_out_in_one_piece_of_a_pipe(facts):
 
 
 @pytest.mark.parametrize("error", ["x" * 5000, "\u00fc" * 700, "\U0001f4a5" * 700])
-def test_a_long_text_keeps_its_beginning_and_says_that_it_was_cut(error):
+def test_a_long_text_keeps_its_beginning_and_is_marked_as_cut(error):
     got = _decode(encode(make_record(0, "failed", error=error)))["error"]
 
     assert got.endswith(" [...]")

@@ -76,7 +76,9 @@ def run(tmp_path):
         ("def main(): return 4\nimport sys; sys.exit(main())", 4, "SystemExit: 4"),
     ],
 )
-def test_a_failing_program_ends_at_once_and_says_why(run, program, status, told):
+def test_a_failing_program_ends_at_once_and_reports_the_cause(
+    run, program, status, told
+):
     done = run(program)
 
     assert status == done.returncode, done.stderr
@@ -113,13 +115,13 @@ def test_records_are_written_only_where_a_job_has_a_judge(run):
     assert "@jaxsif2" not in run(leaves, JAX_SIF_TOPOLOGY="").stdout
 
 
-def test_a_process_without_a_launcher_says_so(run):
+def test_a_process_without_a_launcher_reports_it(run):
     leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
 
     assert "no launcher, a single process" in run(leaves).stderr
 
 
-def test_a_process_without_a_launcher_is_told_of_itself(run):
+def test_a_process_without_a_launcher_gets_its_information(run):
     leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
 
     done = run(leaves + "print(info); print(info.launcher, info.coordinator_address)")
@@ -135,7 +137,7 @@ def test_a_program_in_an_allocation_of_several_tasks_does_not_start_alone(run):
     assert "but this program was not started by srun" in done.stderr
 
 
-def test_a_launcher_that_does_not_tell_enough_is_an_error_with_the_way_out(run):
+def test_a_launcher_that_provides_too_little_is_an_error_with_a_remedy(run):
     done = run("", JOB_COMPLETION_INDEX="0", JAX_SIF_TOPOLOGY="")
 
     assert 1 == done.returncode
@@ -154,7 +156,7 @@ def test_a_second_call_is_refused(run):
 LEAVES = "import jax, atexit, time; atexit.unregister(time.sleep)\nimport jaxsif\n"
 
 
-def test_a_program_tells_its_speed_and_that_it_wants_to_go_on(run):
+def test_a_program_reports_its_speed_and_requests_a_requeue(run):
     done = run(
         LEAVES + "jaxsif.report_speed(3, 1.5, 'sweeps'); jaxsif.request_requeue()"
     )
@@ -173,7 +175,7 @@ def test_what_is_no_speed_is_refused(run, numbers):
     assert '"phase":"speed"' not in done.stdout
 
 
-def test_who_is_no_rank_yet_cannot_tell_its_speed():
+def test_a_process_that_is_no_rank_yet_cannot_report_its_speed():
     done = subprocess.run(
         [sys.executable, "-c", "import jaxsif; jaxsif.report_speed(1, 1)"],
         env={"PYTHONPATH": str(SRC)},

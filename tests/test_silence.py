@@ -58,7 +58,7 @@ def verdict_on(job_state: JobState) -> Verdict:
 
 
 @pytest.mark.parametrize("silent", [{5}, {0}, {7}, {4, 5, 6, 7}, {1, 6}])
-def test_who_says_nothing_while_all_others_go_on_is_named_first(job_state, silent):
+def test_a_silent_rank_is_named_first_while_all_others_go_on(job_state, silent):
     rounds(job_state, MAY_MISS + 1, silent)
 
     first = verdict_on(job_state).findings[0]
@@ -88,7 +88,7 @@ def test_what_ends_because_the_step_was_ended_is_not_the_first_cause(job_state):
     assert set() == named
 
 
-def test_fewer_reports_than_allowed_name_nobody(job_state):
+def test_fewer_reports_than_allowed_name_no_rank(job_state):
     rounds(job_state, MAY_MISS - 1, {5})
 
     assert frozenset() == found(job_state)
@@ -111,7 +111,7 @@ def test_a_job_that_was_suspended_goes_on(job_state):
     assert frozenset() == found(job_state)
 
 
-def test_while_a_rank_has_not_started_nobody_is_named():
+def test_while_a_rank_has_not_started_no_rank_is_named():
     job_state = JobState()
     for rank in range(7):
         job_state.add(started(rank))
@@ -156,7 +156,7 @@ def test_a_group_that_is_formed_or_ends_is_left_to_others(job_state, record):
     assert frozenset() == found(job_state)
 
 
-def test_a_job_that_somebody_ends_has_no_silent_rank(job_state):
+def test_a_job_ended_from_outside_has_no_silent_rank(job_state):
     job_state.interrupt("SIGTERM")
     rounds(job_state, 50, {5})
 

@@ -72,7 +72,7 @@ def test_an_endless_line_does_not_fill_the_memory():
 
 
 @given(st.lists(st.integers(min_value=0, max_value=120), max_size=8))
-def test_what_srun_says_is_heard_and_shown_wherever_it_was_cut(cuts):
+def test_lines_of_srun_are_passed_on_and_shown_wherever_they_were_cut(cuts):
     text = b"a\nsrun: error: node2: task 7: Killed\nnot srun: error: x\n"
     edges = [0, *sorted(cuts), len(text)]
     arrival: list[str] = []

@@ -134,7 +134,7 @@ def test_an_order_to_end_is_no_exception_of_the_program(run, text):
     assert [] == recorded(run(text))
 
 
-def test_where_nobody_judges_nothing_is_written(run):
+def test_without_verify_nothing_is_written(run):
     assert [] == recorded(run(RAISES, JAX_SIF_TOPOLOGY=""))
 
 

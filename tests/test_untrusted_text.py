@@ -147,7 +147,7 @@ def test_no_printed_text_changes_what_becomes_of_a_program_without_the_kit(texts
 
 @settings(deadline=None)
 @given(PLACES)
-def test_no_printed_text_saves_a_job_that_fails_or_accuses_another_rank(texts):
+def test_no_printed_text_saves_a_job_that_fails_or_names_another_rank(texts):
     job = healthy()
     del job[5]["done"]
     job[5]["failed"] = make_record(
@@ -227,7 +227,7 @@ def test_records_without_this_jobs_key_are_no_measurement_and_the_verdict_says_w
     assert (3, True) == (status, "of another one" in last)
 
 
-def test_what_slurm_alone_tells_is_a_key_too():
+def test_slurms_variables_alone_give_a_key():
     """srun --export=NONE: the script's word does not reach the ranks."""
     ranks = {n: v for n, v in JOB.items() if n != KEY_VARIABLE}
     raw = "".join(encode(r, job_keys(ranks)[0]) for r in records(healthy()))
@@ -259,7 +259,7 @@ def test_a_program_without_the_kit_that_fails_keeps_its_status(line, status, wor
     )
 
 
-def test_its_exception_is_named_and_nobody_misses_the_others():
+def test_its_exception_is_named_and_no_rank_is_missed():
     failed = encode(
         make_record(2, "failed", "node1", error="ValueError: no such data"), KEY
     )

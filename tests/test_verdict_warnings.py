@@ -53,7 +53,7 @@ def test_a_pass_with_a_warning_shows_it_and_says_so(verdict):
     )
 
 
-def test_programs_are_told_which_findings_are_warnings(verdict):
+def test_the_json_marks_findings_that_are_warnings(verdict):
     findings = render.as_json(verdict(WARNING, FAILURE))["findings"]
 
     assert [True, False] == [finding["is_warning"] for finding in findings]

@@ -89,7 +89,7 @@ def test_the_argument_outweighs_the_variable():
     assert b"8 processes" in done.stdout
 
 
-def test_without_a_topology_the_records_tell_it():
+def test_without_a_topology_the_records_name_it():
     assert verify(output(healthy()), topology=None).returncode == 0
 
 
@@ -118,7 +118,7 @@ def test_an_unknown_topology_is_wrong_usage(topology):
     assert b"topology" in done.stderr
 
 
-def test_nobody_naming_a_topology_is_wrong_usage():
+def test_no_topology_at_all_is_wrong_usage():
     done = verify(encode(make_record(0, "started")), topology=None)
 
     assert done.returncode == 2
@@ -195,7 +195,7 @@ def test_records_of_a_newer_kit_are_said_to_be_such():
     assert b"from a newer jax-sif" in without_topology.stderr
 
 
-def test_clocks_that_disagree_by_an_hour_blame_nobody():
+def test_clocks_that_disagree_by_an_hour_are_no_finding():
     job = healthy()
     for rank in range(4, 8):
         for record in job[rank].values():
@@ -215,7 +215,7 @@ def test_a_file_that_is_no_log_proves_nothing(content):
     assert b"nothing was measured" in done.stdout
 
 
-def test_the_verdict_of_a_cancelled_job_is_still_spoken():
+def test_a_cancelled_job_still_gets_a_verdict():
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxsif", "verify", "--topology", "G8N2p8"],
         env={"PYTHONPATH": str(SRC)},
@@ -238,7 +238,7 @@ def test_the_verdict_of_a_cancelled_job_is_still_spoken():
     assert b"Slurm ended the step: time limit; no rank is the cause" in rest
 
 
-def test_a_users_program_that_tells_nothing_has_no_verdict_and_keeps_its_status():
+def test_a_users_program_without_records_has_no_verdict_and_keeps_its_status():
     done = verify("loss 0.3\n", "--program")
 
     assert done.returncode == 0
@@ -247,7 +247,7 @@ def test_a_users_program_that_tells_nothing_has_no_verdict_and_keeps_its_status(
     assert b"PASS" not in done.stdout
 
 
-def test_a_users_program_that_fails_is_named_although_it_tells_nothing():
+def test_a_users_program_that_fails_is_named_even_without_records():
     done = verify("srun: error: node2: task 3: Exited with exit code 1\n", "--program")
 
     assert done.returncode == 1
@@ -291,7 +291,7 @@ def test_a_users_second_program_may_follow_the_first_in_one_step():
     assert b"started more than once" in done.stdout
 
 
-def test_a_users_program_that_tells_something_is_judged():
+def test_a_users_program_with_records_gets_a_verdict():
     job = healthy()
     del job[5]
 

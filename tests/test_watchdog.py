@@ -143,7 +143,7 @@ os._exit(0)
     assert "waiting" not in after
 
 
-def test_a_rank_that_waits_says_where_and_posts_it():
+def test_a_waiting_rank_reports_and_publishes_its_position():
     done = run(
         """
 dog = start(is_lockstep=True)
@@ -175,7 +175,7 @@ os._exit(0)
     assert status == len(re.findall(r"stuck \{'for_s': [\d.]+, 'apart':", done.stdout))
 
 
-def test_last_words_that_nobody_takes_do_not_keep_the_process():
+def test_a_blocked_final_report_does_not_keep_the_process():
     done = run(
         """
 watchdog._FINAL_WRITE_TIMEOUT_S = 0.2

@@ -1,4 +1,4 @@
-"""How an array lies on the devices of all processes, and this process's part of it; runs in each rank."""
+"""The layout of an array on the devices of all processes, and the local part."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _own_box(array: jax.Array) -> IndexRange:
 
 
 def process_boxes(array: jax.Array) -> dict[int, list[IndexRange]]:
-    """What each process holds, by rank. No communication: the sharding says it."""
+    """What each process holds, by rank. From the sharding, without communication."""
     found: dict[int, list[IndexRange]] = defaultdict(list)
     for device, index in array.sharding.devices_indices_map(array.shape).items():
         found[device.process_index].append(index_ranges.index_range(index, array.shape))

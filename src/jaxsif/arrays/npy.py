@@ -1,4 +1,4 @@
-"""A global array in one plain .npy file, written by one process and read by all; runs in each rank."""
+"""A global array in one plain .npy file, written by one process and read by all."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _some(found: Sequence[IndexRange]) -> str:
     return named + (f" and {more} more" if more > 0 else "")
 
 
-# What a process says of one thing: a digest, and what people can read of it.
+# A value of one process: a digest, and a short text.
 Word = tuple[str, str]
 
 
@@ -62,25 +62,25 @@ def differences(
     """A sentence for each thing that is not the same in all processes.
 
     Args:
-      words: by rank, what each process says of each thing.
+      words: by rank, the value of each thing.
       nodes: by rank, the name of its node.
     """
     missing: Word = ("", "not given")
     for name in dict.fromkeys(name for word in words for name in word):
-        said = [word.get(name, missing) for word in words]
+        values = [word.get(name, missing) for word in words]
         by_digest: dict[str, list[int]] = defaultdict(list)
-        for rank, (digest, _) in enumerate(said):
+        for rank, (digest, _) in enumerate(values):
             by_digest[digest].append(rank)
         if len(by_digest) == 1:
             continue
-        usual = Counter(digest for digest, _ in said).most_common(1)[0][0]
+        usual = Counter(digest for digest, _ in values).most_common(1)[0][0]
         others = by_digest.pop(usual)
         odd = "; ".join(
-            f"{said[members[0]][1]} on {_with_nodes(members, nodes)}"
+            f"{values[members[0]][1]} on {_with_nodes(members, nodes)}"
             for members in by_digest.values()
         )
         yield (
-            f"{name} differs: {odd}; {said[others[0]][1]} on {_with_nodes(others, nodes)}"
+            f"{name} differs: {odd}; {values[others[0]][1]} on {_with_nodes(others, nodes)}"
         )
 
 

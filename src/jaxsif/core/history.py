@@ -145,7 +145,7 @@ class JobState:
         self.interrupted: str | None = None
         # Number of ranks that reported each phase, over all steps.
         self.count: Counter[str] = Counter()
-        # The topology that `jax-sif launch` said it starts.
+        # The topology reported by `jax-sif launch`.
         self.launched: str | None = None
         # Whether a rank is known to have ended badly: by a record of its own, or by a
         # marked line of the launcher's. Only this gives the right to end the launcher.

@@ -1,4 +1,4 @@
-"""The facts that a record of each phase holds, and their types; pure, runs beside the job."""
+"""The facts that a record of each phase holds, and their types."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

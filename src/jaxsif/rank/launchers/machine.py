@@ -1,4 +1,4 @@
-"""What a launcher's file asks of the machine besides the environment; runs in each rank."""
+"""Interface to the machine that launchers need, besides the environment."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
