@@ -204,12 +204,12 @@ def test_a_big_map_shows_groups_of_neighbours_by_their_slowest_pair():
 
 
 def test_a_stretch_goes_from_one_mark_to_the_next():
-    life = phases.lives(verdict(reported.passed()))[0]
+    life = phases.timelines(verdict(reported.passed()))[0]
 
     assert [s.end_s for s in life.stretches[:-1]] == [
         s.begin_s for s in life.stretches[1:]
     ]
-    assert list(phases.WORDS.values()) == [s.word for s in life.stretches]
+    assert list(phases.LABELS.values()) == [s.word for s in life.stretches]
 
 
 def test_every_node_counts_by_its_own_clock():
@@ -221,7 +221,7 @@ def test_every_node_counts_by_its_own_clock():
                     if name in record:
                         record[name] += 3600
 
-    ends = [life.end_s for life in phases.lives(verdict(content))]
+    ends = [life.end_s for life in phases.timelines(verdict(content))]
 
     assert max(ends) < 11
 
@@ -230,9 +230,12 @@ def test_the_budget_names_the_slowest_rank_of_each_stretch():
     content = reported.passed()
     content["verdicts"][0]["ranks"][6]["told"]["devices"]["time"] += 0.5
 
-    parts = {part.word: part for part in phases.budget(phases.lives(verdict(content)))}
+    parts = {
+        part.word: part
+        for part in phases.startup_breakdown(phases.timelines(verdict(content)))
+    }
 
-    part = parts[phases.WORDS[phases.DEVICES]]
+    part = parts[phases.LABELS[phases.DEVICES]]
     assert (6, "node2") == (part.slowest.rank, part.slowest.node)
     assert part.longest_s == pytest.approx(part.median_s + 0.5, abs=0.01)
 
@@ -255,14 +258,14 @@ def test_a_rank_that_failed_lives_until_its_last_word():
     told["failed"] = {**told["allreduce"], "phase": "failed"}
     told["failed"]["time"] += 2
 
-    life = phases.lives(verdict(content))[6]
+    life = phases.timelines(verdict(content))[6]
 
     assert "until its end" == life.stretches[-1].word
     assert 2 == pytest.approx(life.stretches[-1].length_s)
 
 
 def test_of_many_ranks_those_are_shown_that_findings_name():
-    found = phases.lives(verdict(reported.passed(G24N12P24)))
+    found = phases.timelines(verdict(reported.passed(G24N12P24)))
 
     shown = [life.rank.rank for life in phases.chosen(found, [3, 17], most=6)]
 

@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A violation with its rule. `ignored`: the reason of the comment that suppresses it."""
+    """A violation with its rule. `ignored`: the reason of a suppression comment."""
 
     rule: Rule
     line: int

@@ -1,2 +1,2 @@
-"""A user's own packages on top of the image, in one file: written, read, compared with an image; runs in the container."""
+"""Overlays: a user's packages in one file, mounted on top of the image."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,2 +1,2 @@
-"""Makes pages and files for other programs out of verdicts: reads what `jax-sif verify --json` wrote, never imports JAX; runs anywhere."""
+"""Renders verdict files as text, HTML, JUnit XML, CSV and metrics. No JAX."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,4 +1,4 @@
-"""The figures of a verdict, once for every part that shows them; pure, runs anywhere."""
+"""The data of a report, computed once for all its parts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxsif.bandwidth.figures import Figure
 from jaxsif.pairs.figures import NodePairs
 from jaxsif.report.document import Verdict
-from jaxsif.report.phases import Life, lives
+from jaxsif.report.phases import RankTimeline, timelines
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Figures:
     verdict: Verdict
     bandwidths: tuple[Figure, ...]
     pairs: NodePairs
-    lives: list[Life]
+    timelines: list[RankTimeline]
 
 
 def figures(verdict: Verdict) -> Figures:
     """Those that the verdict holds, and the times of its ranks."""
     bandwidths, pairs = verdict.bandwidth or (), verdict.pairs or NodePairs()
-    return Figures(verdict, bandwidths, pairs, lives(verdict))
+    return Figures(verdict, bandwidths, pairs, timelines(verdict))
 
 
 def missing(verdict: Verdict) -> str:

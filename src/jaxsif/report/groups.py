@@ -54,7 +54,7 @@ _PREFIXES = {
 
 
 @dataclass(frozen=True)
-class Group:
+class TestCase:
     """A test case with its findings.
 
     `count` is None if not applicable, and 0 if no rank reported it.
@@ -66,7 +66,7 @@ class Group:
     text: str = ""
 
 
-def group_of(finding: Finding) -> str:
+def test_case_of(finding: Finding) -> str:
     """The name of the test case of a finding."""
     if finding.kind in _GROUPS:
         return _GROUPS[finding.kind]
@@ -77,9 +77,9 @@ def group_of(finding: Finding) -> str:
     return _SOFTWARE if is_version else _ENDS
 
 
-def groups(verdict: Verdict) -> list[Group]:
+def test_cases(verdict: Verdict) -> list[TestCase]:
     """All test cases of a verdict; bandwidth per collective, pairs per node."""
-    found: list[Group] = [
+    found: list[TestCase] = [
         _of_phase(verdict, _PROCESSES, "connected"),
         _of_phase(verdict, _DEVICES, "devices"),
         _of_phase(verdict, _SOFTWARE, "connected"),
@@ -92,17 +92,17 @@ def groups(verdict: Verdict) -> list[Group]:
     return [*found, *_pairs(verdict, verdict.pairs or NodePairs())]
 
 
-def _of_phase(verdict: Verdict, name: str, phase: str) -> Group:
+def _of_phase(verdict: Verdict, name: str, phase: str) -> TestCase:
     count = sum(phase in rank.told for rank in verdict.ranks)
     text = f"{count} of {verdict.topology.processes} ranks reported it"
-    return Group(name, count, _findings(verdict, name), text)
+    return TestCase(name, count, _findings(verdict, name), text)
 
 
 def _findings(verdict: Verdict, group: str) -> tuple[Finding, ...]:
-    return tuple(f for f in verdict.findings if group_of(f) == group)
+    return tuple(f for f in verdict.findings if test_case_of(f) == group)
 
 
-def _transport(verdict: Verdict) -> Iterator[Group]:
+def _transport(verdict: Verdict) -> Iterator[TestCase]:
     lines = {
         f"{rank.node}: {record.get('words', '')}"
         for rank in verdict.ranks
@@ -111,10 +111,10 @@ def _transport(verdict: Verdict) -> Iterator[Group]:
     }
     findings = _findings(verdict, _TRANSPORT)
     if lines or findings:
-        yield Group(_TRANSPORT, len(lines), findings, "\n".join(sorted(lines)))
+        yield TestCase(_TRANSPORT, len(lines), findings, "\n".join(sorted(lines)))
 
 
-def _bandwidths(verdict: Verdict) -> Iterator[Group]:
+def _bandwidths(verdict: Verdict) -> Iterator[TestCase]:
     """One case per collective, and one for findings without a collective."""
     rest = list(_findings(verdict, _BANDWIDTH))
     for point in headlines(verdict.bandwidth or ()):
@@ -125,12 +125,12 @@ def _bandwidths(verdict: Verdict) -> Iterator[Group]:
             f"{words.gb_per_s(point.bus_gb_per_s)} bus bandwidth at"
             f" {words.size(point.size_bytes)}, {point.wrong} wrong elements"
         )
-        yield Group(f"bandwidth {title}", point.ranks, tuple(own), text)
+        yield TestCase(f"bandwidth {title}", point.ranks, tuple(own), text)
     if rest:
-        yield Group(_BANDWIDTH, None, tuple(rest))
+        yield TestCase(_BANDWIDTH, None, tuple(rest))
 
 
-def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[Group]:
+def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[TestCase]:
     """One case per node with the findings on its ranks, and one for the rest."""
     findings = _findings(verdict, _PAIRS)
     node_of = {rank.rank: rank.node for rank in verdict.ranks}
@@ -145,6 +145,6 @@ def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[Group]:
             f"{words.plural(len(of_node), 'pair')}, the slowest {slowest.name}:"
             f" {'timed out' if speed is None else words.gb_per_s(speed)}"
         )
-        yield Group(f"pairs of {node}", len(of_node), own, text)
+        yield TestCase(f"pairs of {node}", len(of_node), own, text)
     if rest := tuple(f for f in findings if f not in placed):
-        yield Group(_PAIRS, None, rest)
+        yield TestCase(_PAIRS, None, rest)

@@ -11,7 +11,7 @@ from jaxsif.core.errors import COULD_NOT_TELL, FAIL
 from jaxsif.html.markup import escape_invisible
 from jaxsif.report import words
 from jaxsif.report.document import Finding, Verdict
-from jaxsif.report.groups import Group, groups
+from jaxsif.report.groups import TestCase, test_cases
 
 # The case that every verdict has.
 _VERDICT = "verdict"
@@ -34,7 +34,7 @@ def as_junit(verdicts: Iterable[Verdict]) -> str:
 
 def _suite(verdict: Verdict) -> ET.Element:
     name = f"jax-sif {verdict.topology.label} {verdict.name}"
-    cases = [_case(group, verdict) for group in groups(verdict)]
+    cases = [_case(group, verdict) for group in test_cases(verdict)]
     cases.append(_verdict_case(verdict))
     counts = {
         "tests": len(cases),
@@ -54,7 +54,7 @@ def _suite(verdict: Verdict) -> ET.Element:
     return suite
 
 
-def _case(group: Group, verdict: Verdict) -> ET.Element:
+def _case(group: TestCase, verdict: Verdict) -> ET.Element:
     case = _named(group.name, verdict)
     wrong = [f for f in group.findings if not f.is_warning]
     if wrong:

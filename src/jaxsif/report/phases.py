@@ -10,19 +10,19 @@ from statistics import median
 from jaxsif.report.document import Rank, Verdict
 
 # A milestone begins and ends intervals: a phase, and its field that contains a time.
-Mark = tuple[str, str]
+Milestone = tuple[str, str]
 
-BEGAN: Mark = ("started", "began")
-ENTERED: Mark = ("started", "entered")
-STARTED: Mark = ("started", "time")
-CHECKED: Mark = ("connected", "checked")
-IMPORTED: Mark = ("connected", "imported")
-CONNECTED: Mark = ("connected", "time")
-DEVICES: Mark = ("devices", "time")
-ALL_REDUCED: Mark = ("allreduce", "time")
-IDENTIFIED: Mark = ("identity", "time")
-DONE: Mark = ("done", "time")
-ENDS: tuple[Mark, ...] = (
+BEGAN: Milestone = ("started", "began")
+ENTERED: Milestone = ("started", "entered")
+STARTED: Milestone = ("started", "time")
+CHECKED: Milestone = ("connected", "checked")
+IMPORTED: Milestone = ("connected", "imported")
+CONNECTED: Milestone = ("connected", "time")
+DEVICES: Milestone = ("devices", "time")
+ALL_REDUCED: Milestone = ("allreduce", "time")
+IDENTIFIED: Milestone = ("identity", "time")
+DONE: Milestone = ("done", "time")
+ENDS: tuple[Milestone, ...] = (
     ("failed", "time"),
     ("stuck", "time"),
     ("terminated", "time"),
@@ -42,7 +42,7 @@ MARKS = (
 )
 
 # Labels of the intervals, by the milestone at their end.
-WORDS = {
+LABELS = {
     ENTERED: "process begins, image opens",
     STARTED: "entry and Python start",
     CHECKED: "checks node and way to rank 0",
@@ -65,7 +65,7 @@ _UNKNOWN = {
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Interval:
     """An interval of a rank, in seconds after the first record of its node."""
 
     word: str
@@ -78,11 +78,11 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Life:
+class RankTimeline:
     """The intervals of one rank, in order."""
 
     rank: Rank
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[Interval, ...]
 
     @property
     def end_s(self) -> float:
@@ -100,7 +100,7 @@ class Part:
     slowest: Rank
 
 
-def lives(verdict: Verdict) -> list[Life]:
+def timelines(verdict: Verdict) -> list[RankTimeline]:
     """The timeline of every rank.
 
     Times are relative to the first record of the rank's node, since clocks of nodes may
@@ -110,12 +110,12 @@ def lives(verdict: Verdict) -> list[Life]:
     for rank in verdict.ranks:
         for time_s in _times(rank).values():
             zeros[rank.node] = min(zeros.get(rank.node, time_s), time_s)
-    return [Life(rank, _stretches(rank, zeros)) for rank in verdict.ranks]
+    return [RankTimeline(rank, _stretches(rank, zeros)) for rank in verdict.ranks]
 
 
-def budget(found: Sequence[Life]) -> list[Part]:
+def startup_breakdown(found: Sequence[RankTimeline]) -> list[Part]:
     """All reported intervals, in order."""
-    words = [*WORDS.values(), _ENDED]
+    words = [*LABELS.values(), _ENDED]
     parts = []
     for word in words:
         lengths = [
@@ -133,7 +133,7 @@ def budget(found: Sequence[Life]) -> list[Part]:
 
 def unknown(verdict: Verdict) -> list[str]:
     """What is unknown about the start, and why; empty without ranks."""
-    marks: set[Mark] = set()
+    marks: set[Milestone] = set()
     for rank in verdict.ranks:
         marks |= _times(rank).keys()
     if not marks:
@@ -142,7 +142,9 @@ def unknown(verdict: Verdict) -> list[str]:
     return [*notes, "compiling and running are one interval"]
 
 
-def chosen(found: Sequence[Life], slow_nodes: Sequence[int], most: int) -> list[Life]:
+def chosen(
+    found: Sequence[RankTimeline], slow_nodes: Sequence[int], most: int
+) -> list[RankTimeline]:
     """Select at most `most` ranks: those named by findings, then the last to end."""
     if len(found) <= most:
         return list(found)
@@ -151,16 +153,16 @@ def chosen(found: Sequence[Life], slow_nodes: Sequence[int], most: int) -> list[
     return sorted(by_need[:most], key=lambda life: life.rank.rank)
 
 
-def _stretches(rank: Rank, zeros: dict[str, float]) -> tuple[Stretch, ...]:
+def _stretches(rank: Rank, zeros: dict[str, float]) -> tuple[Interval, ...]:
     times = sorted(_times(rank).items(), key=lambda mark: mark[1])
     zero = zeros.get(rank.node, 0.0)
     return tuple(
-        Stretch(WORDS.get(mark, _ENDED), begin_s - zero, end_s - zero)
+        Interval(LABELS.get(mark, _ENDED), begin_s - zero, end_s - zero)
         for (_, begin_s), (mark, end_s) in zip(times, times[1:], strict=False)
     )
 
 
-def _times(rank: Rank) -> dict[Mark, float]:
+def _times(rank: Rank) -> dict[Milestone, float]:
     found = {}
     for mark in (*MARKS, *ENDS):
         value = rank.fact(*mark)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jaxsif.html.markup import escape_invisible
 from jaxsif.report.document import Rank, Verdict
-from jaxsif.report.phases import budget, lives
+from jaxsif.report.phases import startup_breakdown, timelines
 
 Labels = dict[str, str]
 
@@ -53,7 +53,7 @@ def _samples(verdict: Verdict) -> Iterator[Sample]:
     yield from _nodes(verdict)
     yield from _bandwidths(verdict)
     yield from _pairs(verdict)
-    for part in budget(lives(verdict)):
+    for part in startup_breakdown(timelines(verdict)):
         yield (
             "jaxsif_stretch_seconds",
             "Longest time that a rank took from one phase to the next.",

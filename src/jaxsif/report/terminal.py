@@ -12,7 +12,7 @@ from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import missing
-from jaxsif.report.phases import budget, lives
+from jaxsif.report.phases import startup_breakdown, timelines
 
 _MAX_FINDINGS = 12
 _MAX_RANKS = 16
@@ -110,7 +110,7 @@ def _budget(verdict: Verdict) -> Iterator[str]:
             words.significant(part.longest_s),
             f"{part.slowest.rank} on {part.slowest.node}",
         )
-        for part in budget(lives(verdict))
+        for part in startup_breakdown(timelines(verdict))
     ]
     if rows:
         head = ("where the time went", "median s", "longest s", "slowest rank")

@@ -1,2 +1,2 @@
-"""The page's charts, as plotly.js takes them; pure."""
+"""The charts of the page, for plotly.js."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,4 +1,4 @@
-"""What each rank did when, a bar for each; pure."""
+"""A chart of the timelines of the ranks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,23 +8,25 @@ from typing import Any
 
 from jaxsif.html.chart import Chart, colours, plain
 from jaxsif.report import words
-from jaxsif.report.phases import WORDS, Life
+from jaxsif.report.phases import LABELS, RankTimeline
 
 _ROW_PX = 22
 
 
-def timeline(lives: Sequence[Life], slow_nodes: set[int]) -> Chart:
+def timeline(timelines: Sequence[RankTimeline], slow_nodes: set[int]) -> Chart:
     """A bar for each rank, divided into its phases."""
-    names = [_rank_label(life, slow_nodes) for life in lives]
-    ordered = [word for word in dict.fromkeys([*WORDS.values(), *_all_words(lives)])]
+    names = [_rank_label(life, slow_nodes) for life in timelines]
+    ordered = [
+        word for word in dict.fromkeys([*LABELS.values(), *_all_words(timelines)])
+    ]
     data = [
         trace
         for word, colour in zip(ordered, colours(len(ordered)), strict=True)
-        if (trace := _bars(word, colour, lives, names))
+        if (trace := _bars(word, colour, timelines, names))
     ]
     layout = {
         "barmode": "overlay",
-        "height": 120 + _ROW_PX * max(len(lives), 2),
+        "height": 120 + _ROW_PX * max(len(timelines), 2),
         "bargap": 0.25,
         "xaxis": {
             "title": {"text": "seconds after the first process of the node began"},
@@ -40,24 +42,24 @@ def timeline(lives: Sequence[Life], slow_nodes: set[int]) -> Chart:
         },
         "margin": {"t": 16, "l": 110, "r": 16, "b": 48},
     }
-    return Chart(data, layout, _timeline_words(lives))
+    return Chart(data, layout, _timeline_words(timelines))
 
 
-def _all_words(lives: Sequence[Life]) -> list[str]:
-    return [stretch.word for life in lives for stretch in life.stretches]
+def _all_words(timelines: Sequence[RankTimeline]) -> list[str]:
+    return [stretch.word for life in timelines for stretch in life.stretches]
 
 
-def _rank_label(life: Life, slow_nodes: set[int]) -> str:
+def _rank_label(life: RankTimeline, slow_nodes: set[int]) -> str:
     label = f"{life.rank.rank} {plain(life.rank.node)}"
     return f"<b>✗ {label}</b>" if life.rank.rank in slow_nodes else label
 
 
 def _bars(
-    word: str, colour: str, lives: Sequence[Life], names: Sequence[str]
+    word: str, colour: str, timelines: Sequence[RankTimeline], names: Sequence[str]
 ) -> dict[str, Any] | None:
     found = [
         (name, life, stretch)
-        for name, life in zip(names, lives, strict=True)
+        for name, life in zip(names, timelines, strict=True)
         for stretch in life.stretches
         if stretch.word == word
     ]
@@ -81,9 +83,9 @@ def _bars(
     }
 
 
-def _timeline_words(lives: Sequence[Life]) -> str:
-    last = max(lives, key=lambda life: life.end_s)
+def _timeline_words(timelines: Sequence[RankTimeline]) -> str:
+    last = max(timelines, key=lambda life: life.end_s)
     return (
-        f"What {words.plural(len(lives), 'rank')} did when; the last to end is rank"
+        f"What {words.plural(len(timelines), 'rank')} did when; the last to end is rank"
         f" {last.rank.rank} on {last.rank.node} after {words.seconds(last.end_s)}."
     )

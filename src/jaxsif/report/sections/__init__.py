@@ -1,2 +1,2 @@
-"""The parts of the page: each is a heading, a chart where there is one, and its table; pure."""
+"""The sections of the page: heading, chart if there is one, table."""
 # SPDX-License-Identifier: Apache-2.0

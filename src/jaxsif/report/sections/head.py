@@ -61,7 +61,7 @@ def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
         name = f"{point.collective} bus bandwidth at {size}"
         yield name, f"{words.gb_per_s(point.bus_gb_per_s)}{part}"
     yield from _slowest_pair(figures.pairs.pairs)
-    ends = [life.end_s for life in figures.lives if life.stretches]
+    ends = [life.end_s for life in figures.timelines if life.stretches]
     if ends:
         yield "last rank ended after", words.seconds(max(ends))
 

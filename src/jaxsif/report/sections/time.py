@@ -12,14 +12,14 @@ from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import Figures
-from jaxsif.report.phases import Life, budget, chosen, unknown
+from jaxsif.report.phases import RankTimeline, chosen, startup_breakdown, unknown
 
 _MOST_BARS = 48
 
 
 def timeline(frame: SectionBuilder, figures: Figures) -> Markup | None:
     """The timelines; None if no rank reported anything."""
-    shown = [life for life in figures.lives if life.stretches]
+    shown = [life for life in figures.timelines if life.stretches]
     if not shown:
         return None
     slow_nodes = set(figures.verdict.slow_nodes)
@@ -42,7 +42,7 @@ def timeline(frame: SectionBuilder, figures: Figures) -> Markup | None:
         text,
         tag("p", tag("strong", never)) if never else None,
         frame.chart("life", chart.timeline(drawn, slow_nodes)),
-        details("As a table", _lives_table(drawn)),
+        details("As a table", _timelines_table(drawn)),
     )
 
 
@@ -56,7 +56,7 @@ def _missing_ranks(verdict: Verdict) -> str:
 
 def start(frame: SectionBuilder, figures: Figures) -> Markup | None:
     """The breakdown of the time, and what is unknown."""
-    parts = budget(figures.lives)
+    parts = startup_breakdown(figures.timelines)
     if not parts:
         return None
     longest_s = max(part.longest_s for part in parts)
@@ -94,7 +94,7 @@ def _bar(median_s: float, longest_s: float, most_s: float) -> Markup:
     )
 
 
-def _lives_table(found: Sequence[Life]) -> Markup:
+def _timelines_table(found: Sequence[RankTimeline]) -> Markup:
     rows: list[tuple[object, ...]] = [
         (
             life.rank.rank,
