@@ -5,7 +5,7 @@ import os
 
 from fault import Fault, at_collective
 
-FAULT = Fault(says=("rank 2 on node1", "left with status 0"))
+FAULT = Fault(says=("rank 2 on node1", "exited with status 0"))
 
 
 def in_rank(rank):
