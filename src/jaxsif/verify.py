@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxsif import launcher
+from jaxsif.bandwidth import hardware
 from jaxsif.baseline import chosen_baseline
 from jaxsif.core import strict_json
 from jaxsif.core.atomic_write import atomic_write
@@ -133,12 +134,22 @@ def verify(
     with _open(log) as source:
         interruption = None if _is_file(source) else Interruption()
         if interruption is not None:
+            _read_files()
             keep_in_memory()
         follower = _Follower(stream, scanner, progress, interruption, conclude)
         follower.follow(source)
     if stream.foreign:
         _note_foreign(stream.foreign)
     return conclude()
+
+
+def _read_files() -> None:
+    """Read what a verdict needs while the image is certainly mounted.
+
+    At a job's end Slurm ends the program that mounts it, and no file opens any more.
+    """
+    kit_version()
+    hardware.table()
 
 
 def _status(verdicts: list[Verdict]) -> int:

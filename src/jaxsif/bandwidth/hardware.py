@@ -150,7 +150,7 @@ def _from_table(
 ) -> Expectation | None:
     entries = [
         entry
-        for entry in _table()["known"]
+        for entry in table()["known"]
         if re.search(rf"\b{re.escape(entry['gpu'])}\b", node.gpu or "")
         and entry["gpus_per_node"] == topology.devices_per_node
         and _matches_node_count(entry["nodes"], topology.nodes)
@@ -189,7 +189,7 @@ def _from_formula(
     best: Node,
 ) -> Expectation | None:
     """min(NVLink, active cards of a node), each times the share that rings reach."""
-    if collective not in _RINGS or size_bytes < _table()["rule_from_bytes"]:
+    if collective not in _RINGS or size_bytes < table()["rule_from_bytes"]:
         return None
     limits: list[tuple[float, str]] = []
     speeds = [node.nvlink_gb_per_s for node in found]
@@ -220,7 +220,8 @@ def _from_formula(
 
 
 @functools.cache
-def _table() -> dict[str, Any]:
+def table() -> dict[str, Any]:
+    """The published values, as hardware.toml holds them."""
     return tomllib.loads(
         files("jaxsif.bandwidth").joinpath("hardware.toml").read_text()
     )

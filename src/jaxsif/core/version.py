@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _PINS = tuple(
 _UNKNOWN = "unknown"
 
 
+@functools.cache
 def kit_version() -> str:
     """The version of the files that run; `unknown` if it is written nowhere."""
     for pins in _PINS:
