@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ ALONE = "alone"
 _PLAIN_ONLY = {"meets_on_each_node"}
 # Nothing of their end can be known but that nothing failed.
 _UNHEARD = {"leaves_by_os_exit", "output_goes_elsewhere"}
+
+# Longer than any needs on a busy machine.
+_LIMIT_S = 600
+_TIMED_OUT = 124
 
 _READY = 'cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"'
 _WITH_KIT = f'{_READY}\njax-sif job "$3" "$4" > "$5"\n'
@@ -106,13 +111,16 @@ def run(cluster: Cluster, name: str, way: str, scale: float = 1) -> Outcome:
         done = cluster.bash(_WITH_KIT, *words, str(script))
     assert done.returncode == 0, done.stderr
     start = KIT if way == KIT else PLAIN
-    job = cluster.submit(
-        script,
-        APPTAINER_BIND=str(cluster.checkout),
-        HEALTHY_START=start,
-        HEALTHY_SCALE=str(scale),
-        # Long jobs of a busy machine are healthy, too.
-        limit_s=900,
-    )
+    try:
+        job = cluster.submit(
+            script,
+            APPTAINER_BIND=str(cluster.checkout),
+            HEALTHY_START=start,
+            HEALTHY_SCALE=str(scale),
+            limit_s=_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        # A job that never ends is harmed, too; the others go on.
+        job = Job(_TIMED_OUT, str(error))
     cluster.run("rm", str(script))
     return Outcome(name, way, job)
