@@ -35,9 +35,10 @@ PAGE = ROOT / "docs/faults.md"
 # Where the page of the faults ends and what is made here begins.
 HEADING = "## Healthy jobs"
 
-# Names of programs that fork, or print hostile or frightening text.
+# Names of programs that start processes, or print hostile or frightening text.
 _FRIGHTENING = re.compile(
-    "fork|spawn|pool|loader|subprocess|helper|prints|traceback|stacks|raises|warns"
+    "fork|spawn|pool|loader|subprocess|helper|tee|twice|another_program|suspended"
+    "|asyncio|prints|traceback|stacks|raises|warns"
 )
 
 
@@ -45,7 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("name", nargs="*", help="programs to run, and no diagnostics")
     parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--diagnostics", type=int, default=45, help="of the runs")
+    parser.add_argument("--diagnostics", type=int, default=40, help="of the runs")
     parser.add_argument("--busy", type=int, default=15, help="of them with a busy core")
     parser.add_argument("--at-once", type=int, default=2, help="programs")
     parser.add_argument("--scale", type=float, default=1, help="of programs' seconds")
