@@ -6,8 +6,17 @@ import signal
 
 from _group import add_up, end_well, join
 
-# JAX alone makes its process, and each fork of it, deaf to SIGTERM.
-RIGHT = (signal.signal, (signal.SIGTERM, signal.SIG_DFL))
+FORKS = multiprocessing.get_context("fork")
+WORKERS = 2
+
+
+def put_right(barrier) -> None:
+    """JAX alone makes its process, and each fork of it, deaf to SIGTERM.
+
+    The others are waited for: a worker that is ended before it is here never ends.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    barrier.wait()
 
 
 def square(number: int) -> int:
@@ -17,7 +26,8 @@ def square(number: int) -> int:
 def main() -> None:
     join()
     for _ in range(3):
-        with multiprocessing.get_context("fork").Pool(2, *RIGHT) as pool:
+        barrier = FORKS.Barrier(WORKERS)
+        with FORKS.Pool(WORKERS, put_right, (barrier,)) as pool:
             assert pool.map(square, range(3)) == [0, 1, 4]
     add_up()
     end_well()

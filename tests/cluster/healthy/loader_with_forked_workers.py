@@ -11,10 +11,11 @@ import threading
 from _group import add_up, end_well, join
 
 
-def serve(tasks, batches) -> None:
+def serve(barrier, tasks, batches) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # JAX alone makes its process, and each fork of it, deaf to SIGTERM.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    barrier.wait()
     while (task := tasks.get()) is not None:
         batches.put((task, [task] * 4))
 
@@ -24,12 +25,14 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     forks = multiprocessing.get_context("fork")
     tasks, batches, pinned = forks.Queue(), forks.Queue(), queue.Queue(2)
+    barrier = forks.Barrier(3)
     workers = [
-        forks.Process(target=serve, args=(tasks, batches), daemon=True)
+        forks.Process(target=serve, args=(barrier, tasks, batches), daemon=True)
         for _ in range(2)
     ]
     for worker in workers:
         worker.start()
+    barrier.wait()
 
     def pin() -> None:
         while True:
