@@ -145,7 +145,7 @@ def test_hardware_keeps_its_name_when_a_card_fails():
 
 
 def test_every_value_has_a_source_and_a_row_on_the_page():
-    table = hardware._table()
+    table = hardware.table()
     page = PAGE.read_text()
 
     assert len(table["known"]) > 15

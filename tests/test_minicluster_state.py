@@ -3,15 +3,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent.parent / "minicluster"))
-import cluster
+MINICLUSTER = Path(__file__).parent.parent / "minicluster"
+sys.path.append(str(MINICLUSTER))
 from errors import UsageError
 from state import State
+
+# By its path: tests/cluster has a module of the same name.
+_SPEC = importlib.util.spec_from_file_location(
+    "minicluster_cluster", MINICLUSTER / "cluster.py"
+)
+cluster = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(cluster)
 
 
 @pytest.fixture

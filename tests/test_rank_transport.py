@@ -226,7 +226,7 @@ def test_a_record_with_very_many_cards_fits():
 def test_what_nccl_warned_of_is_printed_when_the_program_fails(monkeypatch, capsys):
     monkeypatch.setattr(os, "environ", {})
     reporter = Reporter(rank(), is_enabled=False)
-    reporter.listen()
+    reporter.enable_nccl_log()
     write_as_nccl(
         os.environ, "node1:1:2 [0] misc/socket.cc:4 NCCL WARN socket gone\nnothing\n"
     )
