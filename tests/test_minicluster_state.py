@@ -11,15 +11,18 @@ import pytest
 
 MINICLUSTER = Path(__file__).parent.parent / "minicluster"
 sys.path.append(str(MINICLUSTER))
-from errors import UsageError
-from state import State
 
-# By its path: tests/cluster has a module of the same name.
-_SPEC = importlib.util.spec_from_file_location(
-    "minicluster_cluster", MINICLUSTER / "cluster.py"
-)
-cluster = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(cluster)
+
+def _by_path(name: str, path: Path):
+    """A module by its path: tests/cluster has one of the same name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+cluster = _by_path("minicluster_cluster", MINICLUSTER / "cluster.py")
+State, UsageError = cluster.State, cluster.UsageError
 
 
 @pytest.fixture

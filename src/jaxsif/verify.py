@@ -45,7 +45,7 @@ _IDLE_NOTICE_S = 10.0
 # After a rank has failed srun ends the others within moments, and a diagnostic's ranks
 # have nothing to save. Those of a user's program may: at SIGTERM, or at exit, within the
 # 30 s that Slurm gives them (KillWait). Only silence counts: a rank that prints is busy.
-_SRUN_EXIT_TIMEOUT_S = 2.5
+_SRUN_EXIT_TIMEOUT_S = 2.0
 _PROGRAM_SILENT_S = 30.0
 # An exception alone is no end: a program without the kit may upload its results at exit.
 _RAISED_SILENT_S = 120.0

@@ -23,7 +23,7 @@ COMPARING_S = 7.0
 
 # Interval of a rank's reports until it has connected; longer with more ranks, so that
 # there are at most 500 such records per second.
-_REPORTING_S = 2.5
+_REPORTING_S = 1.25
 # `import jax` may load libraries from a slow file system, and holds the GIL meanwhile.
 _IMPORTING_S = 60.0
 
