@@ -14,7 +14,7 @@ from pathlib import Path
 LAUNCHER_VARIABLE = "JAX_SIF_LAUNCHER"
 
 # srun passes SIGTERM on to the tasks and ends, unless it waits for a node.
-_GRACE_S = 1.0
+_GRACE_S = 0.5
 
 
 def terminate_srun(why: str, *, only: str | None = None) -> bool:
