@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from jaxsif.report.document import SCHEMA_FILE, parse
-from jaxsif.report.phases import ENTERED, WORDS, lives
+from jaxsif.report.phases import ENTERED, LABELS, timelines
 
 pytestmark = pytest.mark.cluster
 
@@ -35,8 +35,8 @@ def test_the_schema_holds_for_a_job_of_this_cluster(content):
 def test_ranks_in_the_image_tell_where_their_start_went(content):
     (verdict,) = parse(content, FILE)
 
-    words = {stretch.word for life in lives(verdict) for stretch in life.stretches}
-    assert set(WORDS.values()) == words
+    words = {stretch.word for life in timelines(verdict) for stretch in life.stretches}
+    assert set(LABELS.values()) == words
     entered = [
         rank.fact(*ENTERED) - rank.fact("started", "began") for rank in verdict.ranks
     ]
