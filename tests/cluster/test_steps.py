@@ -81,5 +81,5 @@ def test_no_step_forced_onto_anothers_port_passes_with_wrong_sums(cluster, entry
 
     # Where the two did not happen to meet a step is right; any other must fail.
     for status, output in steps:
-        right = 2 == output.count("has y=[2.]") and "not this run's" not in output
+        right = 2 == output.count("has y=[2.]") and "foreign contribution" not in output
         assert right or 0 != status, output

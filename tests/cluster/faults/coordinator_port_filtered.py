@@ -6,7 +6,7 @@ import contextlib
 from fault import Fault
 
 # The ports of the kit, and those that JAX chooses alone.
-FAULT = Fault(says=("on node2", "node1:", "does not answer", "dropped"))
+FAULT = Fault(says=("on node2", "node1:", "neither accepts nor refuses", "dropped"))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 
 from fault import Fault
 
-FAULT = Fault(says=("not this run's", "rank 5 on node2"), has_baseline=False)
+FAULT = Fault(says=("foreign contribution", "rank 5 on node2"), has_baseline=False)
 
 
 def in_rank(rank):
