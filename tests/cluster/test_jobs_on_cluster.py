@@ -72,7 +72,7 @@ def test_a_rank_with_wrong_numbers_is_named(cluster, name):
     job = cluster.submit(name, *OPTIONS.get(name, ()), program="last_rank_wrong.py")
 
     assert 1 == job.status, job.output
-    assert f"in the place of {JOBS[name][1]}" in job.verdict
+    assert f"in the slot of {JOBS[name][1]}" in job.verdict
 
 
 def test_options_of_the_site_still_apply(cluster):
