@@ -139,7 +139,8 @@ def test_a_node_without_a_home_ends_the_step_at_once_and_is_named(cluster):
 
     assert 1 == job.status, job.output
     assert "on node2: the group cannot be authenticated" in job.verdict, job.output
-    assert time.monotonic() - began_s < 60
+    # Otherwise JAX waits for 300 s; the machine may be busy.
+    assert time.monotonic() - began_s < 200
 
 
 # A stranger on the node: takes the names that can be foreseen, and fills the places.
