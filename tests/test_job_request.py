@@ -244,3 +244,22 @@ def test_a_profile_may_name_its_packages(tmp_path):
     text = render_job([str(profile), "train.py"], JobOptions(), environment={})
 
     assert 'export JAX_SIF_ENV="$SCRATCH/vmc.sqsh"\n' in text
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ("train.py", "train"),
+        ("bash x.sh", "x"),
+        ("/bin/bash -eu src/x.sh --epochs 3", "x"),
+        ("bash run.sh train.py", "train"),
+        ("python -m trainer", "trainer"),
+        ("python3 -c pass", "python3"),
+        ("bash", "bash"),
+        ("./bin/simulate", "simulate"),
+    ],
+)
+def test_a_job_is_named_after_what_it_runs(program, name):
+    script = render_job(["G8N2p8", *program.split()], JobOptions(), environment={})
+
+    assert f"#SBATCH --job-name={name}\n" in script

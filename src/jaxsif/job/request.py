@@ -47,6 +47,9 @@ _OPTIONS = {
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+# A job is named after the script that one of these runs, not after the interpreter.
+_INTERPRETERS = ("bash", "sh", "dash", "zsh", "ksh", "python", "python3")
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -137,7 +140,7 @@ def build_job(
     ):
         raise UsageError(complaint)
     return Job(
-        name=profile.name or _default_job_name(program),
+        name=profile.name or program_name(program),
         output=request.output,
         topology=topology,
         profile=profile,
@@ -160,11 +163,22 @@ def _command(program: Sequence[str]) -> tuple[str, ...]:
     return tuple(program)
 
 
-def _default_job_name(program: Sequence[str]) -> str:
-    """`train` for `python src/train.py --epochs 3`; always printable."""
-    file = next((w for w in program if w.endswith(".py")), program[0])
-    name = file.rpartition("/")[2].removesuffix(".py")
+def program_name(program: Sequence[str]) -> str:
+    """`train` for `python src/train.py --epochs 3` and for `bash -x train.sh`.
+
+    Always printable.
+    """
+    file = next((w for w in program if w.endswith(".py")), _script(program))
+    name = file.rpartition("/")[2].removesuffix(".py").removesuffix(".sh")
     return "".join(c if c.isprintable() else "_" for c in name)
+
+
+def _script(program: Sequence[str]) -> str:
+    """The file that an interpreter runs; the program itself if there is none."""
+    first, *rest = program
+    if first.rpartition("/")[2] not in _INTERPRETERS or "-c" in rest:
+        return first
+    return next((word for word in rest if not word.startswith("-")), first)
 
 
 def _indivisible(topology: Topology, numbers: Sequence[int]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from jaxsif.core import strict_json
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.topology import Topology
 from jaxsif.job.build import JobOptions, render_job, topology_for
+from jaxsif.job.request import program_name
 
 PLAN = "study.json"
 
@@ -47,8 +48,7 @@ class Study:
     @property
     def name(self) -> str:
         """`train` of `python src/train.py --epochs 3`."""
-        file = next((w for w in self.program if w.endswith(".py")), self.program[0])
-        return Path(file).name.removesuffix(".py")
+        return program_name(self.program)
 
     @property
     def jobs(self) -> Iterator[tuple[str, int]]:
