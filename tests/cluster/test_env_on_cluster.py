@@ -166,7 +166,7 @@ def test_another_image_is_refused_unless_one_says_so(desk):
     assert "the packages in my.sqsh were made for " in refused.stderr
     assert (0, "good\n") == (told.returncode, told.stdout), told.stderr
     assert 1 == checked.returncode
-    assert ", here 1.0\n  -> make them again on this image" in checked.stdout
+    assert ", here 1.0\n  -> create them again on this image" in checked.stdout
 
 
 def test_what_is_no_file_of_packages_is_refused(desk):
@@ -174,7 +174,7 @@ def test_what_is_no_file_of_packages_is_refused(desk):
     text = desk.bash("echo text > text.sqsh; jax-sif env info text.sqsh")
 
     assert (2, True) == (missing.returncode, "'no.sqsh'" in missing.stderr)
-    assert (2, True) == (text.returncode, "no squashfs file" in text.stderr)
+    assert (2, True) == (text.returncode, "not a squashfs file" in text.stderr)
 
 
 def test_a_job_on_two_nodes_has_them_in_every_rank(desk, cluster):
