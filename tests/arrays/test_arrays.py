@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
+from checkout import SRC
 
 from jaxsif import arrays
 
-SRC = Path(__file__).parent.parent / "src"
 ROOM = SRC / "jaxsif/arrays"
 
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from speeds import GIB, H100, card, fabrics
 
 from jaxsif.bandwidth import hardware
@@ -14,7 +14,7 @@ from jaxsif.bandwidth.collectives import COLLECTIVES
 from jaxsif.core.topology import parse_topology
 
 EIGHT_CARDS = [card(n) for n in range(8)]
-PAGE = Path(__file__).parent.parent / "docs/hardware.md"
+PAGE = ROOT / "docs/hardware.md"
 
 
 def expected(label: str, collective: str = "all-reduce", size: int = GIB, **node):

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from checkout import SRC
 
 from jaxsif.bandwidth.plan import Series, parse_plan, sizes_between
 from jaxsif.core.errors import UsageError
-
-SRC = Path(__file__).parent.parent / "src"
 
 
 def test_all_sizes_of_all_reduce_come_first_and_few_of_the_others():

@@ -6,7 +6,9 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from test_bin import BIN, site  # noqa: F401 (a fixture)
+from checkout import ROOT
+
+BIN = ROOT / "bin"
 
 # `sbatch` notes what it was asked, and leaves a verdict
 # and the exit status that stands in the file of that check's name.
@@ -43,7 +45,7 @@ CHECKS = ["G4N1p4", "G4N2p2", "G4N2p4", "allreduce", "bandwidth", "pairs"]
 
 
 @pytest.fixture
-def accept(site, tmp_path):  # noqa: F811
+def accept(site, tmp_path):
     """`jax-sif accept` beside such a Slurm."""
     for name, body in SLURM.items():
         program = tmp_path / "runtime" / name

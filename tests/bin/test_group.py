@@ -8,21 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-BIN = Path(__file__).parent.parent / "bin"
+BIN = ROOT / "bin"
 each_program = pytest.mark.parametrize("program", ["jax-sif", "jax-python"])
-
-
-@pytest.fixture
-def site(tmp_path):
-    """Variables of a node with an image and a runtime that only prints its arguments."""
-    runtime = tmp_path / "runtime" / "apptainer"
-    runtime.parent.mkdir()
-    runtime.write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
-    runtime.chmod(0o755)
-    image = tmp_path / "an image.sif"
-    image.touch()
-    return {"PATH": f"{runtime.parent}:/usr/bin:/bin", "JAX_IMAGE": str(image)}
 
 
 def call(program: str, environment: dict[str, str], *arguments: str):

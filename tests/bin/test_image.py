@@ -11,8 +11,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-BIN = Path(__file__).parent.parent / "bin"
+BIN = ROOT / "bin"
 # Notes what it is asked; verifies what has no `changed` in it, and starts what it may.
 RUNTIME = """#!/bin/sh
 echo "$1 $*" | cut -d ' ' -f 1,3- >> "$LOG"

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-BIN = Path(__file__).parent.parent / "bin"
+BIN = ROOT / "bin"
 RUNNING = "JobId=7 JobName=x JobState=RUNNING Reason=None ExitCode=0:0 End=now"
 SILENT = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 FORGOTTEN = "slurm_load_jobs error: Invalid job id specified"

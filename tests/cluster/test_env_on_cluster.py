@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cluster import CHECKOUT, Job
 
-sys.path.insert(0, str(CHECKOUT / "tests"))
+sys.path.insert(0, str(CHECKOUT / "tests/helpers"))
 from wheels import wheel
 
 pytestmark = pytest.mark.cluster

@@ -15,7 +15,7 @@ program=/opt/jax-sif/diag/allreduce.py
 jax-sif launch $3 -- python "$program" |& jax-sif verify
 """
 NO_IPV6 = """
-jax-sif launch G2N1p2 -- python "$1/tests/no_ipv6.py" python /opt/jax-sif/diag/allreduce.py \\
+jax-sif launch G2N1p2 -- python "$1/tests/helpers/no_ipv6.py" python /opt/jax-sif/diag/allreduce.py \\
   |& jax-sif verify
 """
 # As many GPUs as srun gives to both nodes; nobody opens them.

@@ -7,14 +7,14 @@ import json
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from jaxsif import cli
 from jaxsif.core import version
 
-IMAGE_ENV = Path(__file__).parent.parent / "image.env"
+IMAGE_ENV = ROOT / "image.env"
 
 
 def test_the_version_is_that_of_the_pins():

@@ -11,12 +11,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from unittest.mock import patch
 
-from jaxsif.commands import COMMANDS
+from checkout import ROOT
 
-ROOT = Path(__file__).parent.parent
+from jaxsif.commands import COMMANDS
 
 FENCED = re.compile(r"(?ms)^```.*?^```$")
 INDENTED = re.compile(r"(?m)(?:^(?: {4}|\t).*\n?)+")

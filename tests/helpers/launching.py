@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-SRC = Path(__file__).resolve().parent.parent / "src"
+from checkout import SRC
+
 LIMIT_S = 60
 
 

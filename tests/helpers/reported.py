@@ -18,6 +18,7 @@ from jaxsif.bandwidth.rating import RatedPoint
 from jaxsif.core.history import JobState, RankHistory
 from jaxsif.core.topology import Topology, parse_topology
 from jaxsif.pairs.figures import node_pairs
+from jaxsif.report import document as documents
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
 
@@ -243,3 +244,28 @@ def _pairs(
             wrong=0,
             timed_out=never,
         )
+
+
+# A name as an enemy would choose it.
+HOSTILE = '<b>"node"&\'\x1b[31m\\\u202e,=1\r\nx{y}'
+
+
+def verdicts(*contents: dict[str, Any]) -> tuple[documents.Verdict, ...]:
+    return tuple(
+        verdict
+        for content in contents
+        for verdict in documents.parse(json.dumps(content).encode(), "job.json")
+    )
+
+
+def hostile() -> tuple[documents.Verdict, ...]:
+    """A failure whose every name and text comes from an enemy."""
+    content = failed(parse_topology("G24N12p24"))
+    text = json.dumps(content).replace("node2", json.dumps(HOSTILE)[1:-1])
+    verdict = json.loads(text)
+    for finding in verdict["verdicts"][0]["findings"]:
+        finding["text"] += HOSTILE
+        finding["remedy"] += HOSTILE
+        finding["kind"] += HOSTILE
+    verdict["verdicts"][0]["step"] = HOSTILE
+    return verdicts(verdict)

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pictures
 import pytest
+from checkout import ROOT
 from documented import complaints, options_of, segments
 from linked import anchors, dead_links
 
 from jaxsif.commands import COMMANDS
 from jaxsif.core.topology import parse_topology
 
-ROOT = Path(__file__).parent.parent
 PAGES = [
     *(
         ROOT / name

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import ast
 import sys
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/cluster"))
-from cluster import Job  # noqa: E402  (needs the path above)
-from healthy_programs import (  # noqa: E402  (needs the path above)
+from cluster import Job
+from healthy_programs import (
     ALONE,
     FOLDER,
     KIT,

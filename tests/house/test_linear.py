@@ -7,14 +7,14 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from linear import complaints
 
 from jaxsif.logs import catalogue
 
-SRC = Path(__file__).parent.parent / "src/jaxsif"
+SRC = ROOT / "src/jaxsif"
 # With these a match begins at one place only.
 ANCHORED = {"match", "fullmatch"}
 CALLS = {*ANCHORED, "compile", "search", "findall", "finditer", "sub", "subn", "split"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from browsing import browse
+from checkout import ROOT
 
-ROOT = Path(__file__).parent.parent
 # What a browser fetches of its own accord; an <a> is followed by people.
 FETCHED = {"src", "srcset", "href", "data", "poster", "action"}
 

@@ -12,9 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-SRC = ROOT / "src"
+from checkout import SRC
 
 # package -> packages it may import, besides itself and core. The spine is core, rank and
 # verdict; the rest are leaves, which a reader may skip.

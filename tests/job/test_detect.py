@@ -6,15 +6,15 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from jaxsif.core.errors import CouldNotTell
 from jaxsif.job import configs, detect
 from jaxsif.job.schema import Site
 
-FACTS = Path(__file__).parent.parent / "bin/site-facts"
+FACTS = ROOT / "bin/site-facts"
 
 GPU = "partition|gpu*|2|16|512000|gpu:a100:4|a100"
 CPU = "partition|cpu*|100|128|256000|(null)|rome"

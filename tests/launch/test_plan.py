@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.topology import parse_topology
@@ -24,7 +25,7 @@ from jaxsif.launch.plan import (
 from jaxsif.rank import launchers
 from jaxsif.rank.launchers.machine import this_machine
 
-ENTRY = Path(__file__).parent.parent / "src/jaxsif/entry"
+ENTRY = ROOT / "src/jaxsif/entry"
 CPU = Devices("--devices cpu")
 JOB = LocalJob(parse_topology("G4N2p4"), CPU, id=77, port=32299, cpus=16)
 

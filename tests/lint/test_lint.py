@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from jaxsif import cli
 from jaxsif.lint.rules import RULES
 
-ROOT = Path(__file__).parent.parent
 HEAD = "#!/bin/bash\n#SBATCH --nodes=2 --ntasks-per-node=4\n"
 # An error in line 3, a warning in line 4.
 BAD = f"{HEAD}#SBATCH --nodse=1\nsrun python train.py\n"

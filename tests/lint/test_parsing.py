@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from checkout import TESTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ from jaxsif.lint.shape import count_gpus, count_gres, job_shape
 from jaxsif.lint.tables import SBATCH, SRUN
 from jaxsif.lint.words import Word
 
-SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPTS = TESTS / "scripts"
 
 
 # As sbatch 26.05 cuts them (sbatch -vvvv --test-only).

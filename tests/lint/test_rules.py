@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import lint_page
 import pytest
@@ -13,7 +12,6 @@ from jaxsif.lint.examine import examine
 from jaxsif.lint.rule import SEVERITIES
 from jaxsif.lint.rules import RULES
 
-ROOT = Path(__file__).parent.parent
 HEAD = "#!/bin/bash\n#SBATCH -N 2 --ntasks-per-node=4 --gpus-per-node=4\nset -euo pipefail\n"
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

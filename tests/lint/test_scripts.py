@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from jaxsif import cli
 from jaxsif.lint.examine import examine
 from jaxsif.lint.rules import RULES
 
-ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "tests/scripts").glob("*.slurm"))
 IDS = {rule.id for rule in RULES}
 

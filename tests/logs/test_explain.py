@@ -9,17 +9,16 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import causes_page
 import pytest
+from checkout import ROOT
 from sample_records import make_record
 
 from jaxsif import cli
 from jaxsif.core.records import encode
 from jaxsif.logs.catalogue import load
 
-ROOT = Path(__file__).parent.parent
 LOGS = ROOT / "tests/logs"
 SEGFAULT = "srun: error: node2: task 5: Segmentation fault (core dumped)\n"
 OUT_OF_MEMORY = (

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import tracemalloc
-from pathlib import Path
 
 import pytest
+from checkout import TESTS
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_records import make_record
@@ -15,7 +15,7 @@ from jaxsif.core.hostlist import expand
 from jaxsif.core.records import encode
 from jaxsif.logs.scanner import LogScanner, scan
 
-LOGS = Path(__file__).parent / "logs"
+LOGS = TESTS / "logs"
 FATAL = "Terminating process because the JAX distributed service detected fatal errors"
 OUT_OF_MEMORY = (
     "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."

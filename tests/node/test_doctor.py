@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from checkout import ROOT, SRC
 from fake_nvml import FakeNvml
 from nodes import STEP, gpus, image, put, well
 
@@ -36,8 +36,6 @@ from jaxsif.node.report import (
     closing,
 )
 
-ROOT = Path(__file__).parent.parent
-SRC = ROOT / "src"
 QUICK = (*host_checks.QUICK, *gpu_checks.QUICK)
 
 

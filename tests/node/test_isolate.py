@@ -8,14 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from checkout import SRC
 
 from jaxsif.core.problem import Problem
 from jaxsif.node.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
-
-SRC = Path(__file__).parent.parent / "src"
 
 
 def _raise(error: Exception) -> None:

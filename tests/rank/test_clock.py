@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from checkout import SRC
 
 from jaxsif.rank import clock
 
-SRC = Path(__file__).parent.parent / "src"
 TELL = (
     "import os; from jaxsif.rank import clock; began = clock.began_s();"
     " print(began, clock.entered_s(os.environ, began))"

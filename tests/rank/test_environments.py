@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import ROOT, TESTS
 from nodes import kinds, well
 
 from jaxsif.core.errors import UsageError
@@ -20,8 +21,8 @@ from jaxsif.rank.launchers.slurm_view import as_slurm_env
 
 # How they were made, and where their truth comes from, each file says of itself; most by
 # tests/cluster/record_environments.py.
-FOLDER = Path(__file__).parent / "environments"
-ENTRY = Path(__file__).parent.parent / "src/jaxsif/entry"
+FOLDER = TESTS / "environments"
+ENTRY = ROOT / "src/jaxsif/entry"
 RECORDINGS = {
     path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))
 }

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from test_session import LEAVES, run
-
-__all__ = ["run"]
+from leaving import LEAVES
 
 # As after joining a group, when SIGTERM is the watchdog's.
 WATCHED = f"""{LEAVES}

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from checkout import SRC
 
 from jaxsif import DistributedInfo
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank.information import information
-
-SRC = Path(__file__).parent.parent / "src"
 
 RANK_3 = Identity("s", 3, 8, 3, "node1", "node[1-2]", local_processes=4)
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import re
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from checkout import ROOT
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import distributed, launchers
 from jaxsif.rank.launchers.detect import recognise
 from jaxsif.rank.launchers.machine import Machine, this_machine
-
-ROOT = Path(__file__).parent.parent
 
 STEP = {
     "SLURM_CLUSTER_NAME": "box",

@@ -6,11 +6,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-SRC = Path(__file__).parent.parent / "src"
+from checkout import SRC
 
 NARRATOR = """
 import os, signal, sys, threading, time

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from checkout import SRC, TESTS
 
 from jaxsif import authority
 from jaxsif.core.problem import Problem
@@ -305,10 +305,15 @@ print(free, taken.kind, preflight.is_own_address("::1"), preflight.is_own_addres
 
 
 def test_a_kernel_without_ipv6_is_no_reason_to_fail():
-    tests = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, tests / "no_ipv6.py", sys.executable, "-c", WITHOUT_IPV6],
-        env={"PYTHONPATH": str(tests.parent / "src")},
+        [
+            sys.executable,
+            TESTS / "helpers/no_ipv6.py",
+            sys.executable,
+            "-c",
+            WITHOUT_IPV6,
+        ],
+        env={"PYTHONPATH": str(SRC)},
         capture_output=True,
         text=True,
     )

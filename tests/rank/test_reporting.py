@@ -5,14 +5,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from test_session import LEAVES, run
-
-__all__ = ["run"]
-
-SRC = Path(__file__).parent.parent / "src"
+from checkout import SRC
+from leaving import LEAVES
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from checkout import SRC
 
 from jaxsif.core.records import MARKER, MARKER_BYTES, decode
 
-SRC = Path(__file__).resolve().parent.parent / "src"
 # What site does with a line of a .pth file.
 SITE = f"exec(open({str(SRC / 'jaxsif' / 'unhandled.pth')!r}).read())\n"
 RANK = {

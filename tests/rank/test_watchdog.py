@@ -6,11 +6,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-SRC = Path(__file__).parent.parent / "src"
+from checkout import SRC
 
 # Times so short that a test takes moments; `said` takes the place of records.
 PREAMBLE = """

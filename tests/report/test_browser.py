@@ -4,50 +4,18 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import reported
-from browsing import browse
-from test_report_formats import hostile, verdicts
+from browsing import opened, run
+from checkout import TESTS
+from reported import hostile, verdicts
 
 from jaxsif.core.topology import parse_topology
 from jaxsif.html.plotly import plotly_js
 from jaxsif.report.page import as_html
 
 G24N12P24 = parse_topology("G24N12p24")
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A page after its scripts have run, and what they complained of."""
-
-    html: str
-    complaints: list[str]
-
-    @property
-    def drawn(self) -> int:
-        """How many charts were drawn to their end; -1 when the script did not get there."""
-        found = re.search(r'<html[^>]* data-drawn="(\d+)"', self.html)
-        return int(found[1]) if found else -1
-
-    @property
-    def chart_texts(self) -> str:
-        """What stands in the charts: ticks, labels, legends."""
-        return " ".join(re.findall(r"<t(?:ext|span)[^>]*>([^<]*)", self.html))
-
-
-def run(browser: str, folder: Path, html: str, *options: str) -> tuple[str, list[str]]:
-    """The browser's output for a page, and the lines of the page's console."""
-    (folder / "job.html").write_text(html)
-    done = browse(browser, folder, (folder / "job.html").as_uri(), *options)
-    return done.stdout, [x for x in done.stderr.splitlines() if ":CONSOLE" in x]
-
-
-def opened(browser: str, folder: Path, html: str) -> Opened:
-    return Opened(*run(browser, folder, html, "--dump-dom"))
 
 
 def drawn(content: dict) -> str:
@@ -75,7 +43,7 @@ def test_a_pass_is_drawn_and_accuses_nobody(browser, tmp_path):
 
 
 def test_a_real_verdict_is_drawn(browser, tmp_path):
-    real = Path(__file__).parent / "verdicts/allreduce-G4N2p4.json"
+    real = TESTS / "verdicts/allreduce-G4N2p4.json"
     page = opened(browser, tmp_path, drawn(json.loads(real.read_text())))
 
     assert [] == page.complaints

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import reported
-
-SRC = Path(__file__).parent.parent / "src"
+from checkout import SRC
 
 
 def report(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import reported
+from checkout import TESTS
 from jsonschema import Draft202012Validator
 from sample_records import healthy, records
 
@@ -21,7 +21,7 @@ from jaxsif.report.measured import Bandwidth, told
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
 
-REAL = sorted((Path(__file__).parent / "verdicts").glob("*.json"))
+REAL = sorted((TESTS / "verdicts").glob("*.json"))
 SCHEMA = json.loads(document.SCHEMA_FILE.read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
 

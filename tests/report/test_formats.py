@@ -5,43 +5,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import reported
 from prometheus_client.parser import text_string_to_metric_families
+from reported import HOSTILE, hostile, verdicts
 
 from jaxsif.core.topology import parse_topology
-from jaxsif.report import document
 from jaxsif.report.junit import as_junit
 from jaxsif.report.prometheus import as_prometheus
 from jaxsif.report.samples import COLUMNS, as_csv
 from jaxsif.report.terminal import as_text
-
-HOSTILE = '<b>"node"&\'\x1b[31m\\\u202e,=1\r\nx{y}'
-
-
-def verdicts(*contents: dict[str, Any]) -> tuple[document.Verdict, ...]:
-    return tuple(
-        verdict
-        for content in contents
-        for verdict in document.parse(json.dumps(content).encode(), "job.json")
-    )
-
-
-def hostile() -> tuple[document.Verdict, ...]:
-    """A failure whose every name and text comes from an enemy."""
-    content = reported.failed(parse_topology("G24N12p24"))
-    text = json.dumps(content).replace("node2", json.dumps(HOSTILE)[1:-1])
-    verdict = json.loads(text)
-    for finding in verdict["verdicts"][0]["findings"]:
-        finding["text"] += HOSTILE
-        finding["remedy"] += HOSTILE
-        finding["kind"] += HOSTILE
-    verdict["verdicts"][0]["step"] = HOSTILE
-    return verdicts(verdict)
 
 
 def cases(xml: str) -> dict[str, ET.Element]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import reported
-from test_report_formats import HOSTILE, hostile, verdicts
+from reported import HOSTILE, hostile, verdicts
 
 from jaxsif.core.topology import parse_topology
 from jaxsif.core.version import kit_version

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from test_report_browser import opened, run
-from test_scaling import efficient
+from browsing import opened, run
+from studies import efficient
 
 from jaxsif.html.plotly import plotly_js
 from jaxsif.scaling import table

@@ -7,54 +7,19 @@ import csv
 import io
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
-from sample_records import healthy, make_record, records
+from checkout import ROOT
+from studies import efficient, runs, verdict
 
 from jaxsif import cli
 from jaxsif.core.errors import UsageError
-from jaxsif.core.history import JobState
-from jaxsif.core.topology import parse_topology
 from jaxsif.scaling import charts, conclusion, files, page, plan, results, table
 from jaxsif.scaling.plan import Study
-from jaxsif.verdict import render
-from jaxsif.verdict.verdict import judge
 
-BIN = Path(__file__).parent.parent / "bin"
+BIN = ROOT / "bin"
 STRONG = Study(("train.py",), (1, 2, 4))
 WEAK = Study(("train.py", "--batch", "64"), (1, 2, 4), ("batch",))
-
-
-def verdict(label: str, **speed) -> dict:
-    """A healthy job's, as `jax-sif verify --json` writes it."""
-    job = healthy(parse_topology(label))
-    if speed:
-        job[0]["speed"] = make_record(0, "speed", **speed)
-    for told in job.values():
-        told["connected"]["time"] = 100.0
-        told["done"]["time"] = 110.0
-    job_state = JobState()
-    for record in records(job):
-        job_state.add(record)
-    return render.as_json(judge(job_state, parse_topology(label))[0])
-
-
-def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:
-    """One on 1, 2, 4, ... nodes."""
-    return [
-        results.Run(2**i, 2**i, per_s, unit, "" if per_s else "no verdict")
-        for i, per_s in enumerate(speeds)
-    ]
-
-
-def efficient(*efficiencies: float | None) -> tuple[Study, list[results.Row]]:
-    """A study on 1, 2, 4, ... nodes of such efficiencies."""
-    nodes = [2**i for i in range(len(efficiencies))]
-    study = Study(("train.py",), tuple(nodes))
-    pairs = zip(nodes, efficiencies, strict=True)
-    speeds = [None if value is None else n * value for n, value in pairs]
-    return study, results.compare(study, runs(*speeds))
 
 
 def test_the_program_s_own_word_on_its_speed_counts():

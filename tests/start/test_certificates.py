@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-ENTRY = Path(__file__).parent.parent / "src/jaxsif/entry"
+ENTRY = ROOT / "src/jaxsif/entry"
 SHARED = Path("/dev/shm"), Path("/tmp")
 MTLS = ("CERT_FILE", "KEY_FILE", "CA_FILE", "PEER_URI_PREFIX")
 

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-ENTRY = Path(__file__).parent.parent / "src/jaxsif/entry"
+ENTRY = ROOT / "src/jaxsif/entry"
 
 STEP = {
     "SLURM_JOB_ID": "7",

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-SCRIPT = Path(__file__).parent.parent / "src/jaxsif/local_devices.sh"
+SCRIPT = ROOT / "src/jaxsif/local_devices.sh"
 
 
 def ids(**environment: str) -> str:

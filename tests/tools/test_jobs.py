@@ -8,11 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 import jobs
 from jaxsif.core.topology import parse_topology
 
-FOLDER = Path(__file__).parent.parent / "jobs"
+FOLDER = ROOT / "jobs"
 EXAMPLES = sorted(jobs.EXAMPLES.glob("*.slurm"))
 JOBS = sorted(FOLDER.glob("*.slurm"))
 ORDER = [

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-MINICLUSTER = Path(__file__).parent.parent / "minicluster"
+MINICLUSTER = ROOT / "minicluster"
 sys.path.append(str(MINICLUSTER))
 
 

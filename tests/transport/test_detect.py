@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from checkout import TESTS
 
 from jaxsif.core.records import encode
 from jaxsif.core.slurm_env import Identity
@@ -17,7 +18,7 @@ from jaxsif.rank.reporter import Reporter
 from jaxsif.transport import detect
 from jaxsif.transport.detect import NcclLog
 
-REPORT = Path(__file__).parent / "nccl" / "infiniband-8-h100-2.27.log"
+REPORT = TESTS / "nccl" / "infiniband-8-h100-2.27.log"
 
 
 def rank(number: int = 0, processes: int = 16, local_processes: int = 8) -> Identity:

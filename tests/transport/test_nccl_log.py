@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from checkout import TESTS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsif.transport.model import from_nccl
 from jaxsif.transport.nccl_log import read_report, warnings
 
-FOLDER = Path(__file__).parent / "nccl"
+FOLDER = TESTS / "nccl"
 
 # file -> words, kind, number of cards or interfaces, GPUDirect, the way within the node
 EXPECTED = {

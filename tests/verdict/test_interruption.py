@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import SRC
 from sample_records import healthy, output, records
 
 from jaxsif.core.records import encode
-
-SRC = Path(__file__).parent.parent / "src"
 
 
 class Reader:

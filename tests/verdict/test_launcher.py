@@ -6,15 +6,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from checkout import SRC
 from sample_records import make_record
 
 from jaxsif import launcher
 from jaxsif.core.records import encode
 
-SRC = Path(__file__).parent.parent / "src"
 BIN = SRC.parent / "bin"
 
 # Stands in for srun, which waits for a node that is gone; its line is marked as

@@ -12,12 +12,11 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from checkout import SRC
 from sample_records import healthy, output
 
-SRC = Path(__file__).parent.parent / "src"
 PASSES = "verify --topology G8N2p8"
 LOG = "srun: error: node1: task 0: Out Of Memory\n"
 

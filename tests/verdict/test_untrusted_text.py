@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from unittest import mock
 
 import pytest
+from checkout import SRC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_records import G8N2P8, healthy, make_record, records
@@ -24,7 +24,6 @@ from jaxsif.verdict.stream import Stream
 from jaxsif.verdict.verdict import judge
 from jaxsif.verify import verify
 
-SRC = Path(__file__).parent.parent / "src"
 KEY, OTHER = "5e8fc2d9", "0badcafe"
 JOB = {
     KEY_VARIABLE: f"{KEY}-7d52-4be2-9f0a-000000000000",

@@ -7,15 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from checkout import SRC
 from sample_records import healthy, make_record, output
 
 from jaxsif.core.records import encode
 from jaxsif.core.version import kit_version
-
-SRC = Path(__file__).parent.parent / "src"
 
 
 def verify(

@@ -18,7 +18,7 @@ from jaxsif.core.slurm_env import (
 )
 
 # The image's entry has the same rule in sh, because it also holds for programs that do
-# not know this kit; tests/test_environments.py compares the two. It has the reasons.
+# not know this kit; tests/rank/test_environments.py compares the two. It has the reasons.
 _FIRST, _COUNT = 12288, 20011
 _JOB_STRIDE, _RESTART_STRIDE = 211, 7919
 
