@@ -87,7 +87,7 @@ def entry_ms(repeats: int = 200) -> dict[str, float]:
         "JAX_PLATFORMS": "cpu",
         "SLURM_STEP_NUM_TASKS": "8",
     }
-    off = {"JAX_SIF_TLS": "off"}
+    off = {"JAX_SIF_MTLS": "off"}
     ways = {
         "rank 0": ([ENTRY, "/bin/true"], {**task, **off, "SLURM_PROCID": "0"}),
         "other ranks": ([ENTRY, "/bin/true"], {**task, **off, "SLURM_PROCID": "1"}),

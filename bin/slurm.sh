@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034 # job, state and status are read by the sourcing script
 
-poll_interval_s=${JAX_SIF_LOOK_EVERY_S:-2}
+poll_interval_s=${JAX_SIF_POLL_INTERVAL_S:-2}
 # Give up when Slurm has not responded for this long.
-timeout_s=${JAX_SIF_PATIENCE_S:-3600}
+timeout_s=${JAX_SIF_SLURM_TIMEOUT_S:-3600}
 last_response_s=$(date +%s) warned_no_response=''
 
 # Submitted jobs that are not known to have ended.

@@ -61,12 +61,12 @@ whatis("Image: " .. image)
 help([[
 JAX in a Singularity/Apptainer image, started right on one GPU or many nodes.
 
-  sbatch $JAX_SIF_HOME/jobs/allreduce.slurm     check the cluster: 8 GPUs, 2 nodes
+  sbatch $JAX_SIF_ROOT/jobs/allreduce.slurm     check the cluster: 8 GPUs, 2 nodes
   srun ... singularity run --nv $JAX_IMAGE python train.py      your own program
   jax-python train.py                           the same, shorter
   jax-sif info                                  what the image holds
 
-JAX_IMAGE is the image, JAX_SIF_HOME the kit.
+JAX_IMAGE is the image, JAX_SIF_ROOT the kit.
 
 This version: ]] .. versions())
 
@@ -92,7 +92,7 @@ end
 
 -- pushenv, because an unload gives back what the user had there before.
 pushenv("JAX_IMAGE", image)
-pushenv("JAX_SIF_HOME", home)
+pushenv("JAX_SIF_ROOT", home)
 prepend_path("PATH", pathJoin(home, "bin"))
 
 -- NCCL reads /etc/nccl.conf, which the container would hide.

@@ -321,7 +321,7 @@ def _stop(who: str, reason: object) -> int:
     _print(
         f"{who}: the group cannot be authenticated: {reason}; name a file on a file"
         " system that all nodes share in JAX_SIF_SECRET_FILE, or start without"
-        " certificates: JAX_SIF_TLS=off"
+        " certificates: JAX_SIF_MTLS=off"
     )
     return 1
 

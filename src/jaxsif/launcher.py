@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 # Processes that write into `verify`'s standard input, found by bin/jax-sif.
-LAUNCHER_VARIABLE = "JAX_SIF_LAUNCHER"
+LAUNCHER_VARIABLE = "JAX_SIF_SRUN_PID"
 
 # srun passes SIGTERM on to the tasks and ends, unless it waits for a node.
 _GRACE_S = 0.5

@@ -52,7 +52,7 @@ def accept(site, tmp_path):
         program.write_text(f"#!/bin/sh\n{body}")
         program.chmod(0o755)
 
-    quick = {**site, "JAX_SIF_LOOK_EVERY_S": "0.02"}
+    quick = {**site, "JAX_SIF_POLL_INTERVAL_S": "0.02"}
 
     def run(*words: str):
         return subprocess.run(

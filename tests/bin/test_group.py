@@ -84,7 +84,7 @@ def test_without_a_runtime_it_says_where_there_may_be_one(program, site, tmp_pat
 
 def test_the_site_of_the_centre_is_shown_to_the_tool(site, tmp_path):
     (tmp_path / "site.yaml").touch()
-    centre = {**site, "JAX_SIF_HOME": str(tmp_path)}
+    centre = {**site, "JAX_SIF_ROOT": str(tmp_path)}
 
     done = call("jax-sif", centre, "job")
 
@@ -102,7 +102,7 @@ def test_a_jobs_folders_are_shown_to_the_tool(site):
 
 def test_facts_of_the_host_reach_the_tool(site, tmp_path):
     runtime = tmp_path / "runtime/apptainer"
-    runtime.write_text('#!/bin/sh\nprintf "%s" "$JAX_SIF_FACTS"\n')
+    runtime.write_text('#!/bin/sh\nprintf "%s" "$JAX_SIF_SITE_FACTS"\n')
 
     done = call("jax-sif", site, "site", "detect")
 

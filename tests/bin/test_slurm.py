@@ -65,7 +65,7 @@ def shell(tmp_path):
             [*interpreter, "-euc", f". {BIN}/slurm.sh\n{script}"],
             env={
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
-                "JAX_SIF_LOOK_EVERY_S": "0.02",
+                "JAX_SIF_POLL_INTERVAL_S": "0.02",
                 **environment,
             },
             cwd=tmp_path,
@@ -126,7 +126,7 @@ def test_waits_while_slurm_does_not_respond(shell):
 def test_warns_after_30_s_and_gives_up_after_the_timeout(shell):
     wait = "last_response_s=$((last_response_s - 40)); " + WAIT
     wait += '; wait_for 8; echo "$state $status"'
-    status, out, err = run(shell(wait, SILENT, JAX_SIF_PATIENCE_S="41"))
+    status, out, err = run(shell(wait, SILENT, JAX_SIF_SLURM_TIMEOUT_S="41"))
 
     assert (0, "UNKNOWN 3 6 8\nUNKNOWN 3\n") == (status, out)
     waiting, end = err.splitlines()
@@ -222,7 +222,7 @@ def test_a_job_that_is_being_submitted_at_the_time_is_cancelled_too(
 def test_output_that_a_file_system_shows_late_is_there(shell, tmp_path):
     late = "{ sleep 0.1; echo x > late.out; } & has_output late.out && echo there"
 
-    assert (0, "there\n", "") == run(shell(late, "", JAX_SIF_LOOK_EVERY_S="0.1"))
+    assert (0, "there\n", "") == run(shell(late, "", JAX_SIF_POLL_INTERVAL_S="0.1"))
 
 
 def test_output_that_never_comes_is_not(shell):
@@ -247,7 +247,7 @@ def test_a_study_submits_its_own_scripts_whatever_its_folder_is_called(tmp_path)
 
     done = subprocess.run(
         [tmp_path / "scale"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JAX_SIF_LOOK_EVERY_S": "0.02"},
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JAX_SIF_POLL_INTERVAL_S": "0.02"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -91,7 +91,7 @@ def record(cluster: Cluster, scenario: Scenario) -> dict[str, Any]:
 
 def _rank(told: dict[str, Any], line: str) -> dict[str, Any]:
     node, local_rank, gpus = line.split()
-    if node != told["host_name"] and "RANKS_ON_MACHINE" not in str(told):
+    if node != told["host_name"] and "LOCAL_RANKS" not in str(told):
         raise SystemExit(f"a rank ran on {told['host_name']}, expected {node}")
     visible = told["environment"].get("CUDA_VISIBLE_DEVICES", "").split(",")
     ordinals = [visible.index(gpu) for gpu in gpus.split(",") if gpu != "-"]

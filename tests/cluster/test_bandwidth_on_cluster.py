@@ -56,7 +56,9 @@ def rows(output: str) -> list[list[str]]:
 
 
 def test_the_job_of_the_profile_measures_every_collective(cluster):
-    job = submit(cluster, topology="G8N2p8", JAX_SIF_JSON=str(HOME / "all.json"))
+    job = submit(
+        cluster, topology="G8N2p8", JAX_SIF_VERDICT_FILE=str(HOME / "all.json")
+    )
     verdict = json.loads(on_login(cluster, "cat all.json"))["verdicts"][0]
 
     assert 0 == job.status, job.output
@@ -113,7 +115,7 @@ def test_elements_that_arrive_wrong_fail_the_job_and_name_the_ranks(cluster):
 
 def test_a_speed_below_the_baseline_fails_and_one_above_passes(cluster):
     words = ("python", BANDWIDTH, *FEW, "--collectives=all-reduce")
-    first = submit(cluster, *words, JAX_SIF_JSON=str(HOME / "run.json"))
+    first = submit(cluster, *words, JAX_SIF_VERDICT_FILE=str(HOME / "run.json"))
     assert 0 == first.status, first.output
     assert "learn one: jax-sif baseline add" in first.verdict
     learned = on_login(

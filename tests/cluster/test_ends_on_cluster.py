@@ -35,7 +35,7 @@ def submit(cluster, hang: str, *options: str):
             PROGRAMS=str(FOLDER.parent / "programs"),
             PYTHONPATH=str(FOLDER),
             APPTAINER_BIND=str(cluster.checkout),
-            JAX_SIF_JSON=file,
+            JAX_SIF_VERDICT_FILE=file,
         )
 
     if options:

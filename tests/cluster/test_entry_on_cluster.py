@@ -308,7 +308,7 @@ def test_a_task_that_was_given_a_gpu_but_finds_none_fails(guarded) -> None:
 
 
 @pytest.mark.parametrize(
-    "sign", ["JAX_SIF_NV=1", "JAX_SIF_TOPOLOGY=G1N1p1", "CUDA_VISIBLE_DEVICES=0"]
+    "sign", ["JAX_SIF_GPU=1", "JAX_SIF_TOPOLOGY=G1N1p1", "CUDA_VISIBLE_DEVICES=0"]
 )
 def test_where_a_gpu_is_expected_none_is_an_error(guarded, sign: str) -> None:
     done = guarded(*RUN, str(IMAGE), "true", start=("env", sign))
@@ -320,9 +320,9 @@ def test_where_a_gpu_is_expected_none_is_an_error(guarded, sign: str) -> None:
 @pytest.mark.parametrize(
     "choice",
     [
-        ["JAX_SIF_NV=1", "JAX_PLATFORMS=cpu"],
-        ["JAX_SIF_NV=1", "JAX_PLATFORMS=cpu,cuda"],
-        ["JAX_SIF_NV=1", "JAX_SIF_ENTRY=off"],
+        ["JAX_SIF_GPU=1", "JAX_PLATFORMS=cpu"],
+        ["JAX_SIF_GPU=1", "JAX_PLATFORMS=cpu,cuda"],
+        ["JAX_SIF_GPU=1", "JAX_SIF_ENTRY=off"],
         ["JAX_PLATFORMS=cpu"],
     ],
 )
@@ -341,7 +341,7 @@ def test_where_nobody_can_know_one_line_warns(guarded) -> None:
 
 
 def test_the_kits_own_tool_needs_no_gpu(guarded) -> None:
-    done = guarded(*RUN, str(IMAGE), "jax-sif", "info", start=("env", "JAX_SIF_NV=1"))
+    done = guarded(*RUN, str(IMAGE), "jax-sif", "info", start=("env", "JAX_SIF_GPU=1"))
 
     assert (0, "") == (done.returncode, done.stderr)
 
@@ -394,7 +394,7 @@ def test_with_device_and_driver_it_is_silent(guarded, gpu_files, visible) -> Non
 
 def test_without_a_cuda_image_nothing_is_asked(cluster) -> None:
     done = cluster.run(
-        *("env", "JAX_SIF_NV=1", "singularity", "--quiet", "run", str(IMAGE), "true")
+        *("env", "JAX_SIF_GPU=1", "singularity", "--quiet", "run", str(IMAGE), "true")
     )
 
     assert (0, "") == (done.returncode, done.stderr)

@@ -94,7 +94,7 @@ def test_the_programs_children_find_the_files_too(cluster):
 
 @pytest.mark.parametrize("choice", ["off", "on"])
 def test_switched_off_the_job_passes_as_well(cluster, choice):
-    job = cluster.submit("G4N2p4", JAX_SIF_TLS=choice)
+    job = cluster.submit("G4N2p4", JAX_SIF_MTLS=choice)
 
     assert 0 == job.status, job.output
 
@@ -113,7 +113,7 @@ def test_without_a_place_for_a_secret_no_rank_starts_unless_the_user_chose_it(cl
     """Another node may have one, and would wait for minutes."""
     job = cluster.submit("G4N2p4", JAX_SIF_SECRET_FILE="/proc/secret")
     chosen = cluster.submit(
-        "G4N2p4", JAX_SIF_SECRET_FILE="/proc/secret", JAX_SIF_TLS="off"
+        "G4N2p4", JAX_SIF_SECRET_FILE="/proc/secret", JAX_SIF_MTLS="off"
     )
 
     assert 1 == job.status, job.output

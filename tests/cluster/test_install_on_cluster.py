@@ -50,7 +50,7 @@ def test_its_module_loads_without_a_version(cluster, centre: str) -> None:
 
     assert 0 == done.returncode, done.stderr
     assert f"JAX_IMAGE={centre}/images/jax-sif-" in done.stdout
-    assert f"JAX_SIF_HOME={centre}\n" in done.stdout
+    assert f"JAX_SIF_ROOT={centre}\n" in done.stdout
     assert "accel" in done.stdout
 
 
@@ -67,7 +67,7 @@ def test_its_job_passes_from_any_folder(cluster, centre: str) -> None:
         'cd; mkdir "$2"; cd "$2"; module use "$1/modulefiles"; module load jax-sif\n'
         "status=0\n"
         "sbatch --quiet --wait --output=job.out "
-        '"$JAX_SIF_HOME/jobs/G4N1p4.slurm" || status=$?\n'
+        '"$JAX_SIF_ROOT/jobs/G4N1p4.slurm" || status=$?\n'
         'cat job.out; cd ..; rm -r "$2"; exit "$status"',
         centre,
         folder,

@@ -102,7 +102,7 @@ def test_it_sets_the_image_the_kit_and_path(tree: Tree) -> None:
     loaded = tree.environments("module load jax-sif/1.0-cpu; seen loaded")["loaded"]
 
     assert tree.image("1.0-cpu") == loaded["JAX_IMAGE"]
-    assert tree.path == loaded["JAX_SIF_HOME"]
+    assert tree.path == loaded["JAX_SIF_ROOT"]
     assert f"{tree.path}/bin" == loaded["PATH"].split(":")[0]
     assert "jax-sif/1.0-cpu" == loaded["LOADEDMODULES"]
 
@@ -117,7 +117,7 @@ def test_the_default_is_what_modulerc_names(tree: Tree) -> None:
     "own",
     [
         "",
-        "export JAX_IMAGE=/my/own.sif JAX_SIF_HOME='/my kit'",
+        "export JAX_IMAGE=/my/own.sif JAX_SIF_ROOT='/my kit'",
         "export APPTAINER_BINDPATH=/a,'/b c:/d:ro'",
         "export SINGULARITY_BINDPATH=/a APPTAINER_BINDPATH=/b,/a",
     ],
@@ -216,7 +216,7 @@ def test_a_node_without_that_file_gets_no_bind(tree: Tree) -> None:
 def test_help_tells_what_to_type_and_which_versions(tree: Tree) -> None:
     text = tree.bash(USE + "module help jax-sif 2>&1").stdout
 
-    assert "sbatch $JAX_SIF_HOME/jobs/allreduce.slurm" in text
+    assert "sbatch $JAX_SIF_ROOT/jobs/allreduce.slurm" in text
     assert "JAX 2.0, jaxlib 2.0.1, CUDA 12.9.79, cuDNN 9.12.0.46, NCCL 2.28.3" in text
 
 
@@ -316,7 +316,7 @@ def test_it_loads_where_no_container_runtime_is_on_path(tree: Tree) -> None:
 def test_a_centre_may_link_it_among_its_own_modules(tree: Tree) -> None:
     done = tree.bash(
         'own=$(mktemp -d); ln -s "$0/modulefiles/jax-sif" "$own/jax-sif"\n'
-        'module use "$own"; module load jax-sif; echo "$JAX_SIF_HOME"; type -p jax-sif'
+        'module use "$own"; module load jax-sif; echo "$JAX_SIF_ROOT"; type -p jax-sif'
     )
 
     assert f"{tree.path}\n{tree.path}/bin/jax-sif\n" == done.stdout
@@ -325,7 +325,7 @@ def test_a_centre_may_link_it_among_its_own_modules(tree: Tree) -> None:
 def test_a_relative_folder_works(tree: Tree) -> None:
     done = tree.bash('cd "$0"; module use modulefiles; cd /; module load jax-sif; env')
 
-    assert f"JAX_SIF_HOME={tree.path}\n" in done.stdout
+    assert f"JAX_SIF_ROOT={tree.path}\n" in done.stdout
 
 
 def test_every_image_of_this_checkout_has_a_module(cluster) -> None:

@@ -20,7 +20,7 @@ FILE = "report-test.json"
 @pytest.fixture(scope="module")
 def content(cluster) -> bytes:
     """What the job wrote in the home of whoever submitted it."""
-    job = cluster.submit("allreduce", JAX_SIF_JSON=FILE)
+    job = cluster.submit("allreduce", JAX_SIF_VERDICT_FILE=FILE)
     assert 0 == job.status, job.output
     done = cluster.bash(f"cd; cat {FILE}")
     return done.stdout.encode()

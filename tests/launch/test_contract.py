@@ -19,7 +19,7 @@ KILLED = "jax-sif launch: error: node2: task 3: Killed"
 FIRST = "jax-sif launch: G4N2p4 as node1 to node2 on this machine, on cpu devices"
 LAUNCHED = {
     "SLURM_CLUSTER_NAME": "local",
-    "JAX_SIF_RANKS_ON_MACHINE": "4",
+    "JAX_SIF_LOCAL_RANKS": "4",
     "SLURM_STEP_NODELIST": "node[1-2]",
 }
 

@@ -132,28 +132,28 @@ def test_an_address_or_a_port_of_the_user_stays():
 def test_certificates_are_named_for_every_rank_or_switched_off():
     some = replace(JOB, certificates={"JAX_MTLS_CERT_FILE": "/proc/1/fd/300"})
 
-    assert "off" == of(0)["JAX_SIF_TLS"]
+    assert "off" == of(0)["JAX_SIF_MTLS"]
     assert "/proc/1/fd/300" == of(3, some)["JAX_MTLS_CERT_FILE"]
-    assert "JAX_SIF_TLS" not in of(0, some)
+    assert "JAX_SIF_MTLS" not in of(0, some)
     assert (
         "mine.pem" == of(0, some, JAX_MTLS_CERT_FILE="mine.pem")["JAX_MTLS_CERT_FILE"]
     )
-    assert "JAX_SIF_TLS" not in of(0, JAX_MTLS_CERT_FILE="mine.pem")
+    assert "JAX_SIF_MTLS" not in of(0, JAX_MTLS_CERT_FILE="mine.pem")
 
 
 def test_a_group_without_certificates_is_announced_and_refused_where_required():
     assert "no cryptography" in certificates.warning("no cryptography", {})
     with pytest.raises(UsageError, match="no cryptography"):
-        certificates.warning("no cryptography", {"JAX_SIF_TLS": "required"})
+        certificates.warning("no cryptography", {"JAX_SIF_MTLS": "required"})
 
 
 @pytest.mark.parametrize(
     ("users", "processes", "is_asked"),
     [
         ({}, 2, True),
-        ({"JAX_SIF_TLS": "required"}, 2, True),
-        ({"JAX_SIF_TLS": "required"}, 1, False),
-        ({"JAX_SIF_TLS": "off"}, 2, False),
+        ({"JAX_SIF_MTLS": "required"}, 2, True),
+        ({"JAX_SIF_MTLS": "required"}, 1, False),
+        ({"JAX_SIF_MTLS": "off"}, 2, False),
         ({"JAX_MTLS_CERT_FILE": "mine.pem"}, 2, False),
     ],
 )

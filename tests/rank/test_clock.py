@@ -18,7 +18,7 @@ TELL = (
     " print(began, clock.entered_s(os.environ, began))"
 )
 # As the entry does it, 0.3 s after the process began.
-ENTRY = 'sleep 0.3; read -r JAX_SIF_ENTERED _ < /proc/uptime; export JAX_SIF_ENTERED; exec "$@"'
+ENTRY = 'sleep 0.3; read -r JAX_SIF_ENTRY_START _ < /proc/uptime; export JAX_SIF_ENTRY_START; exec "$@"'
 
 
 def told(*command: str, **environment: str) -> tuple[float, str]:
@@ -48,7 +48,7 @@ def test_the_entry_comes_after_the_process_that_it_runs_in():
 
 
 def test_the_time_of_another_entry_does_not_count():
-    assert "None" == told(JAX_SIF_ENTERED="1.00")[1]
+    assert "None" == told(JAX_SIF_ENTRY_START="1.00")[1]
 
 
 @pytest.mark.parametrize("text", ["", "soon", "1,5"])

@@ -64,7 +64,7 @@ def local_device_ids(rank: dict[str, Any]) -> list[int] | None:
 
 def in_entry(rank: dict[str, Any], folder: Path) -> dict[str, str]:
     """What the image's entry sets for this rank."""
-    told = {**environment(rank), "JAX_SIF_TLS": "off"}
+    told = {**environment(rank), "JAX_SIF_MTLS": "off"}
     if rank.get("host_file"):
         (folder / "hosts").write_text(f"{rank['host_file']}\n")
         told["SLURM_HOSTFILE"] = str(folder / "hosts")

@@ -146,7 +146,7 @@ STEP = {
 
 def test_a_rank_without_the_certificate_that_is_required_does_not_import_jax(run):
     """As with `singularity exec`, which does not pass through the image's entry."""
-    done = run("", **STEP, JAX_SIF_TLS="required")
+    done = run("", **STEP, JAX_SIF_MTLS="required")
 
     assert 1 == done.returncode
     assert "UsageError: rank 0 on localhost has no certificate" in done.stderr
@@ -156,4 +156,4 @@ def test_a_rank_without_the_certificate_that_is_required_does_not_import_jax(run
 def test_a_single_process_has_no_group_to_guard(run):
     leaves = "import jax, atexit, time; atexit.unregister(time.sleep)\n"
 
-    assert 0 == run(leaves, JAX_SIF_TLS="required").returncode
+    assert 0 == run(leaves, JAX_SIF_MTLS="required").returncode

@@ -551,7 +551,7 @@ def login(tmp_path):
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
                 "TOLD": str(tmp_path / "told"),
                 "JAX_IMAGE": str(tmp_path / "image.sif"),
-                "JAX_SIF_LOOK_EVERY_S": "0.02",
+                "JAX_SIF_POLL_INTERVAL_S": "0.02",
                 **environment,
             },
             cwd=tmp_path,

@@ -132,14 +132,14 @@ def test_every_descriptor_of_the_programs_is_kept(step, tmp_path):
 
 def test_nothing_else_of_the_environment_changes(step):
     # Python sets LC_CTYPE where there is no locale.
-    off = enter({**step, "JAX_SIF_TLS": "off"}, "env", "-0").stdout.split("\0")
+    off = enter({**step, "JAX_SIF_MTLS": "off"}, "env", "-0").stdout.split("\0")
     on = enter(step, "env", "-0").stdout.split("\0")
 
     def names(items: list[str]) -> set[str]:
         return {item.partition("=")[0] for item in items}
 
     assert {f"JAX_MTLS_{name}" for name in MTLS} == names(on) - names(off)
-    assert {"JAX_SIF_TLS"} == names(off) - names(on)
+    assert {"JAX_SIF_MTLS"} == names(off) - names(on)
 
 
 def test_arguments_and_exit_status_pass_unchanged(step):
@@ -215,12 +215,12 @@ def test_a_rank_that_can_have_no_secret_does_not_start(step, place, home):
     rank = {**step, **home, **place}
 
     done = enter(rank, "echo", "started")
-    chosen = enter({**rank, "JAX_SIF_TLS": "off"}, "echo", "started")
+    chosen = enter({**rank, "JAX_SIF_MTLS": "off"}, "echo", "started")
 
     who = f"rank {rank['SLURM_PROCID']} on {rank['SLURMD_NODENAME']}"
     assert (1, "") == (done.returncode, done.stdout)
     assert f"{who}: the group cannot be authenticated: " in done.stderr
-    assert "JAX_SIF_TLS=off" in done.stderr
+    assert "JAX_SIF_MTLS=off" in done.stderr
     assert 1 == done.stderr.count("\n")
     assert (0, "started\n", "") == (chosen.returncode, chosen.stdout, chosen.stderr)
 
@@ -244,7 +244,7 @@ def test_where_no_rank_can_have_a_secret_the_group_starts_with_a_warning(step):
     for homeless in alike:
         first = enter(homeless, "sh", "-c", 'echo "[$JAX_MTLS_CERT_FILE]"')
         second = enter({**homeless, "SLURM_LOCALID": "1"}, "echo", "started")
-        strict = enter({**homeless, "JAX_SIF_TLS": "required"}, "echo", "started")
+        strict = enter({**homeless, "JAX_SIF_MTLS": "required"}, "echo", "started")
 
         assert (0, "[]\n") == (first.returncode, first.stdout)
         assert "on node2: the group is not authenticated: " in first.stderr

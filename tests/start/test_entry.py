@@ -31,7 +31,7 @@ STEP = {
 
 
 # The shell's own, and the time, which is no setting.
-NO_SETTINGS = ("PATH", "PWD", "_", "SHLVL", "JAX_SIF_ENTERED")
+NO_SETTINGS = ("PATH", "PWD", "_", "SHLVL", "JAX_SIF_ENTRY_START")
 
 
 def enter(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess:
@@ -70,9 +70,9 @@ def test_a_task_of_a_step_gets_a_port_and_its_devices():
 def test_a_task_of_a_step_learns_when_the_entry_began():
     before_s = float(Path("/proc/uptime").read_text().split()[0])
 
-    told = enter({**STEP, "JAX_SIF_ENTERED": "1.00"}).stdout.split("\0")
+    told = enter({**STEP, "JAX_SIF_ENTRY_START": "1.00"}).stdout.split("\0")
 
-    entered = [item for item in told if item.startswith("JAX_SIF_ENTERED=")]
+    entered = [item for item in told if item.startswith("JAX_SIF_ENTRY_START=")]
     assert before_s <= float(entered[0].partition("=")[2]) < before_s + 30
 
 
@@ -209,14 +209,14 @@ def test_a_group_without_certificates_is_reported_in_one_line_of_rank_0():
 
 
 def test_without_certificates_a_group_that_requires_them_does_not_start():
-    done = enter({**GROUP, "JAX_SIF_TLS": "required"}, "true")
+    done = enter({**GROUP, "JAX_SIF_MTLS": "required"}, "true")
 
     assert 1 == done.returncode
     assert "rank 1 on node1: the group cannot be authenticated" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "choice", [{"JAX_SIF_TLS": "off"}, {"JAX_MTLS_CERT_FILE": "x"}]
+    "choice", [{"JAX_SIF_MTLS": "off"}, {"JAX_MTLS_CERT_FILE": "x"}]
 )
 def test_a_users_choice_suppresses_the_line_on_certificates(choice):
     done = enter({**GROUP, "SLURM_PROCID": "0", **choice}, "true")
@@ -233,10 +233,10 @@ def test_nothing_is_set_that_comes_before_an_argument_of_the_programs():
 
 @pytest.mark.parametrize("word", ["requird", "1", "Off"])
 def test_a_mistyped_word_does_not_open_a_group(word):
-    done = enter({**GROUP, "JAX_SIF_TLS": word}, "true")
+    done = enter({**GROUP, "JAX_SIF_MTLS": word}, "true")
 
     assert 1 == done.returncode
-    assert f"JAX_SIF_TLS is '{word}', expected on, off or required" in done.stderr
+    assert f"JAX_SIF_MTLS is '{word}', expected on, off or required" in done.stderr
 
 
 # Rank 3 of mpirun's, whose daemon on this node is task 1 of a step of its own.
@@ -284,7 +284,7 @@ def test_srun_within_a_rank_of_mpirun_is_srun():
     step = {**STEP, "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2"}
 
     variables = set_by_entry(
-        {**step, "OMPI_COMM_WORLD_RANK": "0", "JAX_SIF_TLS": "off"}
+        {**step, "OMPI_COMM_WORLD_RANK": "0", "JAX_SIF_MTLS": "off"}
     )
 
     assert "1" == variables["JAX_LOCAL_DEVICE_IDS"]
@@ -308,12 +308,12 @@ def test_another_launchers_group_gets_a_line_that_it_has_no_certificates(launche
 
     assert 0 == done.returncode
     assert "the group is not authenticated: only srun and jax-sif launch" in done.stderr
-    assert "" == enter({**launcher, "JAX_SIF_TLS": "off"}, "true").stderr
+    assert "" == enter({**launcher, "JAX_SIF_MTLS": "off"}, "true").stderr
 
 
 @pytest.mark.parametrize("launcher", OTHERS)
 def test_another_launchers_group_that_requires_certificates_does_not_start(launcher):
-    done = enter({**launcher, "JAX_SIF_TLS": "required"}, "true")
+    done = enter({**launcher, "JAX_SIF_MTLS": "required"}, "true")
 
     assert 1 == done.returncode
     assert "rank 0 on this machine: the group cannot be authenticated" in done.stderr
@@ -323,7 +323,7 @@ def test_another_launchers_group_that_requires_certificates_does_not_start(launc
 def test_a_single_rank_of_mpi_has_no_group_to_guard(launcher):
     alone = {name: value.replace("2", "1") for name, value in launcher.items()}
 
-    assert "" == enter({**alone, "JAX_SIF_TLS": "required"}, "true").stderr
+    assert "" == enter({**alone, "JAX_SIF_MTLS": "required"}, "true").stderr
 
 
 TWO_NODES = {**STEP, "SLURM_STEP_NUM_NODES": "2"}

@@ -35,7 +35,7 @@ def verify_behind(script: str, *words: str) -> subprocess.CompletedProcess[str]:
     find = 'find /proc/[0-9]*/fd/[12] -lname "pipe:?${pipe//[^0-9]/}?" 2>/dev/null'
     judge = f"""{{
         pipe=$(readlink /proc/self/fd/0)
-        export JAX_SIF_LAUNCHER=$({find} | cut -d/ -f3 | tr "\\n" " ")
+        export JAX_SIF_SRUN_PID=$({find} | cut -d/ -f3 | tr "\\n" " ")
         exec "$0" -c "$@"
     }}"""
     pipeline = f'{{ {script}; }} | {judge}; echo "${{PIPESTATUS[@]}}"'
@@ -112,7 +112,7 @@ def test_while_anything_is_printed_no_launcher_is_ended():
 def test_what_marks_the_launchers_lines_is_not_taken_for_the_launcher(tmp_path):
     (tmp_path / "jax-sif.sif").touch()
     tool = tmp_path / "apptainer"
-    tool.write_text('#!/bin/sh\necho "launchers $JAX_SIF_LAUNCHER"; cat\n')
+    tool.write_text('#!/bin/sh\necho "launchers $JAX_SIF_SRUN_PID"; cat\n')
     tool.chmod(0o755)
     script = (
         f"sh -c 'echo launcher $$; exec sleep 1' 2> >({BIN}/jax-sif mark) |"
@@ -140,7 +140,7 @@ def test_what_marks_the_launchers_lines_is_not_taken_for_the_launcher(tmp_path):
 
 def test_a_shell_with_more_to_start_is_not_ended_for_a_step_that_is_done(monkeypatch):
     with subprocess.Popen(["sh", "-c", "sleep 60; true"]) as shell:
-        monkeypatch.setenv("JAX_SIF_LAUNCHER", str(shell.pid))
+        monkeypatch.setenv("JAX_SIF_SRUN_PID", str(shell.pid))
         has_ended = launcher.terminate_srun("all ranks are done", only="srun")
         is_alive = shell.poll() is None
         shell.kill()

@@ -45,7 +45,7 @@ def test_a_healthy_job_passes_and_its_other_lines_stay():
 
 
 def test_who_submits_a_job_names_the_file_for_programs(tmp_path):
-    done = verify(output(healthy()), JAX_SIF_JSON=str(tmp_path / "job.json"))
+    done = verify(output(healthy()), JAX_SIF_VERDICT_FILE=str(tmp_path / "job.json"))
 
     assert done.returncode == 0
     assert json.loads((tmp_path / "job.json").read_text())["verdicts"]

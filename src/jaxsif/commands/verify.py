@@ -28,9 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--json",
         type=Path,
-        default=os.environ.get("JAX_SIF_JSON") or None,
+        default=os.environ.get("JAX_SIF_VERDICT_FILE") or None,
         metavar="FILE",
-        help="write the verdict for programs too; $JAX_SIF_JSON by default",
+        help="write the verdict for programs too; $JAX_SIF_VERDICT_FILE by default",
     )
     parser.add_argument(
         "--program",

@@ -74,7 +74,7 @@ LAUNCHER_PREFIXES = ("SLURM", "PMI", "OMPI_")
 # The cluster that `jax-sif launch` poses as, and what it sets besides: how many ranks are
 # on this machine, whose nodes are all of them.
 LOCAL_CLUSTER = "local"
-RANKS_ON_MACHINE = "JAX_SIF_RANKS_ON_MACHINE"
+LOCAL_RANKS = "JAX_SIF_LOCAL_RANKS"
 
 # Display names of launchers that are used outside of their own file; the last are a
 # program that passes its process id itself, and a single process.
@@ -115,4 +115,4 @@ def is_local_launch(environment: Mapping[str, str]) -> bool:
     """Whether `jax-sif launch` simulates the nodes, so that their names do not exist."""
     is_local = environment.get(CLUSTER) == LOCAL_CLUSTER
     # A real cluster may have that name, and a job may inherit the other variable.
-    return is_local and RANKS_ON_MACHINE in environment
+    return is_local and LOCAL_RANKS in environment

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jaxsif.core.errors import CouldNotTell
 
 # Contains the output of bin/site-facts.
-FACTS_VARIABLE = "JAX_SIF_FACTS"
+FACTS_VARIABLE = "JAX_SIF_SITE_FACTS"
 
 _GPU = re.compile(r"gpu:(?:([A-Za-z][\w.-]*):)?(\d+)")
 

@@ -21,7 +21,9 @@ _CONTINUED = " \\\n  "
 _MAX_LINE = 80
 
 # The verdict file for `jax-sif report`, beside the job's output.
-_VERDICT_FILE = r' --json="${JAX_SIF_JSON:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
+_VERDICT_FILE = (
+    r' --json="${JAX_SIF_VERDICT_FILE:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
+)
 # The end of a script that can be requeued.
 _REQUEUE_BLOCK = f""" || status=$?
 # The program saved its state and requests a requeue (jaxsif.request_requeue).

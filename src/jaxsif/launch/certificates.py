@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from jaxsif.core.errors import UsageError
 
-TLS = "JAX_SIF_TLS"
+TLS = "JAX_SIF_MTLS"
 CERTIFICATE = "JAX_MTLS_CERT_FILE"
 # For the entry: the Python that creates certificates outside the image.
 PYTHON = "JAX_SIF_PYTHON"

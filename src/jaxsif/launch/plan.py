@@ -126,7 +126,7 @@ def environment(
         **_slurm_gpu_variables(job, place),
         TOPOLOGY_VARIABLE: job.topology.label,
         KEY_VARIABLE: job.record_key,
-        slurm_env.RANKS_ON_MACHINE: str(job.topology.processes),
+        slurm_env.LOCAL_RANKS: str(job.topology.processes),
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 # Written by the image's entry: seconds since the machine booted.
-ENTERED_VARIABLE = "JAX_SIF_ENTERED"
+ENTERED_VARIABLE = "JAX_SIF_ENTRY_START"
 
 _STAT = Path("/proc/self/stat")
 # Field 22 of proc(5), counted from the one behind the program's name.

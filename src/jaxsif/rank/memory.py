@@ -8,7 +8,7 @@ import os
 
 import jax
 
-from jaxsif.core.slurm_env import RANKS_ON_MACHINE, is_local_launch
+from jaxsif.core.slurm_env import LOCAL_RANKS, is_local_launch
 from jaxsif.node import inspect_host
 from jaxsif.node.memory import free_bytes as free_on_node
 
@@ -22,7 +22,7 @@ def usable_bytes(local_processes: int) -> float:
         free = free_on_node(inspect_host(os.environ))
         # All simulated nodes of `jax-sif launch` share one memory.
         if is_local_launch(os.environ):
-            local_processes = int(os.environ[RANKS_ON_MACHINE])
+            local_processes = int(os.environ[LOCAL_RANKS])
         sharing = local_processes * jax.local_device_count()
         # Gloo and XLA hold about as much again while they send.
         return math.inf if free is None else _USED_SHARE * free / sharing / 2

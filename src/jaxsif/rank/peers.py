@@ -89,7 +89,7 @@ def _wait_for_reply(client: Any, identity: Identity, limit_ms: int) -> list[Prob
                 f"the coordinator is that of step {reply['step']} on {reply['node']}, this"
                 f" is step {identity.step}",
                 "two steps share a coordinator's address: let the image set"
-                " JAX_COORDINATOR_PORT, and leave JAX_SIF_TLS on",
+                " JAX_COORDINATOR_PORT, and leave JAX_SIF_MTLS on",
             )
         ]
     if not reply["is_well"]:
@@ -122,7 +122,7 @@ def compare_peer_info(
             f"{_named(foreign)} of the group belong to step {steps}, not to this step"
             f" {own['step']}",
             "two steps share a coordinator's address: let the image set"
-            " JAX_COORDINATOR_PORT, and leave JAX_SIF_TLS on",
+            " JAX_COORDINATOR_PORT, and leave JAX_SIF_MTLS on",
             ranks=tuple(c["rank"] for c in foreign),
         )
         return

@@ -75,9 +75,7 @@ def probe_http2(connection: socket.socket) -> str | None:
         _wait_until_delivered(connection)
         return None
     if not answer or answer.startswith(_TLS_ALERT):
-        return (
-            "it requires TLS, but this rank has no certificate (JAX_SIF_TLS, see above)"
-        )
+        return "it requires TLS, but this rank has no certificate (JAX_SIF_MTLS, see above)"
     return f"it replies {answer!r}"
 
 

@@ -39,7 +39,7 @@ from jaxsif.rank.watchdog import Watchdog
 _FLUSH_DELAY_S = 0.5
 
 PREFLIGHT_VARIABLE = "JAX_SIF_PREFLIGHT"
-TLS_VARIABLE = "JAX_SIF_TLS"
+TLS_VARIABLE = "JAX_SIF_MTLS"
 
 
 class Session:

@@ -13,6 +13,6 @@ mark("start")
 module = importlib.import_module(os.environ["FAULT"])
 if hasattr(module, "in_rank"):
     module.in_rank(int(os.environ.get("SLURM_PROCID", "0")))
-original = Path(os.environ["JAX_SIF_HOME"], "diag", Path(sys.argv[0]).name)
+original = Path(os.environ["JAX_SIF_ROOT"], "diag", Path(sys.argv[0]).name)
 sys.modules["__main__"].__file__ = str(original)
 runpy.run_path(str(original), run_name="__main__")

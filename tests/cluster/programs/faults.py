@@ -11,5 +11,5 @@ IS_LAST = int(os.environ["SLURM_NTASKS"]) - 1 == RANK
 
 def run_diagnostic(shadow: str) -> None:
     """`shadow` is the path under which the faulty program runs."""
-    original = Path(os.environ["JAX_SIF_HOME"], "diag", Path(shadow).name)
+    original = Path(os.environ["JAX_SIF_ROOT"], "diag", Path(shadow).name)
     runpy.run_path(str(original), run_name="__main__")
