@@ -26,9 +26,9 @@ def renewed(page: str) -> str:
 
 def _sample(found: re.Match[str]) -> str:
     from jaxsif.lint import report
-    from jaxsif.lint.examine import examine
+    from jaxsif.lint.lint import lint_text
 
-    shown = report.text({found[1]: examine((ROOT / found[1]).read_text())})
+    shown = report.text({found[1]: lint_text((ROOT / found[1]).read_text())})
     lines = [f"$ jax-sif lint {found[1]}", *shown.splitlines()]
     return "".join(f"    {line}\n" for line in lines)
 

@@ -8,8 +8,8 @@ import re
 import pytest
 from cluster import CHECKOUT
 
-from jaxsif.lint.directives import read_directives, split
-from jaxsif.lint.examine import examine
+from jaxsif.lint.lint import lint_text
+from jaxsif.lint.script import read_directives, split
 
 pytestmark = pytest.mark.cluster
 
@@ -41,7 +41,7 @@ def test_directives_are_read_as_sbatch_reads_them(cluster):
     readable = {
         path: text
         for path, text in texts.items()
-        if not REFUSED & {finding.rule.id for finding in examine(text)}
+        if not REFUSED & {finding.rule.id for finding in lint_text(text)}
     }
 
     done = cluster.bash(ASK, *readable)

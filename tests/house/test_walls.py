@@ -120,7 +120,7 @@ def test_no_file_imports_over_a_wall(path):
         ("pairs.rounds", "import jax"),
         ("pairs.rounds", "from jaxsif.bandwidth import plan"),
         ("launch.plan", "from jaxsif.rank import phase_reporter"),
-        ("lint.run", "from jaxsif.job import render"),
+        ("lint.lint", "from jaxsif.job import render"),
         ("report.page", "from jaxsif.verdict.verdict import judge"),
         ("html.frame", "from jaxsif.report import words"),
         ("scaling.page", "from jaxsif.report import words"),

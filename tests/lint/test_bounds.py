@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from jaxsif.lint.examine import examine
+from jaxsif.lint.lint import lint_text
 from jaxsif.lint.script import read_script
 
 HEAD = "#!/bin/bash\n#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=4\n"
@@ -58,7 +58,7 @@ def test_of_a_script_without_end_a_bounded_part_is_read(many):
 
 
 def test_where_the_reading_stopped_is_a_note():
-    found = examine(HEAD + "set -euo pipefail\n" + "hostname\n" * 40_000)
+    found = lint_text(HEAD + "set -euo pipefail\n" + "hostname\n" * 40_000)
 
     assert [f.line for f in found if f.rule.id == "unreadable"] != []
 

@@ -8,13 +8,11 @@ from checkout import TESTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsif.lint.directives import read_directives, split
-from jaxsif.lint.examine import examine
-from jaxsif.lint.options import read
-from jaxsif.lint.script import read_script
-from jaxsif.lint.shape import count_gpus, count_gres, job_shape
-from jaxsif.lint.tables import SBATCH, SRUN
-from jaxsif.lint.words import Word
+from jaxsif.lint.lint import lint_text
+from jaxsif.lint.model import Word
+from jaxsif.lint.options import SBATCH, SRUN, read
+from jaxsif.lint.resources import count_gpus, count_gres, job_shape
+from jaxsif.lint.script import read_directives, read_script, split
 
 SCRIPTS = TESTS / "scripts"
 
@@ -232,7 +230,7 @@ def test_programs_are_found_behind_launchers_containers_and_shells(text, launche
 def test_any_text_is_examined(text):
     last = text.count("\n") + 1
 
-    assert [] == [f for f in examine(text) if not 1 <= f.line <= last]
+    assert [] == [f for f in lint_text(text) if not 1 <= f.line <= last]
 
 
 PIECES = r"""
@@ -249,7 +247,7 @@ a_piece = st.sampled_from([*PIECES.split(), FAR, "\ufffd", "\x85", "\n"])
 @settings(deadline=None, max_examples=300)
 @given(st.lists(a_piece))
 def test_any_heap_of_words_is_examined(pieces):
-    examine(" ".join(pieces))
+    lint_text(" ".join(pieces))
 
 
 @settings(deadline=None, max_examples=200)
@@ -260,10 +258,10 @@ def test_every_script_is_examined_with_any_part_torn_out(data):
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
 
-    examine(text[:start] + text[end:])
+    lint_text(text[:start] + text[end:])
 
 
 @pytest.mark.parametrize("opened", ["(", "{ ", "$(", "if a; then ", "((", "[[ ", "`"])
 def test_the_deepest_nesting_is_examined(opened):
-    examine("#!/bin/bash\n" + opened * 20_000)
-    examine("#!/bin/bash\n" + opened * 300 + "x" + ")" * 300)
+    lint_text("#!/bin/bash\n" + opened * 20_000)
+    lint_text("#!/bin/bash\n" + opened * 300 + "x" + ")" * 300)

@@ -8,7 +8,7 @@ import re
 import lint_page
 import pytest
 
-from jaxsif.lint.examine import examine
+from jaxsif.lint.lint import lint_text
 from jaxsif.lint.rule import SEVERITIES
 from jaxsif.lint.rules import RULES
 
@@ -44,7 +44,7 @@ def test_a_page_without_a_rule_would_be_noticed():
 
 
 def severities(text: str) -> dict[str, str]:
-    return {f.rule.id: f.severity for f in examine(text)}
+    return {f.rule.id: f.severity for f in lint_text(text)}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_steps_between_which_the_script_waits_do_not_meet():
     "comment", ["ignore[srun-kill] they are alone", "ignore[srun-kill]"]
 )
 def test_a_comment_needs_a_reason_to_count(comment):
-    found = examine(f"{HEAD}srun python train.py  # jax-sif: {comment}\n")
+    found = lint_text(f"{HEAD}srun python train.py  # jax-sif: {comment}\n")
 
     reasons = [f.ignored for f in found if f.rule.id == "srun-kill"]
     has_reason = comment.endswith("alone")

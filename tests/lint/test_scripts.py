@@ -11,7 +11,7 @@ import pytest
 from checkout import ROOT
 
 from jaxsif import cli
-from jaxsif.lint.examine import examine
+from jaxsif.lint.lint import lint_text
 from jaxsif.lint.rules import RULES
 
 SCRIPTS = sorted((ROOT / "tests/scripts").glob("*.slurm"))
@@ -43,7 +43,7 @@ def marks(text: str, kind: str) -> set[tuple[int, str]]:
 
 
 def findings(text: str) -> set[tuple[int, str]]:
-    return {(f.line, f.rule.id) for f in examine(text) if f.ignored is None}
+    return {(f.line, f.rule.id) for f in lint_text(text) if f.ignored is None}
 
 
 @each_script
@@ -86,7 +86,7 @@ def test_a_wrong_mark_would_be_noticed():
     "path", sorted((ROOT / "jobs").rglob("*.slurm")), ids=lambda path: path.stem
 )
 def test_nothing_is_found_in_our_own_jobs(path):
-    assert [] == examine(read(path))
+    assert [] == lint_text(read(path))
 
 
 PROFILES = [path.stem for path in (ROOT / "src/jaxsif/job/profiles").glob("*.yaml")]
@@ -101,10 +101,10 @@ def test_nothing_is_found_in_what_jax_sif_job_writes(profile, capsysbinary):
         words = ["job", "--site", site, "--runtime", runtime, profile, "train.py"]
         assert 0 == cli.main(words)
 
-        assert [] == examine(capsysbinary.readouterr().out.decode()), words
+        assert [] == lint_text(capsysbinary.readouterr().out.decode()), words
 
 
 def test_nothing_is_found_in_a_job_that_stages_its_image(capsysbinary):
     assert 0 == cli.main(["job", "--stage", "--requeue", "G8N2p8", "train.py"])
 
-    assert [] == examine(capsysbinary.readouterr().out.decode())
+    assert [] == lint_text(capsysbinary.readouterr().out.decode())

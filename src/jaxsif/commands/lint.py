@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     if not chosen.script and not chosen.rules:
         parser.error("no job script; name a file, or - for standard input")
 
-    from jaxsif.lint.run import lint, show_rules
+    from jaxsif.lint.lint import lint, show_rules
 
     if chosen.rules:
         return show_rules()

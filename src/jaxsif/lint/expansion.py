@@ -1,19 +1,101 @@
-"""Expands syntax nodes into words as the shell does; unknown parts stay as written."""
+"""Expands syntax nodes into words as the shell does, and tracks the variables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from jaxsif.lint.nodes import line_of, source
-from jaxsif.lint.scope import Scope
-from jaxsif.lint.words import Word, number
+from jaxsif.lint.model import Command, Place, Setting, Word, number
 
 if TYPE_CHECKING:
     from tree_sitter import Node
+
+
+_MAX_GLIMPSE = 1 << 16
+
+
+def source(node: Node) -> str:
+    """The source text of the node."""
+    return (node.text or b"").decode(errors="replace")
+
+
+def glimpse(node: Node) -> str:
+    """The text, truncated, because nested nodes repeat it at every depth."""
+    return source(node)[:_MAX_GLIMPSE]
+
+
+def line_of(node: Node) -> int:
+    return node.start_point[0] + 1
+
+
+def torn(node: Node) -> int:
+    """The line where an error begins: the bracket or quote that is never closed."""
+    opened = [c for c in node.children if not c.is_named and c.type not in (";", "&")]
+    return line_of(opened[0] if opened else node)
+
+
+def statements_of_branch(node: Node) -> list[Node]:
+    """The statements of a branch, or the items of a case, without its patterns."""
+    if node.type == "case_statement":
+        return [child for child in node.children if child.type == "case_item"]
+    if node.type == "else_clause":
+        return node.children
+    types = [child.type for child in node.children]
+    return node.children[types.index(")") + 1 :] if ")" in types else []
+
+
+# Longer values, for example of a variable that is doubled repeatedly, are unknown.
+_MAX_VALUE_LEN = 4096
+_MAX_VALUE_WORDS = 1024
+
+# The words of a variable: one, or those of an array. None: unknown.
+Held = tuple[str, ...] | None
+
+
+class Scope:
+    """The variables at one place of a script, while it is read."""
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self._held: dict[str, Held] = {name: (text,) for name, text in known.items()}
+        self._exported: set[str] = set()
+
+    def get(self, name: str) -> Held:
+        return self._held.get(name)
+
+    def knows_of(self, name: str) -> bool:
+        """Whether the script has assigned it, even an unknown value."""
+        return name in self._held
+
+    def set(self, name: str, held: Held, *, is_certain: bool) -> None:
+        """Set a value; after a conditional assignment it is unknown."""
+        if not is_certain and self._held.get(name) != held:
+            held = None
+        if held is not None and (
+            len(held) > _MAX_VALUE_WORDS or sum(map(len, held)) > _MAX_VALUE_LEN
+        ):
+            held = None
+        self._held[name] = held
+
+    def append(self, name: str, held: Held, *, is_certain: bool) -> None:
+        """`name+=(word word)`"""
+        before = self._held.get(name, ())
+        together = None if before is None or held is None else (*before, *held)
+        self.set(name, together if is_certain else None, is_certain=True)
+
+    def forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._held[name] = None
+
+    def export(self, name: str) -> None:
+        self._exported.add(name)
+
+    def is_exported(self, name: str) -> bool:
+        return name in self._exported
+
 
 _ESCAPED = re.compile(r"\\(?:\n|(.))", re.DOTALL)
 _ESCAPED_IN_STRING = re.compile(r"\\(?:\n|([\"\\$`]))")
@@ -207,3 +289,95 @@ def _calculate(left: int | None, operator: str, right: int | None) -> int | None
     if operator in "/%" and right:
         return left // right if operator == "/" else left % right
     return None
+
+
+_CHANGED = re.compile(r"(?<!\w)([A-Za-z_]\w*)(?:\+\+|--|[-+*]?=)")
+_READERS = ("read", "mapfile", "readarray", "getopts", "let")
+
+
+class VariableTracker:
+    """The scope, and all assignments in order."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.settings: list[Setting] = []
+        self.exports_all = False
+
+    def assign(self, node: Node, place: Place, *, is_exported: bool = False) -> str:
+        """`NAME=value`; returns the name."""
+        setting, held = self._read(node, place)
+        is_certain = setting.is_certain and place.loop is None
+        if any(child.type == "+=" for child in node.children):
+            self.scope.append(setting.name, held, is_certain=is_certain)
+        else:
+            self.scope.set(setting.name, held, is_certain=is_certain)
+        was_exported = self.exports_all or self.scope.is_exported(setting.name)
+        self.settings.append(replace(setting, is_exported=is_exported or was_exported))
+        return setting.name
+
+    def prefix(self, node: Node, place: Place) -> Setting:
+        """`NAME=value command`, which applies to this command only."""
+        setting, _ = self._read(node, place)
+        return replace(setting, is_exported=True)
+
+    def _read(self, node: Node, place: Place) -> tuple[Setting, tuple[str, ...] | None]:
+        name = node.named_children[0] if node.named_children else node
+        words = self._values(node.child_by_field_name("value"))
+        held = tuple(w.text for w in words) if all(w.is_known for w in words) else None
+        line = line_of(node)
+        # An array cannot be exported to a program.
+        value = words[0] if len(words) == 1 else Word("", line, not words)
+        key = source(name).partition("[")[0]
+        return Setting(key, line, value, False, not place.is_conditional), held
+
+    def _values(self, value: Node | None) -> list[Word]:
+        if value is None:
+            return []
+        if value.type != "array":
+            return [expand_one(value, self.scope)]
+        return [
+            word for child in value.named_children for word in expand(child, self.scope)
+        ]
+
+    def declare(self, node: Node, place: Place) -> None:
+        """`export`, `declare`, `local`, `readonly`, `unset` and their names."""
+        kind = node.children[0].type if node.children else ""
+        flags = [source(c) for c in node.named_children if source(c).startswith("-")]
+        is_exported = kind == "export" or any("x" in flag for flag in flags)
+        for child in node.named_children:
+            if child.type == "variable_assignment":
+                name = self.assign(child, place, is_exported=is_exported)
+            elif child.type in ("variable_name", "word") and source(child) not in flags:
+                name = source(child)
+                self._mention(name, child, place, kind, is_exported)
+            else:
+                continue
+            if is_exported:
+                self.scope.export(name)
+
+    def _mention(
+        self, name: str, node: Node, place: Place, kind: str, is_exported: bool
+    ) -> None:
+        is_certain = not place.is_conditional
+        line = line_of(node)
+        if kind.startswith("unset"):
+            self.scope.forget([name])
+            self.settings.append(Setting(name, line, None, True, is_certain))
+        elif is_exported:
+            held = self.scope.get(name)
+            value = Word(held[0] if held else f"${name}", line, bool(held))
+            self.settings.append(Setting(name, line, value, True, is_certain))
+
+    def enter_loop(self, node: Node) -> None:
+        """Variables that a loop changes are unknown in the loop."""
+        self.scope.forget(_CHANGED.findall(source(node)))
+        self.scope.forget(
+            source(child)
+            for child in node.named_children
+            if child.type == "variable_name"
+        )
+
+    def take_effect(self, command: Command) -> None:
+        """The effect of other commands on variables."""
+        if command.name in _READERS:
+            self.scope.forget(word.text for word in command.words[1:])

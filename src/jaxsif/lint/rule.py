@@ -36,7 +36,7 @@ class Rule:
     fix: str
     why: str
     source: str
-    check: Check
+    check: Check | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from jaxsif.lint.model import number
 from jaxsif.lint.options import Option, Options
-from jaxsif.lint.words import number
 
 GPU_OPTIONS = (
     "gpus-per-node",

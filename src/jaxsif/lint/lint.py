@@ -12,10 +12,37 @@ from typing import BinaryIO
 from jaxsif.core import strict_json
 from jaxsif.core.errors import FAIL, PASS, UsageError
 from jaxsif.lint import report
-from jaxsif.lint.examine import examine
-from jaxsif.lint.rule import ERROR, WARNING
-from jaxsif.lint.rules import TOPICS
-from jaxsif.lint.sarif import as_sarif
+from jaxsif.lint.rule import ERROR, SEVERITIES, WARNING, Finding, Rule, Violation
+from jaxsif.lint.rules import RULES, TOPICS
+from jaxsif.lint.script import read_script
+from jaxsif.lint.suppressions import apply_suppressions
+
+
+def lint_text(text: str) -> list[Finding]:
+    """The findings in the order of lines, including those that a comment suppresses."""
+    script = read_script(text)
+    found = dict.fromkeys(
+        (rule.id, hit)
+        for rule in RULES
+        if rule.check is not None
+        for hit in rule.check(script)
+    )
+    rules = {rule.id: rule for rule in RULES}
+    findings = apply_suppressions(
+        (_finding(rules[name], hit) for name, hit in found), script.lines, rules
+    )
+    return sorted(findings, key=_place)
+
+
+def _finding(rule: Rule, hit: Violation) -> Finding:
+    return Finding(
+        rule, hit.line, hit.severity or rule.severity, hit.text, hit.fix or rule.fix
+    )
+
+
+def _place(finding: Finding) -> tuple[int, int, str]:
+    return finding.line, SEVERITIES.index(finding.severity), finding.rule.id
+
 
 TEXT, JSON, SARIF = "text", "json", "sarif"
 STANDARD_INPUT = "stdin"
@@ -40,11 +67,11 @@ def lint(scripts: Sequence[str], *, form: str, is_strict: bool) -> int:
       UsageError: a script cannot be read, or is not a script.
     """
     texts = {_name(script): _read(script) for script in dict.fromkeys(scripts)}
-    found = {name: examine(text) for name, text in texts.items()}
+    found = {name: lint_text(text) for name, text in texts.items()}
     if form == TEXT:
         shown = report.text(found)
     else:
-        facts = report.as_json(found) if form == JSON else as_sarif(found)
+        facts = report.as_json(found) if form == JSON else report.as_sarif(found)
         shown = strict_json.encode(facts)
     # File names may contain any bytes.
     sys.stdout.buffer.write(shown.encode(errors="backslashreplace"))

@@ -4,18 +4,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from jaxsif.lint.rule import Finding, Rule
-from jaxsif.lint.rules import RULES
-from jaxsif.lint.rules.ignoring import REASON, UNKNOWN, UNUSED
+from jaxsif.lint.rule import ERROR, NOTE, Finding, Rule
+
+UNKNOWN = Rule(
+    "ignore-unknown",
+    ERROR,
+    "A comment ignores a rule that does not exist",
+    "# jax-sif: ignore[rule-id] reason; the ids: jax-sif lint --rules",
+    "a mistyped id suppresses nothing",
+    "docs/lint.md",
+)
+REASON = Rule(
+    "ignore-reason",
+    ERROR,
+    "A suppression comment has no reason",
+    "# jax-sif: ignore[rule-id] reason",
+    "the next reader must know whether the reason still applies",
+    "docs/lint.md",
+)
+UNUSED = Rule(
+    "ignore-unused",
+    NOTE,
+    "A comment ignores a rule that finds nothing",
+    "remove it",
+    "it would suppress the next real finding",
+    "docs/lint.md",
+)
+
+RULES = (UNKNOWN, REASON, UNUSED)
+
 
 _COMMENT = re.compile(
     r"#\s*jax-sif:\s*ignore\b(?:\[(?P<ids>[^\]]{0,999})\])?(?P<reason>.*)"
 )
-_IDS = {rule.id for rule in RULES}
 
 
 @dataclass(frozen=True)
@@ -46,7 +71,7 @@ def read_comments(lines: Sequence[str]) -> list[Comment]:
 
 
 def apply_suppressions(
-    findings: Iterable[Finding], lines: Sequence[str]
+    findings: Iterable[Finding], lines: Sequence[str], ids: Collection[str]
 ) -> list[Finding]:
     """Mark the suppressed findings, and add the errors of the comments."""
     comments = read_comments(lines)
@@ -54,7 +79,7 @@ def apply_suppressions(
     return marked + [
         finding
         for comment in comments
-        for finding in _suppression_errors(comment, marked)
+        for finding in _suppression_errors(comment, marked, ids)
     ]
 
 
@@ -64,11 +89,11 @@ def _mark(finding: Finding, comments: Sequence[Comment]) -> Finding:
 
 
 def _suppression_errors(
-    comment: Comment, findings: Sequence[Finding]
+    comment: Comment, findings: Sequence[Finding], ids: Collection[str]
 ) -> Iterator[Finding]:
     for name in comment.ids:
-        if name not in _IDS:
-            near = get_close_matches(name, _IDS, n=1)
+        if name not in ids:
+            near = get_close_matches(name, ids, n=1)
             hint = f"did you mean {near[0]}?" if near else UNKNOWN.fix
             yield _finding(UNKNOWN, comment, f"there is no rule {name!r}", hint)
         elif not comment.reason:
