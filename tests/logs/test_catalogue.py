@@ -182,10 +182,16 @@ def test_a_row_needs_no_more_than_this():
     ("text", "complaint"),
     [
         (SIGNED + SIGNED, "two causes have the id 'a-cause'"),
-        (SIGNED.replace('"a-cause"', '"A cause"'), "its id is not written like-this"),
-        (SIGNED.replace("certain", "sure"), "confidence is 'sure'"),
-        (SIGNED + 'role = "guess"\n', "role is 'guess'"),
-        (SIGNED.replace('["A distinctive text"]', "[]"), "it has no example"),
+        (SIGNED.replace('"a-cause"', '"A cause"'), "matching regex"),
+        (
+            SIGNED.replace("certain", "sure"),
+            "Invalid enum value 'sure' - at `$.confidence`",
+        ),
+        (SIGNED + 'role = "guess"\n', "Invalid enum value 'guess' - at `$.role`"),
+        (
+            SIGNED.replace('["A distinctive text"]', "[]"),
+            "length >= 1 - at `$.examples`",
+        ),
         (SIGNED + 'colour = "red"\n', "colour"),
         (SIGNED.replace('remedy = "do something"', ""), "remedy"),
         (SIGNED.replace('"something"', '"on {node}"'), "{node} is no group"),

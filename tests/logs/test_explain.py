@@ -107,7 +107,7 @@ def test_the_json_has_the_same_values(explain):
     first, second = content["findings"]
     assert first["id"] == "xla-out-of-memory"
     assert (first["ranks"], first["nodes"], first["line_number"]) == ([5], ["node2"], 1)
-    assert (first["standing"], first["confidence"]) == ("cause", "certain")
+    assert (first["role"], first["confidence"]) == ("cause", "certain")
     assert second["id"] == "slurm-task-segfault"
 
 
@@ -116,7 +116,7 @@ def test_the_json_of_an_unknown_failure_states_it(explain):
 
     content = json.loads(shown)
     assert (status, content["recognised"], content["findings"]) == (3, False, [])
-    assert content["suspicious"][0]["line"] == "error: shard 17 is bad"
+    assert content["unmatched_errors"][0]["line"] == "error: shard 17 is bad"
 
 
 def test_where_the_kits_records_are_the_verdict_is_pointed_to(explain, tmp_path):

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from string import Formatter
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 import tomllib
+from msgspec import Meta
 
-CONFIDENCES = ("certain", "likely", "possible")
 # In order of precedence: a cause comes before all symptoms, wherever it is in the log.
 ROLES = ("cause", "symptom", "note", "follows")
 
@@ -40,6 +41,7 @@ _TRIGGERS = (
     "Name or service not known",
     "Barrier timed out. Id: ",
 )
+_GROUP = re.compile(r"\(\?P<(\w+)>")
 # With fewer literal characters a signature is not distinctive, and searching is slow.
 MIN_LITERAL_CHARS = 8
 
@@ -56,31 +58,36 @@ class Pattern:
         return max(self.texts, key=len)
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the catalogue; the fields are explained at its top."""
 
-    id: str
+    id: Annotated[str, Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)+$")]
     signature: tuple[Pattern, ...]
     cause: str
     remedy: str
     source: str
-    confidence: str
-    examples: tuple[str, ...]
-    role: str = "cause"
+    confidence: Literal["certain", "likely", "possible"]
+    examples: Annotated[tuple[str, ...], Meta(min_length=1)]
+    role: Literal["cause", "symptom", "note", "follows"] = "cause"
     followed_by: tuple[str, ...] = ()
     max_lines: int = 3
     requires_followup: bool = False
     ranks: tuple[int, ...] = ()
     task_exit: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a sentence with a {field} that a matching line does not provide."""
+        later = "".join(self.followed_by) if self.requires_followup else ""
+        for signature in self.signature:
+            known = {"who", *_GROUP.findall(signature.pattern + later)}
+            for _, name, _, _ in Formatter().parse(self.cause):
+                if name is not None and name not in known:
+                    raise ValueError(f"{{{name}}} is no group of {signature.pattern!r}")
+
     @property
     def names_ranks(self) -> bool:
         """Whether its lines name the ranks concerned."""
-        patterns = [
-            *(signature.pattern for signature in self.signature),
-            *self.followed_by,
-        ]
+        patterns = [*(one.pattern for one in self.signature), *self.followed_by]
         return bool(self.ranks) or any("(?P<rank" in pattern for pattern in patterns)
 
 
@@ -175,48 +182,17 @@ def load() -> Catalogue:
 
 def parse(text: str) -> Catalogue:
     """Parse a catalogue. Raises ValueError that names the row and its mistake."""
-    causes = tuple(_cause(row) for row in tomllib.loads(text)["cause"])
-    seen: set[str] = set()
-    for cause in causes:
-        if cause.id in seen:
+    causes: dict[str, Cause] = {}
+    for row in tomllib.loads(text)["cause"]:
+        try:
+            row["signature"] = tuple(map(_signature, row["signature"]))
+            cause = msgspec.convert(row, Cause)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"cause {row.get('id')!r}: {error}") from error
+        if cause.id in causes:
             raise ValueError(f"two causes have the id {cause.id!r}; rename one")
-        seen.add(cause.id)
-    return Catalogue(causes)
-
-
-def _cause(row: dict[str, Any]) -> Cause:
-    try:
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in row.items()
-        }
-        fields["signature"] = tuple(map(_signature, row["signature"]))
-        cause = Cause(**fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"cause {row.get('id')!r}: {error}") from error
-    for problem in _validation_errors(cause):
-        raise ValueError(f"cause {cause.id!r}: {problem}")
-    return cause
-
-
-def _validation_errors(cause: Cause) -> Iterator[str]:
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", cause.id):
-        yield "its id is not written like-this"
-    if cause.confidence not in CONFIDENCES:
-        yield f"confidence is {cause.confidence!r}, not one of {CONFIDENCES}"
-    if cause.role not in ROLES:
-        yield f"role is {cause.role!r}, not one of {ROLES}"
-    if not cause.examples:
-        yield "it has no example"
-    later = _groups("".join(cause.followed_by)) if cause.requires_followup else set()
-    for signature in cause.signature:
-        known = _groups(signature.pattern) | later | {"who"}
-        for _, name, _, _ in Formatter().parse(cause.cause):
-            if name is not None and name not in known:
-                yield f"{{{name}}} is no group of {signature.pattern!r}"
-
-
-def _groups(pattern: str) -> set[str]:
-    return set(re.findall(r"\(\?P<(\w+)>", pattern))
+        causes[cause.id] = cause
+    return Catalogue(tuple(causes.values()))
 
 
 def _signature(pattern: str) -> Pattern:

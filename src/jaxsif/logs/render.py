@@ -117,7 +117,7 @@ def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
                 "remedy": found.cause.remedy,
                 "source": found.cause.source,
                 "confidence": found.cause.confidence,
-                "standing": found.role,
+                "role": found.role,
                 "ranks": list(found.ranks),
                 "nodes": list(found.nodes),
                 "count": found.count,
@@ -125,7 +125,9 @@ def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
             }
             for found in diagnosis.recognised
         ],
-        "suspicious": [_line_as_json(line) for line in diagnosis.unmatched_errors],
+        "unmatched_errors": [
+            _line_as_json(line) for line in diagnosis.unmatched_errors
+        ],
     }
 
 

@@ -1,29 +1,28 @@
-"""Scans a job's output for known causes of failure."""
+"""Scan a job's output for known causes of failure."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jaxsif.core.records import MARKER
 from jaxsif.core.text import printable
 from jaxsif.logs import catalogue as causes
-from jaxsif.logs import log_line
 from jaxsif.logs.catalogue import Catalogue, Cause, Match
 from jaxsif.logs.diagnosis import CauseHits, Diagnosis, Line, summarize
-from jaxsif.logs.line_filter import LineFilter
 
-# Limits on what is kept, however long the log.
-_MAX_RANKS = log_line.MAX_RANKS
+# Limits on what is read and kept, however long the log.
+# Upper limit, so that a malformed line cannot exhaust memory.
+MAX_RANKS = 1 << 16
 # Limit on the ranks read from all lines together.
-_MAX_NAMED = 4 * _MAX_RANKS
+_MAX_NAMED = 4 * MAX_RANKS
 _MAX_NODES = 1024
 _MAX_PENDING = 256
 _MAX_UNMATCHED = 8
-_MAX_SHOWN = 300
+_MAX_LINE_CHARS = 300
 # A rank's unfinished message is dropped after this many lines, or twice as many.
 _FOLLOWUP_MAX_LINES = 4096
 
@@ -33,6 +32,28 @@ _OWN = MARKER.rstrip("0123456789 ")
 _RECORD = re.compile(rf"{_OWN}(\d{{1,4}}) ")
 _VERSION = int(MARKER.removeprefix(_OWN))
 _RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})"')
+# The part of a line that is read. Causes are at its front; the rest may be megabytes.
+MAX_LINE_BYTES = 4096
+_MAX_TAIL_BYTES = 1 << 16
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_LABEL = re.compile(r"\s*(\d{1,7})(?::(?: |$)| [\w.-]+\| )")
+# From Slurm 26.05 on, the time replaces slurmstepd's name.
+_SLURMSTEPD = re.compile(r"^\[\d{4}-\d\d-\d\dT[\d:.]+\] error: ")
+_NUMBERS = re.compile(r"\b(\d{1,7})(?:-(\d{1,7}))?\b")
+_BY_SLURM = re.compile(r"\b(?:slurmstepd|slurmd|srun|sbatch)\b[^ ]{0,99}: ")
+# `node1:12:34 [0] ... NCCL WARN`, and `Nov 21 04:28:50 node1 kernel: ... NVRM: Xid`.
+_HOST = re.compile(
+    r"(?:^|\s)([\w.-]{1,255})(?::\d{1,9}:\d{1,9} \[\d{1,9}\] | kernel: )"
+)
+_HOST_MARKS = ("NCCL WARN", "NVRM: Xid", "SQUASHFS error")
+# Neither the metrics of a healthy program ("error 0.02") nor informational messages,
+# such as the names of backends that JAX does not find.
+_ERROR = re.compile(
+    r"[a-z]Error\b|\b(?i:error)\b(?!\s*+(?:[:=]\s*+)?[\d.-]|\s++rate)"
+    r"|\b(?i:fatal|failed|failure|exception|aborted|killed|denied)\b"
+)
+_INFORMATIONAL = re.compile(r"I\d{4} |INFO\b")
 
 
 @dataclass
@@ -126,7 +147,7 @@ class LogScanner:
         if len(raw) < causes.MIN_LITERAL_CHARS and not self._pending:
             return False
         text = self._without_record(raw.decode(errors="replace"))
-        who, body = log_line.strip_srun_label(text)
+        who, body = strip_srun_label(text)
         match = self._catalogue.match(body)
         resolved = self._confirm(who, body) if self._pending else None
         if match and match.cause.followed_by:
@@ -134,7 +155,7 @@ class LogScanner:
         named = resolved if match is None or match.cause.requires_followup else match
         if named:
             self._count(named, who, _line(number, self._log, body))
-        elif not self._pending and log_line.looks_like_error(body):
+        elif not self._pending and looks_like_error(body):
             self._unmatched.append((number, self._log, body))
         return bool(self._pending)
 
@@ -189,7 +210,7 @@ class LogScanner:
 
     def _count(self, match: Match, who: str, line: Line) -> None:
         cause = match.cause
-        source = "" if log_line.is_slurm_message(line.text) else who
+        source = "" if is_slurm_message(line.text) else who
         hit = self._hits.get(cause.id)
         if hit is not None:
             hit.count += 1
@@ -202,9 +223,9 @@ class LogScanner:
             fields = {k: printable(v) for k, v in match.fields.items()}
             self._hits[cause.id] = CauseHits(cause, line, self._taken, fields)
         self._attach_rank(cause, match.fields, source)
-        host = log_line.host(line.text)
-        if host:
-            self._name_node(cause, host)
+        node = host_of(line.text)
+        if node:
+            self._name_node(cause, node)
 
     def _attach_rank(self, cause: Cause, fields: Mapping[str, str], who: str) -> None:
         """Add the ranks concerned: from the line, the cause, or srun's label."""
@@ -212,7 +233,7 @@ class LogScanner:
         ranks = self._ranks(fields) or cause.ranks
         if not ranks and who and not cause.names_ranks:
             ranks = (int(who),)
-        if len(hit.ranks) < _MAX_RANKS:
+        if len(hit.ranks) < MAX_RANKS:
             hit.ranks.update(ranks)
         for name, value in fields.items():
             if name.startswith("node"):
@@ -221,8 +242,8 @@ class LogScanner:
 
     def _ranks(self, fields: Mapping[str, str]) -> tuple[int, ...]:
         named = [value for name, value in fields.items() if name.startswith("rank")]
-        limit = min(self._nameable, _MAX_RANKS)
-        ranks = tuple(log_line.numbers(" ".join(named), limit))
+        limit = min(self._nameable, MAX_RANKS)
+        ranks = tuple(parse_ranks(" ".join(named), limit))
         self._nameable -= len(ranks)
         return ranks
 
@@ -240,9 +261,139 @@ class LogScanner:
         """
         for rank in ranks:
             is_wanted = is_certain or rank not in self._node_of
-            if node and is_wanted and len(self._node_of) < _MAX_RANKS:
+            if node and is_wanted and len(self._node_of) < MAX_RANKS:
                 self._node_of[rank] = printable(node)
 
 
 def _line(number: int, log: str, body: str) -> Line:
-    return Line(log, number, printable(body.strip()[:_MAX_SHOWN]))
+    return Line(log, number, printable(body.strip()[:_MAX_LINE_CHARS]))
+
+
+# Given a line and its number, returns whether it needs the next line, whatever is in
+# it.
+OnLine = Callable[[bytes, int], bool]
+
+
+class LineFilter:
+    """Reads output in pieces, cut anywhere, and counts lines by newlines.
+
+    A carriage return ends a line as well: a message may follow hundreds of progress
+    bars in one line. Memory: one piece, and the front of one line.
+    """
+
+    def __init__(self, triggers: tuple[bytes, ...], on_line: OnLine) -> None:
+        """`on_line` receives the lines that contain one of the triggers."""
+        self.lines = 0
+        self._triggers = triggers
+        self._any_trigger = re.compile(b"|".join(map(re.escape, triggers)))
+        self._on_line = on_line
+        self._wants_next = False
+        self._tail = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Read the next piece of output."""
+        text = self._tail + piece if self._tail else piece
+        cut = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        self._tail = text[cut:]
+        if len(self._tail) > _MAX_TAIL_BYTES:
+            self._tail = self._tail[:MAX_LINE_BYTES]
+        if cut:
+            self._filter(text[:cut])
+
+    def feed_line(self, line: bytes) -> None:
+        """Read one line, with or without its newline."""
+        if self._wants_next or self._tail or b"\n" in line[:-1]:
+            self.feed(line if line.endswith(b"\n") else line + b"\n")
+            return
+        if self._any_trigger.search(line):
+            self._filter(line if line.endswith(b"\n") else line + b"\n")
+        else:
+            self.lines += 1
+
+    def close(self) -> None:
+        """Read the rest, if the output ended within a line."""
+        if self._tail:
+            self.feed(b"\n")
+
+    def _filter(self, text: bytes) -> None:
+        """Filter whole lines. Each trigger is searched for once, from end to end."""
+        end = len(text)
+        nearest = dict.fromkeys(self._triggers, -1)
+        at = counted = 0
+        while at < end:
+            if not self._wants_next:
+                position = _nearest(text, nearest, at)
+                at = _line_start(text, at, position)
+                if position == end:
+                    break
+            stop = _line_end(text, at)
+            self.lines += text.count(b"\n", counted, at)
+            counted = at
+            line = text[at : min(stop, at + MAX_LINE_BYTES)]
+            if line:
+                self._wants_next = self._on_line(line, self.lines + 1)
+            at = stop + 1
+        self.lines += text.count(b"\n", counted)
+
+
+def _nearest(text: bytes, nearest: dict[bytes, int], at: int) -> int:
+    """The position of the first trigger from `at` on; the length if there is none."""
+    for trigger, position in nearest.items():
+        if position < at:
+            found = text.find(trigger, at)
+            nearest[trigger] = len(text) if found < 0 else found
+    return min(nearest.values(), default=len(text))
+
+
+def _line_start(text: bytes, at: int, position: int) -> int:
+    newline = text.rfind(b"\n", at, position)
+    bar = text.rfind(b"\r", max(at, newline), position)
+    return max(at, newline + 1, bar + 1)
+
+
+def _line_end(text: bytes, at: int) -> int:
+    newline = text.find(b"\n", at)
+    stop = len(text) if newline < 0 else newline
+    bar = text.find(b"\r", at, stop)
+    return stop if bar < 0 else bar
+
+
+def strip_srun_label(text: str) -> tuple[str, str]:
+    """Split a line into the rank of a launcher's --label, or "", and the line itself.
+
+    Messages of slurmstepd begin with its name, whatever Slurm's version.
+    """
+    if "\x1b" in text:
+        text = _COLOUR.sub("", text)
+    label = _LABEL.match(text)
+    rank, message = (label[1], text[label.end() :]) if label else ("", text)
+    if message.startswith("["):
+        message = _SLURMSTEPD.sub("slurmstepd: error: ", message)
+    return rank, message
+
+
+def is_slurm_message(text: str) -> bool:
+    """Whether it is Slurm's, so that its label does not name the rank concerned."""
+    return bool(_BY_SLURM.search(text))
+
+
+def host_of(text: str) -> str | None:
+    """The node that NCCL or a kernel names before its message."""
+    ends = [end for mark in _HOST_MARKS if (end := text.find(mark)) >= 0]
+    found = _HOST.search(text, 0, min(ends)) if ends else None
+    return found[1] if found else None
+
+
+def parse_ranks(text: str, limit: int = MAX_RANKS) -> Iterator[int]:
+    """The ranks in `5`, `0-3,7` or `28 4`, and no more than `limit` of them."""
+    for found in _NUMBERS.finditer(text):
+        if limit <= 0:
+            return
+        named = range(int(found[1]), int(found[2] or found[1]) + 1)[:limit]
+        yield from named
+        limit -= len(named)
+
+
+def looks_like_error(text: str) -> bool:
+    """Whether the line looks like an error to a reader."""
+    return bool(_ERROR.search(text)) and not _INFORMATIONAL.match(text)
