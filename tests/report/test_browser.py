@@ -12,7 +12,7 @@ from checkout import TESTS
 from reported import hostile, verdicts
 
 from jaxsif.core.topology import parse_topology
-from jaxsif.html.plotly import plotly_js
+from jaxsif.html.document import plotly_js
 from jaxsif.report.page import as_html
 
 G24N12P24 = parse_topology("G24N12p24")

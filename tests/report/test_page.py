@@ -19,7 +19,7 @@ from reported import HOSTILE, hostile, verdicts
 
 from jaxsif.core.topology import parse_topology
 from jaxsif.core.version import kit_version
-from jaxsif.html import plotly
+from jaxsif.html import document
 from jaxsif.html.markup import Markup, as_script_data, tag
 from jaxsif.report.page import as_html
 
@@ -248,20 +248,20 @@ def test_data_for_a_script_can_be_read_back():
 def test_the_library_is_found_in_the_image_first(tmp_path):
     (tmp_path / "plotly.min.js").write_text("from the image")
 
-    assert "from the image" == plotly.plotly_js(tmp_path / "plotly.min.js")
+    assert "from the image" == document.plotly_js(tmp_path / "plotly.min.js")
 
 
 def test_the_library_is_found_in_the_python_package(tmp_path):
-    found = plotly.plotly_js(tmp_path / "none")
+    found = document.plotly_js(tmp_path / "none")
 
     assert found is not None
     assert "plotly.js v" in found[:200]
 
 
 def test_no_library_is_no_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(plotly, "find_spec", lambda name: None)
+    monkeypatch.setattr(document, "find_spec", lambda name: None)
 
-    assert plotly.plotly_js(tmp_path / "none") is None
+    assert document.plotly_js(tmp_path / "none") is None
 
 
 def test_the_foot_names_the_version():

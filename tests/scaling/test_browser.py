@@ -7,10 +7,10 @@ import pytest
 from browsing import opened, run
 from studies import efficient
 
-from jaxsif.html.plotly import plotly_js
-from jaxsif.scaling import table
-from jaxsif.scaling.conclusion import summarize
+from jaxsif.html.document import plotly_js
+from jaxsif.scaling import render
 from jaxsif.scaling.page import as_html
+from jaxsif.scaling.render import summarize
 
 
 def page(*efficiencies: float | None) -> str:
@@ -26,7 +26,7 @@ def test_a_study_is_drawn_without_a_complaint(browser, tmp_path, efficiencies):
     assert 2 == shown.drawn
     for text in ("ideal", "good: 80%", "each run", "speed-up", "efficiency", "nodes"):
         assert text in shown.chart_texts
-    assert f"{table.percent(efficiencies[-1])}" in shown.chart_texts
+    assert f"{render.percent(efficiencies[-1])}" in shown.chart_texts
 
 
 def test_it_is_dark_where_its_reader_wants_that(browser, tmp_path):

@@ -14,7 +14,7 @@ from studies import efficient, runs, verdict
 
 from jaxsif import cli
 from jaxsif.core.errors import UsageError
-from jaxsif.scaling import charts, conclusion, files, page, plan, results, table
+from jaxsif.scaling import page, plan, render, results
 from jaxsif.scaling.plan import Study
 
 BIN = ROOT / "bin"
@@ -96,7 +96,7 @@ def test_another_unit_is_not_compared():
 
     assert None is rows[1].speed_up
     assert ["2 nodes: reports steps, other runs report samples"] == list(
-        table.notes(rows)
+        render.notes(rows)
     )
 
 
@@ -119,7 +119,7 @@ def test_a_large_spread_of_runs_is_noted():
     assert [
         "1 node: the fastest run is 2.2 times as fast as the slowest; repeat it (--repeat)"
         ", or run it when the cluster is less busy"
-    ] == list(table.notes(rows))
+    ] == list(render.notes(rows))
 
 
 def test_a_run_that_failed_among_several_leaves_the_others():
@@ -128,7 +128,7 @@ def test_a_run_that_failed_among_several_leaves_the_others():
     rows = results.compare(study, [*runs(10, 20), *runs(10, None)])
 
     assert [("2", 1.0), ("1 of 2", 1.0)] == [
-        (table.cells(row)[2], row.efficiency) for row in rows
+        (render.cells(row)[2], row.efficiency) for row in rows
     ]
 
 
@@ -153,12 +153,12 @@ nodes  devices    runs  samples/s  speed-up  ideal  efficiency
     2        2       1      2,345      1.90   2.00         94%  good, by 80%
     4        4  0 of 1          -         -   4.00           -
 4 nodes: no verdict
-""" == table.text(STRONG, rows)
+""" == render.text(STRONG, rows)
 
 
 def test_what_misses_a_mark_by_little_does_not_look_as_if_it_met_it():
     assert ["79%", "80%", "100%", "-"] == list(
-        map(table.percent, (0.7999, 0.8, 1.0, None))
+        map(render.percent, (0.7999, 0.8, 1.0, None))
     )
 
 
@@ -186,7 +186,7 @@ def test_what_misses_a_mark_by_little_does_not_look_as_if_it_met_it():
     ],
 )
 def test_the_answer_is_one_line(efficiencies, line):
-    found = conclusion.summarize(*efficient(*efficiencies))
+    found = render.summarize(*efficient(*efficiencies))
 
     assert line == f"{found.verdict}  {found.text}"
     assert (3 if found.verdict == "COULD NOT TELL" else 0) == found.status
@@ -196,7 +196,7 @@ def test_beyond_the_targets_there_is_no_rating():
     study = Study(("a.py",), (64, 128))
     pair = [results.Run(n, n, n * 0.5**i, "x", "") for i, n in enumerate(study.nodes)]
 
-    found = conclusion.summarize(study, results.compare(study, pair))
+    found = render.summarize(study, results.compare(study, pair))
 
     assert ("MEASURED", 0) == (found.verdict, found.status)
     assert (
@@ -208,9 +208,7 @@ def test_beyond_the_targets_there_is_no_rating():
 def test_a_run_that_failed_comes_before_all_else():
     failed = results.Run(4, 4, None, "", "FAIL: rank 3 is dead", failed=True)
 
-    found = conclusion.summarize(
-        STRONG, results.compare(STRONG, [*runs(10, None), failed])
-    )
+    found = render.summarize(STRONG, results.compare(STRONG, [*runs(10, None), failed]))
 
     assert ("FAIL", "train: a run on 4 nodes failed", 1) == (
         found.verdict,
@@ -223,7 +221,7 @@ def test_marks_are_steps_as_far_as_the_study_goes():
     def ranges(*nodes):
         pair = [results.Run(n, n, float(n), "x", "") for n in nodes]
         rows = results.compare(Study(("a.py",), nodes), pair)
-        return [(mark.begin, mark.end, mark.least) for mark in charts.bands(rows)]
+        return [(mark.begin, mark.end, mark.least) for mark in page.bands(rows)]
 
     assert [(1, 4, 0.8)] == ranges(1, 2, 4)
     assert [(2, 8, 0.8), (8, 16, 0.6), (16, 32, 0.4)] == ranges(2, 64)
@@ -231,7 +229,7 @@ def test_marks_are_steps_as_far_as_the_study_goes():
     assert [] == ranges(64, 128)
 
 
-@pytest.mark.parametrize("draw", [charts.speed_up, charts.efficiency])
+@pytest.mark.parametrize("draw", [page.speed_up, page.efficiency])
 def test_a_chart_shows_every_run_their_median_the_ideal_and_what_is_good(draw):
     study = Study(("a.py",), (1, 2, 4, 16), repeats=2)
     speeds = {1: (9, 11), 2: (19, 17), 4: (38, 30), 16: (80, 90)}
@@ -254,13 +252,13 @@ def test_a_chart_shows_every_run_their_median_the_ideal_and_what_is_good(draw):
     labels = [label["text"] for label in chart.layout["annotations"]]
     assert ["good: 80%", "good: 60%"] == labels[:2]
     assert 3 == len(labels[2:])
-    assert "against nodes: 1" in chart.words
+    assert "against nodes: 1" in chart.alt_text
 
 
 def test_the_bands_lie_below_the_ideal():
     _, rows = efficient(1, 0.9, 0.7)
 
-    speed_ups, parts = charts.speed_up(rows).data, charts.efficiency(rows).data
+    speed_ups, parts = page.speed_up(rows).data, page.efficiency(rows).data
 
     assert [0.8, 3.2, 4.0, 1.0] == speed_ups[0]["y"]
     assert [0.8, 0.8, 1.0, 1.0] == parts[0]["y"]
@@ -270,7 +268,7 @@ def test_the_bands_lie_below_the_ideal():
 
 def test_the_page_says_first_what_came_out():
     study, rows = efficient(1, 0.5, 0.25)
-    found = conclusion.summarize(study, rows)
+    found = render.summarize(study, rows)
 
     text = page.as_html(study, rows, found, "window.Plotly = {};")
 
@@ -283,7 +281,7 @@ def test_the_page_says_first_what_came_out():
 
 def test_the_page_without_plotly_or_with_one_point_has_its_table():
     study, rows = efficient(1, None)
-    found = conclusion.summarize(study, rows)
+    found = render.summarize(study, rows)
 
     drawn = page.as_html(study, rows, found, "window.Plotly = {};")
     bare = page.as_html(study, efficient(1, 0.9)[1], found, None)
@@ -297,7 +295,7 @@ def test_a_program_s_name_cannot_leave_its_place_in_the_page():
     study = Study(('<script>&".py',), (1, 2))
     rows = results.compare(study, runs(10, 19, unit="</script><b>"))
 
-    text = page.as_html(study, rows, conclusion.summarize(study, rows), "var x;")
+    text = page.as_html(study, rows, render.summarize(study, rows), "var x;")
 
     assert "<script>&" not in text and "<b>19" not in text
     # Two of charts' data, the library, the page's own.
@@ -308,7 +306,7 @@ def test_every_run_is_a_row_of_csv():
     study = Study(("a.py",), (1, 2), repeats=2)
     rows = results.compare(study, [*runs(10, 15), *runs(12, None)])
 
-    found = list(csv.DictReader(io.StringIO(files.as_csv(rows))))
+    found = list(csv.DictReader(io.StringIO(render.as_csv(rows))))
 
     assert ["1", "2", "1", "2"] == [row["run"] for row in found]
     assert ["10", "12", "15", ""] == [row["per_s"] for row in found]
@@ -319,7 +317,7 @@ def test_every_run_is_a_row_of_csv():
 def test_json_tells_what_the_table_tells():
     study, rows = efficient(1, 0.5)
 
-    told = json.loads(files.as_json(study, rows, conclusion.summarize(study, rows)))
+    told = json.loads(render.as_json(study, rows, render.summarize(study, rows)))
 
     assert ("jax-sif/scaling/1", "SCALES POORLY", 0) == (
         told["schema"],

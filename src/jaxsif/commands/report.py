@@ -95,10 +95,10 @@ def _content(kind: str, verdicts: Sequence[Verdict]) -> str:
 
 
 def _page(verdicts: Sequence[Verdict]) -> str:
-    from jaxsif.html import plotly
+    from jaxsif.html.document import PLOTLY_MISSING, plotly_js
     from jaxsif.report.page import as_html
 
-    library = plotly.plotly_js()
+    library = plotly_js()
     if library is None:
-        print(f"jax-sif: {plotly.MISSING}", file=sys.stderr)
+        print(f"jax-sif: {PLOTLY_MISSING}", file=sys.stderr)
     return as_html(verdicts, library)

@@ -15,8 +15,8 @@ from jaxsif.commands import job
 from jaxsif.core.errors import PASS, KitError, UsageError
 
 if TYPE_CHECKING:
-    from jaxsif.scaling.conclusion import Summary
     from jaxsif.scaling.plan import Study
+    from jaxsif.scaling.render import Summary
     from jaxsif.scaling.results import Row, Run
 
 _EPILOG = """\
@@ -79,15 +79,15 @@ def _show(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="folder that jax-sif scale created")
     folder = parser.parse_args(arguments).folder
 
-    from jaxsif.scaling import conclusion, plan, results, table
+    from jaxsif.scaling import plan, render, results
 
     study = plan.read(folder)
     runs = [_run(folder / name, nodes) for name, nodes in study.jobs]
     rows = results.compare(study, runs)
-    summary = conclusion.summarize(study, rows)
+    summary = render.summarize(study, rows)
     # All contents are made before the first file is written.
     files = _files(study, rows, summary)
-    sys.stdout.write(table.text(study, rows))
+    sys.stdout.write(render.text(study, rows))
     print(f"{summary.verdict}  {summary.text}", flush=True)
     _write(folder, files)
     return summary.status
@@ -95,13 +95,13 @@ def _show(arguments: Sequence[str]) -> int:
 
 def _files(study: Study, rows: Sequence[Row], summary: Summary) -> dict[str, str]:
     """The content of each file, by name."""
-    from jaxsif.html import plotly
-    from jaxsif.scaling.files import as_csv, as_json
+    from jaxsif.html.document import PLOTLY_MISSING, plotly_js
     from jaxsif.scaling.page import as_html
+    from jaxsif.scaling.render import as_csv, as_json
 
-    library = plotly.plotly_js()
+    library = plotly_js()
     if library is None:
-        print(f"jax-sif: {plotly.MISSING}", file=sys.stderr)
+        print(f"jax-sif: {PLOTLY_MISSING}", file=sys.stderr)
     return {
         "scale.html": as_html(study, rows, summary, library),
         "scale.csv": as_csv(rows),

@@ -1,13 +1,55 @@
-"""Builds HTML; all text is escaped unless it is Markup."""
+"""Build HTML: escaped text, tables, sections, charts; no templates."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import base64
 import html
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from jaxsif.core import strict_json
+
+# Okabe and Ito's palette, which is safe for colour-blind readers; page.css has a shade
+# of each for light and dark.
+COLOURS = (
+    "--blue",
+    "--orange",
+    "--green",
+    "--purple",
+    "--sky",
+    "--red",
+    "--yellow",
+    "--grey",
+    "--brown",
+)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The data for plotly.js, and the text for screen readers."""
+
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    alt_text: str
+    max_width_px: int | None = None
+
+
+def plain(text: object) -> str:
+    """Escape text for plotly.js, which interprets some tags."""
+    return (
+        escape_invisible(text)
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
+
+
+def colours(count: int) -> list[str]:
+    """The first `count` colours; the palette repeats if it is too short."""
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
 
 # Control characters, and those that change the text direction. Node names and error
 # texts are untrusted, so these characters must be visible.
@@ -101,3 +143,49 @@ def _attribute(key: str, value: object) -> str:
         if value is True
         else f' {name}="{html.escape(escape_invisible(value))}"'
     )
+
+
+@dataclass(frozen=True)
+class SectionBuilder:
+    """Builds the sections of one part of the page; `prefix` makes their ids unique."""
+
+    prefix: str
+    has_charts: bool
+
+    def section(self, name: str, title: str, *children: object) -> Markup:
+        """A section with a heading."""
+        identifier = f"{self.prefix}-{name}"
+        return tag("section", tag("h2", title), *children, id=identifier)
+
+    def chart(self, name: str, chart: Chart) -> Markup | None:
+        """The element for a chart and its data; None without plotly.js."""
+        if not self.has_charts:
+            return None
+        identifier = f"{self.prefix}-{name}-data"
+        spec = as_script_data({"data": chart.data, "layout": chart.layout})
+        style = f"min-height:{chart.layout['height']}px"
+        if chart.max_width_px is not None:
+            style += f";max-width:{chart.max_width_px}px"
+        return tag(
+            "figure",
+            tag(
+                "div",
+                class_="plot",
+                role="img",
+                aria_label=chart.alt_text,
+                data_spec=identifier,
+                style=style,
+            ),
+            tag("script", spec, type="application/json", id=identifier),
+        )
+
+
+def details(title: str, content: Markup) -> Markup:
+    """Content that is collapsed until it is opened."""
+    return tag("details", tag("summary", title), content)
+
+
+def download_link(title: str, name: str, kind: str, content: bytes) -> Markup:
+    """A link to a file that is embedded in the page; `kind` is its media type."""
+    encoded = base64.b64encode(content).decode()
+    return tag("a", title, href=f"data:{kind};base64,{encoded}", download=name)

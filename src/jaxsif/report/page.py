@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.html.frame import SectionBuilder
-from jaxsif.html.markup import Markup, table, tag
-from jaxsif.html.one_file import html_document
+from jaxsif.html.document import html_document
+from jaxsif.html.markup import Markup, SectionBuilder, table, tag
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import figures, missing

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxsif.bandwidth.figures import Figure
 from jaxsif.core.thresholds import WARN_RATIO
-from jaxsif.html.chart import Chart, colours, plain
+from jaxsif.html.markup import Chart, colours, plain
 from jaxsif.report import words
 from jaxsif.report.bandwidth import rated
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxsif.core.thresholds import FAIL_RATIO, WARN_RATIO
-from jaxsif.html.chart import Chart, plain
+from jaxsif.html.markup import Chart, plain
 from jaxsif.pairs.figures import NodePair
 from jaxsif.report import words
 from jaxsif.report.pairs import Cells

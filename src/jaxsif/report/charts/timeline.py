@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jaxsif.html.chart import Chart, colours, plain
+from jaxsif.html.markup import Chart, colours, plain
 from jaxsif.report import words
 from jaxsif.report.phases import LABELS, RankTimeline
 

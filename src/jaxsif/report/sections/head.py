@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jaxsif.core.errors import PASS
-from jaxsif.html.frame import SectionBuilder
-from jaxsif.html.markup import Markup, tag
+from jaxsif.html.markup import Markup, SectionBuilder, tag
 from jaxsif.pairs.figures import NodePair
 from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines

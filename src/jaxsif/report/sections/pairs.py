@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections import Counter
 
 from jaxsif.core.thresholds import WARN_RATIO
-from jaxsif.html.frame import SectionBuilder, details
-from jaxsif.html.markup import Markup, table, tag
+from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
 from jaxsif.pairs.figures import NodePair, NodePairs
 from jaxsif.report import words
 from jaxsif.report.charts.pair_map import pair_map

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from jaxsif.html.frame import SectionBuilder, details
-from jaxsif.html.markup import Markup, table
+from jaxsif.html.markup import Markup, SectionBuilder, details, table
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.environment import environment

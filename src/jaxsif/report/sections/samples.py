@@ -5,8 +5,15 @@ from __future__ import annotations
 
 import gzip
 
-from jaxsif.html.frame import SectionBuilder, details, download_link
-from jaxsif.html.markup import Markup, join, table, tag
+from jaxsif.html.markup import (
+    Markup,
+    SectionBuilder,
+    details,
+    download_link,
+    join,
+    table,
+    tag,
+)
 from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.measured import Bandwidth, Pair, told

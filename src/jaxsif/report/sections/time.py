@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsif.core.hostlist import spans
-from jaxsif.html.frame import SectionBuilder, details
-from jaxsif.html.markup import Markup, table, tag
+from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
 from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
 from jaxsif.report.document import Verdict

@@ -1,4 +1,4 @@
-"""A self-contained HTML file that needs no network and no server."""
+"""One self-contained HTML file with its charts' library, plotly.js."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,11 +6,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from jaxsif.core.version import kit_version
 from jaxsif.html.markup import Markup, tag
-from jaxsif.html.plotly import MISSING
 
 _HERE = Path(__file__).parent
 
@@ -40,7 +40,7 @@ def html_document(
     body = tag(
         "body",
         *parts,
-        None if plotly else tag("p", MISSING, class_="missing"),
+        None if plotly else tag("p", PLOTLY_MISSING, class_="missing"),
         tag(
             "footer",
             f"jax-sif {kit_version()}. {footer} This file loads nothing; its charts are"
@@ -64,3 +64,30 @@ def _policy(scripts: Sequence[str]) -> str:
         f"default-src 'none'; script-src {hashes or repr('none')}; style-src"
         " 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
+
+
+# Installed by tools/image_post.sh, with its licence.
+PLOTLY_IN_IMAGE = Path("/opt/jax-sif/share/plotly/plotly.min.js")
+
+_IN_PACKAGE = "package_data/plotly.min.js"
+
+PLOTLY_MISSING = (
+    "no charts, because plotly is missing: pip install 'jax-sif[report]', or create the"
+    " page in the image, which has it: singularity exec $JAX_IMAGE jax-sif report, or jax-sif"
+    " scale show"
+)
+
+
+def plotly_js(in_image: Path = PLOTLY_IN_IMAGE) -> str | None:
+    """The source text of the library; None if it is missing."""
+    for path in (in_image, _in_package()):
+        if path is not None and path.is_file():
+            return path.read_text(encoding="utf-8")
+    return None
+
+
+def _in_package() -> Path | None:
+    """The file in the plotly package, which is not imported: that takes half a second."""
+    spec = find_spec("plotly")
+    origin = spec.origin if spec is not None else None
+    return Path(origin).parent / _IN_PACKAGE if origin else None
