@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from jaxsif.core import strict_json
 from jaxsif.core.slurm_env import NODE_NAME
-from jaxsif.node import HostInfo, gpu_checks, host_checks, inspect_host, report
-from jaxsif.node.checks import Check, CheckContext, run_checks
-from jaxsif.node.report import NodeReport
+from jaxsif.node import HostInfo, inspect_host
+from jaxsif.node.doctor import checks as host_checks
+from jaxsif.node.doctor import gpu_checks, report
+from jaxsif.node.doctor.report import NodeReport
+from jaxsif.node.doctor.run import Check, CheckContext, run_checks
 
 # Slurm ends its HealthCheckProgram after 60 s, and runs it on all nodes at once.
 QUICK_BUDGET_S = 28.0

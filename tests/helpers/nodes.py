@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxsif.core.problem import Problem
 from jaxsif.node import HostInfo, Room
-from jaxsif.node.host_info import GIB
+from jaxsif.node.host import GIB
 
 PACKAGES = "/opt/jax/lib/python3.13/site-packages"
 

@@ -11,7 +11,7 @@ from jaxsif.core.history import JobState
 from jaxsif.core.records import encode
 from jaxsif.core.slurm_env import is_local_launch
 from jaxsif.logs.scanner import scan
-from jaxsif.node import host
+from jaxsif.node import limits
 from jaxsif.rank import preflight
 from jaxsif.verdict.stream import Stream
 
@@ -83,8 +83,8 @@ def test_a_laptops_own_name_may_point_to_itself(tmp_path):
 
     real = {**LAUNCHED, "SLURM_CLUSTER_NAME": "real"}
 
-    assert ["hostname-unresolvable"] == [t.kind for t in host.hostname(node(real))]
-    assert [] == list(host.hostname(node(LAUNCHED)))
+    assert ["hostname-unresolvable"] == [t.kind for t in limits.hostname(node(real))]
+    assert [] == list(limits.hostname(node(LAUNCHED)))
 
 
 def test_the_coordinator_of_all_nodes_is_on_this_machine():

@@ -1,4 +1,4 @@
-"""What of the host's would take the place of the image's packages, and which variable lets it in."""
+"""Checks of inherited libraries, XLA flags and proxies, on simulated nodes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from nodes import PACKAGES, image, kinds, only, put, well
 
-from jaxsif.node.software import host_packages
+from jaxsif.node.software import host_packages, proxy, split, xla_flags
 
 LOCAL = "/home/me/.local/lib/python3.13/site-packages"
 
@@ -162,3 +162,156 @@ def test_an_image_for_the_cpu_loads_no_cuda(tmp_path):
     put(tmp_path, "/cuda/libnccl.so.2")
 
     assert [] == list(host_packages(well(tmp_path, {"LD_LIBRARY_PATH": "/cuda"})))
+
+
+# Each row was tried with jaxlib 0.10.2, or follows from xla/parse_flags_from_env.cc.
+@pytest.mark.parametrize(
+    ("text", "names", "ignored"),
+    [
+        ("--a=1 --b", ["--a", "--b"], ""),
+        ("  \t--a\n--b=2\r\n", ["--a", "--b"], ""),
+        ("--a='x --y' --b", ["--a", "--b"], ""),
+        ('--a="x \\" --y" --b', ["--a", "--b"], ""),
+        ("--a='never closed --b", ["--a"], ""),
+        ("--a=x,y;z --b", ["--a", "--b"], ""),
+        ("--a junk --b", ["--a"], "junk --b"),
+        ("--a='x'y --b", ["--a"], "y --b"),
+        ("-a", ["-a"], ""),
+        ("", [], ""),
+    ],
+)
+def test_flags_are_split_as_xla_does_it(text, names, ignored):
+    assert (names, ignored) == split(text)
+
+
+def test_known_flags_are_no_trouble(tmp_path):
+    image(tmp_path)
+    flags = "--xla_dump_to='/tmp/a b' --xla_gpu_autotune_level=0 --other_family=1"
+
+    assert [] == list(xla_flags(well(tmp_path, {"XLA_FLAGS": flags})))
+
+
+@pytest.mark.parametrize(
+    ("flag", "remedy"),
+    [
+        ("--xla_gpu_autotune_levl=0", "write --xla_gpu_autotune_level"),
+        ("--xal_dump_to=/x", "write --xla_dump_to"),
+        ("-xla_dump_to=/x", "write --xla_dump_to"),
+        ("--xla-dump-to=/x", "write --xla_dump_to"),
+        ("--xla_qqqqqqqqqqqqqq", "remove it"),
+    ],
+)
+def test_an_unknown_flag_is_named_with_the_nearest_known_one(tmp_path, flag, remedy):
+    image(tmp_path)
+    environment = {"XLA_FLAGS": f"--xla_dump_to=/x {flag}"}
+
+    problem = only(xla_flags(well(tmp_path, environment)))
+
+    assert ("xla-flags", True) == (problem.kind, problem.is_fatal)
+    assert f"XLA_FLAGS contains {flag.partition('=')[0]!r}" in problem.text
+    assert remedy in problem.remedy
+
+
+def test_every_unknown_flag_is_named(tmp_path):
+    image(tmp_path)
+    node = well(tmp_path, {"XLA_FLAGS": "--xla_a --xla_dump_to=1 --xla_b"})
+
+    assert [True, True] == [problem.is_fatal for problem in xla_flags(node)]
+
+
+def test_what_xla_does_not_read_is_a_warning(tmp_path):
+    image(tmp_path)
+    environment = {"XLA_FLAGS": "--xla_dump_to=/x xla_gpu_autotune_level=0"}
+
+    problem = only(xla_flags(well(tmp_path, environment)))
+
+    assert not problem.is_fatal
+    assert "ignores everything from 'xla_gpu_autotune_level=0' on" in problem.text
+
+
+def test_without_a_list_of_flags_nothing_is_said(tmp_path):
+    assert [] == list(xla_flags(well(tmp_path, {"XLA_FLAGS": "--xla_nosuch"})))
+
+
+def test_flags_may_stand_in_a_file(tmp_path):
+    image(tmp_path)
+    put(tmp_path, "/home/me/flags", "--xla_dump_to=/x\n--xla_nosuch=1\n")
+    node = well(tmp_path, {"XLA_FLAGS": "/home/me/flags"})
+
+    assert [("xla-flags", True)] == kinds(xla_flags(node))
+    assert "--xla_nosuch" in only(xla_flags(node)).text
+
+
+@pytest.mark.parametrize("value", ["/no/such/file", "xla_dump_to=/x", "  "])
+def test_a_file_that_is_not_there_is_named(tmp_path, value):
+    problem = only(xla_flags(well(tmp_path, {"XLA_FLAGS": value})))
+
+    assert problem.is_fatal
+    assert f"XLA_FLAGS={value!r} does not begin with '-'" in problem.text
+
+
+HTTP = {"http_proxy": "http://proxy.site:3128"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        ({}, "node1"),
+        (HTTP, None),
+        ({"HTTP_PROXY": "http://p:1", "HTTPS_PROXY": "http://p:1"}, "node1"),
+        ({"all_proxy": "http://p:1"}, "node1"),
+        ({**HTTP, "grpc_proxy": ""}, "node1"),
+        ({"http_proxy": "https://p:1"}, "node1"),
+        ({"http_proxy": "p:1"}, "node1"),
+        ({**HTTP, "no_proxy": "node1"}, "node1"),
+        ({**HTTP, "no_proxy": "localhost, NODE1"}, "node1"),
+        ({**HTTP, "no_proxy": ".cluster"}, "node1.cluster"),
+        ({**HTTP, "no_proxy": "10.0.0.0/8"}, "10.0.0.1"),
+        ({**HTTP, "no_proxy": "10.0.0.1"}, "10.0.0.1"),
+        ({**HTTP, "no_proxy": "fd00::/8"}, "[fd00::1]"),
+        ({**HTTP, "no_proxy": "other", "no_grpc_proxy": "node1"}, "node1"),
+        ({**HTTP, "no_proxy": "localhost, "}, "node1"),
+    ],
+)
+def test_the_coordinator_is_reached_without_a_proxy(tmp_path, environment, host):
+    assert [] == list(proxy(well(tmp_path, environment), host))
+
+
+@pytest.mark.parametrize(
+    ("environment", "host", "said"),
+    [
+        (HTTP, "node1", "http_proxy sends"),
+        ({"https_proxy": "http://p:1", **HTTP}, "node1", "https_proxy sends"),
+        ({"grpc_proxy": "http://p:1", **HTTP}, "node1", "grpc_proxy sends"),
+        ({**HTTP, "no_proxy": "*"}, "node1", "gRPC supports no wildcard"),
+        ({**HTTP, "no_proxy": "*.cluster"}, "node1.cluster", "no_proxy='*.cluster'"),
+        ({**HTTP, "NO_PROXY": "node1"}, "node1", "gRPC does not read NO_PROXY='node1'"),
+        ({**HTTP, "no_proxy": "node10"}, "node1", "does not name it"),
+        # A range says nothing of a name, although the name has an address there.
+        ({**HTTP, "no_proxy": "10.0.0.0/8"}, "node1", "does not name it"),
+        ({**HTTP, "no_proxy": "10.0.0.0/99"}, "10.0.0.1", "does not name it"),
+        (
+            {**HTTP, "no_proxy": "node1", "no_grpc_proxy": "x"},
+            "node1",
+            "no_grpc_proxy='x'",
+        ),
+        ({**HTTP, "no_proxy": ""}, "node1", "no_proxy='' does not name it"),
+    ],
+)
+def test_the_coordinator_would_be_asked_for_through_a_proxy(
+    tmp_path, environment, host, said
+):
+    problem = only(proxy(well(tmp_path, environment), host))
+
+    assert ("proxy", True) == (problem.kind, problem.is_fatal)
+    assert said in problem.text
+    assert f"no_grpc_proxy={host}" in problem.remedy
+
+
+def test_a_password_is_not_repeated(tmp_path):
+    environment = {"http_proxy": "http://me:secret@proxy:3128/"}
+
+    problem = only(proxy(well(tmp_path, environment), "node1"))
+
+    assert "to the proxy proxy:3128;" in problem.text
+    assert "secret" not in str(problem)

@@ -11,7 +11,7 @@ import pytest
 from nodes import STEP, gpus, image, kinds, well
 
 from jaxsif.core.problem import Problem
-from jaxsif.node import Room, host, inspect_host, start_problems
+from jaxsif.node import Room, inspect_host, start_problems
 
 
 @pytest.mark.parametrize("accelerator", ["cuda12", "cpu"])
@@ -112,7 +112,7 @@ def test_a_check_that_fails_by_itself_is_left_out(tmp_path, monkeypatch, capfd, 
         yield Problem("first", "text", "remedy")
         raise error
 
-    monkeypatch.setattr(host, "hostname", broken)
+    monkeypatch.setattr(limits, "hostname", broken)
     monkeypatch.setenv("JAX_SIF_VERBOSE", "1")
 
     found = start_problems(well(tmp_path, {}, open_files=10))

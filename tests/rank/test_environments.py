@@ -14,7 +14,7 @@ from nodes import kinds, well
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
-from jaxsif.node import host
+from jaxsif.node import limits
 from jaxsif.rank import distributed, launchers
 from jaxsif.rank.launchers.machine import Machine
 from jaxsif.rank.launchers.slurm_view import as_slurm_env
@@ -211,7 +211,7 @@ def test_what_cannot_be_known_is_an_error_that_says_what_to_set(tmp_path, name):
     for rank in recording["ranks"]:
         if error == "not-under-srun":
             words = as_slurm_env(environment(rank), identify(rank))
-            found = host.not_under_srun(well(tmp_path, words))
+            found = limits.not_under_srun(well(tmp_path, words))
             assert [("not-under-srun", True)] == kinds(found)
         else:
             with pytest.raises(UsageError, match=error):

@@ -1,195 +1,205 @@
-"""Checks of the node's name, limits and directories, and of the program's launch."""
+"""A node's variables, limits, names, files and free memory, as read by the checks."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+import os
+import re
+import resource
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from jaxsif.core.hostlist import expand
-from jaxsif.core.problem import Problem
-from jaxsif.core.slurm_env import (
-    JOB_ID,
-    JOB_NODES,
-    PROCESSES,
-    RANK,
-    STEP_NODE_LIST,
-    STEP_NODES,
-    is_local_launch,
-)
-from jaxsif.node.host_info import GIB, MIB, HostInfo
+# What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
+PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
 
-# NVIDIA's recommendation for containers: `--shm-size=1g --ulimit memlock=-1`
-# (docs.nvidia.com/deeplearning/frameworks/user-guide, "Setting The Shared Memory Flag").
-MIN_SHM_BYTES = GIB
-MIN_FREE_BYTES = 64 * MIB
-MIN_FREE_INODES = 100
-# RDMA pins its buffers; the usual limits, 64 KiB and 8 MiB, end in "ibv_reg_mr: Cannot
-# allocate memory" (NVIDIA/nccl-tests#206).
-ENOUGH_LOCKED_BYTES = 64 * MIB
-# Besides the one that gloo opens to every other process: measured 13, and JAX's own.
-KIT_OPEN_FILES = 64
-RECOMMENDED_OPEN_FILES = 1024
+DESCRIPTION = "/opt/jax-sif/image.json"
 
-_ADDRESSES_OF_SELF = ("127.", "::1")
+MIB = 2**20
+GIB = 2**30
 
 
-def not_under_srun(host_info: HostInfo) -> Iterator[Problem]:
-    """Report a plain `python` in an allocation of several tasks, without ranks."""
-    environment = host_info.environment
-    if JOB_ID not in environment or STEP_NODE_LIST in environment:
-        return
-    # Another launcher, or a coordinator set by hand.
-    if {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "JAX_COORDINATOR_ADDRESS"} & set(
-        environment
-    ):
-        return
-    tasks = number(host_info, PROCESSES) or 1
-    nodes = number(host_info, JOB_NODES) or 1
-    if tasks > 1 or nodes > 1:
-        yield Problem(
-            "not-under-srun",
-            f"the job has {tasks} tasks on {nodes} nodes, but this program was not"
-            " started by srun: it runs only once, without a group",
-            "put srun before the command: srun singularity run --nv $JAX_IMAGE python"
-            " ...",
-        )
+@dataclass(frozen=True)
+class Room:
+    """Space in a file system.
+
+    `free_files` is None if the file system does not count files.
+    """
+
+    size_bytes: int
+    free_bytes: int
+    free_files: int | None
+    is_writable: bool
 
 
-def hostname(host_info: HostInfo) -> Iterator[Problem]:
-    """JAX's CPU collectives listen at the node's own name, even in GPU jobs."""
-    name = host_info.host_name
-    addresses = host_info.resolve(name)
-    if not addresses:
-        yield Problem(
-            "hostname-unresolvable",
-            f"the node's own host name {name!r} does not resolve to an address",
-            "add the name to /etc/hosts of the node or to the site's DNS; JAX cannot"
-            " start its CPU back end without it",
-        )
-    elif addresses[0].startswith(_ADDRESSES_OF_SELF) and _step_nodes(host_info) > 1:
-        yield Problem(
-            "hostname-unresolvable",
-            f"the node's own host name {name!r} resolves to {addresses[0]}, which other"
-            " nodes cannot reach",
-            "let the name resolve to the node's address in the cluster's network; look"
-            " for a line such as `127.0.1.1 name` in /etc/hosts",
-            is_fatal=_computes_on_cpu(host_info),
-        )
+@dataclass(frozen=True)
+class HostInfo:
+    """A node as seen by a process. Files are read below `root` on demand.
+
+    `resolve` returns a host name's addresses, none if it is unknown; `room` the space of
+    a directory's file system, None if the directory does not exist.
+    """
+
+    environment: Mapping[str, str]
+    root: Path
+    host_name: str
+    search_path: tuple[str, ...]
+    python: str
+    open_files: float
+    open_files_hard_limit: float
+    locked_bytes: float
+    resolve: Callable[[str], tuple[str, ...]]
+    room: Callable[[str], Room | None]
+
+    def path(self, name: str) -> Path:
+        """Map an absolute path of the node below `root`."""
+        return self.root / name.lstrip("/")
+
+    def has(self, name: str) -> bool:
+        return self.path(name).exists()
+
+    def read(self, name: str) -> str | None:
+        """A text file's content; None if it cannot be read."""
+        try:
+            return self.path(name).read_text(errors="replace")
+        except OSError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """The sorted names in a directory; empty if it cannot be read."""
+        try:
+            return sorted(os.listdir(self.path(folder)))
+        except OSError:
+            return []
+
+    def variable(self, name: str) -> str:
+        return self.environment.get(name) or ""
+
+    @property
+    def accelerator(self) -> str | None:
+        """The image's accelerator, e.g. `cuda12` or `cpu`; None outside an image."""
+        return self.image_facts.get("accel")
+
+    @property
+    def image_facts(self) -> dict[str, Any]:
+        """The image's build information; empty outside an image."""
+        try:
+            facts = json.loads(self.read(DESCRIPTION) or "{}")
+        except ValueError:
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    @property
+    def uses_cpu_stand_ins(self) -> bool:
+        """Whether CPU devices stand in for GPUs on this cluster."""
+        return self.variable(PLATFORM_VARIABLE) == "cpu"
+
+    @property
+    def expects_gpus(self) -> bool:
+        """Whether JAX will use NVIDIA GPUs, as far as can be known without it."""
+        chosen = self.variable("JAX_PLATFORMS") or self.variable("JAX_PLATFORM_NAME")
+        if chosen.split(",")[0] == "cpu" or self.accelerator == "cpu":
+            return False
+        return self.accelerator is not None or self.has("/dev/nvidiactl")
 
 
-def open_files(host_info: HostInfo) -> Iterator[Problem]:
-    """Connections are open files: to every process (gloo), or from every one (rank 0)."""
-    limit, hard_limit = host_info.open_files, host_info.open_files_hard_limit
-    processes = number(host_info, PROCESSES) or 1
-    is_hub = host_info.variable(RANK) in ("", "0")
-    needed = KIT_OPEN_FILES
-    if _computes_on_cpu(host_info) or is_hub:
-        needed += processes
-    if limit >= max(needed, RECOMMENDED_OPEN_FILES):
-        return
-    raised = max(4096, 2 * needed)
-    remedy = f"raise it before srun: ulimit -n {raised}"
-    if hard_limit < raised:
-        remedy = (
-            f"the hard limit is {hard_limit:.0f}: raise LimitNOFILE of slurmd, or the"
-            f" nofile limit in /etc/security/limits.conf, to {raised}"
-        )
-    yield Problem(
-        "open-files",
-        f"this process may open {limit:.0f} files, but {processes} processes need"
-        f" about {needed}"
-        if limit < needed
-        else f"this process may open {limit:.0f} files only",
-        remedy,
-        is_fatal=limit < needed,
+def inspect_host(environment: Mapping[str, str], root: Path = Path("/")) -> HostInfo:
+    """Inspect this node; `root` may be a directory with a simulated node's files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+
+    def room(folder: str) -> Room | None:
+        return _room(root / folder.lstrip("/"))
+
+    return HostInfo(
+        environment=environment,
+        root=root,
+        host_name=socket.gethostname(),
+        search_path=tuple(map(_absolute, sys.path)),
+        python=sys.prefix,
+        open_files=_limit(soft),
+        open_files_hard_limit=_limit(hard),
+        locked_bytes=_limit(locked),
+        resolve=_addresses,
+        room=room,
     )
 
 
-def shared_memory(host_info: HostInfo) -> Iterator[Problem]:
-    """NCCL exchanges data between the processes of a node in /dev/shm."""
-    room = host_info.room("/dev/shm")
-    remedy = (
-        "give the node or the container more: mount -o remount,size=50% /dev/shm, or"
-        " --shm-size=1g where an OCI engine starts it"
-    )
-    if room is None:
-        text = "there is no /dev/shm"
-    elif not room.is_writable:
-        text = "/dev/shm cannot be written"
-    elif room.size_bytes < MIN_SHM_BYTES:
-        text = f"/dev/shm has {amount(room.size_bytes)}, 1 GiB is recommended"
-    elif room.free_bytes < MIN_FREE_BYTES:
-        text = f"/dev/shm is full: {amount(room.free_bytes)} left"
-        remedy = "remove files of ended jobs: ls -l /dev/shm"
-    else:
-        return
-    yield Problem("dev-shm-too-small", text, remedy, is_fatal=False)
-
-
-def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
-    """RDMA needs locked memory."""
-    devices = host_info.names("/sys/class/infiniband")
-    limit = host_info.locked_bytes
-    if devices and limit < ENOUGH_LOCKED_BYTES:
-        yield Problem(
-            "locked-memory-limit",
-            f"this process may lock {amount(limit)} of memory; RDMA over"
-            f" {', '.join(devices)} needs more",
-            "set `* - memlock unlimited` in /etc/security/limits.conf, LimitMEMLOCK="
-            "infinity for slurmd, and PropagateResourceLimitsExcept=MEMLOCK in"
-            " slurm.conf",
-            is_fatal=False,
-        )
-
-
-def temporary_space(host_info: HostInfo) -> Iterator[Problem]:
-    """XLA compiles through temporary files."""
-    folder = temporary_folder(host_info)
-    room = host_info.room(folder)
-    remedy = "clean it up, or choose another directory with TMPDIR"
-    if room is None:
-        text = f"the directory for temporary files {folder!r} does not exist"
-        remedy = "create it, or choose another directory with TMPDIR"
-    elif room.free_bytes < MIN_FREE_BYTES:
-        text = f"{folder} is full: {amount(room.free_bytes)} left"
-    elif room.free_files is not None and room.free_files < MIN_FREE_INODES:
-        text = (
-            f"{folder} is full: no more files possible ({room.free_files} inodes left)"
-        )
-    else:
-        return
-    yield Problem("disk-full", text, remedy, is_fatal=False)
-
-
-def temporary_folder(host_info: HostInfo) -> str:
-    return host_info.variable("TMPDIR") or "/tmp"
-
-
-def number(host_info: HostInfo, variable: str) -> int | None:
-    """A variable as a number; None if it is not one."""
-    value = host_info.variable(variable)
-    return int(value) if value.isdecimal() else None
-
-
-def amount(size_bytes: float) -> str:
-    """Format a size: `64 MiB`, `1.5 GiB`."""
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (1024, "KiB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.4g} {name}"
-    return f"{size_bytes:.0f} bytes"
-
-
-def _computes_on_cpu(host_info: HostInfo) -> bool:
-    return host_info.uses_cpu_stand_ins or not host_info.expects_gpus
-
-
-def _step_nodes(host_info: HostInfo) -> int:
-    if is_local_launch(host_info.environment):
-        return 1
-    nodes = number(host_info, STEP_NODES)
-    if nodes:
-        return nodes
+def _absolute(entry: str) -> str:
     try:
-        return len(expand(host_info.variable(STEP_NODE_LIST)))
-    except ValueError:
-        return 1
+        return os.path.abspath(entry)
+    # The working directory has been deleted.
+    except OSError:
+        return entry
+
+
+def _limit(number: int) -> float:
+    return math.inf if number == resource.RLIM_INFINITY else number
+
+
+def _addresses(name: str) -> tuple[str, ...]:
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(str(address[4][0]) for address in found)
+
+
+def _room(folder: Path) -> Room | None:
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return None
+    return Room(
+        size_bytes=status.f_blocks * status.f_frsize,
+        free_bytes=status.f_bavail * status.f_frsize,
+        free_files=status.f_favail if status.f_files else None,
+        is_writable=os.access(folder, os.W_OK),
+    )
+
+
+_GROUPS = PurePosixPath("/sys/fs/cgroup")
+
+
+def free_bytes(host_info: HostInfo) -> int | None:
+    """Memory that the processes of this job may still use on this node, together.
+
+    The minimum of the node's free memory and of the control groups' limits above this
+    process (a job's `--mem`); None if both are unknown.
+    """
+    found = [*_of_node(host_info), *_of_groups(host_info)]
+    return max(min(found), 0) if found else None
+
+
+def _of_node(host_info: HostInfo) -> Iterator[int]:
+    text = host_info.read("/proc/meminfo") or ""
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
+    if match:
+        yield int(match[1]) * 1024
+
+
+def _of_groups(host_info: HostInfo) -> Iterator[int]:
+    """Free memory of every cgroup from the process's own up, for versions 1 and 2."""
+    for line in (host_info.read("/proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = _GROUPS if not controllers else _GROUPS / "memory"
+        names = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            if controllers
+            else ("memory.max", "memory.current")
+        )
+        group = PurePosixPath(path)
+        for folder in (group, *group.parents):
+            place = top / str(folder).lstrip("/")
+            numbers = [host_info.read(f"{place}/{name}") or "" for name in names]
+            # Without a limit it reads `max`, or in version 1 a huge number.
+            if all(n.strip().isdecimal() for n in numbers):
+                limit, used = map(int, numbers)
+                yield limit - used

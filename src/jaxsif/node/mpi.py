@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import PROCESSES
-from jaxsif.node.host import number
-from jaxsif.node.host_info import HostInfo
+from jaxsif.node.host import HostInfo
+from jaxsif.node.limits import number
 
 # JAX's choice between gloo, its default, and mpi.
 CHOICE_VARIABLE = "JAX_CPU_COLLECTIVES_IMPLEMENTATION"

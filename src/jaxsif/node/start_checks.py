@@ -6,11 +6,10 @@ from __future__ import annotations
 from functools import partial
 
 from jaxsif.core.problem import Problem
-from jaxsif.node import flags, host, mpi, network, software
-from jaxsif.node.driver import driver
+from jaxsif.node import limits, mpi, software
+from jaxsif.node.gpu_visibility import driver, visibility
 from jaxsif.node.guard import guarded
-from jaxsif.node.host_info import HostInfo
-from jaxsif.node.visibility import visibility
+from jaxsif.node.host import HostInfo
 
 
 def start_problems(
@@ -23,22 +22,22 @@ def start_problems(
       coordinator_host: the name or address that JAX will connect to, if any.
     """
     checks = [
-        host.not_under_srun,
-        flags.xla_flags,
+        limits.not_under_srun,
+        software.xla_flags,
         mpi.mpi_collectives,
         software.host_packages,
-        host.hostname,
-        host.open_files,
-        host.temporary_space,
+        limits.hostname,
+        limits.open_files,
+        limits.temporary_space,
     ]
     # Only NCCL needs the last two.
     if host_info.expects_gpus or host_info.uses_cpu_stand_ins:
-        checks += [driver, visibility, host.shared_memory, host.locked_memory]
+        checks += [driver, visibility, limits.shared_memory, limits.locked_memory]
     found = [
         problem
         for check in checks
         for problem in guarded(check.__name__, partial(check, host_info))
     ]
-    proxy = partial(network.proxy, host_info, coordinator_host)
+    proxy = partial(software.proxy, host_info, coordinator_host)
     found += guarded("proxy", proxy)
     return sorted(found, key=lambda problem: not problem.is_fatal)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jaxsif.node import HostInfo, inspect_host, nvml
-from jaxsif.node.interfaces import read_interfaces
+from jaxsif.node.rdma import read_interfaces
 from jaxsif.rank.reporter import Reporter
 
 # More ports than any node has; a record's size is limited.

@@ -10,7 +10,7 @@ import jax
 
 from jaxsif.core.slurm_env import LOCAL_RANKS, is_local_launch
 from jaxsif.node import inspect_host
-from jaxsif.node.memory import free_bytes as free_on_node
+from jaxsif.node.host import free_bytes as free_on_node
 
 # Share of the free memory; the rest is for other allocations.
 _USED_SHARE = 0.8

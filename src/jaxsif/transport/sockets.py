@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from jaxsif.node.host_info import HostInfo
+from jaxsif.node.host import HostInfo
 
 _TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
 _ADDRESSES_6 = "/proc/self/net/if_inet6"

@@ -1,4 +1,4 @@
-"""The doctor on made-up nodes: table, reason, JSON and exit status, and that nothing keeps it waiting."""
+"""The doctor on simulated nodes: table, reason, JSON, exit status, and its time limits."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from nodes import STEP, gpus, image, put, well
 from jaxsif import cli, doctor
 from jaxsif.core.problem import Problem
 from jaxsif.doctor import carry_out, node_name
-from jaxsif.node import Room, gpu_checks, host_checks
-from jaxsif.node.checks import Check, CheckContext, CheckOutput, run_checks
-from jaxsif.node.gpu_checks import gpu_health, gpus_on_bus
-from jaxsif.node.isolate import CheckSkipped
-from jaxsif.node.probes import CommandResult
-from jaxsif.node.report import (
+from jaxsif.node import Room
+from jaxsif.node.doctor import checks as host_checks
+from jaxsif.node.doctor import gpu_checks
+from jaxsif.node.doctor.gpu_checks import gpu_health, gpus_on_bus
+from jaxsif.node.doctor.isolate import CheckSkipped
+from jaxsif.node.doctor.probes import CommandResult
+from jaxsif.node.doctor.report import (
     NOT_CHECKED,
     OK,
     TROUBLE,
@@ -35,6 +36,7 @@ from jaxsif.node.report import (
     as_facts,
     closing,
 )
+from jaxsif.node.doctor.run import Check, CheckContext, CheckOutput, run_checks
 
 QUICK = (*host_checks.QUICK, *gpu_checks.QUICK)
 
@@ -360,7 +362,7 @@ def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypat
         output = "0.12.0.1" if len(tried) == 1 else "gpu 5559680.0"
         return [CommandResult(0, output, 1.0) for _ in commands]
 
-    monkeypatch.setattr("jaxsif.node.probes.run", run)
+    monkeypatch.setattr("jaxsif.node.doctor.probes.run", run)
     for folder in ("tmp", "dev/shm"):
         (gpu_node.root / folder).mkdir(parents=True)
 
@@ -380,7 +382,7 @@ def test_in_a_job_only_its_own_gpus_are_tried(gpu_node, monkeypatch):
         tried.extend(e["CUDA_VISIBLE_DEVICES"] for e in environments)
         return [CommandResult(1, "RuntimeError: CUDA_ERROR_ECC_UNCORRECTABLE", 1.0)] * 2
 
-    monkeypatch.setattr("jaxsif.node.probes.run", run)
+    monkeypatch.setattr("jaxsif.node.doctor.probes.run", run)
     mine = replace(gpu_node, environment={**STEP, "CUDA_VISIBLE_DEVICES": "2,3"})
 
     ended = diagnose(mine, [*gpu_checks.SLOW, *host_checks.QUICK[:2]])
@@ -395,7 +397,7 @@ def test_a_child_that_cannot_be_started_is_no_pass(gpu_node, monkeypatch):
     def run(commands, environments, limit_s):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("jaxsif.node.probes.run", run)
+    monkeypatch.setattr("jaxsif.node.doctor.probes.run", run)
 
     ended = diagnose(gpu_node, [*host_checks.SLOW[-1:], *host_checks.QUICK])
 
@@ -451,7 +453,7 @@ def test_a_wrong_option_is_wrong_usage():
 def test_every_kind_of_trouble_is_explained():
     kinds = {
         kind
-        for source in (SRC / "jaxsif/node").glob("*.py")
+        for source in (SRC / "jaxsif/node").rglob("*.py")
         for kind in re.findall(r'Problem\(\s*"([^"]+)"', source.read_text())
     }
     explained = set(re.findall(r"`([a-z-]+)`", (ROOT / "docs/doctor.md").read_text()))

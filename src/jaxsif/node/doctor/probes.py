@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsif.core.problem import Problem
-from jaxsif.node.host_info import MIB
+from jaxsif.node.host import MIB
 
 _PATTERN = bytes(range(256)) * (MIB // 256)
 

@@ -1,4 +1,4 @@
-"""Work in a child: its answer comes back, and it can be left behind whatever it does."""
+"""A function in a child process: its result comes back, and it can be abandoned."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from checkout import SRC
 
 from jaxsif.core.problem import Problem
-from jaxsif.node.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
+from jaxsif.node.doctor.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
 
 
 def _raise(error: Exception) -> None:
@@ -75,7 +75,7 @@ def test_a_child_left_behind_does_not_hold_the_output_open():
     # A reader of the doctor's output waits until all processes have closed it.
     program = (
         "import os, signal\n"
-        "from jaxsif.node.isolate import CheckTimeout, within\n"
+        "from jaxsif.node.doctor.isolate import CheckTimeout, within\n"
         "os.kill = lambda pid, number: print(pid, flush=True)\n"
         "try:\n"
         "    within(0.05, signal.pause)\n"

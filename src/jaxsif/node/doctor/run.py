@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from jaxsif.core.problem import Problem
-from jaxsif.node.host_info import HostInfo
-from jaxsif.node.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
+from jaxsif.node.doctor.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
+from jaxsif.node.doctor.report import NOT_CHECKED, OK, TROUBLE, Result
+from jaxsif.node.host import HostInfo
 from jaxsif.node.nvml import Reading
-from jaxsif.node.report import NOT_CHECKED, OK, TROUBLE, Result
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is tried in children: what they say, that they cannot keep anybody waiting, and what is made of it."""
+"""Probes in child processes: their results, and that they cannot block."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 import pytest
 from nodes import kinds, only
 
-from jaxsif.node import probes
-from jaxsif.node.probes import (
+from jaxsif.node.doctor import probes
+from jaxsif.node.doctor.probes import (
     CommandResult,
     compute_troubles,
     import_trouble,

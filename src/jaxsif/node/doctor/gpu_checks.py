@@ -12,13 +12,14 @@ from typing import Any
 
 from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import JOB_GPUS, JOB_ID, STEP_GPUS
-from jaxsif.node import driver as drivers
-from jaxsif.node import health, kernel_log, nvml, probes
-from jaxsif.node.checks import Check, CheckContext, CheckOutput
-from jaxsif.node.host_info import HostInfo
-from jaxsif.node.isolate import CheckSkipped
+from jaxsif.node import gpu_visibility, nvml
+from jaxsif.node.doctor import probes
+from jaxsif.node.doctor.isolate import CheckSkipped
+from jaxsif.node.doctor.run import Check, CheckContext, CheckOutput
+from jaxsif.node.gpu_health import health_problems, read_xids, summary, xid_problems
+from jaxsif.node.gpu_visibility import visibility, visible_gpus
+from jaxsif.node.host import HostInfo
 from jaxsif.node.nvml import Reading
-from jaxsif.node.visibility import visibility, visible_gpus
 
 _NVIDIA = "0x10de"
 # Display and 3D controllers of the PCI bus; data centre GPUs are the latter.
@@ -78,14 +79,14 @@ def need_gpu(host_info: HostInfo) -> None:
 def driver(context: CheckContext, limit_s: float) -> CheckOutput:
     host_info = context.host_info
     need_gpu(host_info)
-    version = drivers.driver_version(host_info)
+    version = gpu_visibility.driver_version(host_info)
     problems = list(_no_driver(host_info))
     if problems:
         return CheckOutput("no driver", problems)
     summary = f"version {version}" if version else "there, version unknown"
-    if drivers.OLDEST_DRIVER.get(host_info.accelerator or ""):
-        summary += f", for CUDA {drivers.cuda(host_info)}"
-    return CheckOutput(summary, list(drivers.old_driver(host_info)))
+    if gpu_visibility.OLDEST_DRIVER.get(host_info.accelerator or ""):
+        summary += f", for CUDA {gpu_visibility.cuda(host_info)}"
+    return CheckOutput(summary, list(gpu_visibility.old_driver(host_info)))
 
 
 def _no_driver(host_info: HostInfo) -> Iterator[Problem]:
@@ -153,13 +154,13 @@ def _unreadable(error: Any) -> CheckOutput:
 def _judged(host_info: HostInfo, reading: Reading) -> CheckOutput:
     driven = [g for g in gpus_on_bus(host_info) if g.module == "nvidia"]
     is_in_job = JOB_ID in host_info.environment
-    problems = health.health_problems(
+    problems = health_problems(
         reading,
         # In a job the driver shows the job's GPUs only.
         expected=None if is_in_job or not driven else len(driven),
         ours=_numbers(host_info) if is_in_job else None,
     )
-    return CheckOutput(health.summary(reading), list(problems), reading)
+    return CheckOutput(summary(reading), list(problems), reading)
 
 
 def _numbers(host_info: HostInfo) -> frozenset[int]:
@@ -173,9 +174,9 @@ def _numbers(host_info: HostInfo) -> frozenset[int]:
 
 def xids(context: CheckContext, limit_s: float) -> CheckOutput:
     need_gpu(context.host_info)
-    found = kernel_log.read_xids(context.host_info)
+    found = read_xids(context.host_info)
     summary = f"{len(found)} in the kernel's log"
-    return CheckOutput(summary, list(kernel_log.xid_problems(found)))
+    return CheckOutput(summary, list(xid_problems(found)))
 
 
 def computing(context: CheckContext, limit_s: float) -> CheckOutput:
@@ -183,7 +184,7 @@ def computing(context: CheckContext, limit_s: float) -> CheckOutput:
     need_gpu(host_info)
     if not host_info.expects_gpus:
         raise CheckSkipped("this image, or JAX_PLATFORMS, selects the CPU")
-    if not drivers.has_library(host_info):
+    if not gpu_visibility.has_library(host_info):
         raise CheckSkipped(f"no libcuda.so.1 in the container; {_START_WITH_NV}", True)
     gpus = _gpus_to_test(context)
     runs = probes.compute(host_info.environment, gpus, limit_s)

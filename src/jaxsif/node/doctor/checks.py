@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jaxsif.core import image
-from jaxsif.node import fabric, flags, host, probes, software
-from jaxsif.node.checks import Check, CheckContext, CheckOutput
-from jaxsif.node.host_info import DESCRIPTION, Room
-from jaxsif.node.isolate import CheckSkipped
+from jaxsif.node import limits, rdma, software
+from jaxsif.node.doctor import probes
+from jaxsif.node.doctor.isolate import CheckSkipped
+from jaxsif.node.doctor.run import Check, CheckContext, CheckOutput
+from jaxsif.node.host import DESCRIPTION, Room
 
 
 def hostname(context: CheckContext, limit_s: float) -> CheckOutput:
@@ -19,39 +20,41 @@ def hostname(context: CheckContext, limit_s: float) -> CheckOutput:
     addresses = host_info.resolve(host_info.host_name)
     known = replace(host_info, resolve=lambda name: addresses)
     summary = f"{host_info.host_name} is {addresses[0] if addresses else 'unknown'}"
-    return CheckOutput(summary, list(host.hostname(known)))
+    return CheckOutput(summary, list(limits.hostname(known)))
 
 
 def open_files(context: CheckContext, limit_s: float) -> CheckOutput:
     limit = context.host_info.open_files
     summary = "without limit" if math.isinf(limit) else f"at most {limit:.0f}"
-    return CheckOutput(summary, list(host.open_files(context.host_info)))
+    return CheckOutput(summary, list(limits.open_files(context.host_info)))
 
 
 def locked_memory(context: CheckContext, limit_s: float) -> CheckOutput:
     if not context.host_info.names("/sys/class/infiniband"):
         raise CheckSkipped("only RDMA needs it, and there is no RDMA device")
     limit = context.host_info.locked_bytes
-    summary = "without limit" if math.isinf(limit) else f"at most {host.amount(limit)}"
-    return CheckOutput(summary, list(host.locked_memory(context.host_info)))
+    summary = (
+        "without limit" if math.isinf(limit) else f"at most {limits.amount(limit)}"
+    )
+    return CheckOutput(summary, list(limits.locked_memory(context.host_info)))
 
 
 def shared_memory(context: CheckContext, limit_s: float) -> CheckOutput:
     summary = _space("/dev/shm", context.host_info.room("/dev/shm"))
-    return CheckOutput(summary, list(host.shared_memory(context.host_info)))
+    return CheckOutput(summary, list(limits.shared_memory(context.host_info)))
 
 
 def temporary_space(context: CheckContext, limit_s: float) -> CheckOutput:
-    folder = host.temporary_folder(context.host_info)
+    folder = limits.temporary_folder(context.host_info)
     summary = _space(folder, context.host_info.room(folder))
-    return CheckOutput(summary, list(host.temporary_space(context.host_info)))
+    return CheckOutput(summary, list(limits.temporary_space(context.host_info)))
 
 
 def _space(folder: str, room: Room | None) -> str:
     if room is None:
         return f"no {folder}"
     return (
-        f"{folder}: {host.amount(room.free_bytes)} of {host.amount(room.size_bytes)}"
+        f"{folder}: {limits.amount(room.free_bytes)} of {limits.amount(room.size_bytes)}"
         " free"
     )
 
@@ -61,11 +64,11 @@ def xla_flags(context: CheckContext, limit_s: float) -> CheckOutput:
     value = host_info.variable("XLA_FLAGS")
     if not value:
         return CheckOutput("XLA_FLAGS is not set")
-    if not host_info.has(flags.KNOWN_FLAGS):
+    if not host_info.has(software.KNOWN_FLAGS):
         raise CheckSkipped("the known flags are listed only in the image")
-    names, _ = flags.split(value)
+    names, _ = software.split(value)
     summary = f"XLA_FLAGS: {len(names)} flags" if names else "XLA_FLAGS names a file"
-    return CheckOutput(summary, list(flags.xla_flags(host_info)))
+    return CheckOutput(summary, list(software.xla_flags(host_info)))
 
 
 def image_build(context: CheckContext, limit_s: float) -> CheckOutput:
@@ -87,10 +90,10 @@ def own_software(context: CheckContext, limit_s: float) -> CheckOutput:
 
 
 def rdma_ports(context: CheckContext, limit_s: float) -> CheckOutput:
-    ports = fabric.read_ports(context.host_info)
+    ports = rdma.read_ports(context.host_info)
     if not ports:
         raise CheckSkipped("no RDMA device")
-    return CheckOutput(fabric.summary(ports), list(fabric.port_troubles(ports)))
+    return CheckOutput(rdma.summary(ports), list(rdma.port_troubles(ports)))
 
 
 def clock(context: CheckContext, limit_s: float) -> CheckOutput:
@@ -107,7 +110,7 @@ def writing(folder: str | None = None) -> Callable[[CheckContext, float], CheckO
     """A check that writes into a directory; default: that for temporary files."""
 
     def run(context: CheckContext, limit_s: float) -> CheckOutput:
-        name = folder or host.temporary_folder(context.host_info)
+        name = folder or limits.temporary_folder(context.host_info)
         path = context.host_info.path(name)
         return CheckOutput(f"1 MiB in {name}", list(probes.write_trouble(path)))
 
