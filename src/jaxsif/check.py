@@ -81,7 +81,7 @@ def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Pro
     if packages is None:
         return
     from jaxsif.overlay.create import read_image
-    from jaxsif.overlay.fitness import incompatibilities, read
+    from jaxsif.overlay.manifest import incompatibilities, read
 
     is_any_image = environment.get(ANY_IMAGE_VARIABLE) == "1"
     try:

@@ -13,7 +13,7 @@ from jaxsif.check import check
 from jaxsif.core.topology import parse_topology
 from jaxsif.job.allocation import mismatches, task_counts
 from jaxsif.overlay import create as making
-from jaxsif.overlay import manifest, squash
+from jaxsif.overlay import manifest, squashfs
 
 # A batch script on the mini cluster, with --nodes=2 --ntasks-per-node=4 --gpus-per-node=4.
 BATCH = {
@@ -140,7 +140,7 @@ def packages(tmp_path, monkeypatch):
     root.mkdir()
     (root / "image.txt").write_text(f"{LINE}\njax==1.0\n")
     (root / "env.json").write_text(manifest.encode((), "0"))
-    squash.write(root, tmp_path / "my.sqsh")
+    squashfs.write(root, tmp_path / "my.sqsh")
     return tmp_path / "my.sqsh"
 
 

@@ -11,7 +11,7 @@ import pytest
 from nodes import STEP, gpus, image, kinds, well
 
 from jaxsif.core.problem import Problem
-from jaxsif.node import Room, inspect_host, start_problems
+from jaxsif.node import Room, inspect_host, limits, start_problems
 
 
 @pytest.mark.parametrize("accelerator", ["cuda12", "cpu"])

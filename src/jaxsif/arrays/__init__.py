@@ -7,13 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsif.arrays.checkpoint import load, save
+    from jaxsif.arrays.checkpoint import load, load_npy, save, save_npy
     from jaxsif.arrays.consistency import check_same_program
     from jaxsif.arrays.description import describe
     from jaxsif.arrays.gathering import all_gather, all_gather_local, gather
-    from jaxsif.arrays.joining import global_array
+    from jaxsif.arrays.global_arrays import global_array
     from jaxsif.arrays.layout import device_mesh, local_index, local_part
-    from jaxsif.arrays.npy import load_npy, save_npy
 
 __all__ = [
     "all_gather",
@@ -34,11 +33,10 @@ __all__ = [
 _FILES = {
     "description": ("describe",),
     "gathering": ("all_gather", "all_gather_local", "gather"),
-    "joining": ("global_array",),
+    "global_arrays": ("global_array",),
     "layout": ("device_mesh", "local_index", "local_part"),
-    "npy": ("load_npy", "save_npy"),
     "consistency": ("check_same_program",),
-    "checkpoint": ("load", "save"),
+    "checkpoint": ("load", "load_npy", "save", "save_npy"),
 }
 
 

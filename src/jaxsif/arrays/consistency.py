@@ -19,7 +19,7 @@ import jax
 import jaxlib
 import numpy as np
 
-from jaxsif.arrays.exchange import exchange, own_node
+from jaxsif.arrays.gathering import exchange, own_node
 from jaxsif.arrays.wording import Word, differences
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.rank import peers

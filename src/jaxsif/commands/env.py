@@ -79,7 +79,7 @@ def _create(chosen: argparse.Namespace) -> int:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    from jaxsif.overlay.fitness import read
+    from jaxsif.overlay.manifest import read
 
     packages = read(chosen.file).packages
     width = max(len(package.name) for package in packages)
@@ -90,7 +90,7 @@ def _list(chosen: argparse.Namespace) -> int:
 
 
 def _info(chosen: argparse.Namespace) -> int:
-    from jaxsif.overlay.fitness import read
+    from jaxsif.overlay.manifest import read
 
     found = read(chosen.file)
     requested = [f"{p.name} {p.version}" for p in found.packages if p.is_requested]
@@ -108,7 +108,7 @@ def _info(chosen: argparse.Namespace) -> int:
 
 def _freeze(chosen: argparse.Namespace) -> int:
     from jaxsif.overlay import manifest
-    from jaxsif.overlay.fitness import read
+    from jaxsif.overlay.manifest import read
 
     lines = manifest.requirements_lines(read(chosen.file))
     sys.stdout.writelines(f"{line}\n" for line in lines)
@@ -117,7 +117,7 @@ def _freeze(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from jaxsif.overlay.create import read_image
-    from jaxsif.overlay.fitness import incompatibilities, read, unmet_requirements
+    from jaxsif.overlay.manifest import incompatibilities, read, unmet_requirements
 
     image = read_image()
     problems = list(

@@ -1,4 +1,4 @@
-"""Global arrays from what each process has; runs in each rank."""
+"""Make one global array of what each process has."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from jaxsif.arrays import index_ranges
-from jaxsif.arrays.exchange import exchange, own_node
+from jaxsif.arrays.gathering import exchange, own_node
 from jaxsif.arrays.layout import by_rows, sharding_in_words
 from jaxsif.arrays.wording import differences
 from jaxsif.core.errors import KitError

@@ -1,4 +1,4 @@
-"""A user's own packages in one file: made, read, compared with an image, and what is refused."""
+"""Overlay files: created, read, and compared with images."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from wheels import put_squashfs_tools, wheel
 from jaxsif.cli import main
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.overlay import create as making
-from jaxsif.overlay import manifest, resolve, squash
+from jaxsif.overlay import manifest, squashfs
 from jaxsif.overlay.create import CreateRequest, create
-from jaxsif.overlay.fitness import incompatibilities, read, unmet_requirements
+from jaxsif.overlay.manifest import incompatibilities, read, unmet_requirements
 
 # The Python that runs the tests is the image, and pytest one of its packages.
 OURS = metadata.version("pytest")
@@ -453,10 +453,10 @@ def test_a_file_of_a_later_kit_is_refused():
 def test_the_file_is_written_by_a_hidden_name_first(site):
     (site / "root").mkdir()
     with pytest.raises(KitError, match="cannot write"):
-        squash.write(site / "root", site / "no/such/my.sqsh")
+        squashfs.write(site / "root", site / "no/such/my.sqsh")
     (site / "my.sqsh").touch()
     with pytest.raises(UsageError, match="--force"):
-        squash.write(site / "root", site / "my.sqsh")
+        squashfs.write(site / "root", site / "my.sqsh")
 
 
 def test_a_folder_that_is_not_there_is_named_before_anything_is_done(site):
@@ -467,13 +467,13 @@ def test_a_folder_that_is_not_there_is_named_before_anything_is_done(site):
 def test_a_disk_that_pip_finds_full_is_told_from_that_of_the_file():
     said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
 
-    assert "TMPDIR=" in resolve.explain_pip_error(said, {}, "image")
+    assert "TMPDIR=" in making.explain_pip_error(said, {}, "image")
 
 
 def test_a_package_that_only_comes_as_source_says_what_to_do():
     said = "  error: command 'gcc' failed\nERROR: Failed to build mpi4py\n"
 
-    text = resolve.explain_pip_error(said, {}, "image")
+    text = making.explain_pip_error(said, {}, "image")
 
     assert "mpi4py is distributed as source" in text
     assert "--find-links" in text
@@ -486,7 +486,7 @@ def test_of_many_versions_in_conflict_some_are_named():
         "    The user requested (constraint) jax==0.12.0.1\n\nTo fix this you could"
     )
 
-    text = resolve.explain_pip_error(said, {"jax": "0.12.0.1"}, "image")
+    text = making.explain_pip_error(said, {"jax": "0.12.0.1"}, "image")
 
     assert text.startswith("x 1.9 requires jax<0.9; x 1.8 requires")
     assert "and 3 more; the image has jax 0.12.0.1, which is never replaced" in text

@@ -1,4 +1,4 @@
-"""Writes and reads squashfs files with squashfs-tools."""
+"""Write and read squashfs files with squashfs-tools."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
