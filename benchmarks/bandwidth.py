@@ -24,8 +24,8 @@ from jax.sharding import PartitionSpec as P  # noqa: E402  (after the processes 
 from mpi4py import MPI  # noqa: E402  (after the processes have met)
 
 from jaxsif.bandwidth.collectives import buffers, bus_gb_per_s  # noqa: E402  (after the processes have met)
+from jaxsif.bandwidth.measure import repetitions_for  # noqa: E402  (after the processes have met)
 from jaxsif.bandwidth.programs import Group, compile_repeated, programs  # noqa: E402  (after the processes have met)
-from jaxsif.bandwidth.sampler import repetitions_for  # noqa: E402  (after the processes have met)
 
 WORLD = MPI.COMM_WORLD
 MIB = 2**20

@@ -22,7 +22,7 @@ with phase_reporter() as reporter:
     import jax
 
     from jaxsif.pairs import measure
-    from jaxsif.pairs.timeout import partner_timeout
+    from jaxsif.pairs.coordinator import partner_timeout
     from jaxsif.rank.identity_check import sum_of_ones
 
     reporter.devices()

@@ -45,9 +45,6 @@ JAX_PACKAGES = {"rank", "arrays"}
 JAX_MODULES = {
     "bandwidth.measure",
     "bandwidth.programs",
-    "bandwidth.sampler",
-    "bandwidth.test_pattern",
-    "pairs.exchange",
     "pairs.measure",
     "transport.detect",
 }

@@ -198,7 +198,7 @@ def test_pairs_that_do_not_answer_have_timed_out_and_are_not_slow():
 
 def timeouts(first: int, second: int, size_bytes: int) -> list[Record]:
     """The records of two ranks that began the round after all others."""
-    facts = {"round": 9, "kind": "suspect", "size_bytes": size_bytes}
+    facts = {"round": 9, "kind": "retest", "size_bytes": size_bytes}
     return [
         make_record(
             own,

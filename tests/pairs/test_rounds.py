@@ -105,7 +105,7 @@ def test_a_slow_node_is_measured_with_a_third_partner_that_is_well():
 def test_a_slow_link_is_measured_again():
     rounds = search(64, lambda pair: 300.0 if pair == (0, 1) else 100.0)
 
-    assert "suspect" == rounds[2].kind
+    assert "retest" == rounds[2].kind
     assert (0, 1) in rounds[2].pairs
 
 

@@ -1,9 +1,10 @@
-"""The command line of the bandwidth test, and the plan that follows from it."""
+"""The command line of the bandwidth test, its plan, and its time budget."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _EXTRA_COLLECTIVES = (
     *((name, "f32") for name in COLLECTIVES if name != "all-reduce"),
 )
 _COARSE_FROM, _COARSE_FACTOR = 2**20, 16
+# Runs of each size besides the trials, until the length of the chain fits.
+WARM_UPS = 4
 
 
 @dataclass(frozen=True)
@@ -148,3 +151,40 @@ def _parser() -> argparse.ArgumentParser:
         " default, 30 on CPU devices",
     )
     return parser
+
+
+@dataclass(frozen=True)
+class TimeBudget:
+    """The time of the last size: `setup_cost_s` in all, `time_us` for one collective."""
+
+    limit_s: float
+    spent_s: float
+    trials: int
+    size_bytes: int
+    setup_cost_s: float
+    time_us: float
+
+    @property
+    def left_s(self) -> float:
+        return self.limit_s - self.spent_s
+
+    def expected_s(self, size_bytes: int) -> float:
+        """Estimate another size: the last one's time, plus its runs scaled by size.
+
+        Filling and checking take about as long as the collective.
+        """
+        runs = 2 * (self.trials + WARM_UPS)
+        growth = size_bytes / self.size_bytes
+        return self.setup_cost_s + runs * growth * self.time_us / 1e6
+
+    def next_size(self, sizes: Sequence[int]) -> int | None:
+        """The index of the next size to measure; None if there is no time for one.
+
+        Skips small sizes if they are slow (many ranks on few cores), so that there is
+        time for the large ones, which are rated.
+        """
+        possible = [n for n, s in enumerate(sizes) if self.expected_s(s) <= self.left_s]
+        if not possible:
+            return None
+        stride = math.ceil(len(sizes) * self.setup_cost_s / self.left_s)
+        return min(max(stride, 1) - 1, possible[-1])

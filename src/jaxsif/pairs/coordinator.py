@@ -1,27 +1,45 @@
-"""Assigns the pairs of each round to the ranks, through JAX's key-value store."""
+"""Coordinate the rounds of pairs: rank 0's plan, tasks, results, timeouts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import json
+import os
+import statistics
+import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
-from jaxsif.pairs.model import BANDWIDTH, LATENCY, Pair, merge_rank_times
-from jaxsif.pairs.rounds import Round
+from jaxsif.pairs.model import (
+    BANDWIDTH,
+    LATENCY,
+    Pair,
+    PairTiming,
+    merge_rank_times,
+    pair_timing,
+)
+from jaxsif.pairs.rounds import Round, next_round
+from jaxsif.rank.reporter import Reporter
 
 # Each rank writes and reads a few keys per round; rank 0 reads and writes one for each
 # pair and node. Traffic is linear in the number of ranks.
-_FOLDER = "jaxsif/pairs"
+_KEY_PREFIX = "jaxsif/pairs"
 # Keys read at once, so that a response fits into one gRPC message.
 _BLOCK = 1000
 # The watchdog ends a rank sooner, and reports why.
-_LIMIT_MS = 24 * 3600 * 1000
+_TASK_TIMEOUT_MS = 24 * 3600 * 1000
 # What the message sizes measure, in their order.
 _THRESHOLDS = (LATENCY, BANDWIDTH)
+# The times of each pair: of the small message, then of the large one.
+Results = Mapping[Pair, Sequence[Sequence[float]]]
+# Time for the partner, and for other pairs that hang, to time out and report as well.
+_FLUSH_DELAY_S = 1.0
+_MAX_TIMEOUT_S = 3600
 
 
 @dataclass(frozen=True)
@@ -59,7 +77,7 @@ class PairCoordinator:
         self._client = client
         self._rank, self._processes = identity.rank, identity.processes
         self._node = identity.node
-        self._folder = f"{_FOLDER}/{identity.step}"
+        self._folder = f"{_KEY_PREFIX}/{identity.step}"
 
     def register(self, switch: str) -> None:
         """Publish this rank's node, and the switch above it."""
@@ -92,7 +110,7 @@ class PairCoordinator:
     def task(self, number: int) -> Task | None:
         """Wait for this node's task; None if there are no more rounds."""
         key = f"{self._folder}/task/{number}/{self._node}"
-        value = json.loads(self._client.blocking_key_value_get(key, _LIMIT_MS))
+        value = json.loads(self._client.blocking_key_value_get(key, _TASK_TIMEOUT_MS))
         if value is None or len(value) == 1:
             return value and Task(number, value[0])
         kind, pair, partner, local_ranks, remote_ranks = value
@@ -147,3 +165,102 @@ class PairCoordinator:
                 )
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.2)
+
+
+@dataclass
+class RoundPlanner:
+    """The nodes, the rounds so far, and their results."""
+
+    nodes: list[NodeInfo]
+    is_full: bool
+    rounds: list[Round] = field(default_factory=list)
+    latency: list[PairTiming] = field(default_factory=list)
+    bandwidth: list[PairTiming] = field(default_factory=list)
+
+    def next(self) -> Round | None:
+        """The next round, by the same rules as in the simulation."""
+        switches = [node.switch for node in self.nodes]
+        return next_round(
+            self.bandwidth,
+            switches,
+            self.rounds,
+            latency_outcomes=self.latency,
+            is_full=self.is_full,
+        )
+
+    def record_round(self, planned: Round, results: Results) -> str:
+        """Add the results of a round. Return a line that describes them."""
+        self.rounds.append(planned)
+        last = []
+        for pair, (small, large) in results.items():
+            self.latency.append(pair_timing(pair, small, LATENCY))
+            last.append(pair_timing(pair, large))
+        self.bandwidth += last
+        slowest = max(last, key=lambda outcome: outcome.time_us or 0.0)
+        names = " and ".join(self.nodes[node].node for node in slowest.pair)
+        median_us = statistics.median(outcome.time_us or 0.0 for outcome in last)
+        return (
+            f"Round {planned.number} ({planned.kind}): {len(planned.pairs)}"
+            f" {'pair' if len(planned.pairs) == 1 else 'pairs'}, median"
+            f" {median_us / 1e3:.3f} ms, slowest {names} {(slowest.time_us or 0) / 1e3:.3f} ms"
+        )
+
+
+def partner_timeout(seconds: float) -> float:
+    """Check the time one node of a pair waits for the other. Raises UsageError."""
+    if not 1 <= seconds <= _MAX_TIMEOUT_S:
+        raise UsageError(
+            f"--answer-within is {seconds:g}, expected a number of seconds from 1 to"
+            f" {_MAX_TIMEOUT_S}"
+        )
+    return seconds
+
+
+class PartnerTimeout:
+    """Context manager that exits if the partner does not respond within `limit_s`."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        limit_s: float,
+        facts: Mapping[str, Any],
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        """`facts`: fields of the `pair` record that reports the timeout."""
+        self._reporter = reporter
+        self._limit_s = limit_s
+        self._facts = facts
+        self._end = end
+        self._last_response_s = 0.0
+        self._is_over = threading.Event()
+
+    def reset(self) -> None:
+        """The partner has responded. Cheap, because it runs between timed trials."""
+        self._last_response_s = time.monotonic()
+
+    def __enter__(self) -> PartnerTimeout:
+        self.reset()
+        threading.Thread(target=self._wait, daemon=True).start()
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self._is_over.set()
+
+    def _wait(self) -> None:
+        while (left_s := self._last_response_s + self._limit_s - time.monotonic()) > 0:
+            if self._is_over.wait(left_s):
+                return
+        self._expire()
+
+    def _expire(self) -> None:
+        outcome = {"times_us": [], "wrong": 0, "timed_out": True}
+        self._reporter.write("pair", is_flushed=False, **self._facts, **outcome)
+        identity = self._reporter.identity
+        print(
+            f"jax-sif: rank {identity.rank} on {identity.node}: {self._facts['partner_node']} did"
+            f" not respond for {self._limit_s:g} s",
+            file=sys.__stderr__,
+            flush=True,
+        )
+        self._is_over.wait(_FLUSH_DELAY_S)
+        self._end(1)

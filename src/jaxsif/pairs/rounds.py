@@ -11,7 +11,7 @@ from jaxsif.pairs.locate import locate_slow_elements
 from jaxsif.pairs.model import BANDWIDTH, LATENCY, Pair, PairTiming, Thresholds, as_pair
 
 # Why a round has the pairs that it has.
-DISJOINT, SHIFTED, RETEST, FULL = "disjoint", "shifted", "suspect", "full"
+DISJOINT, SHIFTED, RETEST, FULL = "disjoint", "shifted", "retest", "full"
 
 # Three rounds find a single fault; scattering times need more. With up to this many
 # nodes every pair is measured twice.

@@ -44,6 +44,9 @@ _CSS_CLASS = {
 }
 _CAVEAT = ("status-3", "?")
 _TARGETS = ", ".join(f"{percent(least)} up to {most} nodes" for most, least in TARGETS)
+_HEIGHT_PX = 420
+_MARGIN = {"t": 64, "r": 60, "b": 56, "l": 68}
+_IS, _GOOD, _IDEAL = "--blue", "--good", "--soft"
 
 
 def as_html(
@@ -158,11 +161,6 @@ def _every_run(frame: SectionBuilder, study: Study, rows: Sequence[Row]) -> Mark
         tag("p", "All runs ", file, "."),
         details("As a table", table(names, runs, label="Every run")),
     )
-
-
-_HEIGHT_PX = 420
-_MARGIN = {"t": 64, "r": 60, "b": 56, "l": 68}
-_IS, _GOOD, _IDEAL = "--blue", "--good", "--soft"
 
 
 @dataclass(frozen=True)

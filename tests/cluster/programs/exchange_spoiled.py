@@ -6,7 +6,7 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 
-from jaxsif.pairs.exchange import MessageSpec, PairExchange  # noqa: E402  (the devices first)
+from jaxsif.pairs.measure import MessageSpec, PairExchange  # noqa: E402  (the devices first)
 
 
 class Spoiled(PairExchange):

@@ -5,7 +5,7 @@ import sys
 
 from faults import IS_LAST, run_diagnostic
 
-from jaxsif.bandwidth.test_pattern import TestPattern
+from jaxsif.bandwidth.programs import TestPattern
 
 if IS_LAST:
     right = TestPattern.input_for

@@ -20,7 +20,7 @@ def wait_for(path: Path) -> None:
 with phase_reporter() as reporter:
     initialize_distributed()
     from jaxsif.pairs import measure
-    from jaxsif.pairs.exchange import MessageSpec
+    from jaxsif.pairs.measure import MessageSpec
 
     reporter.devices()
     reporter.prove_identity()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faults import RANK, run_diagnostic
 
-from jaxsif.pairs.exchange import PairExchange
+from jaxsif.pairs.measure import PairExchange
 
 FOLDER = Path(os.environ["PAIRS_FOLDER"])
 # Small messages, large ones, small ones: the fourth time is in the second round, when the
