@@ -57,6 +57,10 @@ test: ## every test; sets up the mini cluster and the CPU image itself
 test-unit: ## the tests that need no cluster, in seconds
 	tools/test unit $(TESTS)
 
+.PHONY: golden
+golden: ## write the texts in tests/golden again; read the diff before you commit it
+	tools/test unit --golden-rewrite $(TESTS)
+
 .PHONY: lint
 lint: ## ruff, mypy, shellcheck and a Lua check
 	tools/lint

@@ -3,12 +3,35 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
+from collections.abc import Callable
 
 import pytest
 from browsing import BROWSERS
+from golden import GoldenPlugin, Goldens
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-rewrite",
+        action="store_true",
+        help="write the files of tests/golden instead of comparing with them",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    goldens = Goldens(is_rewriting=config.getoption("golden_rewrite"))
+    config.pluginmanager.register(GoldenPlugin(goldens), "golden")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)` compares with tests/golden/ROOM/NAME.txt."""
+    plugin = request.config.pluginmanager.get_plugin("golden")
+    return functools.partial(plugin.goldens.check, request.path.parent.name)
 
 
 @pytest.fixture(autouse=True)
