@@ -169,7 +169,7 @@ def _module(segment: str) -> Iterator[str]:
 
 _FOLDERS = "jobs|examples|diag|benchmarks|tools|minicluster|tests|src|docs|bin"
 _PATH = re.compile(
-    rf"(?:^|[\s\"'(=]|HOME/|jax-sif/)((?:{_FOLDERS})/[\w./*-]*[\w/*])(?![\w{{<])"
+    rf"(?:^|[\s\"'(=]|ROOT/|jax-sif/)((?:{_FOLDERS})/[\w./*-]*[\w/*])(?![\w{{<])"
 )
 
 
