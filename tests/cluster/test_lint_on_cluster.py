@@ -9,7 +9,7 @@ import pytest
 from cluster import CHECKOUT
 
 from jaxsif.lint.lint import lint_text
-from jaxsif.lint.script import read_directives, split
+from jaxsif.lint.script import parse_directives, split_directive
 
 pytestmark = pytest.mark.cluster
 
@@ -29,9 +29,9 @@ READY = 'module use "$1/modulefiles"; module load "$2"; shift 2\n'
 
 def words_of_lint(text: str) -> list[str]:
     lines = text.split("\n")
-    last = read_directives(lines).first_command or len(lines)
+    last = parse_directives(lines).first_command or len(lines)
     directives = [line for line in lines[:last] if line.startswith("#SBATCH")]
-    words = [word.text for line in directives for word in split(line[7:], 1)]
+    words = [word.text for line in directives for word in split_directive(line[7:], 1)]
     # It parts a heterogeneous job, and is no word of either part.
     return [word for word in words if word != "hetjob"]
 

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from jaxsif.lint.lint import lint_text
-from jaxsif.lint.script import read_script
+from jaxsif.lint.script import parse_script
 
 HEAD = "#!/bin/bash\n#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=4\n"
 DOUBLED = "a0=xxxxxxxxxx\n" + "".join(
@@ -18,19 +18,19 @@ DOUBLED = "a0=xxxxxxxxxx\n" + "".join(
 
 def test_a_value_that_doubles_forty_times_becomes_unknown():
     tracemalloc.start()
-    script = read_script(HEAD + DOUBLED + "srun python $a39\n")
+    script = parse_script(HEAD + DOUBLED + "srun python $a39\n")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    (launch,) = script.launches
+    (run,) = script.runs
     assert peak < 20 << 20
-    assert not launch.program[-1].is_known
+    assert not run.program[-1].is_literal
 
 
 def test_a_value_of_usual_length_is_known():
-    script = read_script(HEAD + f"a={'x' * 500}\nsrun python $a\n")
+    script = parse_script(HEAD + f"a={'x' * 500}\nsrun python $a\n")
 
-    assert script.launches[0].program[-1].text == "x" * 500
+    assert script.runs[0].program[-1].text == "x" * 500
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_a_value_of_usual_length_is_known():
     ids=["srun", "pipes", "append", "quotes", "array", "heredocs", "nested", "export"],
 )
 def test_of_a_script_without_end_a_bounded_part_is_read(many):
-    script = read_script(HEAD + many)
+    script = parse_script(HEAD + many)
 
-    work = sum(1 + len(command.words) for command in script.commands)
-    exported = sum(len(launch.variables) for launch in script.launches)
+    work = sum(1 + len(command.args) for command in script.commands)
+    exported = sum(len(run.variables) for run in script.runs)
     assert work < 20_000
-    assert len(script.launches) < 20_000
-    assert exported < 300 * max(1, len(script.launches))
+    assert len(script.runs) < 20_000
+    assert exported < 300 * max(1, len(script.runs))
 
 
 def test_where_the_reading_stopped_is_a_note():
@@ -64,10 +64,10 @@ def test_where_the_reading_stopped_is_a_note():
 
 
 def test_a_large_script_of_a_person_is_read_to_its_end():
-    script = read_script(HEAD + "srun python x.py\n" * 1500)
+    script = parse_script(HEAD + "srun python x.py\n" * 1500)
 
-    assert script.reading.unread is None
-    assert len(script.launches) == 1500
+    assert script.parsed.unparsed_line is None
+    assert len(script.runs) == 1500
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_large_script_of_a_person_is_read_to_its_end():
     ],
 )
 def test_a_step_behind_a_wrapper_is_a_step(wrapper):
-    script = read_script(HEAD + f"{wrapper} srun --ntasks=8 python train.py\n")
+    script = parse_script(HEAD + f"{wrapper} srun --ntasks=8 python train.py\n")
 
-    (launch,) = script.launches
-    assert launch.is_step
-    assert launch.shape.tasks == 8
+    (run,) = script.runs
+    assert run.is_srun_step
+    assert run.resources.tasks == 8

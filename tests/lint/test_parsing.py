@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from jaxsif.lint.lint import lint_text
 from jaxsif.lint.model import Word
-from jaxsif.lint.options import SBATCH, SRUN, read
-from jaxsif.lint.resources import count_gpus, count_gres, job_shape
-from jaxsif.lint.script import read_directives, read_script, split
+from jaxsif.lint.options import SBATCH, SRUN, parse_options
+from jaxsif.lint.resources import count_gpus, count_gres, job_resources
+from jaxsif.lint.script import parse_directives, parse_script, split_directive
 
 SCRIPTS = TESTS / "scripts"
 
 
 # As sbatch 26.05 cuts them (sbatch -vvvv --test-only).
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "args"),
     [
         (" --nodes=2 # a comment", ["--nodes=2"]),
         (' --job-name="a b"', ["--job-name=a b"]),
@@ -32,8 +32,8 @@ SCRIPTS = TESTS / "scripts"
         (' --comment="a # b"', ["--comment=a # b"]),
     ],
 )
-def test_a_directive_is_cut_as_slurm_cuts_it(text, words):
-    assert words == [word.text for word in split(text, 1)]
+def test_a_directive_is_cut_as_slurm_cuts_it(text, args):
+    assert args == [word.text for word in split_directive(text, 1)]
 
 
 def test_directives_end_at_the_first_command():
@@ -47,14 +47,14 @@ def test_directives_end_at_the_first_command():
         "#SBATCH -N3",
     ]
 
-    found = read_directives(lines)
+    found = parse_directives(lines)
 
-    assert [("nodes", "2")] == [(o.name, o.value.text) for o in found.options.given]
-    assert (6, (7,)) == (found.first_command, found.late)
+    assert [("nodes", "2")] == [(o.name, o.value.text) for o in found.options.options]
+    assert (6, (7,)) == (found.first_command, found.after_first_command)
 
 
 @pytest.mark.parametrize(
-    ("line", "given"),
+    ("line", "expected"),
     [
         ("-N2 -n 8", {"nodes": "2", "ntasks": "8"}),
         ("--tasks-per-node 4", {"ntasks-per-node": "4"}),
@@ -64,30 +64,32 @@ def test_directives_end_at_the_first_command():
         ("-HvJ name", {"hold": None, "verbose": None, "job-name": "name"}),
     ],
 )
-def test_options_of_sbatch_are_read_in_every_form(line, given):
-    options = read([Word(text, 1) for text in line.split()], SBATCH)
+def test_options_of_sbatch_are_read_in_every_form(line, expected):
+    options = parse_options([Word(text, 1) for text in line.split()], SBATCH)
 
-    found = {o.name: o.value.text if o.value else None for o in options.given}
-    assert given == found
+    found = {o.name: o.value.text if o.value else None for o in options.options}
+    assert expected == found
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("line", "error"),
     [("--nodse=2", "unknown"), ("--ntasks-per=2", "ambiguous"), ("-N", "no value")],
 )
-def test_options_that_sbatch_refuses_have_a_fault(line, fault):
-    (option,) = read([Word(line, 1)], SBATCH).given
+def test_options_that_sbatch_refuses_have_a_fault(line, error):
+    (option,) = parse_options([Word(line, 1)], SBATCH).options
 
-    assert fault == option.fault
+    assert error == option.error
 
 
 def test_the_options_of_srun_end_where_the_program_begins():
     line = "-n 4 -K1 --kill-on-bad-exit python train.py -n 9"
 
-    options = read([Word(text, 1) for text in line.split()], SRUN)
+    options = parse_options([Word(text, 1) for text in line.split()], SRUN)
 
     assert "4" == options.text("ntasks")
-    assert ["python", "train.py", "-n", "9"] == [word.text for word in options.rest]
+    assert ["python", "train.py", "-n", "9"] == [
+        word.text for word in options.remaining
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_gpus_among_other_resources_are_counted(text, count):
 
 # nodes, tasks, tasks per node, GPUs per node
 @pytest.mark.parametrize(
-    ("line", "shape"),
+    ("line", "resources"),
     [
         ("", (1, 1, 1, None)),
         ("-N 2", (2, 2, 1, None)),
@@ -143,12 +145,12 @@ def test_gpus_among_other_resources_are_counted(text, count):
         ("--gpus=4 --ntasks-per-gpu=1", (None, None, None, None)),
     ],
 )
-def test_the_shape_of_a_job_follows_from_its_options(line, shape):
-    asked = read([Word(text, 1) for text in line.split()], SBATCH)
+def test_the_shape_of_a_job_follows_from_its_options(line, resources):
+    requested = parse_options([Word(text, 1) for text in line.split()], SBATCH)
 
-    found = job_shape(asked)
+    found = job_resources(requested)
 
-    assert shape == (
+    assert resources == (
         found.nodes,
         found.tasks,
         found.tasks_per_node,
@@ -160,13 +162,13 @@ HEAD = "#!/bin/bash\n#SBATCH -N 2 --ntasks-per-node=4 -c 8\n"
 
 
 def words_of_first_srun(text: str) -> list[str]:
-    script = read_script(HEAD + text)
+    script = parse_script(HEAD + text)
     command = next(c for c in script.commands if c.name == "srun")
-    return [word.text for word in command.words]
+    return [word.text for word in command.args]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "args"),
     [
         ("srun -n $SLURM_NTASKS x", ["srun", "-n", "8", "x"]),
         ("srun -n $((SLURM_NNODES * 2)) x", ["srun", "-n", "4", "x"]),
@@ -186,8 +188,8 @@ def words_of_first_srun(text: str) -> list[str]:
         ("l='srun -n 2'\n$l x", ["srun", "-n", "2", "x"]),
     ],
 )
-def test_words_are_what_the_shell_would_make_of_them(text, words):
-    assert words == words_of_first_srun(text)
+def test_words_are_what_the_shell_would_make_of_them(text, args):
+    assert args == words_of_first_srun(text)
 
 
 @pytest.mark.parametrize(
@@ -213,15 +215,15 @@ def test_words_are_what_the_shell_would_make_of_them(text, words):
     ],
 )
 def test_programs_are_found_behind_launchers_containers_and_shells(text, launched):
-    script = read_script(HEAD + text)
+    script = parse_script(HEAD + text)
 
     assert launched == [
         (
-            launch.launcher,
-            launch.container.action if launch.container else "",
-            " ".join(word.text for word in launch.program),
+            run.launcher,
+            run.container.action if run.container else "",
+            " ".join(word.text for word in run.program),
         )
-        for launch in script.launches
+        for run in script.runs
     ]
 
 
@@ -246,8 +248,8 @@ a_piece = st.sampled_from([*PIECES.split(), FAR, "\ufffd", "\x85", "\n"])
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(a_piece))
-def test_any_heap_of_words_is_examined(pieces):
-    lint_text(" ".join(pieces))
+def test_any_heap_of_words_is_examined(parts):
+    lint_text(" ".join(parts))
 
 
 @settings(deadline=None, max_examples=200)

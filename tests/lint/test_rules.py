@@ -109,7 +109,7 @@ def test_steps_between_which_the_script_waits_do_not_meet():
 def test_a_comment_needs_a_reason_to_count(comment):
     found = lint_text(f"{HEAD}srun python train.py  # jax-sif: {comment}\n")
 
-    reasons = [f.ignored for f in found if f.rule.id == "srun-kill"]
+    reasons = [f.suppressed_by for f in found if f.rule.id == "srun-kill"]
     has_reason = comment.endswith("alone")
     assert ["they are alone" if has_reason else None] == reasons
     assert has_reason == ("ignore-reason" not in {f.rule.id for f in found})

@@ -43,7 +43,7 @@ def marks(text: str, kind: str) -> set[tuple[int, str]]:
 
 
 def findings(text: str) -> set[tuple[int, str]]:
-    return {(f.line, f.rule.id) for f in lint_text(text) if f.ignored is None}
+    return {(f.line, f.rule.id) for f in lint_text(text) if f.suppressed_by is None}
 
 
 @each_script

@@ -36,4 +36,4 @@ def main(arguments: Sequence[str]) -> int:
 
     if chosen.rules:
         return show_rules()
-    return lint(chosen.script, form=chosen.form, is_strict=chosen.strict)
+    return lint(chosen.script, output_format=chosen.form, is_strict=chosen.strict)

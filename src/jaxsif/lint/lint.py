@@ -12,35 +12,41 @@ from typing import BinaryIO
 from jaxsif.core import strict_json
 from jaxsif.core.errors import FAIL, PASS, UsageError
 from jaxsif.lint import report
-from jaxsif.lint.rule import ERROR, SEVERITIES, WARNING, Finding, Rule, Violation
+from jaxsif.lint.rule import ERROR, SEVERITIES, WARNING, LintFinding, Rule, Violation
 from jaxsif.lint.rules import RULES, TOPICS
-from jaxsif.lint.script import read_script
+from jaxsif.lint.script import parse_script
 from jaxsif.lint.suppressions import apply_suppressions
 
 
-def lint_text(text: str) -> list[Finding]:
+def lint_text(text: str) -> list[LintFinding]:
     """The findings in the order of lines, including those that a comment suppresses."""
-    script = read_script(text)
+    script = parse_script(text)
     found = dict.fromkeys(
-        (rule.id, hit)
+        (rule.id, violation)
         for rule in RULES
         if rule.check is not None
-        for hit in rule.check(script)
+        for violation in rule.check(script)
     )
     rules = {rule.id: rule for rule in RULES}
     findings = apply_suppressions(
-        (_finding(rules[name], hit) for name, hit in found), script.lines, rules
+        (_finding(rules[name], violation) for name, violation in found),
+        script.lines,
+        rules,
     )
     return sorted(findings, key=_place)
 
 
-def _finding(rule: Rule, hit: Violation) -> Finding:
-    return Finding(
-        rule, hit.line, hit.severity or rule.severity, hit.text, hit.fix or rule.fix
+def _finding(rule: Rule, violation: Violation) -> LintFinding:
+    return LintFinding(
+        rule,
+        violation.line,
+        violation.severity or rule.severity,
+        violation.text,
+        violation.fix or rule.fix,
     )
 
 
-def _place(finding: Finding) -> tuple[int, int, str]:
+def _place(finding: LintFinding) -> tuple[int, int, str]:
     return finding.line, SEVERITIES.index(finding.severity), finding.rule.id
 
 
@@ -48,14 +54,14 @@ TEXT, JSON, SARIF = "text", "json", "sarif"
 STANDARD_INPUT = "stdin"
 
 # The same as Slurm's SchedulerParameters=max_script_size.
-_MOST_BYTES = 4 << 20
+_MAX_BYTES = 4 << 20
 # A job script has a shebang, a directive, or a step.
-_SIGN = re.compile(
+_JOB_SCRIPT = re.compile(
     r"^(?:\ufeff?#!|#SBATCH|(?:srun|singularity|apptainer)\s)", re.MULTILINE
 )
 
 
-def lint(scripts: Sequence[str], *, form: str, is_strict: bool) -> int:
+def lint(scripts: Sequence[str], *, output_format: str, is_strict: bool) -> int:
     """Check the scripts, print the findings, and return the exit status.
 
     Args:
@@ -68,10 +74,12 @@ def lint(scripts: Sequence[str], *, form: str, is_strict: bool) -> int:
     """
     texts = {_name(script): _read(script) for script in dict.fromkeys(scripts)}
     found = {name: lint_text(text) for name, text in texts.items()}
-    if form == TEXT:
+    if output_format == TEXT:
         shown = report.text(found)
     else:
-        facts = report.as_json(found) if form == JSON else report.as_sarif(found)
+        facts = (
+            report.as_json(found) if output_format == JSON else report.as_sarif(found)
+        )
         shown = strict_json.encode(facts)
     # File names may contain any bytes.
     sys.stdout.buffer.write(shown.encode(errors="backslashreplace"))
@@ -96,7 +104,7 @@ def _read(script: str) -> str:
     """The text of a script; bytes that are not UTF-8 are replaced."""
     try:
         with _open(script) as source:
-            raw = source.read(_MOST_BYTES + 1)
+            raw = source.read(_MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise UsageError(_missing(script)) from error
     except OSError as error:
@@ -104,9 +112,9 @@ def _read(script: str) -> str:
             f"cannot read the script {script!r}: {error.strerror}; give the path of a"
             " job script, or - for standard input"
         ) from error
-    if len(raw) > _MOST_BYTES:
+    if len(raw) > _MAX_BYTES:
         raise UsageError(
-            f"the script {script!r} has more than {_MOST_BYTES >> 20} MiB, which Slurm"
+            f"the script {script!r} has more than {_MAX_BYTES >> 20} MiB, which Slurm"
             " rejects as well; is it the right file?"
         )
     text = raw.decode(errors="replace")
@@ -145,7 +153,7 @@ def _check_is_script(script: str, raw: bytes, text: str) -> None:
         raise UsageError(
             f"{script!r} is a binary file, not a script; give the path of a job script"
         )
-    if not _SIGN.search(text):
+    if not _JOB_SCRIPT.search(text):
         raise UsageError(
             f"{script!r} is not a job script: it has neither a shebang nor a line #SBATCH"
             " nor a step; give the file that you pass to sbatch"

@@ -22,8 +22,8 @@ class Word:
 
     text: str
     line: int
-    is_known: bool = True
-    is_open: bool = False
+    is_literal: bool = True
+    may_split: bool = False
     names: frozenset[str] = frozenset()
 
     @property
@@ -65,7 +65,7 @@ class ShellOptions:
 DEFAULT_OPTIONS = ShellOptions()
 
 
-def apply_set(modes: ShellOptions, args: Sequence[str]) -> ShellOptions:
+def apply_set(shell_options: ShellOptions, args: Sequence[str]) -> ShellOptions:
     """Apply the arguments of `set`, or of a shebang."""
     changes: dict[str, bool] = {}
     waiting = iter(args)
@@ -75,9 +75,9 @@ def apply_set(modes: ShellOptions, args: Sequence[str]) -> ShellOptions:
         is_on = word.startswith("-")
         for letter in word[1:]:
             name = next(waiting, "") if letter == "o" else _LETTERS.get(letter, "")
-            if hasattr(modes, name):
+            if hasattr(shell_options, name):
                 changes[name] = is_on
-    return replace(modes, **changes)
+    return replace(shell_options, **changes)
 
 
 class StatusUse(Enum):
@@ -96,18 +96,18 @@ class NextStatement:
 
     line: int
     text: str
-    is_again: bool = False
+    is_next_iteration: bool = False
 
 
 @dataclass(frozen=True)
-class Place:
+class CommandContext:
     """The context of a command. `loop` is the line of the innermost loop around it."""
 
-    fate: StatusUse = StatusUse.COUNTS
-    otherwise: str = ""  # behind ||
-    branch: str = ""  # what runs if the condition holds, of `if`
-    reader: str = ""  # behind |
-    follower: NextStatement | None = None
+    status_use: StatusUse = StatusUse.COUNTS
+    or_else: str = ""  # behind ||
+    if_body: str = ""  # what runs if the condition holds, of `if`
+    pipe_reader: str = ""  # behind |
+    next_statement: NextStatement | None = None
     loop: int | None = None
     is_background: bool = False
     is_conditional: bool = False
@@ -115,14 +115,14 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Assignment:
     """An assignment to a variable; `value` None means that it is unset."""
 
     name: str
     line: int
     value: Word | None
     is_exported: bool = False
-    is_certain: bool = True
+    is_unconditional: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,15 @@ class Command:
 
     line: int
     last_line: int
-    words: tuple[Word, ...]
+    args: tuple[Word, ...]
     text: str
-    settings: tuple[Setting, ...] = ()  # `A=1 command`
-    place: Place = field(default_factory=Place)
-    modes: ShellOptions = DEFAULT_OPTIONS
+    assignments: tuple[Assignment, ...] = ()  # `A=1 command`
+    context: CommandContext = field(default_factory=CommandContext)
+    shell_options: ShellOptions = DEFAULT_OPTIONS
     heredoc: str = ""
     heredoc_line: int = 0
     order: int = 0  # among commands and settings, as they are read
 
     @property
     def name(self) -> str:
-        return self.words[0].base if self.words else ""
+        return self.args[0].base if self.args else ""

@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 
 from jaxsif.lint.model import Word, number
 
-NEVER, MAYBE, ALWAYS = "never", "maybe", "always"  # whether an option has a value
+NO_VALUE, OPTIONAL_VALUE, REQUIRED_VALUE = (
+    "never",
+    "maybe",
+    "always",
+)  # whether an option has a value
 
 
 @dataclass(frozen=True)
-class Table:
+class OptionTable:
     """The options of a program.
 
     `long` says of each whether it has a value; `short` and `other_names` lead to the
@@ -33,46 +37,59 @@ class Table:
 
 
 def table(
-    *, always: str, maybe: str = "", never: str = "", short: str, other_names: str = ""
-) -> Table:
+    *,
+    with_value: str,
+    with_optional_value: str = "",
+    without_value: str = "",
+    short: str,
+    other_names: str = "",
+) -> OptionTable:
     """From names with blanks between; `short` and `other_names` as `n=ntasks`."""
-    needs = {ALWAYS: always, MAYBE: maybe, NEVER: never}
-    return Table(
-        {name: need for need, names in needs.items() for name in names.split()},
+    by_kind = {
+        REQUIRED_VALUE: with_value,
+        OPTIONAL_VALUE: with_optional_value,
+        NO_VALUE: without_value,
+    }
+    return OptionTable(
+        {
+            name: value_kind
+            for value_kind, names in by_kind.items()
+            for name in names.split()
+        },
         dict(pair.split("=") for pair in short.split()),
         dict(pair.split("=") for pair in other_names.split()),
     )
 
 
 @dataclass(frozen=True)
-class Option:
+class CommandOption:
     """An option as written; `name` is its long name, "" if it is unknown."""
 
     name: str
     written: str
     line: int
     value: Word | None = None
-    fault: str = ""  # why the program refuses it: unknown, ambiguous, no value
+    error: str = ""  # why the program refuses it: unknown, ambiguous, no value
 
 
 @dataclass(frozen=True)
-class Options:
+class CommandOptions:
     """The options of a command line before its first other argument.
 
     `unclear` are unknown variables, which may hold more of them, or nothing.
     """
 
-    given: tuple[Option, ...] = ()
-    rest: tuple[Word, ...] = ()
-    unclear: tuple[Word, ...] = ()
+    options: tuple[CommandOption, ...] = ()
+    remaining: tuple[Word, ...] = ()
+    unparsed: tuple[Word, ...] = ()
 
     @property
-    def is_open(self) -> bool:
-        return bool(self.unclear)
+    def is_incomplete(self) -> bool:
+        return bool(self.unparsed)
 
-    def last(self, *names: str) -> Option | None:
+    def last(self, *names: str) -> CommandOption | None:
         """The effective one, of several."""
-        found = [option for option in self.given if option.name in names]
+        found = [option for option in self.options if option.name in names]
         return found[-1] if found else None
 
     def has(self, *names: str) -> bool:
@@ -82,101 +99,105 @@ class Options:
         """Its value, if known."""
         option = self.last(name)
         value = option.value if option else None
-        return value.text if value and value.is_known else None
+        return value.text if value and value.is_literal else None
 
     def number(self, name: str) -> int | None:
         return number(self.text(name))
 
 
-NO_OPTIONS = Options()
+NO_OPTIONS = CommandOptions()
 
 
-def read(words: Sequence[Word], known: Table) -> Options:
+def parse_options(args: Sequence[Word], table: OptionTable) -> CommandOptions:
     """Parse options until the first other argument."""
-    waiting = list(words)
-    given: list[Option] = []
-    unclear: list[Word] = []
-    while waiting:
-        word = waiting[0]
-        if word.is_open and word.text.startswith(("$", "`")):
+    remaining = list(args)
+    options: list[CommandOption] = []
+    unparsed: list[Word] = []
+    while remaining:
+        word = remaining[0]
+        if word.may_split and word.text.startswith(("$", "`")):
             # It may be empty, or hold options, or begin the program.
-            unclear.append(waiting.pop(0))
+            unparsed.append(remaining.pop(0))
         elif word.text == "--":
-            del waiting[0]
+            del remaining[0]
             break
         elif not word.text.startswith("-") or word.text == "-":
             break
         else:
-            del waiting[0]
-            given += _take(word, waiting, known)
-    return Options(tuple(given), tuple(waiting), tuple(unclear))
+            del remaining[0]
+            options += _take(word, remaining, table)
+    return CommandOptions(tuple(options), tuple(remaining), tuple(unparsed))
 
 
-def _take(word: Word, waiting: list[Word], known: Table) -> Iterator[Option]:
+def _take(
+    word: Word, remaining: list[Word], table: OptionTable
+) -> Iterator[CommandOption]:
     if word.text.startswith("--"):
-        yield _long(word, waiting, known)
+        yield _long(word, remaining, table)
     else:
-        yield from _short(word, waiting, known)
+        yield from _short(word, remaining, table)
 
 
-def _long(word: Word, waiting: list[Word], known: Table) -> Option:
+def _long(word: Word, remaining: list[Word], table: OptionTable) -> CommandOption:
     written, has_value, text = word.text.partition("=")
-    option = Option("", written, word.line)
-    names = known.names(written[2:])
+    option = CommandOption("", written, word.line)
+    names = table.names(written[2:])
     if len(names) != 1:
-        return replace(option, fault="ambiguous" if names else "unknown")
+        return replace(option, error="ambiguous" if names else "unknown")
     option = replace(option, name=names[0])
-    need = known.long[names[0]]
+    value_kind = table.long[names[0]]
     if has_value:
-        value = replace(word, text=text, is_open=False)
+        value = replace(word, text=text, may_split=False)
         return replace(option, value=value)
-    if need != ALWAYS:
+    if value_kind != REQUIRED_VALUE:
         return option
-    return _with_next(option, waiting)
+    return _with_next(option, remaining)
 
 
-def _short(word: Word, waiting: list[Word], known: Table) -> Iterator[Option]:
+def _short(
+    word: Word, remaining: list[Word], table: OptionTable
+) -> Iterator[CommandOption]:
     letters = word.text[1:]
     while letters:
         letter, letters = letters[0], letters[1:]
-        option = Option(known.short.get(letter, ""), f"-{letter}", word.line)
-        need = known.long.get(option.name, NEVER)
+        option = CommandOption(table.short.get(letter, ""), f"-{letter}", word.line)
+        value_kind = table.long.get(option.name, NO_VALUE)
         if not option.name:
-            yield replace(option, fault="unknown")
+            yield replace(option, error="unknown")
             return
-        if need != NEVER and letters:
-            yield replace(option, value=replace(word, text=letters, is_open=False))
+        if value_kind != NO_VALUE and letters:
+            yield replace(option, value=replace(word, text=letters, may_split=False))
             return
-        if need == ALWAYS:
-            yield _with_next(option, waiting)
+        if value_kind == REQUIRED_VALUE:
+            yield _with_next(option, remaining)
             return
         yield option
 
 
-def _with_next(option: Option, waiting: list[Word]) -> Option:
-    if not waiting:
-        return replace(option, fault="no value")
-    return replace(option, value=waiting.pop(0))
+def _with_next(option: CommandOption, remaining: list[Word]) -> CommandOption:
+    if not remaining:
+        return replace(option, error="no value")
+    return replace(option, value=remaining.pop(0))
 
 
 # Tested with Slurm 26.05 one by one; then those of older versions.
-_OLDER_ALWAYS = (
+_OLDER_WITH_VALUE = (
     "power tres-per-job tres-per-node tres-per-socket umask workdir immediate"
 )
 
 # Of common plug-ins: Pyxis, the Container Engine, uenv, Shifter.
-_PLUGINS_ALWAYS = """
+_PLUGINS_WITH_VALUE = """
     container-image container-mounts container-workdir container-name container-save
     container-env environment uenv view image volume module
 """
-_PLUGINS_NEVER = """
+_PLUGINS_WITHOUT_VALUE = """
     container-mount-home no-container-mount-home container-remap-root
     no-container-remap-root container-entrypoint no-container-entrypoint
     container-entrypoint-log container-writable container-readonly
 """
 
 SBATCH = table(
-    always="""
+    with_value="""
     account acctg-freq array autocomplete batch bb bbf begin chdir cluster-constraint
     clusters comment constraint container container-id container-type context core-spec
     cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline delay-boot dependency
@@ -189,17 +210,17 @@ SBATCH = table(
     signal sockets-per-node switches thread-spec threads-per-core time time-min tmp
     tres-bind tres-per-task uid wait-all-nodes wckey wrap jobid
     """
-    + _PLUGINS_ALWAYS
-    + _OLDER_ALWAYS,
-    maybe="""
+    + _PLUGINS_WITH_VALUE
+    + _OLDER_WITH_VALUE,
+    with_optional_value="""
     exclusive get-user-env nice no-kill oom-kill-step propagate requeue resv-ports x11
     """,
-    never="""
+    without_value="""
     consolidate-segments contiguous external help hold ignore-pbs no-requeue overcommit
     oversubscribe parsable quiet reboot share spread-job spread-segments stepmgr
     test-only usage use-min-nodes verbose version wait
     """
-    + _PLUGINS_NEVER,
+    + _PLUGINS_WITHOUT_VALUE,
     short="""
     a=array b=begin c=cpus-per-task d=dependency e=error i=input m=distribution n=ntasks
     o=output p=partition q=qos t=time w=nodelist x=exclude A=account B=extra-node-info
@@ -211,7 +232,7 @@ SBATCH = table(
 )
 
 SRUN = table(
-    always="""
+    with_value="""
     accel-bind account acctg-freq autocomplete bb bbf bcast-exclude begin chdir
     cluster-constraint clusters comment constraint container container-id container-type
     context core-spec cores-per-socket cpu-bind cpu-freq cpus-per-gpu cpus-per-task
@@ -225,19 +246,19 @@ SRUN = table(
     slurmd-debug sockets-per-node switches task-epilog task-prolog thread-spec threads
     threads-per-core time time-min tmp treewidth tres-bind tres-per-task wait wckey
     """
-    + _PLUGINS_ALWAYS
-    + _OLDER_ALWAYS.replace(" immediate", ""),
-    maybe="""
+    + _PLUGINS_WITH_VALUE
+    + _OLDER_WITH_VALUE.replace(" immediate", ""),
+    with_optional_value="""
     bcast compress exclusive external-launcher immediate kill-on-bad-exit nice no-kill
     oom-kill-step overlap propagate pty resv-ports send-libs x11
     """,
-    never="""
+    without_value="""
     async consolidate-segments contiguous debugger-test disable-status exact help hold
     interactive label multi-prog no-allocate overcommit oversubscribe parsable
     preserve-env quiet quit-on-interrupt reboot share spread-job spread-segments stepmgr
     test-only unbuffered usage use-min-nodes verbose version wait-for-children whole
     """
-    + _PLUGINS_NEVER,
+    + _PLUGINS_WITHOUT_VALUE,
     short="""
     b=begin c=cpus-per-task d=dependency e=error i=input m=distribution n=ntasks o=output
     p=partition q=qos r=relative t=time w=nodelist x=exclude A=account B=extra-node-info
@@ -254,14 +275,14 @@ SRUN = table(
 
 # Of Apptainer 1.4, then those of SingularityCE.
 APPTAINER = table(
-    always="""
+    with_value="""
     add-caps app apply-cgroups authfile bind blkio-weight blkio-weight-device cpu-shares
     cpus cpuset-cpus cpuset-mems cwd dns docker-host drop-caps env env-file fusemount
     home hostname memory memory-reservation memory-swap mount netns-path network
     network-args no-mount overlay pem-path pids-limit runscript-timeout scratch security
     workdir shell pwd config
     """,
-    never="""
+    without_value="""
     allow-setuid cleanenv compat contain containall disable-cache docker-login fakeroot
     help ipc keep-privs net no-eval no-home no-https no-init no-pid no-privs no-umask nv
     nvccli oom-kill-disable passphrase pid rocm sharens unsquash userns uts writable

@@ -7,44 +7,46 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from jaxsif.lint.rule import SEVERITIES, Finding, Rule
+from jaxsif.lint.rule import SEVERITIES, LintFinding, Rule
 from jaxsif.lint.rules import RULES
 
 SCHEMA = "jax-sif/lint/1"
 
 # The findings of each script, by its name.
-CheckOutput = Mapping[str, Sequence[Finding]]
+FindingsByScript = Mapping[str, Sequence[LintFinding]]
 
 
-def text(found: CheckOutput) -> str:
+def text(found: FindingsByScript) -> str:
     """Two lines per finding, the second with the fix, and a summary line."""
     lines = []
     for name, findings in found.items():
-        for finding in _open(findings):
+        for finding in _unsuppressed(findings):
             message = f"{finding.rule.title}: {finding.text}"
             place = f"{name}:{finding.line}: {finding.severity}"
             lines += [f"{place}: {message} [{finding.rule.id}]", f"  -> {finding.fix}"]
     return "".join(f"{line}\n" for line in [*lines, _summary(found)])
 
 
-def _open(findings: Iterable[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.ignored is None]
+def _unsuppressed(findings: Iterable[LintFinding]) -> list[LintFinding]:
+    return [finding for finding in findings if finding.suppressed_by is None]
 
 
-def count(found: CheckOutput) -> dict[str, int]:
+def count(found: FindingsByScript) -> dict[str, int]:
     """The number of unsuppressed findings of each severity."""
-    severities = [f.severity for findings in found.values() for f in _open(findings)]
+    severities = [
+        f.severity for findings in found.values() for f in _unsuppressed(findings)
+    ]
     return {severity: severities.count(severity) for severity in SEVERITIES}
 
 
-def _summary(found: CheckOutput) -> str:
+def _summary(found: FindingsByScript) -> str:
     """`1 error, 2 warnings in 1 script, 1 ignored`"""
     counts = [_plural(n, severity) for severity, n in count(found).items() if n]
-    ignored = sum(
-        f.ignored is not None for findings in found.values() for f in findings
+    suppressed_by = sum(
+        f.suppressed_by is not None for findings in found.values() for f in findings
     )
     scripts = _plural(len(found), "script")
-    behind = f", {ignored} ignored" if ignored else ""
+    behind = f", {suppressed_by} ignored" if suppressed_by else ""
     return f"{', '.join(counts) or 'nothing found'} in {scripts}{behind}"
 
 
@@ -52,7 +54,7 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def as_json(found: CheckOutput) -> dict[str, Any]:
+def as_json(found: FindingsByScript) -> dict[str, Any]:
     """The findings as JSON; schema jax-sif/lint/1."""
     return {
         "schema": SCHEMA,
@@ -64,7 +66,7 @@ def as_json(found: CheckOutput) -> dict[str, Any]:
     }
 
 
-def _facts(finding: Finding) -> dict[str, Any]:
+def _facts(finding: LintFinding) -> dict[str, Any]:
     return {
         "rule": finding.rule.id,
         "severity": finding.severity,
@@ -74,7 +76,7 @@ def _facts(finding: Finding) -> dict[str, Any]:
         "fix": finding.fix,
         "why": finding.rule.why,
         "source": finding.rule.source,
-        "ignored": finding.ignored,
+        "ignored": finding.suppressed_by,
     }
 
 
@@ -110,7 +112,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _INDEX = {rule.id: index for index, rule in enumerate(RULES)}
 
 
-def as_sarif(found: CheckOutput) -> dict[str, Any]:
+def as_sarif(found: FindingsByScript) -> dict[str, Any]:
     """One run of the lint over all scripts; ignored findings are in it as suppressed.
 
     Source: OASIS, Static Analysis Results Interchange Format 2.1.0.
@@ -146,7 +148,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(name: str, finding: Finding) -> dict[str, Any]:
+def _result(name: str, finding: LintFinding) -> dict[str, Any]:
     message = f"{finding.rule.title}: {finding.text}\n-> {finding.fix}"
     result: dict[str, Any] = {
         "ruleId": finding.rule.id,
@@ -162,7 +164,7 @@ def _result(name: str, finding: Finding) -> dict[str, Any]:
             }
         ],
     }
-    if finding.ignored is not None:
-        suppression = {"kind": "inSource", "justification": finding.ignored}
+    if finding.suppressed_by is not None:
+        suppression = {"kind": "inSource", "justification": finding.suppressed_by}
         result["suppressions"] = [suppression]
     return result

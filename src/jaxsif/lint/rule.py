@@ -40,7 +40,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """A violation with its rule. `ignored`: the reason of a suppression comment."""
 
     rule: Rule
@@ -48,7 +48,7 @@ class Finding:
     severity: str
     text: str
     fix: str
-    ignored: str | None = None
+    suppressed_by: str | None = None
 
 
 def rule(

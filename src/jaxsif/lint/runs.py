@@ -7,9 +7,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from jaxsif.lint.model import Command, Setting, Word
-from jaxsif.lint.options import APPTAINER, NO_OPTIONS, SRUN, Option, Options, read
-from jaxsif.lint.resources import ResourceRequest, step_shape
+from jaxsif.lint.model import Assignment, Command, Word
+from jaxsif.lint.options import (
+    APPTAINER,
+    NO_OPTIONS,
+    SRUN,
+    CommandOption,
+    CommandOptions,
+    parse_options,
+)
+from jaxsif.lint.resources import ResourceRequest, step_resources
 
 RUNTIMES = ("singularity", "apptainer", "podman-hpc", "podman", "docker", "shifter")
 SHELLS = ("bash", "sh", "dash", "ksh", "zsh", "ash")
@@ -48,7 +55,7 @@ _UTILITIES = """
 """
 _UTILITIES_NAMES = frozenset(_UTILITIES.split())
 _PYTHON = re.compile(r"(?:python|ipython|pypy)[\d.]*|jax-python")
-_FOREIGN = re.compile(r"torch|accelerate|deepspeed|horovod|lightning|tensorflow")
+_NON_JAX = re.compile(r"torch|accelerate|deepspeed|horovod|lightning|tensorflow")
 _NO_PROGRAM = ("pip", "venv", "virtualenv", "ensurepip", "compileall", "conda")
 
 
@@ -56,7 +63,7 @@ def is_python(word: Word) -> bool:
     return _PYTHON.fullmatch(word.base) is not None
 
 
-def is_of_interest(word: Word) -> bool:
+def is_launcher_or_program(word: Word) -> bool:
     """Whether the arguments of a wrapper end here."""
     return (
         is_python(word)
@@ -66,14 +73,14 @@ def is_of_interest(word: Word) -> bool:
     )
 
 
-def is_small(program: Sequence[Word]) -> bool:
+def is_utility(program: Sequence[Word]) -> bool:
     """Whether it is a utility, which the rules ignore."""
     return bool(program) and program[0].base in _UTILITIES_NAMES
 
 
 def runs_python(program: Sequence[Word]) -> bool:
     """Whether it runs a Python program, not an installer."""
-    if is_small(program) or is_installer(program):
+    if is_utility(program) or is_installer(program):
         return False
     return any(is_python(word) or word.text.endswith(".py") for word in program)
 
@@ -91,65 +98,65 @@ def is_installer(program: Sequence[Word]) -> bool:
     )
 
 
-def is_foreign(program: Sequence[Word]) -> bool:
+def is_non_jax(program: Sequence[Word]) -> bool:
     """Whether it belongs to a framework other than JAX."""
-    return any(_FOREIGN.search(word.text) for word in program)
+    return any(_NON_JAX.search(word.text) for word in program)
 
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
-def strip_wrappers(words: Sequence[Word]) -> tuple[list[Word], dict[str, Setting]]:
+def strip_wrappers(args: Sequence[Word]) -> tuple[list[Word], dict[str, Assignment]]:
     """The words without `exec`, `env A=1`, `timeout 60`, and the variables these set."""
-    waiting = list(words)
-    variables: dict[str, Setting] = {}
-    while waiting:
-        name = waiting[0].base
-        if name in WRAPPERS and (start := _wrapped(waiting)):
-            del waiting[:start]
+    remaining = list(args)
+    variables: dict[str, Assignment] = {}
+    while remaining:
+        name = remaining[0].base
+        if name in WRAPPERS and (start := _wrapped(remaining)):
+            del remaining[:start]
         elif name in PLAIN_WRAPPERS:
-            del waiting[0]
-            while waiting and waiting[0].text.startswith("-"):
-                del waiting[0]
+            del remaining[0]
+            while remaining and remaining[0].text.startswith("-"):
+                del remaining[0]
         elif name == "env":
-            del waiting[0]
-            _take_assignments(waiting, variables)
+            del remaining[0]
+            _take_assignments(remaining, variables)
         else:
             break
-    return waiting, variables
+    return remaining, variables
 
 
-def _take_assignments(waiting: list[Word], variables: dict[str, Setting]) -> None:
-    while waiting:
-        word = waiting[0]
+def _take_assignments(remaining: list[Word], variables: dict[str, Assignment]) -> None:
+    while remaining:
+        word = remaining[0]
         found = _ASSIGNMENT.fullmatch(word.text)
-        if word.text in ("-u", "--unset", "-C") and len(waiting) > 1:
-            del waiting[0]
+        if word.text in ("-u", "--unset", "-C") and len(remaining) > 1:
+            del remaining[0]
         elif found:
             variables[found[1]] = _setting(found[1], found[2], word)
         elif not word.text.startswith("-"):
             return
-        del waiting[0]
+        del remaining[0]
 
 
-def _setting(name: str, text: str, word: Word) -> Setting:
-    return Setting(name, word.line, replace(word, text=text), is_exported=True)
+def _setting(name: str, text: str, word: Word) -> Assignment:
+    return Assignment(name, word.line, replace(word, text=text), is_exported=True)
 
 
-def _wrapped(words: Sequence[Word]) -> int:
+def _wrapped(args: Sequence[Word]) -> int:
     """Where the wrapper's arguments end: at a program or a launcher."""
     launchers = ("srun", *OTHER_LAUNCHERS)
-    found = (i for i, word in enumerate(words) if word.base in launchers)
-    program = first_of_interest(words)
+    found = (i for i, word in enumerate(args) if word.base in launchers)
+    program = first_launcher_or_program(args)
     return min(filter(None, (next(found, 0), program)), default=0)
 
 
-def first_of_interest(words: Sequence[Word]) -> int:
-    found = (i for i, word in enumerate(words) if is_of_interest(word))
+def first_launcher_or_program(args: Sequence[Word]) -> int:
+    found = (i for i, word in enumerate(args) if is_launcher_or_program(word))
     return next(found, 0)
 
 
-def parse_assignment_list(word: Word) -> dict[str, Setting]:
+def parse_assignment_list(word: Word) -> dict[str, Assignment]:
     """The variables of `NAME=value,NAME=value`; other items are ignored."""
     found = map(_ASSIGNMENT.fullmatch, word.text.split(","))
     return {pair[1]: _setting(pair[1], pair[2], word) for pair in found if pair}
@@ -171,7 +178,7 @@ class Container:
     action: str
     line: int
     image: Word | None = None
-    options: Options = NO_OPTIONS
+    options: CommandOptions = NO_OPTIONS
     gives_gpus: bool | None = None
 
     @property
@@ -179,31 +186,31 @@ class Container:
         return self.runtime in ("apptainer", "singularity")
 
 
-def enter(words: Sequence[Word]) -> tuple[Container, tuple[Word, ...]] | None:
+def container_of(args: Sequence[Word]) -> tuple[Container, tuple[Word, ...]] | None:
     """The container that a runtime's words start, and what runs in it.
 
     None where they start nothing: `apptainer pull`.
     """
-    runtime = words[0]
+    runtime = args[0]
     if runtime.base in ("apptainer", "singularity"):
-        return _apptainer(runtime, words[1:])
+        return _apptainer(runtime, args[1:])
     if runtime.base == "shifter":
-        return _other(runtime, "run", words[1:])
-    action = words[1].text if len(words) > 1 else ""
-    return _other(runtime, action, words[2:]) if action in ("run", "exec") else None
+        return _other(runtime, "run", args[1:])
+    action = args[1].text if len(args) > 1 else ""
+    return _other(runtime, action, args[2:]) if action in ("run", "exec") else None
 
 
 def _apptainer(
-    runtime: Word, words: Sequence[Word]
+    runtime: Word, args: Sequence[Word]
 ) -> tuple[Container, tuple[Word, ...]] | None:
-    globally = read(words, APPTAINER)
-    if not globally.rest or globally.rest[0].text not in _ACTIONS:
+    globally = parse_options(args, APPTAINER)
+    if not globally.remaining or globally.remaining[0].text not in _ACTIONS:
         return None
-    action, *behind = globally.rest
-    options = _with_image(read(behind, APPTAINER))
-    image, program = options.rest[:1], options.rest[1:]
+    action, *behind = globally.remaining
+    options = _with_image(parse_options(behind, APPTAINER))
+    image, program = options.remaining[:1], options.remaining[1:]
     gives_gpus = options.has("nv", "nvccli", "rocm") or (
-        None if options.is_open or _has_unknown(options.given) else False
+        None if options.is_incomplete or _has_unknown(options.options) else False
     )
     container = Container(
         runtime.base,
@@ -216,29 +223,33 @@ def _apptainer(
     return container, program
 
 
-def _with_image(options: Options) -> Options:
+def _with_image(options: CommandOptions) -> CommandOptions:
     """Of unknown variables in front of the program the last is the image."""
-    is_program = not options.rest or is_of_interest(options.rest[0])
-    if not options.unclear or not (is_program or _is_image(options.unclear[-1])):
+    is_program = not options.remaining or is_launcher_or_program(options.remaining[0])
+    if not options.unparsed or not (is_program or _is_image(options.unparsed[-1])):
         return options
-    *unclear, image = options.unclear
-    return replace(options, rest=(image, *options.rest), unclear=tuple(unclear))
+    *unparsed, image = options.unparsed
+    return replace(
+        options, remaining=(image, *options.remaining), unparsed=tuple(unparsed)
+    )
 
 
 def _is_image(word: Word) -> bool:
     return any(_IMAGE.search(name) for name in word.names)
 
 
-def _has_unknown(options: Sequence[Option]) -> bool:
-    return any(option.fault for option in options)
+def _has_unknown(options: Sequence[CommandOption]) -> bool:
+    return any(option.error for option in options)
 
 
 def _other(
-    runtime: Word, action: str, words: Sequence[Word]
+    runtime: Word, action: str, args: Sequence[Word]
 ) -> tuple[Container, tuple[Word, ...]]:
     """Of runtimes with many options: where something familiar begins, they end."""
-    start = next((i for i, w in enumerate(words) if is_of_interest(w)), len(words))
-    before, program = words[:start], words[start:]
+    start = next(
+        (i for i, w in enumerate(args) if is_launcher_or_program(w)), len(args)
+    )
+    before, program = args[:start], args[start:]
     gives_gpus = any(word.text.startswith(_GPU_WORDS) for word in before)
     # The image is the last argument before a known program.
     names_image = before and program and not before[-1].text.startswith("-")
@@ -247,7 +258,7 @@ def _other(
     return replace(container, gives_gpus=gives_gpus), tuple(program)
 
 
-def of_pyxis(srun: Options) -> Container | None:
+def pyxis_container(srun: CommandOptions) -> Container | None:
     """The container that srun itself starts: Pyxis, or a site's container engine."""
     option = srun.last("container-image", "environment", "uenv")
     if option is None:
@@ -258,16 +269,16 @@ def of_pyxis(srun: Options) -> Container | None:
 
 
 _INTO_CONTAINER = ("APPTAINERENV_", "SINGULARITYENV_")
-_MOST_EXPORTED = 256
+_MAX_EXPORTED = 256
 # Scripts in scripts; deeper nesting is unusual.
 MAX_NESTING = 4
 
 # Parses a script that is an argument: its text and first line.
-ReadNested = Callable[[str, int], tuple[Sequence[Command], Sequence[Setting]]]
+ReadNested = Callable[[str, int], tuple[Sequence[Command], Sequence[Assignment]]]
 
 
 @dataclass(frozen=True)
-class Launch:
+class ProgramRun:
     """A program that a command of the script starts.
 
     `launcher` is `srun`, the name of another one, or "" where the batch shell starts it;
@@ -277,20 +288,20 @@ class Launch:
     line: int
     command: Command
     launcher: str
-    shape: ResourceRequest
-    srun: Options = NO_OPTIONS
+    resources: ResourceRequest
+    srun: CommandOptions = NO_OPTIONS
     container: Container | None = None
     program: tuple[Word, ...] = ()
-    variables: Mapping[str, Setting] = field(default_factory=dict)
+    variables: Mapping[str, Assignment] = field(default_factory=dict)
     has_entry: bool = False  # it is started by the kit's entry, by name
 
     @property
-    def is_step(self) -> bool:
+    def is_srun_step(self) -> bool:
         return self.launcher == "srun"
 
     @property
-    def is_small(self) -> bool:
-        return is_small(self.program)
+    def is_utility(self) -> bool:
+        return is_utility(self.program)
 
     @property
     def runs_python(self) -> bool:
@@ -299,142 +310,144 @@ class Launch:
     @property
     def runs_jax(self) -> bool:
         """Whether it is Python without a different framework, as far as known."""
-        return self.runs_python and not is_foreign(self.program)
+        return self.runs_python and not is_non_jax(self.program)
 
     @property
-    def may_be_on_cpu(self) -> bool:
-        setting = self.variables.get("JAX_PLATFORMS")
-        return bool(setting and setting.value and "cpu" in setting.value.text)
+    def may_run_on_cpu(self) -> bool:
+        assignment = self.variables.get("JAX_PLATFORMS")
+        return bool(assignment and assignment.value and "cpu" in assignment.value.text)
 
     def sets(self, name: str, text: str) -> bool:
-        setting = self.variables.get(name)
-        return bool(setting and setting.value and setting.value.text == text)
+        assignment = self.variables.get(name)
+        return bool(assignment and assignment.value and assignment.value.text == text)
 
 
-def find_launches(
+def find_runs(
     commands: Sequence[Command],
-    settings: Sequence[Setting],
+    assignments: Sequence[Assignment],
     job: ResourceRequest,
-    of_job: Options,
+    job_options: CommandOptions,
     read_nested: ReadNested,
-) -> list[Launch]:
+) -> list[ProgramRun]:
     """All programs that the commands start, in order."""
-    finder = _Finder(job, of_job, read_nested)
+    finder = _RunFinder(job, job_options, read_nested)
     return [
-        launch
-        for command, exported in _with_environment(commands, settings)
-        for launch in finder.start(command, exported)
+        run
+        for command, exported in _with_environment(commands, assignments)
+        for run in finder.start(command, exported)
     ]
 
 
 def _with_environment(
-    commands: Sequence[Command], settings: Sequence[Setting]
-) -> Iterator[tuple[Command, dict[str, Setting]]]:
+    commands: Sequence[Command], assignments: Sequence[Assignment]
+) -> Iterator[tuple[Command, dict[str, Assignment]]]:
     """Each command with the variables exported before it."""
-    exported: dict[str, Setting] = {}
+    exported: dict[str, Assignment] = {}
     seen = 0
     for command in commands:
         if command.order > seen:
-            exported = environment(settings[seen : command.order], exported)
+            exported = environment(assignments[seen : command.order], exported)
             seen = command.order
         yield command, exported
 
 
 def environment(
-    settings: Sequence[Setting], before: Mapping[str, Setting]
-) -> dict[str, Setting]:
+    assignments: Sequence[Assignment], before: Mapping[str, Assignment]
+) -> dict[str, Assignment]:
     """The exported variables after some assignments, up to a limit."""
     exported = dict(before)
-    for setting in settings:
-        if not setting.is_exported or len(exported) > _MOST_EXPORTED:
+    for assignment in assignments:
+        if not assignment.is_exported or len(exported) > _MAX_EXPORTED:
             continue
-        if setting.value is None and setting.is_certain:
-            exported.pop(setting.name, None)
-        elif setting.value is None and setting.name in exported:
-            known = exported[setting.name]
-            exported[setting.name] = replace(known, is_certain=False)
-        elif setting.value is not None:
-            exported[setting.name] = setting
+        if assignment.value is None and assignment.is_unconditional:
+            exported.pop(assignment.name, None)
+        elif assignment.value is None and assignment.name in exported:
+            known = exported[assignment.name]
+            exported[assignment.name] = replace(known, is_unconditional=False)
+        elif assignment.value is not None:
+            exported[assignment.name] = assignment
     return exported
 
 
 @dataclass(frozen=True)
-class _Finder:
+class _RunFinder:
     job: ResourceRequest
-    of_job: Options
+    job_options: CommandOptions
     read_nested: ReadNested
 
     def start(
-        self, command: Command, variables: dict[str, Setting]
-    ) -> Iterator[Launch]:
-        variables = variables | {s.name: s for s in command.settings}
-        words, own = strip_wrappers(command.words)
-        if not words:
+        self, command: Command, variables: dict[str, Assignment]
+    ) -> Iterator[ProgramRun]:
+        variables = variables | {s.name: s for s in command.assignments}
+        args, assigned = strip_wrappers(command.args)
+        if not args:
             return
-        name = words[0].base
-        launch = Launch(command.line, command, "", self.job, variables=variables | own)
+        name = args[0].base
+        run = ProgramRun(
+            command.line, command, "", self.job, variables=variables | assigned
+        )
         if name == "srun":
-            yield from self._srun(launch, words)
+            yield from self._srun(run, args)
         elif name in OTHER_LAUNCHERS:
-            start = first_of_interest(words)
-            launch = replace(launch, launcher=name, shape=ResourceRequest())
-            yield from self._open(launch, words[start:] or words[1:], 0)
-        elif is_of_interest(words[0]) or words[0].base in WRAPPERS:
-            yield from self._open(launch, words, 0)
+            start = first_launcher_or_program(args)
+            run = replace(run, launcher=name, resources=ResourceRequest())
+            yield from self._unwrap(run, args[start:] or args[1:], 0)
+        elif is_launcher_or_program(args[0]) or args[0].base in WRAPPERS:
+            yield from self._unwrap(run, args, 0)
 
-    def _srun(self, launch: Launch, words: Sequence[Word]) -> Iterator[Launch]:
-        options = read(words[1:], SRUN)
-        launch = replace(
-            launch,
+    def _srun(self, run: ProgramRun, args: Sequence[Word]) -> Iterator[ProgramRun]:
+        options = parse_options(args[1:], SRUN)
+        run = replace(
+            run,
             launcher="srun",
             srun=options,
-            shape=step_shape(self.job, self.of_job, options),
-            container=of_pyxis(options),
-            variables={**launch.variables, **_exported_by(options)},
+            resources=step_resources(self.job, self.job_options, options),
+            container=pyxis_container(options),
+            variables={**run.variables, **_exported_by(options)},
         )
-        yield from self._open(launch, options.rest, 0)
+        yield from self._unwrap(run, options.remaining, 0)
 
-    def _open(
-        self, launch: Launch, words: Sequence[Word], depth: int
-    ) -> Iterator[Launch]:
+    def _unwrap(
+        self, run: ProgramRun, args: Sequence[Word], depth: int
+    ) -> Iterator[ProgramRun]:
         """Strip wrappers, containers and shells until the program is left."""
-        words, own = strip_wrappers(words)
-        launch = replace(launch, variables={**launch.variables, **own})
-        entry = _entry_words(words)
+        args, assigned = strip_wrappers(args)
+        run = replace(run, variables={**run.variables, **assigned})
+        entry = _entry_words(args)
         if entry:
-            launch, words = replace(launch, has_entry=True), words[entry:]
-        if words and words[0].base in RUNTIMES:
-            entered = enter(words)
+            run, args = replace(run, has_entry=True), args[entry:]
+        if args and args[0].base in RUNTIMES:
+            entered = container_of(args)
             if entered is not None:
                 container, program = entered
-                launch = replace(launch, container=container)
-                launch = replace(launch, variables=_within(launch))
-                yield from self._open(launch, program, depth)
+                run = replace(run, container=container)
+                run = replace(run, variables=_inside_container(run))
+                yield from self._unwrap(run, program, depth)
             return
-        nested = _script_in(words, launch.command)
+        nested = _script_in(args, run.command)
         if nested is not None and depth < MAX_NESTING:
-            yield from self._nested(launch, *nested, depth + 1)
+            yield from self._nested(run, *nested, depth + 1)
             return
-        yield replace(launch, program=tuple(words))
+        yield replace(run, program=tuple(args))
 
     def _nested(
-        self, launch: Launch, text: str, line: int, depth: int
-    ) -> Iterator[Launch]:
-        commands, settings = self.read_nested(text, line)
-        for command, exported in _with_environment(commands, settings):
-            own = exported | {s.name: s for s in command.settings}
-            inner = replace(launch, variables={**launch.variables, **own})
-            yield from self._open(inner, command.words, depth)
+        self, run: ProgramRun, text: str, line: int, depth: int
+    ) -> Iterator[ProgramRun]:
+        commands, assignments = self.read_nested(text, line)
+        for command, exported in _with_environment(commands, assignments):
+            assigned = exported | {s.name: s for s in command.assignments}
+            inner = replace(run, variables={**run.variables, **assigned})
+            yield from self._unwrap(inner, command.args, depth)
 
 
-def _entry_words(words: Sequence[Word]) -> int:
+def _entry_words(args: Sequence[Word]) -> int:
     """Number of arguments of the kit's entry: `jax-sif run`, or its path in the image."""
-    if [word.base for word in words[:2]] == ["jax-sif", "run"]:
+    if [word.base for word in args[:2]] == ["jax-sif", "run"]:
         return 2
-    return 1 if words and words[0].text.endswith("/jaxsif/entry") else 0
+    return 1 if args and args[0].text.endswith("/jaxsif/entry") else 0
 
 
-def _exported_by(options: Options) -> dict[str, Setting]:
+def _exported_by(options: CommandOptions) -> dict[str, Assignment]:
     """`srun --export=ALL,NAME=value`"""
     option = options.last("export")
     if option is None or option.value is None:
@@ -442,30 +455,30 @@ def _exported_by(options: Options) -> dict[str, Setting]:
     return parse_assignment_list(option.value)
 
 
-def _within(launch: Launch) -> dict[str, Setting]:
+def _inside_container(run: ProgramRun) -> dict[str, Assignment]:
     """The variables that a container adds."""
-    variables = dict(launch.variables)
-    if launch.container is None or not launch.container.is_apptainer:
+    variables = dict(run.variables)
+    if run.container is None or not run.container.is_apptainer:
         return variables
     for prefix in _INTO_CONTAINER:
-        for name, setting in launch.variables.items():
+        for name, assignment in run.variables.items():
             if name.startswith(prefix):
-                variables[name.removeprefix(prefix)] = setting
-    for option in launch.container.options.given:
+                variables[name.removeprefix(prefix)] = assignment
+    for option in run.container.options.options:
         if option.name == "env" and option.value is not None:
             variables |= parse_assignment_list(option.value)
     return variables
 
 
-def _script_in(words: Sequence[Word], command: Command) -> tuple[str, int] | None:
+def _script_in(args: Sequence[Word], command: Command) -> tuple[str, int] | None:
     """The script of `bash -c TEXT` or `bash <<EOF`, and its first line."""
-    if not words or words[0].base not in SHELLS:
+    if not args or args[0].base not in SHELLS:
         return None
-    for word, following in zip(words[1:], words[2:], strict=False):
+    for word, following in zip(args[1:], args[2:], strict=False):
         if word.text.startswith("-") and word.text.endswith("c"):
             return following.text, following.line
         if not word.text.startswith("-"):
             return None
-    if all(word.text.startswith("-") for word in words[1:]) and command.heredoc:
+    if all(word.text.startswith("-") for word in args[1:]) and command.heredoc:
         return command.heredoc, command.heredoc_line
     return None

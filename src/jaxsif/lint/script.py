@@ -11,15 +11,23 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jaxsif.core import slurm_env
-from jaxsif.lint.model import DEFAULT_OPTIONS, Command, Setting, Word, apply_set
-from jaxsif.lint.options import NO_OPTIONS, SBATCH, Option, Options, read
-from jaxsif.lint.resources import ResourceRequest, job_shape
-from jaxsif.lint.runs import SHELLS, Launch, find_launches
-from jaxsif.lint.shell import Budget, Reading, read_shell
+from jaxsif.lint.model import DEFAULT_OPTIONS, Assignment, Command, Word, apply_set
+from jaxsif.lint.options import (
+    NO_OPTIONS,
+    SBATCH,
+    CommandOption,
+    CommandOptions,
+    parse_options,
+)
+from jaxsif.lint.resources import ResourceRequest, job_resources
+from jaxsif.lint.runs import SHELLS, ProgramRun, find_runs
+from jaxsif.lint.shell import Budget, ParsedScript, parse_shell
 
 _MAGIC = "#SBATCH"
 # Misspelled directives, which Slurm ignores as comments.
-_NEARLY = re.compile(r"\s*#+\s*(S[BATCH]{4,6}|sbatch|Sbatch|#SBATCH)\b(?=\s+--?\w)")
+_MISSPELLED_RE = re.compile(
+    r"\s*#+\s*(S[BATCH]{4,6}|sbatch|Sbatch|#SBATCH)\b(?=\s+--?\w)"
+)
 # `#SBATCH hetjob` begins the next part of a heterogeneous job.
 _PARTS = ("hetjob", "packjob")
 
@@ -32,10 +40,10 @@ class Directives:
     first command, which Slurm ignores; `comments` those that only look like one.
     """
 
-    options: Options = NO_OPTIONS
-    strays: tuple[Word, ...] = ()
-    late: tuple[int, ...] = ()
-    comments: tuple[int, ...] = ()
+    options: CommandOptions = NO_OPTIONS
+    malformed: tuple[Word, ...] = ()
+    after_first_command: tuple[int, ...] = ()
+    misspelled: tuple[int, ...] = ()
     first_command: int | None = None
     is_heterogeneous: bool = False
 
@@ -45,56 +53,58 @@ class Directives:
         return option.line if option else None
 
 
-def read_directives(lines: Sequence[str]) -> Directives:
+def parse_directives(lines: Sequence[str]) -> Directives:
     """Parse the directives of a script."""
-    given: list[Option] = []
-    strays: list[Word] = []
-    late: list[int] = []
-    comments: list[int] = []
+    options: list[CommandOption] = []
+    malformed: list[Word] = []
+    after_first_command: list[int] = []
+    misspelled: list[int] = []
     first_command = None
     is_heterogeneous = False
     for number, line in enumerate(lines, start=1):
         if line.startswith(_MAGIC):
             if first_command is not None:
-                late.append(number)
+                after_first_command.append(number)
                 continue
-            words = split(line[len(_MAGIC) :], number)
-            if words and words[0].text in _PARTS:
+            args = split_directive(line[len(_MAGIC) :], number)
+            if args and args[0].text in _PARTS:
                 is_heterogeneous = True
             else:
-                _take(words, given, strays)
+                _parse_line(args, options, malformed)
         elif line.strip() and not line.lstrip().startswith("#"):
             first_command = first_command or number
-        elif first_command is None and _is_nearly(line):
-            comments.append(number)
+        elif first_command is None and _is_misspelled(line):
+            misspelled.append(number)
     return Directives(
-        Options(tuple(given)),
-        tuple(strays),
-        tuple(late),
-        tuple(comments),
+        CommandOptions(tuple(options)),
+        tuple(malformed),
+        tuple(after_first_command),
+        tuple(misspelled),
         first_command,
         is_heterogeneous,
     )
 
 
-def _take(words: list[Word], given: list[Option], strays: list[Word]) -> None:
+def _parse_line(
+    args: list[Word], options: list[CommandOption], malformed: list[Word]
+) -> None:
     """Slurm uses getopt_long, which continues after arguments that are not options."""
-    while words:
-        options = read(words, SBATCH)
-        given += options.given
-        strays += options.rest[:1]
-        words = list(options.rest[1:])
+    while args:
+        parsed = parse_options(args, SBATCH)
+        options += parsed.options
+        malformed += parsed.remaining[:1]
+        args = list(parsed.remaining[1:])
 
 
-def _is_nearly(line: str) -> bool:
-    found = _NEARLY.match(line)
+def _is_misspelled(line: str) -> bool:
+    found = _MISSPELLED_RE.match(line)
     # `##SBATCH` is the usual way to disable a directive.
     return found is not None and not line.lstrip().startswith("##")
 
 
-def split(text: str, line: int) -> list[Word]:
+def split_directive(text: str, line: int) -> list[Word]:
     """Split a line as Slurm does: quotes, backslashes, `#` begins a comment."""
-    words: list[Word] = []
+    args: list[Word] = []
     current: str | None = None
     quote = ""
     is_escaped = False
@@ -112,16 +122,16 @@ def split(text: str, line: int) -> list[Word]:
         elif character == "#":
             break
         elif character.isspace():
-            words += [Word(current, line)] if current is not None else []
+            args += [Word(current, line)] if current is not None else []
             current = None
         else:
             current = (current or "") + character
-    return [*words, Word(current, line)] if current is not None else words
+    return [*args, Word(current, line)] if current is not None else args
 
 
 _KIT_IMAGE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
 # Limit of variables, and values of each, that are searched for the source of a word.
-_MOST_ORIGINS = 64
+_MAX_SOURCES = 64
 # Centres use the same names and variable for their own images.
 _OTHER_MODULE = re.compile(r"(?:jax|.*-sif)(?:/.*)?")
 _KIT_MODULE = re.compile(r"jax-sif(?:/.*)?")
@@ -134,34 +144,34 @@ class Script:
     lines: tuple[str, ...]
     interpreter: str
     directives: Directives
-    shape: ResourceRequest
-    reading: Reading
-    launches: tuple[Launch, ...]
+    resources: ResourceRequest
+    parsed: ParsedScript
+    runs: tuple[ProgramRun, ...]
     dos_line: int | None = None  # the first that ends as on Windows
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return self.reading.commands
+        return self.parsed.commands
 
     @property
-    def settings(self) -> tuple[Setting, ...]:
-        return self.reading.settings
+    def assignments(self) -> tuple[Assignment, ...]:
+        return self.parsed.assignments
 
     @property
     def functions(self) -> frozenset[str]:
-        return self.reading.functions
+        return self.parsed.functions
 
     @property
     def is_shell(self) -> bool:
         return self.interpreter in ("", *SHELLS)
 
     @property
-    def steps(self) -> Iterator[Launch]:
-        return (launch for launch in self.launches if launch.is_step)
+    def steps(self) -> Iterator[ProgramRun]:
+        return (run for run in self.runs if run.is_srun_step)
 
     @property
-    def jax_launches(self) -> Iterator[Launch]:
-        return (launch for launch in self.launches if launch.runs_jax)
+    def jax_runs(self) -> Iterator[ProgramRun]:
+        return (run for run in self.runs if run.runs_jax)
 
     @cached_property
     def modules(self) -> list[Word]:
@@ -170,7 +180,7 @@ class Script:
             word
             for command in self.commands
             if command.name in ("module", "ml")
-            for word in command.words[1:]
+            for word in command.args[1:]
             if word.text not in ("load", "add", "try-load") and word.text[:1] != "-"
         ]
 
@@ -183,125 +193,128 @@ class Script:
         )
         return not has_kit and any(map(_OTHER_MODULE.fullmatch, names))
 
-    def is_kit_image(self, launch: Launch) -> bool:
+    def is_kit_image(self, run: ProgramRun) -> bool:
         """Whether a program runs in this kit's image, judging by its name."""
-        image = launch.container.image if launch.container else None
+        image = run.container.image if run.container else None
         if image is None or self.has_other_image:
             return False
-        names = self.origins(image)
-        values = [v for n in names for v in self._values.get(n, ())[:_MOST_ORIGINS]]
+        names = self.variable_sources(image)
+        values = [v for n in names for v in self._values.get(n, ())[:_MAX_SOURCES]]
         texts = [value.text for value in values]
         return any(map(_KIT_IMAGE.search, [image.text, *names, *texts]))
 
-    def passes_entry(self, launch: Launch) -> bool:
+    def uses_image_entry(self, run: ProgramRun) -> bool:
         """Whether the image's entry sets port, devices and certificates for it."""
-        if launch.sets("JAX_SIF_ENTRY", "off"):
+        if run.sets("JAX_SIF_ENTRY", "off"):
             return False
-        program = launch.program
-        if launch.has_entry or (program and program[0].base == "jax-python"):
+        program = run.program
+        if run.has_entry or (program and program[0].base == "jax-python"):
             return True
-        container = launch.container
+        container = run.container
         return bool(container and container.action == "run") and (
-            self.is_kit_image(launch)
+            self.is_kit_image(run)
         )
 
     @property
-    def work(self) -> Iterator[Launch]:
+    def workloads(self) -> Iterator[ProgramRun]:
         """The workloads: steps, containers and Python programs, without utilities."""
         return (
-            launch
-            for launch in self.launches
-            if not launch.is_small
-            and (launch.launcher or launch.container or launch.runs_python)
+            run
+            for run in self.runs
+            if not run.is_utility and (run.launcher or run.container or run.runs_python)
         )
 
     @cached_property
     def _values(self) -> dict[str, list[Word]]:
         """The values that the script assigns to each variable."""
         values: dict[str, list[Word]] = defaultdict(list)
-        for setting in self.settings:
-            if setting.value:
-                values[setting.name].append(setting.value)
+        for assignment in self.assignments:
+            if assignment.value:
+                values[assignment.name].append(assignment.value)
         return values
 
-    def origins(self, word: Word) -> set[str]:
+    def variable_sources(self, word: Word) -> set[str]:
         """The variables from which a word is derived, directly or through others."""
         known, waiting = set[str](), list(word.names)
-        while waiting and len(known) < _MOST_ORIGINS:
+        while waiting and len(known) < _MAX_SOURCES:
             name = waiting.pop()
             if name not in known:
                 known.add(name)
-                values = self._values.get(name, ())[:_MOST_ORIGINS]
+                values = self._values.get(name, ())[:_MAX_SOURCES]
                 waiting += [n for value in values for n in value.names]
         return known
 
-    def assigned(self, *names: str) -> list[Setting]:
+    def assignments_of(self, *names: str) -> list[Assignment]:
         """Unconditional assignments of variables that a program receives."""
-        found = [s for s in self.settings if s.is_exported and s.name in names]
-        for launch in self.launches:
-            found += [s for name, s in launch.variables.items() if name in names]
-        unique = dict.fromkeys(s for s in found if s.value and s.is_certain)
-        return sorted(unique, key=lambda setting: setting.line)
+        found = [s for s in self.assignments if s.is_exported and s.name in names]
+        for run in self.runs:
+            found += [s for name, s in run.variables.items() if name in names]
+        unique = dict.fromkeys(s for s in found if s.value and s.is_unconditional)
+        return sorted(unique, key=lambda assignment: assignment.line)
 
 
-def read_script(text: str) -> Script:
+def parse_script(text: str) -> Script:
     """Parse any text as a job script."""
     raw = text.split("\n")
     dos = [number for number, line in enumerate(raw, start=1) if line.endswith("\r")]
     lines = tuple(line.removesuffix("\r") for line in raw)
     interpreter, *arguments = _shebang(lines[0])
-    directives = read_directives(lines)
-    shape = (
+    directives = parse_directives(lines)
+    resources = (
         ResourceRequest()
         if directives.is_heterogeneous
-        else job_shape(directives.options)
+        else job_resources(directives.options)
     )
     first_dos = dos[0] if dos else None
-    script = Script(lines, interpreter, directives, shape, Reading(), (), first_dos)
+    script = Script(
+        lines, interpreter, directives, resources, ParsedScript(), (), first_dos
+    )
     if not script.is_shell:
         return script
-    known = _known_variables(directives, shape)
+    known = _known_variables(directives, resources)
     budget = Budget()
-    reading = read_shell(lines, known, apply_set(DEFAULT_OPTIONS, arguments), budget)
+    parsed = parse_shell(lines, known, apply_set(DEFAULT_OPTIONS, arguments), budget)
 
     def read_nested(
         text: str, line: int
-    ) -> tuple[Sequence[Command], Sequence[Setting]]:
+    ) -> tuple[Sequence[Command], Sequence[Assignment]]:
         # The lines before it are read again as empty ones.
         if not budget.take(1 + line // 16):
             return (), ()
         padded = [""] * (line - 1) + text.split("\n")
-        nested = read_shell(padded, known, budget=budget)
-        return nested.commands, nested.settings
+        nested = parse_shell(padded, known, budget=budget)
+        return nested.commands, nested.assignments
 
-    launches = find_launches(
-        reading.commands, reading.settings, shape, directives.options, read_nested
+    runs = find_runs(
+        parsed.commands, parsed.assignments, resources, directives.options, read_nested
     )
-    return replace(script, reading=reading, launches=tuple(launches))
+    return replace(script, parsed=parsed, runs=tuple(runs))
 
 
 def _shebang(line: str) -> list[str]:
     """The interpreter's name and its options; "" without one."""
     if not line.startswith("#!"):
         return [""]
-    words = [word for word in line[2:].split() if word != "-S"] or [""]
-    if posixpath.basename(words[0]) == "env":
-        words = words[1:] or [""]
-    return [posixpath.basename(words[0]), *words[1:]]
+    args = [word for word in line[2:].split() if word != "-S"] or [""]
+    if posixpath.basename(args[0]) == "env":
+        args = args[1:] or [""]
+    return [posixpath.basename(args[0]), *args[1:]]
 
 
-def _known_variables(directives: Directives, shape: ResourceRequest) -> dict[str, str]:
+def _known_variables(
+    directives: Directives, resources: ResourceRequest
+) -> dict[str, str]:
     """Slurm's variables that follow from the directives."""
-    asked = directives.options
+    requested = directives.options
     numbers = {
-        slurm_env.PROCESSES: shape.tasks,
-        slurm_env.PROCESSES_OLD: shape.tasks,
-        slurm_env.JOB_NODES: shape.nodes,
-        slurm_env.NODES_OLD: shape.nodes,
-        slurm_env.NTASKS_PER_NODE: asked.number("ntasks-per-node"),
-        slurm_env.CPUS_PER_TASK: asked.number("cpus-per-task"),
-        slurm_env.GPUS_ON_NODE: shape.gpus_per_node,
+        slurm_env.PROCESSES: resources.tasks,
+        slurm_env.PROCESSES_OLD: resources.tasks,
+        slurm_env.JOB_NODES: resources.nodes,
+        slurm_env.NODES_OLD: resources.nodes,
+        slurm_env.NTASKS_PER_NODE: requested.number("ntasks-per-node"),
+        slurm_env.CPUS_PER_TASK: requested.number("cpus-per-task"),
+        slurm_env.GPUS_ON_NODE: resources.gpus_per_node,
     }
     known = {name: str(value) for name, value in numbers.items() if value is not None}
-    gpus = asked.text("gpus-per-node")
+    gpus = requested.text("gpus-per-node")
     return known | ({slurm_env.GPUS_PER_NODE: gpus} if gpus else {})

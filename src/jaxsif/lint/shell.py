@@ -16,18 +16,18 @@ from jaxsif.lint.expansion import (
     Scope,
     VariableTracker,
     expand,
-    glimpse,
+    first_error_line,
     line_of,
-    source,
     statements_of_branch,
-    torn,
+    text_of,
+    truncated_text,
 )
 from jaxsif.lint.model import (
     DEFAULT_OPTIONS,
+    Assignment,
     Command,
+    CommandContext,
     NextStatement,
-    Place,
-    Setting,
     ShellOptions,
     StatusUse,
     Word,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 # Limit per line; more than two are unusual.
-_MOST_OPERATORS = 16
+_MAX_HEREDOCS_PER_LINE = 16
 
 _OPERATOR = re.compile(
     r"<<(?P<tabs>-?)[ \t]*(?P<quote>['\"\\]?)(?P<end>[A-Za-z_]\w*)['\"]?"
@@ -114,27 +114,27 @@ def _operators(line: str) -> list[re.Match[str]]:
     # `<<<` is a here-string, and `<<` after `((` is a shift.
     shift = line.find("((")
     stop = len(line) if shift < 0 else shift
-    matches = islice(_OPERATOR.finditer(line, 0, stop), _MOST_OPERATORS)
+    matches = islice(_OPERATOR.finditer(line, 0, stop), _MAX_HEREDOCS_PER_LINE)
     return [m for m in matches if line[max(0, m.start() - 1)] != "<"]
 
 
 # What the grammar's own code reads beyond its tables for, and crashes, after a `{`:
 # https://github.com/tree-sitter/tree-sitter-bash/issues/337
-_BEYOND = re.compile(r"[\U00010000-\U0010ffff]")
+_UNSUPPORTED = re.compile(r"[\U00010000-\U0010ffff]")
 # Limits for statements, words, and characters of a script.
-_MOST_WORK = 16_000
-_MOST_TEXT, _MOST_WITH_HEREDOCS = 1 << 18, 1 << 19
+_MAX_WORK = 16_000
+_MAX_CHARS, _MAX_CHARS_WITH_HEREDOCS = 1 << 18, 1 << 19
 # To recover from a statement without an end, the parser goes back to each of these: 16,000
 # of them take 5 s, and it has no limit of its own.
-_MARK = re.compile(r"\||\(|;;")
-_MOST_MARKS = 3000
+_BACKTRACK_POINT = re.compile(r"\||\(|;;")
+_MAX_BACKTRACK_POINTS = 3000
 # Maximum nesting, far below Python's recursion limit.
-_DEEPEST = 120
+_MAX_DEPTH = 120
 _NO_STATEMENTS = {
     *("comment", "variable_name", "heredoc_body", "heredoc_end"),
     *("file_redirect", "heredoc_redirect", "herestring_redirect"),
 }
-_WHOLE = {
+_ATOMIC = {
     *("command", "test_command", "declaration_command", "unset_command"),
     "variable_assignment",
 }
@@ -144,12 +144,12 @@ _BRANCHES = {"elif_clause", "else_clause", "case_item"}
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedScript:
     """The parsed script. `unread` is the first line that could not be parsed."""
 
     commands: tuple[Command, ...] = ()
-    settings: tuple[Setting, ...] = ()
-    unread: int | None = None
+    assignments: tuple[Assignment, ...] = ()
+    unparsed_line: int | None = None
     functions: frozenset[str] = frozenset()
 
 
@@ -165,216 +165,237 @@ class Budget:
     """The remaining limits for a script and the scripts within it."""
 
     def __init__(self) -> None:
-        self.left = _MOST_WORK
+        self.left = _MAX_WORK
 
-    def take(self, work: int = 1) -> bool:
+    def take(self, workloads: int = 1) -> bool:
         """Whether the limit is not reached."""
-        self.left -= work
+        self.left -= workloads
         return self.left > 0
 
 
-def read_shell(
+def parse_shell(
     lines: Sequence[str],
     known: Mapping[str, str],
-    modes: ShellOptions = DEFAULT_OPTIONS,
+    shell_options: ShellOptions = DEFAULT_OPTIONS,
     budget: Budget | None = None,
-) -> Reading:
+) -> ParsedScript:
     """Parse a script, given the variables known before it starts."""
     ends = accumulate(len(line) + 1 for line in lines)
-    number = sum(1 for _ in takewhile(lambda end: end <= _MOST_WITH_HEREDOCS, ends))
+    number = sum(
+        1 for _ in takewhile(lambda end: end <= _MAX_CHARS_WITH_HEREDOCS, ends)
+    )
     kept, heredocs = extract_heredocs(lines[:number])
-    text = _BEYOND.sub("\ufffd", "\n".join(kept))
+    text = _UNSUPPORTED.sub("\ufffd", "\n".join(kept))
     stop = _stop(text)
     tree = _parser().parse(text[:stop].encode(errors="replace"))
-    reader = _Reader(Scope(known), modes, heredocs, budget or Budget())
+    walker = _ShellWalker(Scope(known), shell_options, heredocs, budget or Budget())
     if number < len(lines):
-        reader.unread = number + 1
+        walker.unparsed_line = number + 1
     if stop < len(text):
-        reader.unread = text.count("\n", 0, stop) + 1
-    reader.walk(tree.root_node, Place(), 0)
-    return Reading(
-        tuple(reader.commands),
-        tuple(reader.ledger.settings),
-        reader.unread,
-        frozenset(reader.functions),
+        walker.unparsed_line = text.count("\n", 0, stop) + 1
+    walker.walk(tree.root_node, CommandContext(), 0)
+    return ParsedScript(
+        tuple(walker.commands),
+        tuple(walker.variables.assignments),
+        walker.unparsed_line,
+        frozenset(walker.functions),
     )
 
 
 def _stop(text: str) -> int:
     """Where parsing ends: at the end of the last line within the limit."""
-    marks = islice(_MARK.finditer(text), _MOST_MARKS, None)
+    marks = islice(_BACKTRACK_POINT.finditer(text), _MAX_BACKTRACK_POINTS, None)
     last = next((mark.start() for mark in marks), len(text))
-    stop = min(last, _MOST_TEXT)
+    stop = min(last, _MAX_CHARS)
     return len(text) if stop == len(text) else text.rfind("\n", 0, stop) + 1
 
 
-class _Reader:
+class _ShellWalker:
     """Walks the tree in the order of execution."""
 
     def __init__(
-        self, scope: Scope, modes: ShellOptions, heredocs: list[Heredoc], budget: Budget
+        self,
+        scope: Scope,
+        shell_options: ShellOptions,
+        heredocs: list[Heredoc],
+        budget: Budget,
     ) -> None:
-        self.ledger = VariableTracker(scope)
+        self.variables = VariableTracker(scope)
         self.budget = budget
-        self.modes = modes
+        self.shell_options = shell_options
         self.heredocs = {heredoc.line: heredoc for heredoc in heredocs}
         self.commands: list[Command] = []
-        self.unread: int | None = None
+        self.unparsed_line: int | None = None
         self.functions: set[str] = set()
 
-    def walk(self, node: Node, place: Place, depth: int) -> None:
-        if node.is_error or node.is_missing or depth > _DEEPEST:
-            self.unread = self.unread or torn(node)
+    def walk(self, node: Node, context: CommandContext, depth: int) -> None:
+        if node.is_error or node.is_missing or depth > _MAX_DEPTH:
+            self.unparsed_line = self.unparsed_line or first_error_line(node)
         kind = node.type
         # Other nodes are handled as a whole.
-        work = node.descendant_count if kind in _WHOLE else 1
-        if depth > _DEEPEST or not self._has_budget(node, work):
+        workloads = node.descendant_count if kind in _ATOMIC else 1
+        if depth > _MAX_DEPTH or not self._has_budget(node, workloads):
             return
         below = depth + 1
         if kind in ("command", "test_command"):
-            self._command(node, place, below)
+            self._command(node, context, below)
         elif kind in ("declaration_command", "unset_command"):
-            self._substitutions(node, place, below)
-            self.ledger.declare(node, place)
+            self._substitutions(node, context, below)
+            self.variables.declare(node, context)
         elif kind == "variable_assignment":
-            self._substitutions(node, place, below)
-            self.ledger.assign(node, place)
+            self._substitutions(node, context, below)
+            self.variables.assign(node, context)
         elif kind == "list":
-            self._list(node, place, below)
+            self._list(node, context, below)
         elif kind == "pipeline":
-            self._pipeline(node, place, below)
+            self._pipeline(node, context, below)
         elif kind == "negated_command":
             self._statements(
-                node.children, replace(place, fate=StatusUse.NEGATED), below
+                node.children, replace(context, status_use=StatusUse.NEGATED), below
             )
         elif kind in ("if_statement", "elif_clause"):
-            self._if(node, place, below)
+            self._if(node, context, below)
         elif kind in _LOOPS:
-            self._loop(node, place, below)
+            self._loop(node, context, below)
         elif kind == "function_definition":
-            self.functions |= {source(c) for c in node.children if c.type == "word"}
+            self.functions |= {text_of(c) for c in node.children if c.type == "word"}
             inside = replace(
-                place, is_function=True, is_conditional=True, follower=None
+                context, is_function=True, is_conditional=True, next_statement=None
             )
             self._statements(node.children, inside, below)
         elif kind in ("case_statement", "case_item", "else_clause"):
-            inside = replace(place, is_conditional=True)
+            inside = replace(context, is_conditional=True)
             self._statements(statements_of_branch(node), inside, below)
         else:
-            self._statements(node.children, place, below)
+            self._statements(node.children, context, below)
 
-    def _has_budget(self, node: Node, work: int = 1) -> bool:
-        is_left = self.budget.take(work)
+    def _has_budget(self, node: Node, workloads: int = 1) -> bool:
+        is_left = self.budget.take(workloads)
         if not is_left:
-            self.unread = self.unread or line_of(node)
+            self.unparsed_line = self.unparsed_line or line_of(node)
         return is_left
 
-    def _statements(self, children: Sequence[Node], place: Place, depth: int) -> None:
+    def _statements(
+        self, children: Sequence[Node], context: CommandContext, depth: int
+    ) -> None:
         """Walk statements in order, with the next statement and a following `&`."""
         branches = [c for c in children if c.type in _BRANCHES]
         children = [c for c in children if c.type not in _NO_STATEMENTS | _BRANCHES]
         named = [index for index, child in enumerate(children) if child.is_named]
         for index, following in zip(named, [*named[1:], None], strict=False):
-            inside = place
+            inside = context
             if following is not None:
                 after = children[following]
                 inside = replace(
-                    place, follower=NextStatement(line_of(after), glimpse(after))
+                    context,
+                    next_statement=NextStatement(line_of(after), truncated_text(after)),
                 )
             if index + 1 < len(children) and children[index + 1].type == "&":
                 inside = replace(inside, is_background=True)
             self.walk(children[index], inside, depth)
-        for branch in branches:
-            self.walk(branch, place, depth)
+        for if_body in branches:
+            self.walk(if_body, context, depth)
 
-    def _list(self, node: Node, place: Place, depth: int) -> None:
+    def _list(self, node: Node, context: CommandContext, depth: int) -> None:
         left, *others = [c for c in node.named_children if c.type != "comment"]
         operator = next((c.type for c in node.children if not c.is_named), "")
-        modes = self.modes
+        shell_options = self.shell_options
         # A failure on the left of && and || does not trigger errexit.
-        self.modes = replace(modes, errexit=False)
+        self.shell_options = replace(shell_options, errexit=False)
         if operator == "||" and others:
             inside = replace(
-                place, fate=StatusUse.TESTED, otherwise=glimpse(others[-1])
+                context, status_use=StatusUse.TESTED, or_else=truncated_text(others[-1])
             )
             self.walk(left, inside, depth)
         else:
-            self.walk(left, place, depth)
-        self.modes = replace(self.modes, errexit=modes.errexit)
+            self.walk(left, context, depth)
+        self.shell_options = replace(self.shell_options, errexit=shell_options.errexit)
         for other in others:
-            self.walk(other, replace(place, is_conditional=True), depth)
+            self.walk(other, replace(context, is_conditional=True), depth)
 
-    def _pipeline(self, node: Node, place: Place, depth: int) -> None:
+    def _pipeline(self, node: Node, context: CommandContext, depth: int) -> None:
         parts = [c for c in node.named_children if c.type != "comment"]
-        for part, reader in zip(parts, parts[1:], strict=False):
-            piped = replace(place, fate=StatusUse.PIPED, reader=glimpse(reader))
+        for part, pipe_reader in zip(parts, parts[1:], strict=False):
+            piped = replace(
+                context,
+                status_use=StatusUse.PIPED,
+                pipe_reader=truncated_text(pipe_reader),
+            )
             # With pipefail the status is used as if there were no pipe.
             inside = (
-                replace(place, reader=piped.reader) if self.modes.pipefail else piped
+                replace(context, pipe_reader=piped.pipe_reader)
+                if self.shell_options.pipefail
+                else piped
             )
             self.walk(part, inside, depth)
         for part in parts[-1:]:
-            self.walk(part, place, depth)
+            self.walk(part, context, depth)
 
-    def _if(self, node: Node, place: Place, depth: int) -> None:
+    def _if(self, node: Node, context: CommandContext, depth: int) -> None:
         index = next((i for i, c in enumerate(node.children) if c.type == "then"), 0)
-        condition, rest = node.children[:index], node.children[index:]
-        branch = "\n".join(glimpse(child) for child in rest if child.is_named)
-        tested = replace(place, fate=StatusUse.TESTED, branch=branch)
+        condition, remaining = node.children[:index], node.children[index:]
+        if_body = "\n".join(
+            truncated_text(child) for child in remaining if child.is_named
+        )
+        tested = replace(context, status_use=StatusUse.TESTED, if_body=if_body)
         self._statements(condition, tested, depth)
-        self._statements(rest, replace(place, is_conditional=True), depth)
+        self._statements(remaining, replace(context, is_conditional=True), depth)
 
-    def _loop(self, node: Node, place: Place, depth: int) -> None:
+    def _loop(self, node: Node, context: CommandContext, depth: int) -> None:
         line = line_of(node)
-        again = NextStatement(line, source(node).partition("\n")[0], is_again=True)
-        self.ledger.enter_loop(node)
+        again = NextStatement(
+            line, text_of(node).partition("\n")[0], is_next_iteration=True
+        )
+        self.variables.enter_loop(node)
         for child in node.named_children:
             if child.type in ("do_group", "compound_statement"):
-                inside = replace(place, loop=line, follower=again)
+                inside = replace(context, loop=line, next_statement=again)
                 if node.type == "while_statement":
                     inside = replace(inside, is_conditional=True)
                 self.walk(child, inside, depth)
             elif node.type == "while_statement":
-                self.walk(child, replace(place, fate=StatusUse.TESTED), depth)
+                self.walk(child, replace(context, status_use=StatusUse.TESTED), depth)
             else:
-                self._substitutions(child, place, depth)
+                self._substitutions(child, context, depth)
 
-    def _command(self, node: Node, place: Place, depth: int) -> None:
-        self._substitutions(node, place, depth)
+    def _command(self, node: Node, context: CommandContext, depth: int) -> None:
+        self._substitutions(node, context, depth)
         prefix = [c for c in node.children if c.type == "variable_assignment"]
         name = node.child_by_field_name("name")
         start = line_of(name) if name is not None else line_of(node)
         # The grammar joins lines of assignments with the command on the next line.
-        glued = [c for c in prefix if self._is_glued(node, c, start)]
-        for assignment in glued:
-            self.ledger.assign(assignment, place)
-        settings = [self.ledger.prefix(c, place) for c in prefix if c not in glued]
-        words: list[Word] = []
+        adjacent = [c for c in prefix if self._is_adjacent(node, c, start)]
+        for assignment in adjacent:
+            self.variables.assign(assignment, context)
+        assignments = [
+            self.variables.prefix(c, context) for c in prefix if c not in adjacent
+        ]
+        args: list[Word] = []
         for child in node.children:
             if child in prefix or child.type.endswith("redirect"):
                 continue
-            more = expand(child, self.ledger.scope)
+            more = expand(child, self.variables.scope)
             if not self._has_budget(child, sum(1 + len(w.text) // 256 for w in more)):
                 break
-            words += more
-        first = start if glued else line_of(node)
+            args += more
+        first = start if adjacent else line_of(node)
         heredoc = self._heredoc(first, node.end_point[0] + 1)
         command = Command(
             first,
             node.end_point[0] + 1,
-            tuple(words),
-            glimpse(node),
-            tuple(settings),
-            place,
-            self.modes,
+            tuple(args),
+            truncated_text(node),
+            tuple(assignments),
+            context,
+            self.shell_options,
             heredoc.text if heredoc else "",
             heredoc.first if heredoc else 0,
-            len(self.ledger.settings),
+            len(self.variables.assignments),
         )
         self.commands.append(command)
-        self._take_effect(command)
+        self._apply(command)
 
-    def _is_glued(self, node: Node, assignment: Node, start: int) -> bool:
+    def _is_adjacent(self, node: Node, assignment: Node, start: int) -> bool:
         if line_of(assignment) == start:
             return False
         offset = assignment.end_byte - node.start_byte
@@ -386,22 +407,24 @@ class _Reader:
         line = next((line for line in within if line in self.heredocs), None)
         return self.heredocs.pop(line) if line is not None else None
 
-    def _substitutions(self, node: Node, place: Place, depth: int) -> None:
+    def _substitutions(self, node: Node, context: CommandContext, depth: int) -> None:
         """Walks the commands in `$(...)` and `<(...)` of a word."""
-        if depth > _DEEPEST or self.budget.left <= 0:
+        if depth > _MAX_DEPTH or self.budget.left <= 0:
             return
-        captured = replace(place, fate=StatusUse.CAPTURED, follower=None)
+        captured = replace(context, status_use=StatusUse.CAPTURED, next_statement=None)
         for child in node.named_children:
             if child.type in ("command_substitution", "process_substitution"):
                 self._statements(child.children, captured, depth + 1)
             else:
-                self._substitutions(child, place, depth + 1)
+                self._substitutions(child, context, depth + 1)
 
-    def _take_effect(self, command: Command) -> None:
+    def _apply(self, command: Command) -> None:
         """The effect of a command on later commands."""
-        self.ledger.take_effect(command)
+        self.variables.apply(command)
         if command.name == "set":
-            self.modes = apply_set(self.modes, [w.text for w in command.words[1:]])
-            self.ledger.exports_all = self.modes.allexport
-        elif command.name == "trap" and command.words[-1].text == "ERR":
-            self.modes = replace(self.modes, errexit=True)
+            self.shell_options = apply_set(
+                self.shell_options, [w.text for w in command.args[1:]]
+            )
+            self.variables.exports_all = self.shell_options.allexport
+        elif command.name == "trap" and command.args[-1].text == "ERR":
+            self.shell_options = replace(self.shell_options, errexit=True)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from jaxsif.lint.rule import ERROR, NOTE, Finding, Rule
+from jaxsif.lint.rule import ERROR, NOTE, LintFinding, Rule
 
-UNKNOWN = Rule(
+UNKNOWN_RULE = Rule(
     "ignore-unknown",
     ERROR,
     "A comment ignores a rule that does not exist",
@@ -18,7 +18,7 @@ UNKNOWN = Rule(
     "a mistyped id suppresses nothing",
     "docs/lint.md",
 )
-REASON = Rule(
+MISSING_REASON = Rule(
     "ignore-reason",
     ERROR,
     "A suppression comment has no reason",
@@ -26,7 +26,7 @@ REASON = Rule(
     "the next reader must know whether the reason still applies",
     "docs/lint.md",
 )
-UNUSED = Rule(
+UNUSED_COMMENT = Rule(
     "ignore-unused",
     NOTE,
     "A comment ignores a rule that finds nothing",
@@ -35,7 +35,7 @@ UNUSED = Rule(
     "docs/lint.md",
 )
 
-RULES = (UNKNOWN, REASON, UNUSED)
+RULES = (UNKNOWN_RULE, MISSING_REASON, UNUSED_COMMENT)
 
 
 _COMMENT = re.compile(
@@ -44,7 +44,7 @@ _COMMENT = re.compile(
 
 
 @dataclass(frozen=True)
-class Comment:
+class SuppressionComment:
     """A comment; it applies to its line and, without code before it, to the next."""
 
     line: int
@@ -52,12 +52,12 @@ class Comment:
     reason: str
     is_alone: bool
 
-    def covers(self, finding: Finding) -> bool:
+    def covers(self, finding: LintFinding) -> bool:
         lines = (self.line, self.line + 1) if self.is_alone else (self.line,)
         return finding.line in lines and finding.rule.id in self.ids
 
 
-def read_comments(lines: Sequence[str]) -> list[Comment]:
+def read_comments(lines: Sequence[str]) -> list[SuppressionComment]:
     """All suppression comments of a script."""
     comments = []
     for number, line in enumerate(lines, start=1):
@@ -66,13 +66,13 @@ def read_comments(lines: Sequence[str]) -> list[Comment]:
             ids = [word.strip() for word in (found["ids"] or "").split(",")]
             is_alone = not line[: found.start()].strip()
             reason = found["reason"].strip()
-            comments.append(Comment(number, tuple(ids), reason, is_alone))
+            comments.append(SuppressionComment(number, tuple(ids), reason, is_alone))
     return comments
 
 
 def apply_suppressions(
-    findings: Iterable[Finding], lines: Sequence[str], ids: Collection[str]
-) -> list[Finding]:
+    findings: Iterable[LintFinding], lines: Sequence[str], ids: Collection[str]
+) -> list[LintFinding]:
     """Mark the suppressed findings, and add the errors of the comments."""
     comments = read_comments(lines)
     marked = [_mark(finding, comments) for finding in findings]
@@ -83,26 +83,33 @@ def apply_suppressions(
     ]
 
 
-def _mark(finding: Finding, comments: Sequence[Comment]) -> Finding:
+def _mark(finding: LintFinding, comments: Sequence[SuppressionComment]) -> LintFinding:
     reasons = [c.reason for c in comments if c.reason and c.covers(finding)]
-    return replace(finding, ignored=reasons[0]) if reasons else finding
+    return replace(finding, suppressed_by=reasons[0]) if reasons else finding
 
 
 def _suppression_errors(
-    comment: Comment, findings: Sequence[Finding], ids: Collection[str]
-) -> Iterator[Finding]:
+    comment: SuppressionComment, findings: Sequence[LintFinding], ids: Collection[str]
+) -> Iterator[LintFinding]:
     for name in comment.ids:
         if name not in ids:
             near = get_close_matches(name, ids, n=1)
-            hint = f"did you mean {near[0]}?" if near else UNKNOWN.fix
-            yield _finding(UNKNOWN, comment, f"there is no rule {name!r}", hint)
+            hint = f"did you mean {near[0]}?" if near else UNKNOWN_RULE.fix
+            yield _finding(UNKNOWN_RULE, comment, f"there is no rule {name!r}", hint)
         elif not comment.reason:
             yield _finding(
-                REASON, comment, f"no reason for ignoring {name}", REASON.fix
+                MISSING_REASON,
+                comment,
+                f"no reason for ignoring {name}",
+                MISSING_REASON.fix,
             )
         elif not any(comment.covers(f) for f in findings if f.rule.id == name):
-            yield _finding(UNUSED, comment, f"no finding {name} here", UNUSED.fix)
+            yield _finding(
+                UNUSED_COMMENT, comment, f"no finding {name} here", UNUSED_COMMENT.fix
+            )
 
 
-def _finding(rule: Rule, comment: Comment, text: str, fix: str) -> Finding:
-    return Finding(rule, comment.line, rule.severity, text, fix)
+def _finding(
+    rule: Rule, comment: SuppressionComment, text: str, fix: str
+) -> LintFinding:
+    return LintFinding(rule, comment.line, rule.severity, text, fix)

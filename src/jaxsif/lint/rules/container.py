@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from jaxsif.lint.model import Word
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
-from jaxsif.lint.runs import SHELLS, Launch
+from jaxsif.lint.runs import SHELLS, ProgramRun
 from jaxsif.lint.script import Script
 
 _GPU_VARIABLES = (
@@ -18,7 +18,7 @@ _GPU_VARIABLES = (
     "SINGULARITY_ROCM",
 )
 _REMOTE = re.compile(r"(?:docker|oras|library|shub|https?)://")
-_WIPES = ("cleanenv", "containall", "compat")
+_CLEARS_ENVIRONMENT = ("cleanenv", "containall", "compat")
 
 
 @rule(
@@ -31,33 +31,31 @@ _WIPES = ("cleanenv", "containall", "compat")
 )
 def container_nv(script: Script) -> Iterator[Violation]:
     """The job asks for GPUs, and the container does not see them"""
-    is_seen = any(
-        launch.container and launch.container.gives_gpus for launch in script.launches
-    )
-    for launch in script.launches:
-        container = launch.container
+    is_seen = any(run.container and run.container.gives_gpus for run in script.runs)
+    for run in script.runs:
+        container = run.container
         if (
             container is None
             or container.gives_gpus is not False
-            or not (launch.shape.has_gpus or script.shape.has_gpus)
-            or not _may_compute(launch)
+            or not (run.resources.has_gpus or script.resources.has_gpus)
+            or not _may_compute(run)
             # What is prepared on one node needs none.
-            or (is_seen and not launch.is_step)
+            or (is_seen and not run.is_srun_step)
             # AMD's images bring their libraries, and /dev is there anyway.
             or any("rocm" in line.lower() for line in script.lines)
-            or any(name in launch.variables for name in _GPU_VARIABLES)
+            or any(name in run.variables for name in _GPU_VARIABLES)
         ):
             continue
         yield Violation(
-            launch.line, f"{container.runtime} {container.action} without GPUs"
+            run.line, f"{container.runtime} {container.action} without GPUs"
         )
 
 
-def _may_compute(launch: Launch) -> bool:
-    if launch.may_be_on_cpu:
+def _may_compute(run: ProgramRun) -> bool:
+    if run.may_run_on_cpu:
         return False
-    is_script = bool(launch.program) and launch.program[0].base in SHELLS
-    return launch.runs_python or is_script or not launch.program
+    is_script = bool(run.program) and run.program[0].base in SHELLS
+    return run.runs_python or is_script or not run.program
 
 
 @rule(
@@ -70,20 +68,18 @@ def _may_compute(launch: Launch) -> bool:
 )
 def container_entry(script: Script) -> Iterator[Violation]:
     """`singularity exec` passes by the image's entry"""
-    for launch in script.jax_launches:
-        container = launch.container
+    for run in script.jax_runs:
+        container = run.container
         if (
             container
             and container.action == "exec"
             and container.is_apptainer
-            and launch.is_step
-            and launch.shape.has_several_tasks
-            and script.is_kit_image(launch)
-            and not script.passes_entry(launch)
+            and run.is_srun_step
+            and run.resources.has_several_tasks
+            and script.is_kit_image(run)
+            and not script.uses_image_entry(run)
         ):
-            yield Violation(
-                launch.line, f"{container.runtime} exec of this kit's image"
-            )
+            yield Violation(run.line, f"{container.runtime} exec of this kit's image")
 
 
 @rule(
@@ -96,14 +92,12 @@ def container_entry(script: Script) -> Iterator[Violation]:
 )
 def container_environment(script: Script) -> Iterator[Violation]:
     """The container starts with an empty environment"""
-    for launch in script.jax_launches:
-        container = launch.container
-        if container and launch.is_step and launch.shape.tasks != 1:
-            option = container.options.last(*_WIPES)
+    for run in script.jax_runs:
+        container = run.container
+        if container and run.is_srun_step and run.resources.tasks != 1:
+            option = container.options.last(*_CLEARS_ENVIRONMENT)
             if option is not None and container.is_apptainer:
-                yield Violation(
-                    launch.line, f"{option.written} hides the step from JAX"
-                )
+                yield Violation(run.line, f"{option.written} hides the step from JAX")
 
 
 @rule(
@@ -116,18 +110,18 @@ def container_environment(script: Script) -> Iterator[Violation]:
 )
 def image_unset(script: Script) -> Iterator[Violation]:
     """Nothing checks that the image's variable is set"""
-    own = {setting.name for setting in script.settings}
+    own = {assignment.name for assignment in script.assignments}
     guarded = {name for line in script.lines for name in _guarded(line)}
-    for launch in script.launches:
-        image = launch.container.image if launch.container else None
-        modes = launch.command.modes
-        if image is None or image.is_known or modes.nounset:
+    for run in script.runs:
+        image = run.container.image if run.container else None
+        shell_options = run.command.shell_options
+        if image is None or image.is_literal or shell_options.nounset:
             continue
-        if script.modules and modes.errexit:
+        if script.modules and shell_options.errexit:
             # A module that cannot be loaded ends the script.
             continue
-        for name in sorted(script.origins(image) - own - guarded):
-            yield Violation(launch.line, f"nothing checks that ${name} is set")
+        for name in sorted(script.variable_sources(image) - own - guarded):
+            yield Violation(run.line, f"nothing checks that ${name} is set")
 
 
 _GUARD = re.compile(r"\$\{(\w+):?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{?(\w+)")
@@ -148,12 +142,12 @@ def _guarded(line: str) -> list[str]:
 )
 def image_pull(script: Script) -> Iterator[Violation]:
     """The image is fetched from a registry inside the job"""
-    for launch in script.launches:
-        container = launch.container
+    for run in script.runs:
+        container = run.container
         image = container.image if container and container.is_apptainer else None
         if image is not None and _REMOTE.match(image.text):
             yield Violation(
-                launch.line, f"{image.text} is fetched at the start of each rank"
+                run.line, f"{image.text} is fetched at the start of each rank"
             )
 
 
@@ -172,17 +166,25 @@ _INSTALLERS = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
 )
 def library_path(script: Script) -> Iterator[Violation]:
     """LD_LIBRARY_PATH makes JAX load libraries other than its own"""
-    for launch in script.jax_launches:
-        setting = launch.variables.get("LD_LIBRARY_PATH")
-        if setting is None or setting.value is None or not setting.is_certain:
+    for run in script.jax_runs:
+        assignment = run.variables.get("LD_LIBRARY_PATH")
+        if (
+            assignment is None
+            or assignment.value is None
+            or not assignment.is_unconditional
+        ):
             continue
-        plain = (*script.settings, *launch.command.settings)
-        if launch.container and setting.name == "LD_LIBRARY_PATH" and setting in plain:
+        plain = (*script.assignments, *run.command.assignments)
+        if (
+            run.container
+            and assignment.name == "LD_LIBRARY_PATH"
+            and assignment in plain
+        ):
             # Apptainer takes it away, and keeps only what is meant for the container.
             continue
-        is_meant_for_it = setting.name != "LD_LIBRARY_PATH"
-        if is_meant_for_it or _LIBRARIES.search(setting.value.text):
-            yield Violation(setting.line, f"LD_LIBRARY_PATH={setting.value.text}")
+        is_meant_for_it = assignment.name != "LD_LIBRARY_PATH"
+        if is_meant_for_it or _LIBRARIES.search(assignment.value.text):
+            yield Violation(assignment.line, f"LD_LIBRARY_PATH={assignment.value.text}")
 
 
 @rule(
@@ -195,12 +197,12 @@ def library_path(script: Script) -> Iterator[Violation]:
 )
 def python_path(script: Script) -> Iterator[Violation]:
     """PYTHONPATH adds packages of the host to the container"""
-    for launch in script.launches:
-        setting = launch.variables.get("PYTHONPATH")
-        if launch.container is None or setting is None or setting.value is None:
+    for run in script.runs:
+        assignment = run.variables.get("PYTHONPATH")
+        if run.container is None or assignment is None or assignment.value is None:
             continue
-        if setting.is_certain and _PACKAGES.search(setting.value.text):
-            yield Violation(setting.line, f"PYTHONPATH={setting.value.text}")
+        if assignment.is_unconditional and _PACKAGES.search(assignment.value.text):
+            yield Violation(assignment.line, f"PYTHONPATH={assignment.value.text}")
 
 
 @rule(
@@ -214,18 +216,18 @@ def python_path(script: Script) -> Iterator[Violation]:
 def pip_install(script: Script) -> Iterator[Violation]:
     """The job installs packages"""
     for command in script.commands:
-        if _installs(command.words):
+        if _installs(command.args):
             yield Violation(command.line, "packages are installed while the job runs")
-    for launch in script.launches:
-        if _installs(launch.program):
-            yield Violation(launch.line, "packages are installed while the job runs")
+    for run in script.runs:
+        if _installs(run.program):
+            yield Violation(run.line, "packages are installed while the job runs")
 
 
-def _installs(words: tuple[Word, ...]) -> bool:
-    texts = [word.text for word in words]
-    if not words or "install" not in texts:
+def _installs(args: tuple[Word, ...]) -> bool:
+    texts = [word.text for word in args]
+    if not args or "install" not in texts:
         return False
-    before = words[: texts.index("install")]
+    before = args[: texts.index("install")]
     return any(_INSTALLERS.fullmatch(word.base) for word in before)
 
 
@@ -238,7 +240,7 @@ def _installs(words: tuple[Word, ...]) -> bool:
 )
 def module_after_use(script: Script) -> Iterator[Violation]:
     """A module is loaded after the commands that need it"""
-    last = max((launch.line for launch in script.work), default=None)
+    last = max((run.line for run in script.workloads), default=None)
     for module in script.modules:
         if last is not None and module.line > last:
             yield Violation(

@@ -8,16 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from jaxsif.core import slurm_env
-from jaxsif.lint.model import Setting
+from jaxsif.lint.model import Assignment
 from jaxsif.lint.resources import count_gpus
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
-from jaxsif.lint.runs import Launch
+from jaxsif.lint.runs import ProgramRun
 from jaxsif.lint.script import Script
 
 _PORT, _ADDRESS = "JAX_COORDINATOR_PORT", "JAX_COORDINATOR_ADDRESS"
 _PROXIES = ("http_proxy", "https_proxy", "grpc_proxy")
 _NO_PROXIES = ("no_proxy", "no_grpc_proxy")
-_UNREAD = (
+_NOT_USED_BY_JAX = (
     "JAX_NUM_PROCESSES",
     "JAX_PROCESS_ID",
     "JAX_CHECK_PROXY_ENVS",
@@ -40,52 +40,52 @@ _OWN_PORT = re.compile(r"coordinator|port|address", re.IGNORECASE)
 def port_shared(script: Script) -> Iterator[Violation]:
     """Steps that run at the same time share JAX's coordinator port"""
     for group in _concurrent(script):
-        group = [launch for launch in group if not _has_own_port(script, launch)]
-        for launch in group[:1]:
-            others = [other for other in group[1:] if _port(other) == _port(launch)]
-            loops = launch.command.place.loop
+        group = [run for run in group if not _has_own_port(script, run)]
+        for run in group[:1]:
+            others = [other for other in group[1:] if _port(other) == _port(run)]
+            loops = run.command.context.loop
             if others:
                 lines = ", ".join(str(other.line) for other in others)
                 text = f"this step and that of line {lines} have one coordinator port"
-                yield Violation(launch.line, text)
-            elif loops and launch.command.place.is_background:
+                yield Violation(run.line, text)
+            elif loops and run.command.context.is_background:
                 text = (
                     f"the steps of the loop in line {loops} have one coordinator port"
                 )
-                yield Violation(launch.line, text)
+                yield Violation(run.line, text)
 
 
-def _concurrent(script: Script) -> Iterator[list[Launch]]:
+def _concurrent(script: Script) -> Iterator[list[ProgramRun]]:
     """The groups of JAX steps that run at the same time."""
-    group: list[Launch] = []
-    by_command: dict[int, list[Launch]] = defaultdict(list)
-    for launch in script.steps:
-        if launch.runs_jax:
-            by_command[id(launch.command)].append(launch)
+    group: list[ProgramRun] = []
+    by_command: dict[int, list[ProgramRun]] = defaultdict(list)
+    for run in script.steps:
+        if run.runs_jax:
+            by_command[id(run.command)].append(run)
     for command in script.commands:
-        if command.name == "wait" and not command.place.is_conditional:
+        if command.name == "wait" and not command.context.is_conditional:
             yield group
             group = []
         own = by_command[id(command)]
-        is_alone = not command.place.is_background and not group
+        is_alone = not command.context.is_background and not group
         # What a step runs one after the other is one program.
         group += [] if is_alone else own[:1]
     yield group
 
 
-def _has_own_port(script: Script, launch: Launch) -> bool:
+def _has_own_port(script: Script, run: ProgramRun) -> bool:
     """Whether it does not share its port with another step, or this is unknown."""
-    if script.passes_entry(launch) or launch.shape.tasks == 1:
+    if script.uses_image_entry(run) or run.resources.tasks == 1:
         return True
-    if any(_OWN_PORT.search(word.text) for word in launch.program[1:]):
+    if any(_OWN_PORT.search(word.text) for word in run.program[1:]):
         return True
-    setting = launch.variables.get(_PORT) or launch.variables.get(_ADDRESS)
-    return bool(setting and setting.value and not setting.value.is_known)
+    assignment = run.variables.get(_PORT) or run.variables.get(_ADDRESS)
+    return bool(assignment and assignment.value and not assignment.value.is_literal)
 
 
-def _port(launch: Launch) -> str:
-    setting = launch.variables.get(_PORT) or launch.variables.get(_ADDRESS)
-    return setting.value.text if setting and setting.value else ""
+def _port(run: ProgramRun) -> str:
+    assignment = run.variables.get(_PORT) or run.variables.get(_ADDRESS)
+    return assignment.value.text if assignment and assignment.value else ""
 
 
 @rule(
@@ -99,14 +99,14 @@ def _port(launch: Launch) -> str:
 )
 def port_fixed(script: Script) -> Iterator[Violation]:
     """The coordinator's port is a fixed number"""
-    for setting in script.assigned(_PORT, _ADDRESS):
-        value = setting.value
+    for assignment in script.assignments_of(_PORT, _ADDRESS):
+        value = assignment.value
         if value is None:
             continue
-        if setting.name == _PORT and value.number is not None:
-            yield Violation(setting.line, f"every job listens on port {value.text}")
-        elif setting.name == _ADDRESS and _FIXED_PORT.search(value.text):
-            yield Violation(setting.line, f"every job listens on {value.text}")
+        if assignment.name == _PORT and value.number is not None:
+            yield Violation(assignment.line, f"every job listens on port {value.text}")
+        elif assignment.name == _ADDRESS and _FIXED_PORT.search(value.text):
+            yield Violation(assignment.line, f"every job listens on {value.text}")
 
 
 @rule(
@@ -120,21 +120,21 @@ def port_fixed(script: Script) -> Iterator[Violation]:
 )
 def proxy(script: Script) -> Iterator[Violation]:
     """JAX would connect to its coordinator through a proxy"""
-    for launch in script.jax_launches:
-        if not launch.shape.has_several_tasks or script.passes_entry(launch):
+    for run in script.jax_runs:
+        if not run.resources.has_several_tasks or script.uses_image_entry(run):
             continue
-        if any(name in launch.variables for name in _NO_PROXIES):
+        if any(name in run.variables for name in _NO_PROXIES):
             continue
         for name in _PROXIES:
-            setting = launch.variables.get(name)
-            if setting and setting.is_certain and _is_filled(setting):
+            assignment = run.variables.get(name)
+            if assignment and assignment.is_unconditional and _is_filled(assignment):
                 yield Violation(
-                    setting.line, f"{name} reaches the ranks of line {launch.line}"
+                    assignment.line, f"{name} reaches the ranks of line {run.line}"
                 )
 
 
-def _is_filled(setting: Setting) -> bool:
-    return bool(setting.value and setting.value.text)
+def _is_filled(assignment: Assignment) -> bool:
+    return bool(assignment.value and assignment.value.text)
 
 
 @rule(
@@ -148,9 +148,11 @@ def _is_filled(setting: Setting) -> bool:
 )
 def proxy_wildcard(script: Script) -> Iterator[Violation]:
     """no_proxy contains a wildcard"""
-    for setting in script.assigned(*_NO_PROXIES):
-        if setting.value and "*" in setting.value.text:
-            yield Violation(setting.line, f"{setting.name}={setting.value.text}")
+    for assignment in script.assignments_of(*_NO_PROXIES):
+        if assignment.value and "*" in assignment.value.text:
+            yield Violation(
+                assignment.line, f"{assignment.name}={assignment.value.text}"
+            )
 
 
 @rule(
@@ -163,11 +165,11 @@ def proxy_wildcard(script: Script) -> Iterator[Violation]:
 )
 def variable_not_used_by_jax(script: Script) -> Iterator[Violation]:
     """JAX does not read the variable"""
-    for setting in script.assigned(*_UNREAD):
-        yield Violation(setting.line, f"JAX does not read {setting.name}")
+    for assignment in script.assignments_of(*_NOT_USED_BY_JAX):
+        yield Violation(assignment.line, f"JAX does not read {assignment.name}")
 
 
-_LOUD = ("INFO", "TRACE")
+_VERBOSE_LEVELS = ("INFO", "TRACE")
 _SWITCHES = (
     "NCCL_P2P_DISABLE",
     "NCCL_SHM_DISABLE",
@@ -187,8 +189,12 @@ _TUNING = (
     "NCCL_P2P_LEVEL",
     "NCCL_LAUNCH_MODE",
 )
-_OF_GPUS = (slurm_env.GPUS_PER_NODE, slurm_env.GPUS_REQUESTED, slurm_env.GPUS_PER_TASK)
-_OF_NODES = (
+_GPU_COUNTS = (
+    slurm_env.GPUS_PER_NODE,
+    slurm_env.GPUS_REQUESTED,
+    slurm_env.GPUS_PER_TASK,
+)
+_PER_NODE_COUNTS = (
     slurm_env.PROCESSES_PER_NODE_OLD,
     slurm_env.STEP_PROCESSES_PER_NODE,
     slurm_env.JOB_CPUS_PER_NODE,
@@ -209,13 +215,13 @@ _AS_NUMBER = re.compile(
 )
 def xla_device_count(script: Script) -> Iterator[Violation]:
     """XLA_FLAGS creates CPU devices"""
-    for setting in script.assigned("XLA_FLAGS"):
+    for assignment in script.assignments_of("XLA_FLAGS"):
         if (
-            setting.value
-            and "xla_force_host_platform_device_count" in setting.value.text
+            assignment.value
+            and "xla_force_host_platform_device_count" in assignment.value.text
         ):
             yield Violation(
-                setting.line, "--xla_force_host_platform_device_count in XLA_FLAGS"
+                assignment.line, "--xla_force_host_platform_device_count in XLA_FLAGS"
             )
 
 
@@ -228,9 +234,9 @@ def xla_device_count(script: Script) -> Iterator[Violation]:
 )
 def nccl_debug(script: Script) -> Iterator[Violation]:
     """NCCL's debug output is enabled for every run"""
-    for setting in script.assigned("NCCL_DEBUG"):
-        if setting.value and setting.value.text.upper() in _LOUD:
-            yield Violation(setting.line, f"NCCL_DEBUG={setting.value.text}")
+    for assignment in script.assignments_of("NCCL_DEBUG"):
+        if assignment.value and assignment.value.text.upper() in _VERBOSE_LEVELS:
+            yield Violation(assignment.line, f"NCCL_DEBUG={assignment.value.text}")
 
 
 @rule(
@@ -244,13 +250,13 @@ def nccl_debug(script: Script) -> Iterator[Violation]:
 )
 def nccl_tuning(script: Script) -> Iterator[Violation]:
     """NCCL is tuned by hand"""
-    for setting in script.assigned(*_TUNING):
-        value = setting.value
-        if value is None or not value.is_known:
+    for assignment in script.assignments_of(*_TUNING):
+        value = assignment.value
+        if value is None or not value.is_literal:
             continue
-        is_default = value.text == ("1" if setting.name.endswith("_ENABLE") else "0")
-        if not (setting.name in _SWITCHES and is_default):
-            yield Violation(setting.line, f"{setting.name}={value.text}")
+        is_default = value.text == ("1" if assignment.name.endswith("_ENABLE") else "0")
+        if not (assignment.name in _SWITCHES and is_default):
+            yield Violation(assignment.line, f"{assignment.name}={value.text}")
 
 
 @rule(
@@ -263,10 +269,10 @@ def nccl_tuning(script: Script) -> Iterator[Violation]:
 )
 def jax_platform(script: Script) -> Iterator[Violation]:
     """JAX_PLATFORMS=gpu requests all types of GPU at once"""
-    for setting in script.assigned("JAX_PLATFORMS"):
-        value = setting.value
+    for assignment in script.assignments_of("JAX_PLATFORMS"):
+        value = assignment.value
         if value and "gpu" in value.text.lower().split(","):
-            yield Violation(setting.line, f"JAX_PLATFORMS={value.text}")
+            yield Violation(assignment.line, f"JAX_PLATFORMS={value.text}")
 
 
 @rule(
@@ -279,9 +285,11 @@ def jax_platform(script: Script) -> Iterator[Violation]:
 )
 def jax_platform_name(script: Script) -> Iterator[Violation]:
     """JAX_PLATFORM_NAME is not JAX_PLATFORMS"""
-    for setting in script.assigned("JAX_PLATFORM_NAME"):
-        if setting.value:
-            yield Violation(setting.line, f"JAX_PLATFORM_NAME={setting.value.text}")
+    for assignment in script.assignments_of("JAX_PLATFORM_NAME"):
+        if assignment.value:
+            yield Violation(
+                assignment.line, f"JAX_PLATFORM_NAME={assignment.value.text}"
+            )
 
 
 @rule(
@@ -293,10 +301,10 @@ def jax_platform_name(script: Script) -> Iterator[Violation]:
 )
 def jax_platform_fallback(script: Script) -> Iterator[Violation]:
     """A job for GPUs may run on the CPU"""
-    for setting in script.assigned("JAX_PLATFORMS"):
-        platforms = setting.value.text.lower().split(",") if setting.value else []
-        if script.shape.has_gpus and "cpu" in platforms[1:]:
-            yield Violation(setting.line, f"JAX_PLATFORMS={','.join(platforms)}")
+    for assignment in script.assignments_of("JAX_PLATFORMS"):
+        platforms = assignment.value.text.lower().split(",") if assignment.value else []
+        if script.resources.has_gpus and "cpu" in platforms[1:]:
+            yield Violation(assignment.line, f"JAX_PLATFORMS={','.join(platforms)}")
 
 
 @rule(
@@ -309,11 +317,11 @@ def jax_platform_fallback(script: Script) -> Iterator[Violation]:
 )
 def cuda_visible(script: Script) -> Iterator[Violation]:
     """The script sets the GPUs that Slurm has set already"""
-    for launch in script.steps:
-        setting = launch.variables.get("CUDA_VISIBLE_DEVICES")
-        value = setting.value if setting and setting.is_certain else None
-        if setting and value and value.is_known and value.text not in ("", "-1"):
-            yield Violation(setting.line, f"CUDA_VISIBLE_DEVICES={value.text}")
+    for run in script.steps:
+        assignment = run.variables.get("CUDA_VISIBLE_DEVICES")
+        value = assignment.value if assignment and assignment.is_unconditional else None
+        if assignment and value and value.is_literal and value.text not in ("", "-1"):
+            yield Violation(assignment.line, f"CUDA_VISIBLE_DEVICES={value.text}")
 
 
 @rule(
@@ -329,21 +337,21 @@ def slurm_number(script: Script) -> Iterator[Violation]:
     for line, text in enumerate(script.lines, start=1):
         for found in _AS_NUMBER.finditer("" if text.startswith("#") else text):
             name = found["python"] or found["shell"]
-            if name in _OF_GPUS:
-                yield _of_gpus(script, line, name)
-            elif name in _OF_NODES:
-                is_certain = (script.shape.nodes or 1) > 1
-                severity = ERROR if is_certain else ""
+            if name in _GPU_COUNTS:
+                yield _gpu_count_violation(script, line, name)
+            elif name in _PER_NODE_COUNTS:
+                is_unconditional = (script.resources.nodes or 1) > 1
+                severity = ERROR if is_unconditional else ""
                 yield Violation(line, f"{name} may be 4(x2)", severity=severity)
 
 
-def _of_gpus(script: Script, line: int, name: str) -> Violation:
-    asked = script.directives.options
-    gpus = count_gpus(asked.text("gpus-per-node"))
+def _gpu_count_violation(script: Script, line: int, name: str) -> Violation:
+    requested = script.directives.options
+    gpus = count_gpus(requested.text("gpus-per-node"))
     if gpus and gpus.is_typed:
-        value = asked.text("gpus-per-node")
+        value = requested.text("gpus-per-node")
         return Violation(line, f"{name} is {value} here, no number", severity=ERROR)
-    if script.shape.has_gpus and gpus is None and name == slurm_env.GPUS_PER_NODE:
+    if script.resources.has_gpus and gpus is None and name == slurm_env.GPUS_PER_NODE:
         text = f"{name} is not set: the job asks in another way"
         return Violation(line, text, severity=ERROR)
     return Violation(line, f"{name} may be a100:4")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from jaxsif.lint.model import StatusUse, is_unknown
-from jaxsif.lint.options import SBATCH, SRUN, Option
+from jaxsif.lint.options import SBATCH, SRUN, CommandOption
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
@@ -34,8 +34,12 @@ def shebang(script: Script) -> Iterator[Violation]:
     if first.startswith(_BYTE_ORDER_MARK):
         yield Violation(1, "an invisible byte order mark is before the shebang")
         return
-    late = [n for n, line in enumerate(script.lines, 1) if line.startswith("#!/")]
-    where = f", it stands in line {late[0]}" if late else ""
+    after_first_command = [
+        n for n, line in enumerate(script.lines, 1) if line.startswith("#!/")
+    ]
+    where = (
+        f", it stands in line {after_first_command[0]}" if after_first_command else ""
+    )
     yield Violation(
         1, f"the first line is no shebang{where}; sbatch refuses the script"
     )
@@ -92,9 +96,9 @@ def unreadable(script: Script) -> Iterator[Violation]:
     if not script.is_shell:
         text = f"a script for {script.interpreter}: only its directives were checked"
         yield Violation(1, text, fix="nothing to do, if that is what you want")
-    elif script.reading.unread is not None:
+    elif script.parsed.unparsed_line is not None:
         text = "syntax error here; the rest may be checked only partly"
-        yield Violation(script.reading.unread, text)
+        yield Violation(script.parsed.unparsed_line, text)
 
 
 @rule(
@@ -108,7 +112,7 @@ def unreadable(script: Script) -> Iterator[Violation]:
 def directive_late(script: Script) -> Iterator[Violation]:
     """A directive is after the first command"""
     first = script.directives.first_command
-    for line in script.directives.late:
+    for line in script.directives.after_first_command:
         yield Violation(
             line, f"Slurm ignores this line: line {first} is a command already"
         )
@@ -124,17 +128,17 @@ def directive_late(script: Script) -> Iterator[Violation]:
 )
 def directive_unknown(script: Script) -> Iterator[Violation]:
     """sbatch does not know the option, or misses its value"""
-    for option in script.directives.options.given:
-        if option.fault:
+    for option in script.directives.options.options:
+        if option.error:
             yield _explain(option)
 
 
-def _explain(option: Option) -> Violation:
+def _explain(option: CommandOption) -> Violation:
     written = option.written
-    if option.fault == "no value":
+    if option.error == "no value":
         return Violation(option.line, f"{written} has no value", fix="give it one")
     bare = written.lstrip("-")
-    if option.fault == "ambiguous":
+    if option.error == "ambiguous":
         meant = ", ".join(f"--{name}" for name in SBATCH.names(bare))
         return Violation(option.line, f"{written} may mean {meant}", fix="write it out")
     if bare in SRUN.long or (len(bare) == 1 and bare in SRUN.short):
@@ -162,7 +166,7 @@ def _explain(option: Option) -> Violation:
 )
 def directive_word(script: Script) -> Iterator[Violation]:
     """A directive contains a word that belongs to no option"""
-    for stray in script.directives.strays:
+    for stray in script.directives.malformed:
         yield Violation(
             stray.line, f"{stray.text!r} is neither an option nor its value"
         )
@@ -177,10 +181,10 @@ def directive_word(script: Script) -> Iterator[Violation]:
 )
 def directive_twice(script: Script) -> Iterator[Violation]:
     """The same option is given twice, with different values"""
-    seen: dict[str, Option] = {}
+    seen: dict[str, CommandOption] = {}
     if script.directives.is_heterogeneous:
         return
-    for option in script.directives.options.given:
+    for option in script.directives.options.options:
         before = seen.get(option.name)
         seen[option.name] = option
         if before is None or not option.name or not option.value or not before.value:
@@ -201,7 +205,7 @@ def directive_twice(script: Script) -> Iterator[Violation]:
 )
 def directive_variable(script: Script) -> Iterator[Violation]:
     """A directive contains a variable, which is not expanded"""
-    for option in script.directives.options.given:
+    for option in script.directives.options.options:
         text = option.value.text if option.value else ""
         if option.name not in ("comment", "wrap") and (
             is_unknown(text) or text.startswith("~/")
@@ -218,7 +222,7 @@ def directive_variable(script: Script) -> Iterator[Violation]:
 )
 def directive_comment(script: Script) -> Iterator[Violation]:
     """A comment looks like a directive"""
-    for line in script.directives.comments:
+    for line in script.directives.misspelled:
         yield Violation(
             line, f"Slurm takes this for a comment: {script.lines[line - 1]!r}"
         )
@@ -238,7 +242,7 @@ def output_folder(script: Script) -> Iterator[Violation]:
         posixpath.normpath(word.text)
         for command in script.commands
         if command.name == "mkdir"
-        for word in command.words[1:]
+        for word in command.args[1:]
     }
     for name in ("output", "error"):
         path = script.directives.options.text(name) or ""
@@ -248,10 +252,10 @@ def output_folder(script: Script) -> Iterator[Violation]:
             yield Violation(line, f"{path} is opened before the script makes {folder}")
 
 
-_LOOKS = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
+_READS_STATUS = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
 _BARE_EXIT = re.compile(r"exit\s*$")
 # What an answer to a failure begins its commands with, if it leaves nothing of it.
-_HARMLESS = {"true", ":", "echo", "printf", "date", "sleep"}
+_ALWAYS_SUCCEEDS = {"true", ":", "echo", "printf", "date", "sleep"}
 _BETWEEN_COMMANDS = re.compile(r"[;{}()\n]|&&|\|\|?")
 _STATUS = re.compile(r"\$\?")
 
@@ -267,9 +271,9 @@ _STATUS = re.compile(r"\$\?")
 def strict_mode(script: Script) -> Iterator[Violation]:
     """The script continues after a failure"""
     commands = script.commands
-    if len(commands) < 2 or not any(script.work):
+    if len(commands) < 2 or not any(script.workloads):
         return
-    if not any(command.modes.errexit for command in commands):
+    if not any(command.shell_options.errexit for command in commands):
         yield Violation(
             commands[0].line, "nothing ends the script when a command fails"
         )
@@ -286,27 +290,29 @@ def strict_mode(script: Script) -> Iterator[Violation]:
 )
 def status_lost(script: Script) -> Iterator[Violation]:
     """A command after the step determines the job's status"""
-    for launch in script.work:
-        command, place = launch.command, launch.command.place
-        follower = place.follower
+    for run in script.workloads:
+        command, context = run.command, run.command.context
+        next_statement = context.next_statement
         if (
-            follower is None
-            or command.modes.errexit
-            or place.fate is not StatusUse.COUNTS
-            or place.is_background
-            or place.is_function
-            or _LOOKS.search(follower.text)
-            or _BARE_EXIT.match(follower.text)
+            next_statement is None
+            or command.shell_options.errexit
+            or context.status_use is not StatusUse.COUNTS
+            or context.is_background
+            or context.is_function
+            or _READS_STATUS.search(next_statement.text)
+            or _BARE_EXIT.match(next_statement.text)
             # It may look at the status itself.
-            or not script.functions.isdisjoint(follower.text.split(None, 1)[:1])
+            or not script.functions.isdisjoint(next_statement.text.split(None, 1)[:1])
         ):
             continue
-        if follower.is_again:
-            text = f"only the last turn of the loop in line {follower.line} counts"
+        if next_statement.is_next_iteration:
+            text = (
+                f"only the last turn of the loop in line {next_statement.line} counts"
+            )
         else:
-            first = follower.text.partition("\n")[0]
-            text = f"what counts is the status of line {follower.line}: {first}"
-        yield Violation(launch.line, text)
+            first = next_statement.text.partition("\n")[0]
+            text = f"what counts is the status of line {next_statement.line}: {first}"
+        yield Violation(run.line, text)
 
 
 @rule(
@@ -320,11 +326,11 @@ def status_pipe(script: Script) -> Iterator[Violation]:
     """A pipe hides the step's status"""
     if any("PIPESTATUS" in line for line in script.lines):
         return
-    for launch in script.work:
-        place = launch.command.place
-        if place.fate is StatusUse.PIPED:
-            reader = place.reader.partition("\n")[0]
-            yield Violation(launch.line, f"what counts is the status of: {reader}")
+    for run in script.workloads:
+        context = run.command.context
+        if context.status_use is StatusUse.PIPED:
+            pipe_reader = context.pipe_reader.partition("\n")[0]
+            yield Violation(run.line, f"what counts is the status of: {pipe_reader}")
 
 
 @rule(
@@ -336,22 +342,22 @@ def status_pipe(script: Script) -> Iterator[Violation]:
 )
 def status_swallowed(script: Script) -> Iterator[Violation]:
     """|| turns the step's failure into a success"""
-    for launch in script.work:
-        place = launch.command.place
-        answer = place.otherwise
-        is_answered = place.fate is StatusUse.TESTED and answer and not place.branch
-        if is_answered and _is_harmless(answer):
+    for run in script.workloads:
+        context = run.command.context
+        answer = context.or_else
+        is_answered = (
+            context.status_use is StatusUse.TESTED and answer and not context.if_body
+        )
+        if is_answered and _always_succeeds(answer):
             first = answer.partition("\n")[0]
-            yield Violation(
-                launch.line, f"after a failure the status is that of: {first}"
-            )
+            yield Violation(run.line, f"after a failure the status is that of: {first}")
 
 
-def _is_harmless(answer: str) -> bool:
+def _always_succeeds(answer: str) -> bool:
     """Whether all commands of an answer certainly succeed, and none looks at the status."""
     commands = [part.split() for part in _BETWEEN_COMMANDS.split(answer)]
-    names = {words[0] for words in commands if words}
-    return names <= _HARMLESS and not _LOOKS.search(answer)
+    names = {args[0] for args in commands if args}
+    return names <= _ALWAYS_SUCCEEDS and not _READS_STATUS.search(answer)
 
 
 @rule(
@@ -364,8 +370,8 @@ def _is_harmless(answer: str) -> bool:
 def status_negated(script: Script) -> Iterator[Violation]:
     """$? after `if ! command` is always 0"""
     for command in script.commands:
-        place = command.place
-        if place.fate is StatusUse.NEGATED and _STATUS.search(place.branch):
+        context = command.context
+        if context.status_use is StatusUse.NEGATED and _STATUS.search(context.if_body):
             yield Violation(command.line, "the branch reads $?, which is 0 behind `!`")
 
 
@@ -380,10 +386,10 @@ def status_negated(script: Script) -> Iterator[Violation]:
 def status_wait(script: Script) -> Iterator[Violation]:
     """`wait` alone discards the status of background steps"""
     waits = [command for command in script.commands if command.name == "wait"]
-    if any(len(command.words) > 1 for command in waits):
+    if any(len(command.args) > 1 for command in waits):
         return
-    steps = [launch for launch in script.work if launch.command.place.is_background]
-    lines = sorted(launch.line for launch in steps)
+    steps = [run for run in script.workloads if run.command.context.is_background]
+    lines = sorted(run.line for run in steps)
     for command in waits:
         before = bisect_left(lines, command.line)
         if before:

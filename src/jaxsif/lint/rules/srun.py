@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jaxsif.core import slurm_env
-from jaxsif.lint.options import Options
+from jaxsif.lint.options import CommandOptions
 from jaxsif.lint.resources import GPU_OPTIONS, TASK_OPTIONS, count_gpus, count_gres
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
-from jaxsif.lint.runs import MPI_LAUNCHERS, Launch
+from jaxsif.lint.runs import MPI_LAUNCHERS, ProgramRun
 from jaxsif.lint.script import Script
 
 _JAX_CLUSTER = "jax/_src/clusters/slurm_cluster.py"
@@ -25,12 +25,12 @@ _JAX_CLUSTER = "jax/_src/clusters/slurm_cluster.py"
 )
 def tasks_conflict(script: Script) -> Iterator[Violation]:
     """--nodes, --ntasks-per-node and --ntasks do not multiply"""
-    for asked in _asked(script):
-        nodes, tasks = asked.number("nodes"), asked.number("ntasks")
-        each = asked.number("ntasks-per-node")
+    for requested in _requests(script):
+        nodes, tasks = requested.number("nodes"), requested.number("ntasks")
+        each = requested.number("ntasks-per-node")
         if nodes and tasks and each and nodes * each != tasks:
             text = f"{nodes} nodes x {each} tasks a node = {nodes * each}, not {tasks}"
-            yield Violation(_line(asked, "ntasks"), text)
+            yield Violation(_line(requested, "ntasks"), text)
 
 
 @rule(
@@ -43,11 +43,11 @@ def tasks_conflict(script: Script) -> Iterator[Violation]:
 )
 def tasks_uneven(script: Script) -> Iterator[Violation]:
     """The tasks are not divisible by the nodes"""
-    for asked in _asked(script):
-        nodes, tasks = asked.number("nodes"), asked.number("ntasks")
-        if nodes and tasks and tasks % nodes and not asked.has("ntasks-per-node"):
+    for requested in _requests(script):
+        nodes, tasks = requested.number("nodes"), requested.number("ntasks")
+        if nodes and tasks and tasks % nodes and not requested.has("ntasks-per-node"):
             text = f"{tasks} tasks do not divide over {nodes} nodes"
-            yield Violation(_line(asked, "ntasks"), text)
+            yield Violation(_line(requested, "ntasks"), text)
 
 
 @rule(
@@ -60,26 +60,26 @@ def tasks_uneven(script: Script) -> Iterator[Violation]:
 )
 def gpus_conflict(script: Script) -> Iterator[Violation]:
     """The counts of GPUs contradict each other, or are not divisible by the nodes"""
-    asked, nodes = script.directives.options, script.shape.nodes
-    total = count_gpus(asked.text("gpus"))
-    each = count_gpus(asked.text("gpus-per-node"))
-    of_task = count_gpus(asked.text("gpus-per-task"))
-    gres = count_gres(asked.text("gres"))
+    requested, nodes = script.directives.options, script.resources.nodes
+    total = count_gpus(requested.text("gpus"))
+    each = count_gpus(requested.text("gpus-per-node"))
+    of_task = count_gpus(requested.text("gpus-per-task"))
+    gres = count_gres(requested.text("gres"))
     if total and each and nodes and total.count != nodes * each.count:
         text = f"{nodes} nodes x {each.count} GPUs = {nodes * each.count}"
         yield Violation(
-            _line(asked, "gpus"), f"{text}, not {total.count} as --gpus says"
+            _line(requested, "gpus"), f"{text}, not {total.count} as --gpus says"
         )
     elif total and nodes and total.count % nodes:
         text = f"{total.count} GPUs do not divide over {nodes} nodes"
-        yield Violation(_line(asked, "gpus"), text)
-    tasks = asked.number("ntasks")
+        yield Violation(_line(requested, "gpus"), text)
+    tasks = requested.number("ntasks")
     if total and of_task and tasks and total.count != tasks * of_task.count:
         text = f"{tasks} tasks x {of_task.count} GPUs = {tasks * of_task.count}"
-        yield Violation(_line(asked, "gpus-per-task"), f"{text}, not {total.count}")
+        yield Violation(_line(requested, "gpus-per-task"), f"{text}, not {total.count}")
     if each and gres and each.count != gres.count:
         text = f"--gres asks for {gres.count} GPUs a node, --gpus-per-node for {each.count}"
-        yield Violation(_line(asked, "gres"), text)
+        yield Violation(_line(requested, "gres"), text)
 
 
 @rule(
@@ -92,13 +92,13 @@ def gpus_conflict(script: Script) -> Iterator[Violation]:
 )
 def gpus_tasks(script: Script) -> Iterator[Violation]:
     """The tasks of a node cannot share its GPUs evenly"""
-    for launch in _on_gpus(script):
-        gpus, tasks = launch.shape.gpus_per_node, launch.shape.tasks_per_node
+    for run in _on_gpus(script):
+        gpus, tasks = run.resources.gpus_per_node, run.resources.tasks_per_node
         if gpus and tasks and gpus % tasks:
             text = (
                 f"{tasks} tasks on a node with {gpus} {'GPU' if gpus == 1 else 'GPUs'}"
             )
-            yield Violation(_line_of(script, launch, *TASK_OPTIONS, *GPU_OPTIONS), text)
+            yield Violation(_line_of(script, run, *TASK_OPTIONS, *GPU_OPTIONS), text)
 
 
 @rule(
@@ -112,19 +112,19 @@ def gpus_tasks(script: Script) -> Iterator[Violation]:
 )
 def gpus_idle(script: Script) -> Iterator[Violation]:
     """A task has several GPUs, and plain JAX takes one of them"""
-    for launch in _on_gpus(script):
-        shape = launch.shape
-        gpus, tasks = shape.gpus_per_node, shape.tasks_per_node
+    for run in _on_gpus(script):
+        resources = run.resources
+        gpus, tasks = resources.gpus_per_node, resources.tasks_per_node
         if (
-            shape.has_several_tasks
+            resources.has_several_tasks
             and (gpus and tasks and gpus > tasks and not gpus % tasks)
-            and not shape.binding
-            and not _chooses_devices(script, launch)
+            and not resources.binding
+            and not _selects_devices(script, run)
         ):
             text = (
                 f"{gpus // tasks} GPUs for each task, and plain JAX takes one of them"
             )
-            yield Violation(_line_of(script, launch, *TASK_OPTIONS, *GPU_OPTIONS), text)
+            yield Violation(_line_of(script, run, *TASK_OPTIONS, *GPU_OPTIONS), text)
 
 
 @rule(
@@ -138,55 +138,57 @@ def gpus_idle(script: Script) -> Iterator[Violation]:
 )
 def gpu_binding(script: Script) -> Iterator[Violation]:
     """Each task sees only its own GPUs, and plain JAX selects a different one"""
-    for launch in _on_gpus(script):
-        shape = launch.shape
-        has_other_ranks = shape.tasks_per_node is None or shape.tasks_per_node > 1
+    for run in _on_gpus(script):
+        resources = run.resources
+        has_other_ranks = (
+            resources.tasks_per_node is None or resources.tasks_per_node > 1
+        )
         if (
-            shape.binding
+            resources.binding
             and has_other_ranks
-            and shape.has_several_tasks
-            and not _chooses_devices(script, launch)
+            and resources.has_several_tasks
+            and not _selects_devices(script, run)
         ):
             names = ("gpus-per-task", "gpu-bind", "tres-per-task")
-            text = f"{shape.binding} hides the GPUs of the other tasks from each"
-            yield Violation(_line_of(script, launch, *names), text)
+            text = f"{resources.binding} hides the GPUs of the other tasks from each"
+            yield Violation(_line_of(script, run, *names), text)
 
 
-def _asked(script: Script) -> Iterator[Options]:
+def _requests(script: Script) -> Iterator[CommandOptions]:
     """What the job asks for, then each step."""
     if not script.directives.is_heterogeneous:
         yield script.directives.options
-    for launch in script.steps:
-        if not launch.is_small:
-            yield launch.srun
+    for run in script.steps:
+        if not run.is_utility:
+            yield run.srun
 
 
-def _line(asked: Options, name: str) -> int:
-    option = asked.last(name)
+def _line(requested: CommandOptions, name: str) -> int:
+    option = requested.last(name)
     return option.line if option else 1
 
 
-def _line_of(script: Script, launch: Launch, *names: str) -> int:
+def _line_of(script: Script, run: ProgramRun, *names: str) -> int:
     """Where the number stands that has to change: at srun, or in a directive."""
-    is_own = launch.shape != script.shape
-    if is_own and launch.srun.has(*names):
-        return launch.line
+    is_own = run.resources != script.resources
+    if is_own and run.srun.has(*names):
+        return run.line
     lines = (script.directives.line_of(name) for name in names)
-    return next(filter(None, lines), launch.line)
+    return next(filter(None, lines), run.line)
 
 
-def _on_gpus(script: Script) -> Iterator[Launch]:
+def _on_gpus(script: Script) -> Iterator[ProgramRun]:
     """The steps of JAX that are meant for GPUs."""
-    for launch in script.jax_launches:
-        if launch.is_step and launch.shape.has_gpus and not launch.may_be_on_cpu:
-            yield launch
+    for run in script.jax_runs:
+        if run.is_srun_step and run.resources.has_gpus and not run.may_run_on_cpu:
+            yield run
 
 
-def _chooses_devices(script: Script, launch: Launch) -> bool:
-    return "JAX_LOCAL_DEVICE_IDS" in launch.variables or script.passes_entry(launch)
+def _selects_devices(script: Script, run: ProgramRun) -> bool:
+    return "JAX_LOCAL_DEVICE_IDS" in run.variables or script.uses_image_entry(run)
 
 
-_OF_ONE_RANK = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
+_RANK_VARIABLES = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
 
 
 @rule(
@@ -199,16 +201,14 @@ _OF_ONE_RANK = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
 )
 def srun_missing(script: Script) -> Iterator[Violation]:
     """A program of a job with several tasks is started without srun"""
-    has_launcher = any(
-        launch.launcher and not launch.is_small for launch in script.launches
-    )
-    if has_launcher or not script.shape.has_several_tasks:
+    has_launcher = any(run.launcher and not run.is_utility for run in script.runs)
+    if has_launcher or not script.resources.has_several_tasks:
         return
-    for launch in script.jax_launches:
-        is_snippet = any(word.text == "-c" for word in launch.program[1:2])
-        if not is_snippet and not launch.command.place.is_background:
-            text = f"one process is started, the job has {script.shape.tasks} tasks"
-            yield Violation(launch.line, text)
+    for run in script.jax_runs:
+        is_snippet = any(word.text == "-c" for word in run.program[1:2])
+        if not is_snippet and not run.command.context.is_background:
+            text = f"one process is started, the job has {script.resources.tasks} tasks"
+            yield Violation(run.line, text)
 
 
 @rule(
@@ -223,16 +223,16 @@ def srun_missing(script: Script) -> Iterator[Violation]:
 def srun_cpus(script: Script) -> Iterator[Violation]:
     """srun does not get the job's --cpus-per-task"""
     each = script.directives.options.number("cpus-per-task")
-    for launch in script.steps:
+    for run in script.steps:
         if (
             (each is not None and each > 1)
-            and not launch.is_small
-            and not launch.srun.is_open
-            and not launch.srun.has("cpus-per-task", "cpus-per-gpu")
-            and "SRUN_CPUS_PER_TASK" not in launch.variables
+            and not run.is_utility
+            and not run.srun.is_incomplete
+            and not run.srun.has("cpus-per-task", "cpus-per-gpu")
+            and "SRUN_CPUS_PER_TASK" not in run.variables
         ):
             text = f"the job requests {each} CPUs per task, this srun does not"
-            yield Violation(launch.line, text)
+            yield Violation(run.line, text)
 
 
 @rule(
@@ -245,20 +245,20 @@ def srun_cpus(script: Script) -> Iterator[Violation]:
 )
 def srun_kill(script: Script) -> Iterator[Violation]:
     """srun does not end the other ranks when one fails"""
-    for launch in script.steps:
-        option = launch.srun.last("kill-on-bad-exit")
+    for run in script.steps:
+        option = run.srun.last("kill-on-bad-exit")
         is_on = option is not None and (
             option.value is None or option.value.text != "0"
         )
         if (
             not is_on
-            and launch.shape.has_several_tasks
-            and not launch.is_small
-            and not launch.srun.is_open
-            and slurm_env.KILL_BAD_EXIT not in launch.variables
+            and run.resources.has_several_tasks
+            and not run.is_utility
+            and not run.srun.is_incomplete
+            and slurm_env.KILL_BAD_EXIT not in run.variables
         ):
-            text = f"one of {launch.shape.tasks} ranks may fail, and the others go on"
-            yield Violation(launch.line, text)
+            text = f"one of {run.resources.tasks} ranks may fail, and the others go on"
+            yield Violation(run.line, text)
 
 
 @rule(
@@ -271,20 +271,20 @@ def srun_kill(script: Script) -> Iterator[Violation]:
 )
 def srun_export(script: Script) -> Iterator[Violation]:
     """The ranks get no environment"""
-    names = {setting.name for setting in script.settings}
-    for launch in script.steps:
-        own = launch.srun.last("export")
-        if launch.srun.is_open:
+    names = {assignment.name for assignment in script.assignments}
+    for run in script.steps:
+        own = run.srun.last("export")
+        if run.srun.is_incomplete:
             continue
-        asked = own or script.directives.options.last("export")
-        value = asked.value.text if asked and asked.value else "ALL"
-        is_mended = own is None and slurm_env.EXPORT_ENVIRONMENT in names
+        requested = own or script.directives.options.last("export")
+        value = requested.value.text if requested and requested.value else "ALL"
+        is_exported_by_variable = own is None and slurm_env.EXPORT_ENVIRONMENT in names
         items = value.upper().split(",")
         # A list with PATH is intentional.
         is_whole = "ALL" in items or "PATH" in items or "$" in value
-        if asked and not is_whole and not is_mended:
+        if requested and not is_whole and not is_exported_by_variable:
             yield Violation(
-                launch.line, f"--export={value} leaves the ranks without the rest"
+                run.line, f"--export={value} leaves the ranks without the rest"
             )
 
 
@@ -297,11 +297,13 @@ def srun_export(script: Script) -> Iterator[Violation]:
 )
 def srun_nodes(script: Script) -> Iterator[Violation]:
     """A step requests more nodes than the job has"""
-    for launch in script.steps:
-        wanted = launch.srun.number("nodes")
-        if wanted and script.shape.nodes and wanted > script.shape.nodes:
-            text = f"{wanted} nodes for a step of a job with {script.shape.nodes}"
-            yield Violation(launch.line, text)
+    for run in script.steps:
+        requested = run.srun.number("nodes")
+        if requested and script.resources.nodes and requested > script.resources.nodes:
+            text = (
+                f"{requested} nodes for a step of a job with {script.resources.nodes}"
+            )
+            yield Violation(run.line, text)
 
 
 @rule(
@@ -315,21 +317,19 @@ def srun_nodes(script: Script) -> Iterator[Violation]:
 )
 def rank_expanded_too_early(script: Script) -> Iterator[Violation]:
     """A rank's number is expanded before the ranks start"""
-    for launch in script.steps:
-        for word in launch.command.words:
-            early = sorted(script.origins(word) & _OF_ONE_RANK)
-            if early and not launch.is_small:
+    for run in script.steps:
+        for word in run.command.args:
+            early = sorted(script.variable_sources(word) & _RANK_VARIABLES)
+            if early and not run.is_utility:
                 yield Violation(
                     word.line, f"every rank gets the batch script's ${early[0]}"
                 )
-    for setting in script.settings:
-        if setting.is_exported and setting.value and any(script.steps):
-            early = sorted(script.origins(setting.value) & _OF_ONE_RANK)
+    for assignment in script.assignments:
+        if assignment.is_exported and assignment.value and any(script.steps):
+            early = sorted(script.variable_sources(assignment.value) & _RANK_VARIABLES)
             if early:
-                text = (
-                    f"{setting.name} is the batch script's ${early[0]} for every rank"
-                )
-                yield Violation(setting.line, text)
+                text = f"{assignment.name} is the batch script's ${early[0]} for every rank"
+                yield Violation(assignment.line, text)
 
 
 @rule(
@@ -342,9 +342,9 @@ def rank_expanded_too_early(script: Script) -> Iterator[Violation]:
 )
 def mpirun(script: Script) -> Iterator[Violation]:
     """JAX is started by an MPI launcher"""
-    for launch in script.jax_launches:
-        if launch.launcher in MPI_LAUNCHERS:
-            yield Violation(launch.line, f"{launch.launcher} starts the ranks")
+    for run in script.jax_runs:
+        if run.launcher in MPI_LAUNCHERS:
+            yield Violation(run.line, f"{run.launcher} starts the ranks")
 
 
 @rule(
@@ -356,21 +356,21 @@ def mpirun(script: Script) -> Iterator[Violation]:
 )
 def wait_missing(script: Script) -> Iterator[Violation]:
     """Steps run in the background, and nothing waits for them"""
-    steps = [launch for launch in script.steps if launch.command.place.is_background]
+    steps = [run for run in script.steps if run.command.context.is_background]
     if not steps:
         return
     last = steps[-1]
-    if not any(_holds(script, last)):
+    if not any(_keeps_job_alive(script, last)):
         yield Violation(last.line, "the script ends without waiting for this step")
 
 
-def _holds(script: Script, step: Launch) -> Iterator[bool]:
+def _keeps_job_alive(script: Script, step: ProgramRun) -> Iterator[bool]:
     """Whether a command after a step keeps the job alive."""
     for command in script.commands:
         if command.line >= step.line and command.name == "wait":
             yield True
-    for launch in script.work:
-        if launch.line > step.line and not launch.command.place.is_background:
+    for run in script.workloads:
+        if run.line > step.line and not run.command.context.is_background:
             yield True
 
 
