@@ -15,7 +15,7 @@ from jaxsif.node import HostInfo, inspect_host
 from jaxsif.node.doctor import checks as host_checks
 from jaxsif.node.doctor import gpu_checks, report
 from jaxsif.node.doctor.report import NodeReport
-from jaxsif.node.doctor.run import Check, CheckContext, run_checks
+from jaxsif.node.doctor.run import Check, run_checks
 
 # Slurm ends its HealthCheckProgram after 60 s, and runs it on all nodes at once.
 QUICK_BUDGET_S = 28.0
@@ -29,44 +29,37 @@ def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
         checks += [*host_checks.SLOW, *gpu_checks.SLOW]
     budget_s = QUICK_BUDGET_S if is_quick else FULL_BUDGET_S
     host_info = inspect_host(os.environ)
-    begun = NodeReport(
+    empty = NodeReport(
         node=node_name(host_info),
         image=image_name(host_info),
         is_quick=is_quick,
-        results=(),
         is_strict=is_strict,
     )
-    ended = carry_out(begun, CheckContext(host_info), checks, budget_s, not is_json)
+    node_report = carry_out(empty, host_info, checks, budget_s, not is_json)
     if is_json:
-        print(strict_json.encode(report.as_facts(ended)), end="")
-    return ended.status
+        print(strict_json.encode(report.as_json(node_report)), end="")
+    return node_report.status
 
 
 def carry_out(
-    begun: NodeReport,
-    context: CheckContext,
+    empty: NodeReport,
+    host_info: HostInfo,
     checks: Sequence[Check],
     budget_s: float,
     is_shown: bool,
 ) -> NodeReport:
     """Run the checks; show each as it ends, since some are slow."""
-    started_s = time.monotonic()
+    start_s = time.monotonic()
     width = max(len(check.name) for check in checks)
     results = []
-    _show(is_shown, report.heading(begun))
-    reading = None
-    for result, known in run_checks(context, checks, budget_s):
+    _show(is_shown, report.header(empty))
+    for result in run_checks(host_info, checks, budget_s):
         results.append(result)
-        reading = known.reading
-        _show(is_shown, report.row(result, width))
-    ended = replace(
-        begun,
-        results=tuple(results),
-        reading=reading,
-        elapsed_s=time.monotonic() - started_s,
-    )
-    _show(is_shown, report.closing(ended))
-    return ended
+        _show(is_shown, report.format_row(result, width))
+    elapsed_s = time.monotonic() - start_s
+    node_report = replace(empty, results=tuple(results), elapsed_s=elapsed_s)
+    _show(is_shown, report.footer(node_report))
+    return node_report
 
 
 def _show(is_shown: bool, text: str) -> None:

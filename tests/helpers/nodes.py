@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsif.core.problem import Problem
-from jaxsif.node import HostInfo, Room
+from jaxsif.node import DiskSpace, HostInfo
 from jaxsif.node.host import GIB
 
 PACKAGES = "/opt/jax/lib/python3.13/site-packages"
@@ -27,8 +27,8 @@ STEP = {
     "JAX_LOCAL_DEVICE_IDS": "1",
     "JAX_SIF_TOPOLOGY": "G8N2p8",
 }
-PLENTY = Room(
-    size_bytes=64 * GIB, free_bytes=60 * GIB, free_files=10**6, is_writable=True
+PLENTY = DiskSpace(
+    size_bytes=64 * GIB, free_bytes=60 * GIB, free_inodes=10**6, is_writable=True
 )
 
 
@@ -82,7 +82,7 @@ def well(
         "open_files_hard_limit": 1048576,
         "locked_bytes": math.inf,
         "resolve": lambda name: ("10.0.0.2",),
-        "room": lambda folder: PLENTY,
+        "disk_space": lambda directory: PLENTY,
     }
     return HostInfo(**{**facts, **changes})
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from nodes import put, well
 
-from jaxsif.node.host import free_bytes
+from jaxsif.node.host import free_memory_bytes
 
 GIB = 2**30
 
@@ -23,11 +23,11 @@ def limit(root, group: str, most: object, used: int) -> None:
 
 
 def test_a_node_has_what_the_kernel_calls_available(node):
-    assert 8 * GIB == free_bytes(well(node))
+    assert 8 * GIB == free_memory_bytes(well(node))
 
 
 def test_without_the_kernels_files_the_memory_is_unknown(tmp_path):
-    assert free_bytes(well(tmp_path)) is None
+    assert free_memory_bytes(well(tmp_path)) is None
 
 
 def test_a_job_has_no_more_than_its_groups_allow(node):
@@ -36,7 +36,7 @@ def test_a_job_has_no_more_than_its_groups_allow(node):
     limit(node, "/slurm/job_7", 4 * GIB, GIB)
     limit(node, "/slurm", 64 * GIB, GIB)
 
-    assert 3 * GIB == free_bytes(well(node))
+    assert 3 * GIB == free_memory_bytes(well(node))
 
 
 def test_the_old_groups_are_read_too(node):
@@ -45,11 +45,11 @@ def test_the_old_groups_are_read_too(node):
     put(node, f"{folder}/memory.limit_in_bytes", f"{2 * GIB}\n")
     put(node, f"{folder}/memory.usage_in_bytes", f"{GIB}\n")
 
-    assert GIB == free_bytes(well(node))
+    assert GIB == free_memory_bytes(well(node))
 
 
 def test_a_group_that_is_full_leaves_nothing(node):
     put(node, "/proc/self/cgroup", "0::/job\n")
     limit(node, "/job", GIB, 2 * GIB)
 
-    assert 0 == free_bytes(well(node))
+    assert 0 == free_memory_bytes(well(node))

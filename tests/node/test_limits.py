@@ -8,7 +8,7 @@ import math
 import pytest
 from nodes import PLENTY, STEP, image, kinds, only, put, well
 
-from jaxsif.node import Room, limits
+from jaxsif.node import DiskSpace, limits
 from jaxsif.node.host import GIB, MIB
 
 ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}
@@ -125,16 +125,16 @@ def test_who_can_raise_the_number_of_open_files_is_said(tmp_path, most, remedy):
     ("room", "text"),
     [
         (None, "there is no /dev/shm"),
-        (Room(GIB, GIB, None, False), "/dev/shm cannot be written"),
+        (DiskSpace(GIB, GIB, None, False), "/dev/shm cannot be written"),
         (
-            Room(64 * MIB, 64 * MIB, 99, True),
+            DiskSpace(64 * MIB, 64 * MIB, 99, True),
             "/dev/shm has 64 MiB, 1 GiB is recommended",
         ),
-        (Room(8 * GIB, 5 * MIB, 99, True), "/dev/shm is full: 5 MiB left"),
+        (DiskSpace(8 * GIB, 5 * MIB, 99, True), "/dev/shm is full: 5 MiB left"),
     ],
 )
 def test_too_little_shared_memory_is_a_warning_with_its_size(tmp_path, room, text):
-    problem = only(limits.shared_memory(well(tmp_path, room=lambda folder: room)))
+    problem = only(limits.shared_memory(well(tmp_path, disk_space=lambda folder: room)))
 
     assert ("dev-shm-too-small", False, text) == (
         problem.kind,
@@ -144,9 +144,11 @@ def test_too_little_shared_memory_is_a_warning_with_its_size(tmp_path, room, tex
 
 
 def test_one_gib_of_shared_memory_is_enough(tmp_path):
-    room = Room(GIB, GIB, None, True)
+    room = DiskSpace(GIB, GIB, None, True)
 
-    assert [] == list(limits.shared_memory(well(tmp_path, room=lambda folder: room)))
+    assert [] == list(
+        limits.shared_memory(well(tmp_path, disk_space=lambda folder: room))
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,14 +172,14 @@ def test_locked_memory_matters_where_there_is_rdma(tmp_path, has_rdma, limit, ex
 @pytest.mark.parametrize(
     ("room", "text"),
     [
-        (Room(GIB, MIB, None, True), "/scratch is full: 1 MiB left"),
-        (Room(GIB, GIB, 3, True), "no more files possible (3 inodes left)"),
+        (DiskSpace(GIB, MIB, None, True), "/scratch is full: 1 MiB left"),
+        (DiskSpace(GIB, GIB, 3, True), "no more files possible (3 inodes left)"),
         (None, "the directory for temporary files '/scratch' does not exist"),
     ],
 )
 def test_a_full_folder_for_temporary_files_is_a_warning(tmp_path, room, text):
     rooms = {"/scratch": room}
-    node = well(tmp_path, {"TMPDIR": "/scratch"}, room=rooms.__getitem__)
+    node = well(tmp_path, {"TMPDIR": "/scratch"}, disk_space=rooms.__getitem__)
 
     problem = only(limits.temporary_space(node))
 
@@ -187,7 +189,7 @@ def test_a_full_folder_for_temporary_files_is_a_warning(tmp_path, room, text):
 
 def test_without_a_variable_temporary_files_go_to_tmp(tmp_path):
     asked = []
-    node = well(tmp_path, {}, room=lambda folder: asked.append(folder) or PLENTY)
+    node = well(tmp_path, {}, disk_space=lambda folder: asked.append(folder) or PLENTY)
 
     assert [] == list(limits.temporary_space(node))
     assert ["/tmp"] == asked

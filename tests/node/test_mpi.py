@@ -31,7 +31,7 @@ def library(tmp_path):
 
 def test_without_mpi_nothing_is_reported(tmp_path):
     assert [] == list(mpi.mpi_collectives(well(tmp_path)))
-    assert {} == mpi.for_jaxlib(well(tmp_path))
+    assert {} == mpi.jaxlib_variables(well(tmp_path))
 
 
 def test_without_a_wrapper_every_searched_directory_is_named(tmp_path):
@@ -74,7 +74,9 @@ def test_a_wrapper_in_a_standard_directory_is_passed_to_jaxlib(
     library(f"{folder}/libmpiwrapper.so", VERSION_9)
     node = well(tmp_path, {**RANK, **environment})
 
-    assert {"MPITRAMPOLINE_LIB": f"{folder}/libmpiwrapper.so"} == (mpi.for_jaxlib(node))
+    assert {"MPITRAMPOLINE_LIB": f"{folder}/libmpiwrapper.so"} == (
+        mpi.jaxlib_variables(node)
+    )
     assert [] == list(mpi.mpi_collectives(node))
 
 
@@ -84,7 +86,7 @@ def test_the_users_own_choice_comes_first_and_stays(tmp_path, library):
 
     problem = only(mpi.mpi_collectives(node))
 
-    assert {} == mpi.for_jaxlib(node)
+    assert {} == mpi.jaxlib_variables(node)
     assert "'/mine/w.so' does not exist" in problem.text
 
 

@@ -1,4 +1,4 @@
-"""Reading GPUs through NVML: everything that is told arrives, and what is not supported is no error."""
+"""NvmlReading GPUs through NVML: everything that is told arrives, and what is not supported is no error."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def test_all_data_of_a_healthy_gpu_are_read():
         minor=1,
         is_ecc_on=True,
         uncorrected_errors=0,
-        uncorrected_errors_ever=0,
+        uncorrected_errors_total=0,
         remapped_rows=0,
         is_row_remap_pending=False,
         has_row_remap_failed=False,
         recovery_action=0,
         temperature_c=34,
-        slow_reasons=(),
+        throttle_reasons=(),
         pcie_width=16,
-        pcie_width_most=16,
+        pcie_width_max=16,
         pcie_generation=5,
         links=tuple((link, True) for link in range(18)),
         nvlink_gb_per_s=450.0,
@@ -50,7 +50,7 @@ def test_all_data_of_a_healthy_gpu_are_read():
 def test_each_question_may_be_unsupported(question):
     (gpu,) = read(FakeNvml({question: NVMLError(NOT_SUPPORTED)})).gpus
 
-    assert gpu.gone is None
+    assert gpu.lost_reason is None
 
 
 def test_a_model_that_supports_nothing_is_a_gpu_all_the_same():
@@ -71,7 +71,7 @@ def test_an_older_module_that_lacks_names_is_no_error(monkeypatch):
     (gpu,) = read(FakeNvml({})).gpus
 
     assert (("hardware thermal slowdown",), None) == (
-        gpu.slow_reasons,
+        gpu.throttle_reasons,
         gpu.fabric_state,
     )
 
@@ -86,13 +86,13 @@ def test_names_may_come_as_bytes():
 def test_a_lost_gpu_is_distinguished_from_unsupported_functions(question):
     lost, well = read(FakeNvml({question: NVMLError(LOST)}, {})).gpus
 
-    assert ("it is lost", None) == (lost.gone, well.gone)
+    assert ("it is lost", None) == (lost.lost_reason, well.lost_reason)
 
 
 def test_a_gpu_that_cannot_be_opened_is_gone():
     (gpu,) = read(FakeNvml({"HandleByIndex": NVMLError(999)})).gpus
 
-    assert "it cannot be opened: NVML error 999" == gpu.gone
+    assert "it cannot be opened: NVML error 999" == gpu.lost_reason
 
 
 def test_a_gpu_of_another_users_job_is_left_out():
@@ -115,7 +115,7 @@ def test_a_gpu_of_another_users_job_is_left_out():
 def test_only_forced_low_clocks_are_reasons(bits, reasons):
     (gpu,) = read(FakeNvml({"CurrentClocksEventReasons": bits})).gpus
 
-    assert reasons == gpu.slow_reasons
+    assert reasons == gpu.throttle_reasons
 
 
 def test_processes_and_their_memory_are_read():

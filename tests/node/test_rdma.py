@@ -8,18 +8,18 @@ from nodes import kinds, put, well
 
 from jaxsif.node.rdma import (
     Interface,
-    Port,
-    port_troubles,
+    RdmaPort,
+    port_problems,
     read_interfaces,
     read_ports,
     summary,
 )
 
-UP = Port("mlx5_0 port 1", "ACTIVE", "LinkUp", "400 Gb/sec (4X NDR)")
-UNPLUGGED = Port("mlx5_1 port 1", "DOWN", "Polling", "10 Gb/sec (4X SDR)")
-DISABLED = Port("mlx5_2 port 1", "DOWN", "Disabled", "10 Gb/sec (4X SDR)")
-NO_MANAGER = Port("mlx5_3 port 1", "INIT", "LinkUp", "400 Gb/sec (4X NDR)")
-BAD_CABLE = Port("mlx5_4 port 1", "DOWN", "LinkErrorRecovery", "")
+UP = RdmaPort("mlx5_0:1", "ACTIVE", "LinkUp", "400 Gb/sec (4X NDR)")
+UNPLUGGED = RdmaPort("mlx5_1:1", "DOWN", "Polling", "10 Gb/sec (4X SDR)")
+DISABLED = RdmaPort("mlx5_2:1", "DOWN", "Disabled", "10 Gb/sec (4X SDR)")
+NO_MANAGER = RdmaPort("mlx5_3:1", "INIT", "LinkUp", "400 Gb/sec (4X NDR)")
+BAD_CABLE = RdmaPort("mlx5_4:1", "DOWN", "LinkErrorRecovery", "")
 
 
 def test_ports_are_read_in_the_kernels_words(tmp_path):
@@ -34,7 +34,7 @@ def test_ports_are_read_in_the_kernels_words(tmp_path):
 
 def test_a_node_without_rdma_has_no_ports(tmp_path):
     assert [] == read_ports(well(tmp_path))
-    assert [] == list(port_troubles([]))
+    assert [] == list(port_problems([]))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_node_without_rdma_has_no_ports(tmp_path):
     ],
 )
 def test_a_port_with_a_link_must_be_active(ports, expected):
-    assert expected == kinds(port_troubles(ports))
+    assert expected == kinds(port_problems(ports))
 
 
 def rdma(root, device: str, layer: str, rate: str, state: str = "4: ACTIVE") -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from nodes import PACKAGES, image, kinds, only, put, well
 
-from jaxsif.node.software import host_packages, proxy, split, xla_flags
+from jaxsif.node.software import host_packages, proxy, split_flags, xla_flags
 
 LOCAL = "/home/me/.local/lib/python3.13/site-packages"
 
@@ -181,7 +181,7 @@ def test_an_image_for_the_cpu_loads_no_cuda(tmp_path):
     ],
 )
 def test_flags_are_split_as_xla_does_it(text, names, ignored):
-    assert (names, ignored) == split(text)
+    assert (names, ignored) == split_flags(text)
 
 
 def test_known_flags_are_no_trouble(tmp_path):

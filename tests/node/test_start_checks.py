@@ -11,7 +11,7 @@ import pytest
 from nodes import STEP, gpus, image, kinds, well
 
 from jaxsif.core.problem import Problem
-from jaxsif.node import Room, inspect_host, limits, start_problems
+from jaxsif.node import DiskSpace, inspect_host, limits, start_problems
 
 
 @pytest.mark.parametrize("accelerator", ["cuda12", "cpu"])
@@ -32,7 +32,7 @@ def test_what_is_fatal_comes_first(tmp_path):
     bad = well(
         tmp_path,
         {**STEP, "http_proxy": "http://p:1", "XLA_FLAGS": "--xla_nosuch=1"},
-        room=lambda folder: Room(1, 1, None, True),
+        disk_space=lambda folder: DiskSpace(1, 1, None, True),
     )
 
     found = kinds(start_problems(bad, "node1"))
@@ -47,19 +47,23 @@ def test_what_is_fatal_comes_first(tmp_path):
 
 def test_a_program_on_the_cpu_needs_no_shared_memory(tmp_path):
     image(tmp_path, "cpu")
-    small = well(tmp_path, {}, room=lambda folder: None if "shm" in folder else ROOMY)
+    small = well(
+        tmp_path, {}, disk_space=lambda folder: None if "shm" in folder else ROOMY
+    )
 
     assert [] == start_problems(small)
 
 
-ROOMY = Room(10**12, 10**12, None, True)
+ROOMY = DiskSpace(10**12, 10**12, None, True)
 
 
 def test_where_cpu_devices_stand_in_for_gpus_shared_memory_counts(tmp_path):
     image(tmp_path, "cpu")
     variables = {**STEP, "JAX_SIF_PLATFORM": "cpu", "JAX_PLATFORMS": "cpu"}
     small = well(
-        tmp_path, variables, room=lambda folder: Room(2**26, 2**26, 9**9, True)
+        tmp_path,
+        variables,
+        disk_space=lambda folder: DiskSpace(2**26, 2**26, 9**9, True),
     )
 
     assert kinds(start_problems(small, "node1")) == [("dev-shm-too-small", False)]
@@ -70,8 +74,8 @@ def test_this_machine_can_be_looked_at():
 
     assert here.host_name
     assert here.open_files > 0
-    assert here.room("/") is not None
-    assert here.room("/no/such/folder") is None
+    assert here.disk_space("/") is not None
+    assert here.disk_space("/no/such/folder") is None
     assert here.resolve("name.invalid.") == ()
 
 

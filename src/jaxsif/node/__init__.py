@@ -1,7 +1,7 @@
 """Checks of a node without JAX; run in each rank before JAX starts, and in the doctor."""
 # SPDX-License-Identifier: Apache-2.0
 
-from jaxsif.node.host import HostInfo, Room, inspect_host
+from jaxsif.node.host import DiskSpace, HostInfo, inspect_host
 from jaxsif.node.start_checks import start_problems
 
-__all__ = ["HostInfo", "Room", "inspect_host", "start_problems"]
+__all__ = ["DiskSpace", "HostInfo", "inspect_host", "start_problems"]

@@ -8,26 +8,28 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxsif.core.problem import Problem
-from jaxsif.node.doctor.isolate import CheckSkipped
 from jaxsif.node.host import HostInfo
 from jaxsif.node.limits import amount
-from jaxsif.node.nvml import FABRIC_STATES, RECOVERY_ACTIONS, Gpu, Reading
+from jaxsif.node.nvml import FABRIC_STATES, RECOVERY_ACTIONS, Gpu, NvmlReading
 
 _RESET = "drain the node and reset the GPU (nvidia-smi --gpu-reset), or reboot"
 _REPLACE = "drain the node and have the GPU replaced"
 
 
 def health_problems(
-    reading: Reading, expected: int | None = None, ours: frozenset[int] | None = None
+    reading: NvmlReading,
+    expected: int | None = None,
+    job_gpu_minors: frozenset[int] | None = None,
 ) -> Iterator[Problem]:
     """The problems of every GPU.
 
     Args:
       reading: NVML's data.
       expected: number of GPUs on the PCI bus; None if unknown.
-      ours: the minor numbers of this job's GPUs, which no other job may use; None outside
+      job_gpu_minors: the minor numbers of this job's GPUs, which no other job may use; None outside
         a job.
     """
     if expected is not None and len(reading.gpus) < expected:
@@ -38,15 +40,15 @@ def health_problems(
             "drain the node and reboot; if it persists, have the GPU inspected",
         )
     for gpu in reading.gpus:
-        if gpu.gone:
+        if gpu.lost_reason:
             yield Problem(
-                "gpu-lost", f"{gpu}: the driver reports that {gpu.gone}", _RESET
+                "gpu-lost", f"{gpu}: the driver reports that {gpu.lost_reason}", _RESET
             )
             continue
         yield from _memory(gpu)
         yield from _fabric(gpu, reading)
-        yield from _speed(gpu)
-        yield from _use(gpu, ours)
+        yield from _clocks(gpu)
+        yield from _use(gpu, job_gpu_minors)
 
 
 def _memory(gpu: Gpu) -> Iterator[Problem]:
@@ -87,7 +89,7 @@ def _memory(gpu: Gpu) -> Iterator[Problem]:
         )
 
 
-def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Problem]:
+def _fabric(gpu: Gpu, reading: NvmlReading) -> Iterator[Problem]:
     if gpu.fabric_state in (1, 2):
         yield Problem(
             "gpu-nvlink",
@@ -113,47 +115,47 @@ def _fabric(gpu: Gpu, reading: Reading) -> Iterator[Problem]:
         )
 
 
-def _speed(gpu: Gpu) -> Iterator[Problem]:
-    if gpu.slow_reasons:
-        warmth = f" at {gpu.temperature_c} °C" if gpu.temperature_c else ""
+def _clocks(gpu: Gpu) -> Iterator[Problem]:
+    if gpu.throttle_reasons:
+        temperature = f" at {gpu.temperature_c} °C" if gpu.temperature_c else ""
         yield Problem(
             "gpu-throttled",
-            f"{gpu}: slowed down{warmth}: {', '.join(gpu.slow_reasons)}",
+            f"{gpu}: slowed down{temperature}: {', '.join(gpu.throttle_reasons)}",
             "check cooling and power supply; the whole job runs at this GPU's speed",
             is_fatal=False,
         )
-    width, most = gpu.pcie_width, gpu.pcie_width_most
-    if width and most and width < most:
+    width, maximum = gpu.pcie_width, gpu.pcie_width_max
+    if width and maximum and width < maximum:
         # The generation drops when a GPU idles; the width does not.
         yield Problem(
             "gpu-pcie",
-            f"{gpu}: PCIe runs on {width} lanes of {most}",
+            f"{gpu}: PCIe runs on {width} lanes of {maximum}",
             "reseat the GPU or its riser; transfers to the host are slow meanwhile",
             is_fatal=False,
         )
 
 
-def _use(gpu: Gpu, ours: frozenset[int] | None) -> Iterator[Problem]:
+def _use(gpu: Gpu, job_gpu_minors: frozenset[int] | None) -> Iterator[Problem]:
     if gpu.compute_mode == 2:
         yield Problem(
             "gpu-compute-mode",
             f"{gpu}: its compute mode is 'prohibited', so CUDA cannot use it",
             "nvidia-smi --compute-mode=DEFAULT",
         )
-    if ours is not None and gpu.minor in ours and gpu.processes:
-        held = ", ".join(
+    if job_gpu_minors is not None and gpu.minor in job_gpu_minors and gpu.processes:
+        users = ", ".join(
             f"process {pid}" + (f" ({amount(used)})" if used else "")
             for pid, used in gpu.processes
         )
         yield Problem(
             "gpu-busy",
-            f"{gpu}: used before this job has started anything there: {held}",
+            f"{gpu}: used before this job has started anything there: {users}",
             "end the processes of the earlier job; JAX may not find enough memory",
             is_fatal=False,
         )
 
 
-def summary(reading: Reading) -> str:
+def summary(reading: NvmlReading) -> str:
     """One line: GPUs, driver, and the newest CUDA it supports."""
     names = sorted({gpu.name or "unknown" for gpu in reading.gpus})
     parts = [f"{len(reading.gpus)} {' and '.join(names)}"]
@@ -166,8 +168,8 @@ def summary(reading: Reading) -> str:
 
 # Errors of the last day indicate a failing GPU; very recent ones a failed GPU. A
 # repaired GPU must not count as failed for a day.
-RECENT_S = 24 * 3600.0
-FRESH_S = 15 * 60.0
+MAX_AGE_S = 24 * 3600.0
+FATAL_AGE_S = 15 * 60.0
 
 # Errors of hardware and driver, and whether the GPU needs a reset or repair; others
 # (13, 31, 43, 45, ...) come from programs. (docs.nvidia.com/deploy/xid-errors)
@@ -208,40 +210,33 @@ class Xid:
 
 
 def read_xids(host_info: HostInfo) -> list[Xid]:
-    """The errors since boot that the kernel still keeps. Raises CheckSkipped."""
-    uptime = (host_info.read("/proc/uptime") or "").split()
-    if not uptime:
-        raise CheckSkipped("/proc/uptime cannot be read")
-    log = _read_log(host_info)
+    """The errors since boot that the kernel still keeps. Raises OSError."""
+    uptime_s = float(host_info.path("/proc/uptime").read_text().split()[0])
+    log = _read_kernel_log(host_info.path("/dev/kmsg"))
     return [
-        Xid(bus_id, int(xid), float(uptime[0]) - int(since_boot_us) / 1e6)
+        Xid(bus_id, int(xid), uptime_s - int(since_boot_us) / 1e6)
         for since_boot_us, bus_id, xid in _XID.findall(log)
     ]
 
 
-def _read_log(host_info: HostInfo) -> str:
-    try:
-        descriptor = os.open(host_info.path("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise CheckSkipped(f"/dev/kmsg cannot be read ({error.strerror})") from error
-    pieces = []
+def _read_kernel_log(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    records = []
     try:
         while True:
             try:
-                # The kernel gives one record at a time.
-                piece = os.read(descriptor, 8192)
+                # The kernel returns one record at a time.
+                record = os.read(descriptor, 8192)
             except BlockingIOError:
                 break
             except BrokenPipeError:
                 continue  # the oldest were overwritten; go on with the next
-            except OSError as error:
-                raise CheckSkipped(f"/dev/kmsg: {error.strerror}") from error
-            if not piece:
+            if not record:
                 break
-            pieces.append(piece)
+            records.append(record)
     finally:
         os.close(descriptor)
-    return b"".join(pieces).decode(errors="replace")
+    return b"".join(records).decode(errors="replace")
 
 
 def xid_problems(xids: list[Xid]) -> Iterator[Problem]:
@@ -249,7 +244,7 @@ def xid_problems(xids: list[Xid]) -> Iterator[Problem]:
     counts = Counter(
         (x.bus_id, x.number)
         for x in xids
-        if x.number in _HARDWARE and x.age_s < RECENT_S
+        if x.number in _HARDWARE and x.age_s < MAX_AGE_S
     )
     for (bus_id, number), count in counts.items():
         meaning, needs_reset = _HARDWARE[number]
@@ -262,7 +257,7 @@ def xid_problems(xids: list[Xid]) -> Iterator[Problem]:
             " replaced"
             if needs_reset
             else "watch this GPU; reset it when the node is empty",
-            is_fatal=needs_reset and age_s < FRESH_S,
+            is_fatal=needs_reset and age_s < FATAL_AGE_S,
         )
 
 

@@ -17,7 +17,6 @@ from jaxsif.core.slurm_env import (
 )
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.node.host import HostInfo
-from jaxsif.node.limits import number
 
 _NONE_VISIBLE = ("", "NoDevFiles", "-1")
 
@@ -74,11 +73,11 @@ def _invalid_device_list(
     host_info: HostInfo, listed: str, visible: int
 ) -> Iterator[Problem]:
     entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
-    twice = sorted({entry for entry in entries if entries.count(entry) > 1})
-    if twice:
+    duplicates = sorted({entry for entry in entries if entries.count(entry) > 1})
+    if duplicates:
         yield Problem(
             "gpu-visibility",
-            f"CUDA_VISIBLE_DEVICES={listed!r} names GPU {', '.join(twice)} more than"
+            f"CUDA_VISIBLE_DEVICES={listed!r} names GPU {', '.join(duplicates)} more than"
             " once",
             "name each GPU once, or leave the variable to Slurm",
         )
@@ -95,12 +94,12 @@ def _invalid_device_list(
 
 
 def _too_few(host_info: HostInfo, visible: int) -> Iterator[Problem]:
-    if _has_chosen_devices(host_info):
+    if _has_requested_stand_ins(host_info):
         return
-    wanted = _gpus_per_task(host_info)
+    requested = _gpus_per_task(host_info)
     topology = _topology(host_info)
-    if wanted is not None and visible < wanted:
-        reason = f"--gpus-per-task requests {wanted}"
+    if requested is not None and visible < requested:
+        reason = f"--gpus-per-task requests {requested}"
     elif topology and visible < topology.devices_per_process:
         reason = (
             f"{topology.label} requires {topology.devices_per_process} in each process"
@@ -109,7 +108,7 @@ def _too_few(host_info: HostInfo, visible: int) -> Iterator[Problem]:
         return
     yield Problem(
         "gpu-visibility",
-        f"this task sees {_gpus(visible)} ({_listed(host_info)}), {reason}",
+        f"this task sees {_gpus(visible)} ({_device_list(host_info)}), {reason}",
         "use --gpus-per-node, without --gpus-per-task and --gpu-bind: every task then"
         " sees all GPUs of the node, and the image distributes them",
     )
@@ -138,7 +137,7 @@ def _wrong_ordinals(host_info: HostInfo, visible: int) -> Iterator[Problem]:
     if wrong:
         yield Problem(
             "gpu-visibility",
-            f"this task sees {_gpus(visible)} ({_listed(host_info)}), so there is no"
+            f"this task sees {_gpus(visible)} ({_device_list(host_info)}), so there is no"
             f" GPU number {', '.join(wrong)}; {source}",
             remedy,
         )
@@ -148,17 +147,17 @@ def _gpus(count: int) -> str:
     return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
-def _listed(host_info: HostInfo) -> str:
+def _device_list(host_info: HostInfo) -> str:
     listed = host_info.environment.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         return "CUDA_VISIBLE_DEVICES is not set"
     return f"CUDA_VISIBLE_DEVICES={listed}"
 
 
-def _has_chosen_devices(host_info: HostInfo) -> bool:
+def _has_requested_stand_ins(host_info: HostInfo) -> bool:
     """Whether the number of stand-in devices matches the request."""
     topology = _topology(host_info)
-    devices = number(host_info, "JAX_NUM_CPU_DEVICES")
+    devices = host_info.number("JAX_NUM_CPU_DEVICES")
     return bool(
         host_info.uses_cpu_stand_ins
         and topology
@@ -187,7 +186,7 @@ _VERSION = re.compile(
     r"Kernel Module\D{0,60}?(?:x86_64|aarch64)?\s{1,9}(\d{1,9}(?:\.\d{1,9})+)"
 )
 # Where the dynamic loader, or the container runtime, has the driver's libraries.
-_LIBRARY_FOLDERS = (
+_LIBRARY_DIRS = (
     "/.singularity.d/libs",
     "/usr/lib64",
     "/usr/local/nvidia/lib64",
@@ -209,16 +208,16 @@ def driver(host_info: HostInfo) -> Iterator[Problem]:
                 "submit to a node with GPUs, or choose the CPU with JAX_PLATFORMS=cpu",
             )
         return
-    if not has_library(host_info):
+    if not has_driver_library(host_info):
         yield Problem(
             "gpu-driver",
             "the container has no NVIDIA driver library (no libcuda.so.1)",
             "start it with --nv: singularity run --nv $JAX_IMAGE ...",
         )
-    yield from old_driver(host_info)
+    yield from driver_problems(host_info)
 
 
-def old_driver(host_info: HostInfo) -> Iterator[Problem]:
+def driver_problems(host_info: HostInfo) -> Iterator[Problem]:
     """Report a driver too old for the image's CUDA."""
     version = driver_version(host_info)
     oldest = OLDEST_DRIVER.get(host_info.accelerator or "")
@@ -230,7 +229,7 @@ def old_driver(host_info: HostInfo) -> Iterator[Problem]:
     has_compatibility = "/compat" in host_info.variable("LD_LIBRARY_PATH")
     yield Problem(
         "gpu-driver",
-        f"the node's driver is {version}; this image's CUDA {cuda(host_info)} needs"
+        f"the node's driver is {version}; this image's CUDA {cuda_version(host_info)} needs"
         f" {oldest[0]}.{oldest[1]}.{oldest[2]:02d} or newer",
         "use the cuda12 image, or a node with a newer driver"
         if host_info.accelerator == "cuda13"
@@ -249,17 +248,17 @@ def driver_version(host_info: HostInfo) -> str | None:
     return match[1] if match else None
 
 
-def cuda(host_info: HostInfo) -> str:
+def cuda_version(host_info: HostInfo) -> str:
     """The version of the image's CUDA, at least its first number."""
     versions = host_info.image_facts.get("versions") or {}
     return str(versions.get("cuda") or (host_info.accelerator or "")[4:])
 
 
-def has_library(host_info: HostInfo) -> bool:
+def has_driver_library(host_info: HostInfo) -> bool:
     """Whether the driver's user-space library exists, which comes from the host."""
     folders = host_info.variable("LD_LIBRARY_PATH").split(":")
     folders += [f"/usr/lib/{n}" for n in host_info.names("/usr/lib") if "-linux" in n]
     return any(
         host_info.has(f"{folder}/libcuda.so.1")
-        for folder in (*filter(None, folders), *_LIBRARY_FOLDERS)
+        for folder in (*filter(None, folders), *_LIBRARY_DIRS)
     )

@@ -23,17 +23,21 @@ DESCRIPTION = "/opt/jax-sif/image.json"
 MIB = 2**20
 GIB = 2**30
 
+# Limit and usage of a control group's memory, by the version of cgroups.
+_CGROUP_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+_CGROUP_V2 = ("memory.max", "memory.current")
+
 
 @dataclass(frozen=True)
-class Room:
-    """Space in a file system.
+class DiskSpace:
+    """The space of a file system.
 
-    `free_files` is None if the file system does not count files.
+    `free_inodes` is None if the file system does not limit the number of files.
     """
 
     size_bytes: int
     free_bytes: int
-    free_files: int | None
+    free_inodes: int | None
     is_writable: bool
 
 
@@ -41,7 +45,7 @@ class Room:
 class HostInfo:
     """A node as seen by a process. Files are read below `root` on demand.
 
-    `resolve` returns a host name's addresses, none if it is unknown; `room` the space of
+    `resolve` returns a host name's addresses, none if it is unknown; `disk_space` the space of
     a directory's file system, None if the directory does not exist.
     """
 
@@ -54,7 +58,7 @@ class HostInfo:
     open_files_hard_limit: float
     locked_bytes: float
     resolve: Callable[[str], tuple[str, ...]]
-    room: Callable[[str], Room | None]
+    disk_space: Callable[[str], DiskSpace | None]
 
     def path(self, name: str) -> Path:
         """Map an absolute path of the node below `root`."""
@@ -70,15 +74,20 @@ class HostInfo:
         except OSError:
             return None
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, directory: str) -> list[str]:
         """The sorted names in a directory; empty if it cannot be read."""
         try:
-            return sorted(os.listdir(self.path(folder)))
+            return sorted(os.listdir(self.path(directory)))
         except OSError:
             return []
 
     def variable(self, name: str) -> str:
         return self.environment.get(name) or ""
+
+    def number(self, variable: str) -> int | None:
+        """A variable as a number; None if it is not one."""
+        value = self.variable(variable)
+        return int(value) if value.isdecimal() else None
 
     @property
     def accelerator(self) -> str | None:
@@ -113,8 +122,8 @@ def inspect_host(environment: Mapping[str, str], root: Path = Path("/")) -> Host
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
 
-    def room(folder: str) -> Room | None:
-        return _room(root / folder.lstrip("/"))
+    def disk_space(directory: str) -> DiskSpace | None:
+        return _disk_space(root / directory.lstrip("/"))
 
     return HostInfo(
         environment=environment,
@@ -126,7 +135,7 @@ def inspect_host(environment: Mapping[str, str], root: Path = Path("/")) -> Host
         open_files_hard_limit=_limit(hard),
         locked_bytes=_limit(locked),
         resolve=_addresses,
-        room=room,
+        disk_space=disk_space,
     )
 
 
@@ -150,55 +159,48 @@ def _addresses(name: str) -> tuple[str, ...]:
     return tuple(str(address[4][0]) for address in found)
 
 
-def _room(folder: Path) -> Room | None:
+def _disk_space(directory: Path) -> DiskSpace | None:
     try:
-        status = os.statvfs(folder)
+        status = os.statvfs(directory)
     except OSError:
         return None
-    return Room(
+    return DiskSpace(
         size_bytes=status.f_blocks * status.f_frsize,
         free_bytes=status.f_bavail * status.f_frsize,
-        free_files=status.f_favail if status.f_files else None,
-        is_writable=os.access(folder, os.W_OK),
+        free_inodes=status.f_favail if status.f_files else None,
+        is_writable=os.access(directory, os.W_OK),
     )
 
 
-_GROUPS = PurePosixPath("/sys/fs/cgroup")
-
-
-def free_bytes(host_info: HostInfo) -> int | None:
+def free_memory_bytes(host_info: HostInfo) -> int | None:
     """Memory that the processes of this job may still use on this node, together.
 
     The minimum of the node's free memory and of the control groups' limits above this
     process (a job's `--mem`); None if both are unknown.
     """
-    found = [*_of_node(host_info), *_of_groups(host_info)]
-    return max(min(found), 0) if found else None
+    free = [*_free_on_node(host_info), *_free_in_cgroups(host_info)]
+    return max(min(free), 0) if free else None
 
 
-def _of_node(host_info: HostInfo) -> Iterator[int]:
+def _free_on_node(host_info: HostInfo) -> Iterator[int]:
     text = host_info.read("/proc/meminfo") or ""
     match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
     if match:
         yield int(match[1]) * 1024
 
 
-def _of_groups(host_info: HostInfo) -> Iterator[int]:
+def _free_in_cgroups(host_info: HostInfo) -> Iterator[int]:
     """Free memory of every cgroup from the process's own up, for versions 1 and 2."""
     for line in (host_info.read("/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        top = _GROUPS if not controllers else _GROUPS / "memory"
-        names = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            if controllers
-            else ("memory.max", "memory.current")
-        )
+        top = "/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup"
+        names = _CGROUP_V1 if controllers else _CGROUP_V2
         group = PurePosixPath(path)
-        for folder in (group, *group.parents):
-            place = top / str(folder).lstrip("/")
-            numbers = [host_info.read(f"{place}/{name}") or "" for name in names]
+        for directory in (group, *group.parents):
+            below = f"{top}/{str(directory).lstrip('/')}"
+            numbers = [host_info.read(f"{below}/{name}") or "" for name in names]
             # Without a limit it reads `max`, or in version 1 a huge number.
             if all(n.strip().isdecimal() for n in numbers):
                 limit, used = map(int, numbers)

@@ -25,7 +25,7 @@ MIN_FREE_BYTES = 64 * MIB
 MIN_FREE_INODES = 100
 # RDMA pins its buffers; the usual limits, 64 KiB and 8 MiB, end in "ibv_reg_mr: Cannot
 # allocate memory" (NVIDIA/nccl-tests#206).
-ENOUGH_LOCKED_BYTES = 64 * MIB
+MIN_LOCKED_BYTES = 64 * MIB
 # Besides the one that gloo opens to every other process: measured 13, and JAX's own.
 KIT_OPEN_FILES = 64
 RECOMMENDED_OPEN_FILES = 1024
@@ -43,8 +43,8 @@ def not_under_srun(host_info: HostInfo) -> Iterator[Problem]:
         environment
     ):
         return
-    tasks = number(host_info, PROCESSES) or 1
-    nodes = number(host_info, JOB_NODES) or 1
+    tasks = host_info.number(PROCESSES) or 1
+    nodes = host_info.number(JOB_NODES) or 1
     if tasks > 1 or nodes > 1:
         yield Problem(
             "not-under-srun",
@@ -80,7 +80,7 @@ def hostname(host_info: HostInfo) -> Iterator[Problem]:
 def open_files(host_info: HostInfo) -> Iterator[Problem]:
     """Connections are open files: to every process (gloo), or from every one (rank 0)."""
     limit, hard_limit = host_info.open_files, host_info.open_files_hard_limit
-    processes = number(host_info, PROCESSES) or 1
+    processes = host_info.number(PROCESSES) or 1
     is_hub = host_info.variable(RANK) in ("", "0")
     needed = KIT_OPEN_FILES
     if _computes_on_cpu(host_info) or is_hub:
@@ -107,19 +107,19 @@ def open_files(host_info: HostInfo) -> Iterator[Problem]:
 
 def shared_memory(host_info: HostInfo) -> Iterator[Problem]:
     """NCCL exchanges data between the processes of a node in /dev/shm."""
-    room = host_info.room("/dev/shm")
+    space = host_info.disk_space("/dev/shm")
     remedy = (
         "give the node or the container more: mount -o remount,size=50% /dev/shm, or"
         " --shm-size=1g where an OCI engine starts it"
     )
-    if room is None:
+    if space is None:
         text = "there is no /dev/shm"
-    elif not room.is_writable:
+    elif not space.is_writable:
         text = "/dev/shm cannot be written"
-    elif room.size_bytes < MIN_SHM_BYTES:
-        text = f"/dev/shm has {amount(room.size_bytes)}, 1 GiB is recommended"
-    elif room.free_bytes < MIN_FREE_BYTES:
-        text = f"/dev/shm is full: {amount(room.free_bytes)} left"
+    elif space.size_bytes < MIN_SHM_BYTES:
+        text = f"/dev/shm has {amount(space.size_bytes)}, 1 GiB is recommended"
+    elif space.free_bytes < MIN_FREE_BYTES:
+        text = f"/dev/shm is full: {amount(space.free_bytes)} left"
         remedy = "remove files of ended jobs: ls -l /dev/shm"
     else:
         return
@@ -130,7 +130,7 @@ def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
     """RDMA needs locked memory."""
     devices = host_info.names("/sys/class/infiniband")
     limit = host_info.locked_bytes
-    if devices and limit < ENOUGH_LOCKED_BYTES:
+    if devices and limit < MIN_LOCKED_BYTES:
         yield Problem(
             "locked-memory-limit",
             f"this process may lock {amount(limit)} of memory; RDMA over"
@@ -144,31 +144,23 @@ def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
 
 def temporary_space(host_info: HostInfo) -> Iterator[Problem]:
     """XLA compiles through temporary files."""
-    folder = temporary_folder(host_info)
-    room = host_info.room(folder)
+    directory = temporary_dir(host_info)
+    space = host_info.disk_space(directory)
     remedy = "clean it up, or choose another directory with TMPDIR"
-    if room is None:
-        text = f"the directory for temporary files {folder!r} does not exist"
+    if space is None:
+        text = f"the directory for temporary files {directory!r} does not exist"
         remedy = "create it, or choose another directory with TMPDIR"
-    elif room.free_bytes < MIN_FREE_BYTES:
-        text = f"{folder} is full: {amount(room.free_bytes)} left"
-    elif room.free_files is not None and room.free_files < MIN_FREE_INODES:
-        text = (
-            f"{folder} is full: no more files possible ({room.free_files} inodes left)"
-        )
+    elif space.free_bytes < MIN_FREE_BYTES:
+        text = f"{directory} is full: {amount(space.free_bytes)} left"
+    elif space.free_inodes is not None and space.free_inodes < MIN_FREE_INODES:
+        text = f"{directory} is full: no more files possible ({space.free_inodes} inodes left)"
     else:
         return
     yield Problem("disk-full", text, remedy, is_fatal=False)
 
 
-def temporary_folder(host_info: HostInfo) -> str:
+def temporary_dir(host_info: HostInfo) -> str:
     return host_info.variable("TMPDIR") or "/tmp"
-
-
-def number(host_info: HostInfo, variable: str) -> int | None:
-    """A variable as a number; None if it is not one."""
-    value = host_info.variable(variable)
-    return int(value) if value.isdecimal() else None
 
 
 def amount(size_bytes: float) -> str:
@@ -186,7 +178,7 @@ def _computes_on_cpu(host_info: HostInfo) -> bool:
 def _step_nodes(host_info: HostInfo) -> int:
     if is_local_launch(host_info.environment):
         return 1
-    nodes = number(host_info, STEP_NODES)
+    nodes = host_info.number(STEP_NODES)
     if nodes:
         return nodes
     try:

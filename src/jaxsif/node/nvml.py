@@ -12,11 +12,11 @@ NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
 VERSION_MISMATCH = 18
-_GONE = {14: "its InfoROM is corrupt", 15: "it is lost", 16: "it must be reset"}
+_LOST_REASONS = {14: "its InfoROM is corrupt", 15: "it is lost", 16: "it must be reset"}
 
 _UNCORRECTED = 1
-_SINCE_LOADED, _EVER = 0, 1
-_MOST_LINKS = 36
+_SINCE_LOADED, _TOTAL = 0, 1
+_MAX_NVLINKS = 36
 # Per link and direction, by NVML's number of the NVLink version (1.0, 2.0, 2.2, 3.0,
 # 3.1, 4.0, 5.0); NVIDIA states both directions together, 50 GB/s for versions 2 to 4.
 _LINK_GB_PER_S = {1: 20, 2: 25, 3: 25, 4: 25, 5: 25, 6: 25, 7: 50}
@@ -24,7 +24,7 @@ _RECOVERY_ACTION_FIELD = 230
 _NOT_AVAILABLE = 2**64 - 1
 
 # Reasons for low clocks other than idleness or the user's choice.
-_SLOW_REASONS = {
+_THROTTLE_REASONS = {
     0x08: "hardware slowdown",
     0x20: "software thermal slowdown",
     0x40: "hardware thermal slowdown",
@@ -52,19 +52,19 @@ class Gpu:
     name: str | None = None
     bus_id: str | None = None
     minor: int | None = None
-    gone: str | None = None
+    lost_reason: str | None = None
     is_ecc_on: bool | None = None
     uncorrected_errors: int | None = None
-    uncorrected_errors_ever: int | None = None
+    uncorrected_errors_total: int | None = None
     is_page_retirement_pending: bool | None = None
     remapped_rows: int | None = None
     is_row_remap_pending: bool | None = None
     has_row_remap_failed: bool | None = None
     recovery_action: int | None = None
     temperature_c: int | None = None
-    slow_reasons: tuple[str, ...] | None = None
+    throttle_reasons: tuple[str, ...] | None = None
     pcie_width: int | None = None
-    pcie_width_most: int | None = None
+    pcie_width_max: int | None = None
     pcie_generation: int | None = None
     links: tuple[tuple[int, bool], ...] = ()
     # Sum over all active links, one direction, in 1e9 bytes per second.
@@ -80,7 +80,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Reading:
+class NvmlReading:
     """NVML's data; `cuda` is the newest version that the driver supports."""
 
     driver: str | None
@@ -92,13 +92,13 @@ class _GpuLost(Exception):
     """The GPU does not respond as a working one does."""
 
 
-def read(nvml: Any) -> Reading:
+def read(nvml: Any) -> NvmlReading:
     """Query the driver. Raises nvml.NVMLError if that is not possible."""
     nvml.nvmlInit()
     query = _NvmlQuery(nvml)
     cuda = query("nvmlSystemGetCudaDriverVersion")
     gpus = [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
-    return Reading(
+    return NvmlReading(
         driver=_text(query("nvmlSystemGetDriverVersion")),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
         gpus=tuple(gpu for gpu in gpus if gpu is not None),
@@ -119,8 +119,8 @@ class _NvmlQuery:
         try:
             return function(*self._handle, *arguments)
         except self._nvml.NVMLError as error:
-            if error.value in _GONE:
-                raise _GpuLost(_GONE[error.value]) from error
+            if error.value in _LOST_REASONS:
+                raise _GpuLost(_LOST_REASONS[error.value]) from error
             return None
 
 
@@ -132,14 +132,17 @@ def _gpu(nvml: Any, index: int) -> Gpu | None:
     except nvml.NVMLError as error:
         if error.value == NO_PERMISSION:
             return None
-        return Gpu(index, gone=_GONE.get(error.value, f"it cannot be opened: {error}"))
+        return Gpu(
+            index,
+            lost_reason=_LOST_REASONS.get(error.value, f"it cannot be opened: {error}"),
+        )
     try:
         query = _NvmlQuery(nvml, handle)
-        for part in (_name, _memory, _row_remapping, _speed, _bus, _use):
+        for part in (_name, _memory, _row_remapping, _clocks, _bus, _use):
             facts |= part(query)
         facts |= _fabric(nvml, query)
     except _GpuLost as reason:
-        facts["gone"] = str(reason)
+        facts["lost_reason"] = str(reason)
     return Gpu(**facts)
 
 
@@ -161,8 +164,8 @@ def _memory(query: _NvmlQuery) -> dict[str, Any]:
         "uncorrected_errors": query(
             "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _SINCE_LOADED
         ),
-        "uncorrected_errors_ever": query(
-            "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _EVER
+        "uncorrected_errors_total": query(
+            "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _TOTAL
         ),
         "is_page_retirement_pending": _flag(
             query("nvmlDeviceGetRetiredPagesPendingStatus")
@@ -188,23 +191,25 @@ def _recovery_action(query: _NvmlQuery) -> int | None:
     return int(fields[0].value.uiVal)
 
 
-def _speed(query: _NvmlQuery) -> dict[str, Any]:
+def _clocks(query: _NvmlQuery) -> dict[str, Any]:
     reasons = query("nvmlDeviceGetCurrentClocksEventReasons")
     if reasons is None:
         # The name before driver 535.
         reasons = query("nvmlDeviceGetCurrentClocksThrottleReasons")
-    slow = [text for bit, text in _SLOW_REASONS.items() if (reasons or 0) & bit]
+    throttled = [
+        text for bit, text in _THROTTLE_REASONS.items() if (reasons or 0) & bit
+    ]
     return {
         "temperature_c": query("nvmlDeviceGetTemperature", 0),
-        "slow_reasons": None if reasons is None else tuple(slow),
+        "throttle_reasons": None if reasons is None else tuple(throttled),
     }
 
 
 def _bus(query: _NvmlQuery) -> dict[str, Any]:
-    states = [(n, query("nvmlDeviceGetNvLinkState", n)) for n in range(_MOST_LINKS)]
+    states = [(n, query("nvmlDeviceGetNvLinkState", n)) for n in range(_MAX_NVLINKS)]
     return {
         "pcie_width": query("nvmlDeviceGetCurrPcieLinkWidth"),
-        "pcie_width_most": query("nvmlDeviceGetMaxPcieLinkWidth"),
+        "pcie_width_max": query("nvmlDeviceGetMaxPcieLinkWidth"),
         "pcie_generation": query("nvmlDeviceGetCurrPcieLinkGeneration"),
         "links": tuple((n, bool(state)) for n, state in states if state is not None),
         "nvlink_gb_per_s": _nvlink(query, [n for n, state in states if state]),

@@ -19,7 +19,7 @@ _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "ml_dtypes")
 _CORE = ("jax", "jaxlib")
 
 # Directories for the driver's libraries, which must come from the host.
-_DRIVER_FOLDERS = (
+_DRIVER_DIRS = (
     "/.singularity.d/libs",
     "/usr/local/nvidia",
     "/usr/local/cuda/compat",
@@ -35,13 +35,13 @@ def host_packages(host_info: HostInfo) -> Iterator[Problem]:
     own = _image_packages(host_info)
     if own is None:
         return
-    strangers: dict[str, list[str]] = {}
+    replaced: dict[str, list[str]] = {}
     for package in _PACKAGES:
-        folder = _found_in(host_info, package)
-        if folder not in (None, own):
-            strangers.setdefault(str(folder), []).append(package)
-    for folder, packages in strangers.items():
-        yield _other_packages(host_info, packages, folder, own)
+        directory = _import_dir(host_info, package)
+        if directory not in (None, own):
+            replaced.setdefault(str(directory), []).append(package)
+    for directory, packages in replaced.items():
+        yield _other_packages(host_info, packages, directory, own)
     yield from _other_python(host_info)
     if (host_info.accelerator or "").startswith("cuda"):
         yield from _other_libraries(host_info)
@@ -49,51 +49,51 @@ def host_packages(host_info: HostInfo) -> Iterator[Problem]:
 
 def _image_packages(host_info: HostInfo) -> str | None:
     for name in host_info.names(f"{VENV}/lib"):
-        folder = f"{VENV}/lib/{name}/site-packages"
-        if name.startswith("python3") and host_info.has(folder):
-            return folder
+        directory = f"{VENV}/lib/{name}/site-packages"
+        if name.startswith("python3") and host_info.has(directory):
+            return directory
     return None
 
 
-def _found_in(host_info: HostInfo, package: str) -> str | None:
+def _import_dir(host_info: HostInfo, package: str) -> str | None:
     """The directory that `import package` would use, without importing it."""
     entries = [str(host_info.path(entry)) for entry in host_info.search_path]
     spec = PathFinder.find_spec(package, entries)
     if spec is None or spec.origin is None:
         return None
     origin = Path(spec.origin)
-    folder = origin.parents[1] if origin.name == "__init__.py" else origin.parent
-    return f"/{folder.relative_to(host_info.root)}"
+    directory = origin.parents[1] if origin.name == "__init__.py" else origin.parent
+    return f"/{directory.relative_to(host_info.root)}"
 
 
 def _other_packages(
-    host_info: HostInfo, packages: list[str], folder: str, own: str
+    host_info: HostInfo, packages: list[str], directory: str, own: str
 ) -> Problem:
-    cause, remedy = _cause(host_info, folder)
+    cause, remedy = _cause(host_info, directory)
     return Problem(
         "host-packages-visible",
-        f"{', '.join(packages)} would be imported from {folder} instead of the image's"
+        f"{', '.join(packages)} would be imported from {directory} instead of the image's"
         f" {own}: {cause}",
         remedy,
         is_fatal=any(package in _CORE for package in packages),
     )
 
 
-def _cause(host_info: HostInfo, folder: str) -> tuple[str, str]:
+def _cause(host_info: HostInfo, directory: str) -> tuple[str, str]:
     """Which variable adds a directory, and how to exclude it."""
     for entry in host_info.variable("PYTHONPATH").split(":"):
-        if entry and f"{folder}/".startswith(f"{entry.rstrip('/')}/"):
+        if entry and f"{directory}/".startswith(f"{entry.rstrip('/')}/"):
             return "PYTHONPATH names it", "unset PYTHONPATH, or remove it there"
-    if "/.local/lib/python" in folder:
+    if "/.local/lib/python" in directory:
         return (
             "~/.local is searched, because PYTHONNOUSERSITE is not set",
             "export PYTHONNOUSERSITE=1, as the image does unless it is set already, or"
             " pip uninstall it there",
         )
     conda = host_info.variable("CONDA_PREFIX")
-    if conda and folder.startswith(f"{conda}/"):
+    if conda and directory.startswith(f"{conda}/"):
         return f"conda's environment {conda} is active", "conda deactivate"
-    if folder.startswith(f"{host_info.python}/"):
+    if directory.startswith(f"{host_info.python}/"):
         return (
             f"the Python that runs is {host_info.python}'s",
             f"call {VENV}/bin/python, or keep other Pythons off PATH",
@@ -108,15 +108,15 @@ def _other_python(host_info: HostInfo) -> Iterator[Problem]:
     """Report if `python` is not the image's, and so cannot import JAX."""
     chosen = host_info.variable("VIRTUAL_ENV")
     for entry in host_info.variable("PATH").split(":"):
-        folder = entry.rstrip("/")
-        if not folder or not host_info.has(f"{folder}/python"):
+        directory = entry.rstrip("/")
+        if not directory or not host_info.has(f"{directory}/python"):
             continue
-        if folder != f"{VENV}/bin" and not (chosen and folder.startswith(chosen)):
+        if directory != f"{VENV}/bin" and not (chosen and directory.startswith(chosen)):
             yield Problem(
                 "host-packages-visible",
-                f"`python` is {folder}/python instead of the image's"
-                f" {VENV}/bin/python: PATH names {folder} first",
-                f"call {VENV}/bin/python, or remove {folder} from PATH",
+                f"`python` is {directory}/python instead of the image's"
+                f" {VENV}/bin/python: PATH names {directory} first",
+                f"call {VENV}/bin/python, or remove {directory} from PATH",
                 is_fatal=False,
             )
         return
@@ -127,15 +127,15 @@ def _other_libraries(host_info: HostInfo) -> Iterator[Problem]:
     for name in filter(None, preloaded):
         if _LIBRARY.fullmatch(Path(name).name):
             yield _other_library("LD_PRELOAD", name)
-    for folder in host_info.variable("LD_LIBRARY_PATH").split(":"):
-        if not folder.startswith("/") or folder.startswith(_DRIVER_FOLDERS):
+    for directory in host_info.variable("LD_LIBRARY_PATH").split(":"):
+        if not directory.startswith("/") or directory.startswith(_DRIVER_DIRS):
             continue
         # The image's own wheels may be named on purpose.
-        if folder.startswith(f"{VENV}/"):
+        if directory.startswith(f"{VENV}/"):
             continue
-        found = [n for n in host_info.names(folder) if _LIBRARY.fullmatch(n)]
+        found = [n for n in host_info.names(directory) if _LIBRARY.fullmatch(n)]
         if found:
-            yield _other_library("LD_LIBRARY_PATH", f"{folder}/{found[0]}")
+            yield _other_library("LD_LIBRARY_PATH", f"{directory}/{found[0]}")
 
 
 def _other_library(variable: str, path: str) -> Problem:
@@ -175,7 +175,7 @@ def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
             yield _no_such_file(value)
             return
         value = content
-    names, ignored = split(value)
+    names, ignored = split_flags(value)
     known = (host_info.read(KNOWN_FLAGS) or "").split()
     if known:
         for name in names:
@@ -183,14 +183,14 @@ def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
     if ignored:
         yield Problem(
             "xla-flags",
-            f"XLA_FLAGS: XLA ignores everything from {_cut(ignored)!r} on, because it does"
+            f"XLA_FLAGS: XLA ignores everything from {_shortened(ignored)!r} on, because it does"
             " not begin with '-'",
             "write each flag as --name=value, separated by spaces",
             is_fatal=False,
         )
 
 
-def split(text: str) -> tuple[list[str], str]:
+def split_flags(text: str) -> tuple[list[str], str]:
     """The names of the flags, with their dashes, and the rest that XLA ignores."""
     names = []
     position = 0
@@ -211,7 +211,7 @@ def _unknown(name: str, known: list[str]) -> Iterator[Problem]:
     instead = f"write --{nearest}" if nearest else "remove it"
     yield Problem(
         "xla-flags",
-        f"XLA_FLAGS contains {_cut(name)!r}, which this jaxlib does not know; XLA aborts"
+        f"XLA_FLAGS contains {_shortened(name)!r}, which this jaxlib does not know; XLA aborts"
         " the process",
         f"{instead}; flags change between versions of XLA",
     )
@@ -229,14 +229,14 @@ def _nearest(name: str, known: list[str]) -> str | None:
 def _no_such_file(value: str) -> Problem:
     return Problem(
         "xla-flags",
-        f"XLA_FLAGS={_cut(value)!r} does not begin with '-', so XLA takes it for the"
+        f"XLA_FLAGS={_shortened(value)!r} does not begin with '-', so XLA takes it for the"
         " name of a file, which cannot be read; XLA aborts the process",
         "write flags as --name=value, or give the path of a file that every node can"
         " read",
     )
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -244,22 +244,22 @@ def _cut(text: str) -> str:
 # only http://; the first list that is set counts; an entry is a suffix of a name, or a
 # range of addresses if the host is an address. No wildcard.
 # (grpc/grpc: src/core/handshaker/http_connect/http_proxy_mapper.cc)
-_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
-_EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
+_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+_NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
 
 
 def proxy(host_info: HostInfo, coordinator_host: str | None) -> Iterator[Problem]:
     """Report a proxy between a rank and its coordinator; the rank would time out."""
     environment = host_info.environment
-    name = next((name for name in _PROXIES if name in environment), None)
+    name = next((name for name in _PROXY_VARIABLES if name in environment), None)
     if coordinator_host is None or name is None:
         return
     scheme, _, rest = environment[name].partition("://")
     if scheme.lower() != "http" or not rest:
         return
-    exceptions = next((e for e in _EXCEPTIONS if e in environment), None)
+    exceptions = next((e for e in _NO_PROXY_VARIABLES if e in environment), None)
     host = coordinator_host.strip("[]")
-    if exceptions and _is_excepted(host, environment[exceptions]):
+    if exceptions and _matches_no_proxy(host, environment[exceptions]):
         return
     yield Problem(
         "proxy",
@@ -270,7 +270,7 @@ def proxy(host_info: HostInfo, coordinator_host: str | None) -> Iterator[Problem
     )
 
 
-def _is_excepted(host: str, exceptions: str) -> bool:
+def _matches_no_proxy(host: str, exceptions: str) -> bool:
     return any(
         host.lower().endswith(entry.strip().lower()) or _is_within(host, entry.strip())
         for entry in exceptions.split(",")

@@ -33,11 +33,11 @@ def start_problems(
     # Only NCCL needs the last two.
     if host_info.expects_gpus or host_info.uses_cpu_stand_ins:
         checks += [driver, visibility, limits.shared_memory, limits.locked_memory]
-    found = [
+    problems = [
         problem
         for check in checks
         for problem in guarded(check.__name__, partial(check, host_info))
     ]
     proxy = partial(software.proxy, host_info, coordinator_host)
-    found += guarded("proxy", proxy)
-    return sorted(found, key=lambda problem: not problem.is_fatal)
+    problems += guarded("proxy", proxy)
+    return sorted(problems, key=lambda problem: not problem.is_fatal)

@@ -10,7 +10,7 @@ import jax
 
 from jaxsif.core.slurm_env import LOCAL_RANKS, is_local_launch
 from jaxsif.node import inspect_host
-from jaxsif.node.host import free_bytes as free_on_node
+from jaxsif.node.host import free_memory_bytes
 
 # Share of the free memory; the rest is for other allocations.
 _USED_SHARE = 0.8
@@ -19,7 +19,7 @@ _USED_SHARE = 0.8
 def usable_bytes(local_processes: int) -> float:
     """Bytes for the buffers on one device; infinite if unknown."""
     if jax.default_backend() == "cpu":
-        free = free_on_node(inspect_host(os.environ))
+        free = free_memory_bytes(inspect_host(os.environ))
         # All simulated nodes of `jax-sif launch` share one memory.
         if is_local_launch(os.environ):
             local_processes = int(os.environ[LOCAL_RANKS])

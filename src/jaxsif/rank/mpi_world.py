@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxsif.core.problem import Problem
-from jaxsif.node.mpi import CHOICE_VARIABLE, WRAPPER_VARIABLE
+from jaxsif.node.mpi import COLLECTIVES_VARIABLE, WRAPPER_VARIABLE
 
 # What MPIwrapper exports (ABI 2.9); a handle is a pointer.
 _WORLD, _SIZE = "MPIABI_COMM_WORLD", "MPIABI_Comm_size"
@@ -47,12 +47,12 @@ def world_troubles(
     if size != processes:
         yield Problem(
             "mpi-world",
-            f"{CHOICE_VARIABLE}=mpi, but MPI's world has {size}"
+            f"{COLLECTIVES_VARIABLE}=mpi, but MPI's world has {size}"
             f" process{'' if size == 1 else 'es'} and the group {processes}: this MPI does"
             " not support the launcher, and sums are wrong",
             "start the ranks with the PMI that the MPI was built for (srun --mpi=list shows"
             " which exist), or with its own mpirun; or unset"
-            f" {CHOICE_VARIABLE}: gloo needs nothing",
+            f" {COLLECTIVES_VARIABLE}: gloo needs nothing",
             is_fatal=computes_on_cpu,
         )
 
@@ -61,9 +61,9 @@ def unknown_world(processes: int, error: Exception) -> Problem:
     """The problem if the size of MPI's world cannot be read."""
     return Problem(
         "mpi-world",
-        f"{CHOICE_VARIABLE}=mpi, but it is unknown whether MPI has all {processes}"
+        f"{COLLECTIVES_VARIABLE}=mpi, but it is unknown whether MPI has all {processes}"
         f" processes ({error!r})",
-        f"check a sum of ones, or unset {CHOICE_VARIABLE}: gloo needs nothing",
+        f"check a sum of ones, or unset {COLLECTIVES_VARIABLE}: gloo needs nothing",
         is_fatal=False,
     )
 

@@ -74,7 +74,7 @@ class Session:
             self._abort_with(self._preflight_problems(where, settings))
         with harmless("the search for MPI's wrapper"):
             # jaxlib searches for it only if the variable is set.
-            os.environ.update(mpi.for_jaxlib(inspect_host(os.environ)))
+            os.environ.update(mpi.jaxlib_variables(inspect_host(os.environ)))
         self.reporter.jax_import_started()
         if where is None:
             self._start_single()
@@ -187,7 +187,7 @@ class Session:
             mpi_world.call_after_start_of_mpi(compare)
         except Exception as error:
             # JAX's private names have changed; relevant only if MPI is used.
-            if mpi.is_chosen(os.environ):
+            if mpi.is_requested(os.environ):
                 self._abort_with([mpi_world.unknown_world(identity.processes, error)])
 
     def _abort_with(self, found: Iterator[Problem] | Sequence[Problem]) -> None:

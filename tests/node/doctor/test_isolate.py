@@ -13,7 +13,13 @@ import pytest
 from checkout import SRC
 
 from jaxsif.core.problem import Problem
-from jaxsif.node.doctor.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
+from jaxsif.node.doctor.isolate import (
+    CheckCrashed,
+    CheckSkipped,
+    CheckTimeout,
+    run_commands,
+    run_with_timeout,
+)
 
 
 def _raise(error: Exception) -> None:
@@ -21,21 +27,21 @@ def _raise(error: Exception) -> None:
 
 
 def test_the_answer_comes_back_from_another_process():
-    pid, problem = within(5.0, lambda: (os.getpid(), Problem("a", "b", "c")))
+    pid, problem = run_with_timeout(5.0, lambda: (os.getpid(), Problem("a", "b", "c")))
 
     assert pid != os.getpid()
     assert Problem("a", "b", "c") == problem
 
 
 def test_a_long_answer_comes_back_whole():
-    assert 3_000_000 == len(within(5.0, lambda: "x" * 3_000_000))
+    assert 3_000_000 == len(run_with_timeout(5.0, lambda: "x" * 3_000_000))
 
 
 def test_what_never_answers_is_left_behind():
     started_s = time.monotonic()
 
     with pytest.raises(CheckTimeout):
-        within(0.05, signal.pause)
+        run_with_timeout(0.05, signal.pause)
 
     assert time.monotonic() - started_s < 2
 
@@ -47,7 +53,7 @@ def test_a_child_that_cannot_be_ended_does_not_block(monkeypatch):
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
 
     with pytest.raises(CheckTimeout):
-        within(0.05, signal.pause)
+        run_with_timeout(0.05, signal.pause)
 
     assert 1 == len(killed)
     kill(killed[0], signal.SIGKILL)
@@ -56,29 +62,31 @@ def test_a_child_that_cannot_be_ended_does_not_block(monkeypatch):
 
 def test_why_something_was_not_checked_comes_back():
     with pytest.raises(CheckSkipped) as caught:
-        within(5.0, lambda: _raise(CheckSkipped("no driver", is_needed=True)))
+        run_with_timeout(
+            5.0, lambda: _raise(CheckSkipped("no driver", is_required=True))
+        )
 
-    assert ("no driver", True) == (caught.value.reason, caught.value.is_needed)
+    assert ("no driver", True) == (caught.value.reason, caught.value.is_required)
 
 
 def test_an_unforeseen_exception_comes_back_as_text():
     with pytest.raises(CheckCrashed, match="KeyError: 'uuid'"):
-        within(5.0, lambda: _raise(KeyError("uuid")))
+        run_with_timeout(5.0, lambda: _raise(KeyError("uuid")))
 
 
 def test_a_killed_child_is_distinguished_from_one_that_responds():
     with pytest.raises(CheckCrashed, match="wait status 9"):
-        within(5.0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        run_with_timeout(5.0, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def test_a_child_left_behind_does_not_hold_the_output_open():
     # A reader of the doctor's output waits until all processes have closed it.
     program = (
         "import os, signal\n"
-        "from jaxsif.node.doctor.isolate import CheckTimeout, within\n"
+        "from jaxsif.node.doctor.isolate import CheckTimeout, run_with_timeout\n"
         "os.kill = lambda pid, number: print(pid, flush=True)\n"
         "try:\n"
-        "    within(0.05, signal.pause)\n"
+        "    run_with_timeout(0.05, signal.pause)\n"
         "except CheckTimeout:\n"
         "    print('left')\n"
     )
@@ -94,3 +102,32 @@ def test_a_child_left_behind_does_not_hold_the_output_open():
     pid, word = done.stdout.split()
     os.kill(int(pid), signal.SIGKILL)
     assert "left" == word
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-S", "-c", program]
+
+
+def test_commands_run_side_by_side_with_variables_of_their_own():
+    show = python(
+        "import os, sys; print(os.environ['X']); sys.exit(int(os.environ['X']))"
+    )
+
+    first, second = run_commands(show, [{"X": "0"}, {"X": "3"}], 20.0)
+
+    assert (0, "0", 3, "3") == (
+        first.status,
+        first.last_line,
+        second.status,
+        second.last_line,
+    )
+
+
+def test_a_command_that_never_ends_is_left_behind_with_its_children():
+    program = "import os, signal; os.fork(); signal.pause()"
+    started_s = time.monotonic()
+
+    (late,) = run_commands(python(program), [{}], 0.2)
+
+    assert None is late.status
+    assert time.monotonic() - started_s < 5

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -21,22 +22,20 @@ from nodes import STEP, gpus, image, put, well
 from jaxsif import cli, doctor
 from jaxsif.core.problem import Problem
 from jaxsif.doctor import carry_out, node_name
-from jaxsif.node import Room
+from jaxsif.node import DiskSpace
 from jaxsif.node.doctor import checks as host_checks
 from jaxsif.node.doctor import gpu_checks
 from jaxsif.node.doctor.gpu_checks import gpu_health, gpus_on_bus
-from jaxsif.node.doctor.isolate import CheckSkipped
-from jaxsif.node.doctor.probes import CommandResult
-from jaxsif.node.doctor.report import (
+from jaxsif.node.doctor.isolate import CheckSkipped, CommandResult
+from jaxsif.node.doctor.report import NodeReport, as_json, footer
+from jaxsif.node.doctor.run import (
     NOT_CHECKED,
-    OK,
-    TROUBLE,
-    NodeReport,
-    Result,
-    as_facts,
-    closing,
+    PROBLEM,
+    Check,
+    CheckContext,
+    CheckResult,
+    run_checks,
 )
-from jaxsif.node.doctor.run import Check, CheckContext, CheckOutput, run_checks
 
 QUICK = (*host_checks.QUICK, *gpu_checks.QUICK)
 
@@ -44,7 +43,7 @@ QUICK = (*host_checks.QUICK, *gpu_checks.QUICK)
 def with_nvml(nvml, checks=QUICK):
     """The checks, asking a made-up driver."""
     return [
-        replace(check, run=gpu_health(lambda: nvml))
+        replace(check, run=partial(gpu_health, load=lambda: nvml))
         if check.name == "GPU health"
         else check
         for check in checks
@@ -52,8 +51,8 @@ def with_nvml(nvml, checks=QUICK):
 
 
 def diagnose(host_info, checks=QUICK, **facts) -> NodeReport:
-    begun = NodeReport(node_name(host_info), "image", True, (), **facts)
-    return carry_out(begun, CheckContext(host_info), checks, 20.0, is_shown=True)
+    begun = NodeReport(node_name(host_info), "image", True, **facts)
+    return carry_out(begun, host_info, checks, 20.0, is_shown=True)
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ def test_a_bad_gpu_drains_the_node(gpu_node, capsys):
 def test_a_driver_that_hangs_drains_the_node_and_does_not_block(gpu_node):
     started_s = time.monotonic()
     checks = [
-        replace(check, limit_s=0.2) if check.name == "GPU health" else check
+        replace(check, timeout_s=0.2) if check.name == "GPU health" else check
         for check in with_nvml(FakeNvml(hangs=True))
     ]
 
@@ -154,7 +153,7 @@ def test_an_image_without_nvml_is_inconclusive(gpu_node):
     def load():
         raise ImportError("pynvml")
 
-    checks = [Check("GPU health", gpu_health(load)), *host_checks.QUICK]
+    checks = [Check("GPU health", partial(gpu_health, load=load)), *host_checks.QUICK]
 
     assert 3 == diagnose(gpu_node, checks).status
 
@@ -215,7 +214,9 @@ def test_a_node_is_not_drained_for_what_is_wrong_with_the_caller(gpu_node):
 
 
 def test_a_warning_is_no_failure_unless_it_is_asked_for(gpu_node):
-    small = replace(gpu_node, room=lambda folder: Room(2**26, 2**26, None, True))
+    small = replace(
+        gpu_node, disk_space=lambda folder: DiskSpace(2**26, 2**26, None, True)
+    )
 
     lenient = diagnose(small, with_nvml(FOUR))
     strict = diagnose(small, with_nvml(FOUR), is_strict=True)
@@ -233,8 +234,12 @@ def test_slurms_name_of_the_node_comes_first(tmp_path):
     assert "gpu3" == node_name(well(tmp_path, {}, host_name="gpu3.site.org"))
 
 
-def result(*problems: Problem, **facts) -> Result:
-    return Result("check", TROUBLE if problems else OK, "said", problems, **facts)
+def result(*problems: Problem, **facts) -> CheckResult:
+    return CheckResult("summary", problems, check="check", **facts)
+
+
+SKIPPED = CheckResult("no GPU", check="a", is_skipped=True)
+UNKNOWN = replace(SKIPPED, is_required=True)
 
 
 @pytest.mark.parametrize("count", [1, 30])
@@ -252,13 +257,13 @@ def test_the_reason_is_one_short_line_that_scontrol_takes(count):
     ("results", "status"),
     [
         ([result()], 0),
-        ([Result("a", NOT_CHECKED, "no GPU"), result()], 0),
-        ([Result("a", NOT_CHECKED, "no GPU")], 3),
+        ([SKIPPED, result()], 0),
+        ([SKIPPED], 3),
         ([], 3),
-        ([Result("a", NOT_CHECKED, "no answer", is_needed=True), result()], 3),
+        ([UNKNOWN, result()], 3),
         (
             [
-                Result("a", NOT_CHECKED, "no answer", is_needed=True),
+                UNKNOWN,
                 result(Problem("hostname-unresolvable", "text", "remedy")),
             ],
             1,
@@ -275,7 +280,7 @@ def test_fatal_problems_come_first():
     fatal = Problem("gpu-lost", "gone", "replace it")
     ended = NodeReport("n", "image", True, (result(warning), result(fatal)))
 
-    assert closing(ended).splitlines()[:4] == [
+    assert footer(ended).splitlines()[:4] == [
         "1. gpu-lost: gone",
         "   -> replace it",
         "2. gpu-pcie: warning: slow",
@@ -287,7 +292,7 @@ def test_json_has_the_same_content_as_the_table(gpu_node):
     bad = {"TotalEccErrors": {(1, 0): 12, (1, 1): 12}}
     ended = diagnose(gpu_node, with_nvml(FakeNvml(bad, {}, {}, {})))
 
-    facts = json.loads(json.dumps(as_facts(ended)))
+    facts = json.loads(json.dumps(as_json(ended)))
 
     assert ("jax-sif/doctor/1", "node2", 1) == (
         facts["schema"],
@@ -300,13 +305,13 @@ def test_json_has_the_same_content_as_the_table(gpu_node):
     assert [12, 0, 0, 0] == [gpu["uncorrected_errors"] for gpu in facts["gpus"]]
 
 
-def hang(patient: CheckContext, limit_s: float) -> CheckOutput:
+def hang(context: CheckContext) -> CheckResult:
     signal.pause()
-    return CheckOutput("never")
+    return CheckResult("never")
 
 
 def test_a_check_that_never_answers_is_itself_the_trouble(gpu_node):
-    checks = [Check("temporary files", hang, limit_s=0.05), *host_checks.QUICK]
+    checks = [Check("temporary files", hang, timeout_s=0.05), *host_checks.QUICK]
 
     ended = diagnose(gpu_node, checks)
 
@@ -317,15 +322,15 @@ def test_a_check_that_never_answers_is_itself_the_trouble(gpu_node):
 
 
 def test_all_checks_together_take_no_longer_than_the_budget(gpu_node):
-    checks = [Check(f"check {n}", hang, limit_s=0.2) for n in range(20)]
+    checks = [Check(f"check {n}", hang, timeout_s=0.2) for n in range(20)]
     started_s = time.monotonic()
 
-    results = [r for r, _ in run_checks(CheckContext(gpu_node), checks, budget_s=0.3)]
+    results = list(run_checks(gpu_node, checks, budget_s=0.3))
 
     assert time.monotonic() - started_s < 3
-    assert [TROUBLE, TROUBLE] == [r.outcome for r in results[:2]]
+    assert [PROBLEM, PROBLEM] == [r.outcome for r in results[:2]]
     assert "no time left after the checks before it" == results[-1].summary
-    assert results[-1].is_needed
+    assert results[-1].is_required
 
 
 def test_the_budget_and_the_limits_fit_into_slurms_minute():
@@ -333,7 +338,7 @@ def test_the_budget_and_the_limits_fit_into_slurms_minute():
 
 
 def test_a_check_that_fails_in_an_unforeseen_way_is_not_a_pass(gpu_node):
-    def broken(patient: CheckContext, limit_s: float) -> CheckOutput:
+    def broken(context: CheckContext) -> CheckResult:
         raise KeyError("surprise")
 
     ended = diagnose(gpu_node, [Check("odd", broken), *host_checks.QUICK])
@@ -343,12 +348,17 @@ def test_a_check_that_fails_in_an_unforeseen_way_is_not_a_pass(gpu_node):
 
 
 def test_why_something_is_not_checked_is_said(gpu_node, capsys):
-    def look(patient: CheckContext, limit_s: float) -> CheckOutput:
+    def look(context: CheckContext) -> CheckResult:
         raise CheckSkipped("no such thing here")
 
     diagnose(gpu_node, [Check("odd", look), *host_checks.QUICK])
 
     assert "odd              not checked  no such thing here" in capsys.readouterr().out
+
+
+def patch_commands(monkeypatch, run):
+    for checks in (host_checks, gpu_checks):
+        monkeypatch.setattr(checks, "run_commands", run)
 
 
 SLOW = [*host_checks.SLOW, *gpu_checks.SLOW]
@@ -357,12 +367,12 @@ SLOW = [*host_checks.SLOW, *gpu_checks.SLOW]
 def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypatch):
     tried = []
 
-    def run(commands, environments, limit_s):
+    def run(command, environments, timeout_s):
         tried.append([e.get("CUDA_VISIBLE_DEVICES") for e in environments])
         output = "0.12.0.1" if len(tried) == 1 else "gpu 5559680.0"
-        return [CommandResult(0, output, 1.0) for _ in commands]
+        return [CommandResult(0, output, 1.0) for _ in environments]
 
-    monkeypatch.setattr("jaxsif.node.doctor.probes.run", run)
+    patch_commands(monkeypatch, run)
     for folder in ("tmp", "dev/shm"):
         (gpu_node.root / folder).mkdir(parents=True)
 
@@ -378,11 +388,11 @@ def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypat
 def test_in_a_job_only_its_own_gpus_are_tried(gpu_node, monkeypatch):
     tried = []
 
-    def run(commands, environments, limit_s):
+    def run(command, environments, timeout_s):
         tried.extend(e["CUDA_VISIBLE_DEVICES"] for e in environments)
         return [CommandResult(1, "RuntimeError: CUDA_ERROR_ECC_UNCORRECTABLE", 1.0)] * 2
 
-    monkeypatch.setattr("jaxsif.node.doctor.probes.run", run)
+    patch_commands(monkeypatch, run)
     mine = replace(gpu_node, environment={**STEP, "CUDA_VISIBLE_DEVICES": "2,3"})
 
     ended = diagnose(mine, [*gpu_checks.SLOW, *host_checks.QUICK[:2]])
@@ -394,10 +404,10 @@ def test_in_a_job_only_its_own_gpus_are_tried(gpu_node, monkeypatch):
 
 
 def test_a_child_that_cannot_be_started_is_no_pass(gpu_node, monkeypatch):
-    def run(commands, environments, limit_s):
+    def run(command, environments, timeout_s):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("jaxsif.node.doctor.probes.run", run)
+    patch_commands(monkeypatch, run)
 
     ended = diagnose(gpu_node, [*host_checks.SLOW[-1:], *host_checks.QUICK])
 

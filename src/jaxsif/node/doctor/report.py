@@ -3,36 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.core.problem import Problem
-from jaxsif.node.nvml import Reading
+from jaxsif.node.doctor.run import CheckResult
+from jaxsif.node.nvml import NvmlReading
 
 SCHEMA = "jax-sif/doctor/1"
 
-OK, TROUBLE, NOT_CHECKED = "ok", "trouble", "not checked"
-
 # A reason for `scontrol`: one line, no quotes, and short enough for `sinfo -R`.
-_MAX_REASON = 200
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of one check.
-
-    `is_of_node`: the problem is the node's, not the user's. `is_needed`: it was not
-    checked, and the node's state is unknown without it.
-    """
-
-    check: str
-    outcome: str
-    summary: str
-    problems: tuple[Problem, ...] = ()
-    is_of_node: bool = True
-    is_needed: bool = False
+_MAX_REASON_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -42,9 +24,8 @@ class NodeReport:
     node: str
     image: str
     is_quick: bool
-    results: tuple[Result, ...]
+    results: tuple[CheckResult, ...] = ()
     is_strict: bool = False
-    reading: Reading | None = None
     elapsed_s: float = 0.0
 
     @property
@@ -62,9 +43,9 @@ class NodeReport:
         fatal, skipped = self._fatal_results(), self._skipped_results()
         if fatal:
             # A node is not drained because of a user's mistake.
-            of_node = [problem for result, problem in fatal if result.is_of_node]
-            status = "DRAIN" if of_node else "FAIL"
-            problems = of_node or [problem for _, problem in fatal]
+            node_faults = [p for result, p in fatal if result.is_node_fault]
+            status = "DRAIN" if node_faults else "FAIL"
+            problems = node_faults or [problem for _, problem in fatal]
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             return self._line(status, f": {problems[0].kind} {problems[0].text}", more)
         if skipped:
@@ -72,16 +53,21 @@ class NodeReport:
             return self._line("COULD NOT TELL", f": {reason}")
         if not self.results:
             return self._line("COULD NOT TELL", ": nothing was checked")
-        kinds = dict.fromkeys(t.kind for r in self.results for t in r.problems)
+        kinds = dict.fromkeys(p.kind for r in self.results for p in r.problems)
         return self._line("OK", f", but {', '.join(kinds)}" if kinds else "")
+
+    @property
+    def gpu_reading(self) -> NvmlReading | None:
+        readings = (result.gpu_reading for result in self.results)
+        return next(filter(None, readings), None)
 
     def _line(self, status: str, text: str, more: str = "") -> str:
         line = f"jax-sif doctor: {status} {self.node}{text}"
         line = " ".join(line.split()).replace('"', "'")
-        limit = _MAX_REASON - len(more)
+        limit = _MAX_REASON_CHARS - len(more)
         return (line if len(line) <= limit else f"{line[: limit - 3]}...") + more
 
-    def _fatal_results(self) -> list[tuple[Result, Problem]]:
+    def _fatal_results(self) -> list[tuple[CheckResult, Problem]]:
         return [
             (result, problem)
             for result in self.results
@@ -89,63 +75,58 @@ class NodeReport:
             if problem.is_fatal or self.is_strict
         ]
 
-    def _skipped_results(self) -> list[Result]:
-        unchecked = [r for r in self.results if r.outcome == NOT_CHECKED]
-        if len(unchecked) == len(self.results):
-            return unchecked
-        return [result for result in unchecked if result.is_needed]
+    def _skipped_results(self) -> list[CheckResult]:
+        skipped = [result for result in self.results if result.is_skipped]
+        if len(skipped) == len(self.results):
+            return skipped
+        return [result for result in skipped if result.is_required]
 
 
-def heading(examination: NodeReport) -> str:
-    depth = "doctor --quick" if examination.is_quick else "doctor"
-    return f"jax-sif {depth} on {examination.node}, {examination.image}\n"
+def header(report: NodeReport) -> str:
+    command = "doctor --quick" if report.is_quick else "doctor"
+    return f"jax-sif {command} on {report.node}, {report.image}\n"
 
 
-def row(result: Result, width: int) -> str:
-    """One line of the table, as the check ends."""
-    return (
-        f"{result.check:<{width}}  {result.outcome:<11}  {result.summary}".rstrip()
-        + "\n"
-    )
+def format_row(result: CheckResult, width: int) -> str:
+    """One line of the table, printed when the check ends."""
+    row = f"{result.check:<{width}}  {result.outcome:<11}  {result.summary}"
+    return f"{row.rstrip()}\n"
 
 
-def closing(examination: NodeReport) -> str:
-    """The problems with their remedies, and the reason as last line."""
+def footer(report: NodeReport) -> str:
+    """The problems with their remedies, fatal ones first, and the reason as last line."""
+    problems = [problem for result in report.results for problem in result.problems]
+    problems.sort(key=lambda problem: not problem.is_fatal)
     lines = []
-    for number, problem in enumerate(_worst_first(examination.results), 1):
-        sign = "" if problem.is_fatal else "warning: "
-        lines += [f"{number}. {problem.kind}: {sign}{problem.text}"]
+    for number, problem in enumerate(problems, 1):
+        severity = "" if problem.is_fatal else "warning: "
+        lines += [f"{number}. {problem.kind}: {severity}{problem.text}"]
         lines += [f"   -> {problem.remedy}"]
-    return "\n".join([*lines, examination.reason]) + "\n"
+    return "\n".join([*lines, report.reason]) + "\n"
 
 
-def _worst_first(results: Iterable[Result]) -> list[Problem]:
-    found = [problem for result in results for problem in result.problems]
-    return sorted(found, key=lambda problem: not problem.is_fatal)
-
-
-def as_facts(examination: NodeReport) -> dict[str, Any]:
+def as_json(report: NodeReport) -> dict[str, Any]:
     """The report as JSON."""
-    reading = examination.reading
+    reading = report.gpu_reading
     return {
         "schema": SCHEMA,
-        "node": examination.node,
-        "image": examination.image,
-        "is_quick": examination.is_quick,
-        "is_strict": examination.is_strict,
-        "status": examination.status,
-        "reason": examination.reason,
-        "elapsed_s": round(examination.elapsed_s, 3),
+        "node": report.node,
+        "image": report.image,
+        "is_quick": report.is_quick,
+        "is_strict": report.is_strict,
+        "status": report.status,
+        "reason": report.reason,
+        "elapsed_s": round(report.elapsed_s, 3),
         "checks": [
             {
                 "check": result.check,
                 "outcome": result.outcome,
-                "said": result.summary,
-                "is_of_node": result.is_of_node,
-                "is_needed": result.is_needed,
+                "summary": result.summary,
+                "is_node_fault": result.is_node_fault,
+                "is_required": result.is_required,
                 "problems": [asdict(problem) for problem in result.problems],
             }
-            for result in examination.results
+            for result in report.results
         ],
         "gpus": None if reading is None else [asdict(gpu) for gpu in reading.gpus],
     }

@@ -6,98 +6,113 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from jaxsif.core.problem import Problem
-from jaxsif.node.doctor.isolate import CheckCrashed, CheckSkipped, CheckTimeout, within
-from jaxsif.node.doctor.report import NOT_CHECKED, OK, TROUBLE, Result
+from jaxsif.node.doctor.isolate import (
+    CheckCrashed,
+    CheckSkipped,
+    CheckTimeout,
+    run_with_timeout,
+)
 from jaxsif.node.host import HostInfo
-from jaxsif.node.nvml import Reading
+from jaxsif.node.nvml import NvmlReading
+
+OK, PROBLEM, NOT_CHECKED = "ok", "problem", "not checked"
 
 
 @dataclass(frozen=True)
 class CheckContext:
-    """The node, and the GPU reading of earlier checks."""
+    """The node, the check's time limit, and the GPU data of earlier checks."""
 
     host_info: HostInfo
-    reading: Reading | None = None
+    timeout_s: float = 3.0
+    gpu_reading: NvmlReading | None = None
 
 
 @dataclass(frozen=True)
-class CheckOutput:
-    """The result of a check. `reading` is passed to later checks."""
+class CheckResult:
+    """The result of a check; `check` and `is_node_fault` are set from the check.
+
+    `is_required`: it was skipped, and the node's state is unknown without it.
+    """
 
     summary: str
-    problems: Sequence[Problem] = ()
-    reading: Reading | None = None
+    problems: tuple[Problem, ...] = ()
+    gpu_reading: NvmlReading | None = None
+    check: str = ""
+    is_node_fault: bool = True
+    is_skipped: bool = False
+    is_required: bool = False
+
+    @property
+    def outcome(self) -> str:
+        if self.is_skipped:
+            return NOT_CHECKED
+        return PROBLEM if self.problems else OK
 
 
 @dataclass(frozen=True)
 class Check:
     """One row of the table.
 
-    `run` may raise CheckSkipped. After `limit_s` it is abandoned, which is the problem
-    `on_timeout`.
+    `run` may raise CheckSkipped. After `timeout_s` it is abandoned, which is the problem
+    `on_timeout`. `is_node_fault`: its problems are the node's, not the user's.
     """
 
     name: str
-    run: Callable[[CheckContext, float], CheckOutput]
-    limit_s: float = 3.0
-    is_of_node: bool = True
+    run: Callable[[CheckContext], CheckResult]
+    timeout_s: float = 3.0
+    is_node_fault: bool = True
     spawns_children: bool = False
     on_timeout: Problem | None = None
 
 
 def run_checks(
-    context: CheckContext, checks: Sequence[Check], budget_s: float
-) -> Iterator[tuple[Result, CheckContext]]:
+    host_info: HostInfo, checks: Sequence[Check], budget_s: float
+) -> Iterator[CheckResult]:
     """Yield each result; all checks together take no longer than the budget."""
     end_s = time.monotonic() + budget_s
+    context = CheckContext(host_info)
     for check in checks:
-        left_s = end_s - time.monotonic()
-        if left_s > 0:
-            result, context = _run(check, context, min(check.limit_s, left_s))
-        else:
-            result = _not_checked(
-                check, "no time left after the checks before it", True
-            )
-        yield result, context
+        remaining_s = end_s - time.monotonic()
+        context = replace(context, timeout_s=min(check.timeout_s, remaining_s))
+        result = _run(check, context)
+        context = replace(
+            context, gpu_reading=result.gpu_reading or context.gpu_reading
+        )
+        yield replace(result, check=check.name)
 
 
-def _run(
-    check: Check, context: CheckContext, limit_s: float
-) -> tuple[Result, CheckContext]:
+def _run(check: Check, context: CheckContext) -> CheckResult:
+    if context.timeout_s <= 0:
+        return _skipped("no time left after the checks before it", is_required=True)
     try:
         if check.spawns_children:
-            output = check.run(context, limit_s)
+            result = check.run(context)
         else:
-            output = within(limit_s, lambda: check.run(context, limit_s))
-    except CheckSkipped as reason:
-        return _not_checked(check, reason.reason, reason.is_needed), context
+            work = partial(check.run, context)
+            result = run_with_timeout(context.timeout_s, work)
+    except CheckSkipped as skipped:
+        return _skipped(skipped.reason, skipped.is_required)
     except CheckCrashed as error:
-        return _not_checked(check, str(error), True), context
+        return _skipped(str(error), is_required=True)
     except CheckTimeout:
-        return _timed_out(check, limit_s), context
+        return _timed_out(check, context.timeout_s)
     except OSError as error:
-        return _not_checked(check, f"no child could be started: {error}", True), context
-    result = Result(
-        check.name,
-        TROUBLE if output.problems else OK,
-        output.summary,
-        tuple(output.problems),
-        check.is_of_node,
-    )
-    return result, replace(context, reading=output.reading or context.reading)
+        return _skipped(f"no child could be started: {error}", is_required=True)
+    return replace(result, is_node_fault=check.is_node_fault)
 
 
-def _not_checked(check: Check, reason: str, is_needed: bool) -> Result:
-    return Result(check.name, NOT_CHECKED, reason, is_needed=is_needed)
+def _skipped(reason: str, is_required: bool) -> CheckResult:
+    return CheckResult(reason, is_skipped=True, is_required=is_required)
 
 
-def _timed_out(check: Check, limit_s: float) -> Result:
-    summary = f"no response within {limit_s:.3g} s"
+def _timed_out(check: Check, timeout_s: float) -> CheckResult:
+    summary = f"no response within {timeout_s:.3g} s"
     problem = check.on_timeout or Problem(
         "check-timeout",
         f"{check.name}: {summary}",
         "look for a file system or a name service that does not respond",
     )
-    return Result(check.name, TROUBLE, summary, (problem,))
+    return CheckResult(summary, (problem,))
