@@ -13,6 +13,7 @@ from jaxsif.bandwidth import baseline as baselines
 from jaxsif.bandwidth.baseline import Baseline
 from jaxsif.core.atomic_write import atomic_write
 from jaxsif.core.errors import UsageError
+from jaxsif.core.text import plural
 from jaxsif.verdict import render
 
 BASELINE_VARIABLE = "JAX_SIF_BASELINE"
@@ -54,8 +55,8 @@ def add(verdicts: Sequence[str], path: Path) -> int:
             ) from error
     atomic_write(path, baselines.render(baseline), "it is as it was before")
     sys.stdout.write(
-        f"{path}: {len(baseline.runs)} speeds, learned from {len(verdicts)}"
-        f" run{'s' if len(verdicts) > 1 else ''} more\n"
+        f"{path}: {plural(len(baseline.runs), 'speed')}, learned from"
+        f" {plural(len(verdicts), 'more run')}\n"
     )
     return 0
 

@@ -138,7 +138,7 @@ def test_add_creates_and_extends_the_file_and_show_prints_it(
     assert 0 == cli.main(["baseline", "show", file])
 
     out = capsys.readouterr().out
-    assert "known.toml: 1 speeds, learned from 2 runs more" in out
+    assert "known.toml: 1 speed, learned from 2 more runs" in out
     assert (
         "cpu       G8N2p8    all-reduce  f32   64 MiB  0.4 GB/s  0.4 to 0.44  3" in out
     )

@@ -12,7 +12,6 @@ from jaxsif.bandwidth.collectives import (
     buffers,
     bus_factor,
     bus_gb_per_s,
-    format_size,
     interquartile,
     mean_over_ranks,
     parse_size,
@@ -99,21 +98,6 @@ def test_a_trial_takes_the_mean_of_the_ranks():
 )
 def test_the_spread_is_that_of_the_middle_half(values, expected):
     assert expected == interquartile(values)
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "words"),
-    [
-        (8, "8 B"),
-        (1000, "1000 B"),
-        (1024, "1 KiB"),
-        (64 * MIB, "64 MiB"),
-        (2**30, "1 GiB"),
-        (10_000_000, "9.5 MiB"),
-    ],
-)
-def test_sizes_are_short_in_words(size_bytes, words):
-    assert words == format_size(size_bytes)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_ranks_that_are_alike_have_no_trouble():
         ({"program": {2: "x.py 02"}}, "program-differs", "different program on rank 2 on node2: x.py 02; the others have train.py 01"),
         ({"image": {1: None}}, "image-differs", "different image on rank 1 on node1: None"),
         ({"packages": {1: "ab"}}, "packages-differs", "different file of packages on rank 1 on node1: ab; the others have None"),
-        ({"jax": {2: "0.9", 3: "0.9"}}, "jax-differs", "different JAX on rank 2 on node2, rank 3 on node2: 0.9"),
+        ({"jax": {2: "0.9", 3: "0.9"}}, "jax-differs", "different JAX on ranks 2-3 on node2: 0.9"),
         ({"jaxlib": {0: "0.9"}}, "jaxlib-differs", "different jaxlib on rank 0 on node1: 0.9"),
     ],
 )  # fmt: skip

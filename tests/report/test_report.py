@@ -50,7 +50,7 @@ def test_a_big_job_shows_only_the_ranks_that_need_a_look():
     lines = render.text(_verdict(job, topology)).splitlines()
 
     assert lines[1].startswith("1000  node126")
-    assert lines[2] == "... and 1023 more ranks"
+    assert lines[2] == "... and 1,023 more ranks"
 
 
 def test_text_and_json_say_the_same():

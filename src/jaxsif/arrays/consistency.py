@@ -22,6 +22,7 @@ import numpy as np
 from jaxsif.arrays.gathering import exchange, own_node
 from jaxsif.arrays.wording import Word, differences
 from jaxsif.core.errors import KitError, UsageError
+from jaxsif.core.text import shortened
 from jaxsif.rank import peers
 
 # Of JAX's settings those by which the numbers or the compiled programs change.
@@ -39,7 +40,7 @@ _SETTINGS = (
 )
 # Where a function's text or a jaxpr shows an object's address, which is each process's own.
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
-_LONGEST_SHOWN = 40
+_MAX_SHOWN = 40
 
 
 def check_same_program(**things: Any) -> None:
@@ -92,9 +93,7 @@ def _always() -> dict[str, Any]:
 def fingerprint(value: Any, name: str) -> Word:
     """A digest of a value, and a short text. Raises UsageError if it has none."""
     text, shown = _text(value, name)
-    if len(shown) > _LONGEST_SHOWN:
-        shown = f"{shown[: _LONGEST_SHOWN - 3]}..."
-    return hashlib.sha256(text.encode()).hexdigest()[:16], shown
+    return hashlib.sha256(text.encode()).hexdigest()[:16], shortened(shown, _MAX_SHOWN)
 
 
 def _text(value: Any, name: str) -> tuple[str, str]:

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from jaxsif.arrays import index_ranges
 from jaxsif.arrays.index_ranges import IndexRange
-
-_MAX_NAMED = 8
+from jaxsif.core.text import MAX_NAMED, format_ranks, listed, not_shown, plural
 
 
 def format_problems(problems: Sequence[str]) -> str:
@@ -21,16 +20,8 @@ def format_problems(problems: Sequence[str]) -> str:
     if not bad:
         return ""
     (rank, text), *more = bad
-    others = f" (and {len(more)} more rank{'s'[: len(more) - 1]})" if more else ""
+    others = f" (and {plural(len(more), 'more rank')})" if more else ""
     return f"rank {rank} on {text}{others}"
-
-
-def ranks(numbers: Sequence[int]) -> str:
-    """`rank 3`, `ranks 0, 2, 3`; of many the first few."""
-    named = ", ".join(map(str, numbers[:_MAX_NAMED]))
-    more = len(numbers) - _MAX_NAMED
-    noun = "rank" if len(numbers) == 1 else "ranks"
-    return f"{noun} {named}" + (f" and {more} more" if more > 0 else "")
 
 
 def holdings(boxes_of_process: Mapping[int, Sequence[IndexRange]]) -> Iterator[str]:
@@ -38,18 +29,15 @@ def holdings(boxes_of_process: Mapping[int, Sequence[IndexRange]]) -> Iterator[s
     held = {process: index_ranges.merged(b) for process, b in boxes_of_process.items()}
     values = list(held.values())
     if len(held) > 1 and all(value == values[0] for value in values):
-        yield f"each of {len(held)} ranks holds {_some(values[0])}"
+        yield f"each of {len(held)} ranks holds {_ranges(values[0])}"
         return
-    for process, found in list(held.items())[:_MAX_NAMED]:
-        yield f"rank {process} holds {_some(found)}"
-    if len(held) > _MAX_NAMED:
-        yield f"and {len(held) - _MAX_NAMED} more ranks"
+    for process, found in list(held.items())[:MAX_NAMED]:
+        yield f"rank {process} holds {_ranges(found)}"
+    yield from not_shown(MAX_NAMED, len(held), "rank")
 
 
-def _some(found: Sequence[IndexRange]) -> str:
-    named = " ".join(map(index_ranges.in_words, found[:_MAX_NAMED]))
-    more = len(found) - _MAX_NAMED
-    return named + (f" and {more} more" if more > 0 else "")
+def _ranges(found: Sequence[IndexRange]) -> str:
+    return listed(map(index_ranges.in_words, found), between=" ")
 
 
 # A value of one process: a digest, and a short text.
@@ -85,10 +73,8 @@ def differences(
 
 
 def _with_nodes(members: Sequence[int], nodes: Sequence[str]) -> str:
-    """`rank 3 on node2`, `ranks 0, 1 (node1)`"""
+    """`rank 3 on node2`, `ranks 0-1 (node1)`"""
     if len(members) == 1:
         return f"rank {members[0]} on {nodes[members[0]]}"
     names = list(dict.fromkeys(nodes[rank] for rank in members))
-    more = len(names) - _MAX_NAMED
-    named = ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-    return f"{ranks(members)} ({named})"
+    return f"{format_ranks(members)} ({listed(names)})"

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import tomllib
 
 from jaxsif.bandwidth import hardware, results
-from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES, format_size
+from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES
 from jaxsif.core.errors import UsageError
+from jaxsif.core.text import format_size, format_table, printable
 
 SCHEMA = "jax-sif/baseline/1"
 
@@ -122,8 +123,7 @@ def render(baseline: Baseline) -> str:
 
 def _toml_string(text: str) -> str:
     """Quote as a basic TOML string; a driver's name may hold any character."""
-    safe = "".join(c if c.isprintable() else "?" for c in text)
-    return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def with_run_added(
@@ -177,13 +177,4 @@ def table(baseline: Baseline) -> str:
                 str(len(runs)),
             )
         )
-    return _align(rows)
-
-
-def _align(rows: Iterable[tuple[str, ...]]) -> str:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(
-        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n"
-        for row in rows
-    )
+    return "\n".join([*format_table(rows), ""])

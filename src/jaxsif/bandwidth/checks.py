@@ -12,6 +12,7 @@ from jaxsif.bandwidth.rating import RatedPoint
 from jaxsif.bandwidth.results import Point
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
+from jaxsif.core.text import plural
 from jaxsif.core.thresholds import FAIL_RATIO
 
 # A straggler takes this many times as long as the others, at nearly every size.
@@ -36,10 +37,10 @@ def wrong_elements(evidence: StepEvidence) -> Iterator[Finding]:
     ranks = sorted({rank for point in corrupt_points for rank in _receivers(point)})
     count = sum(sum(point.wrong.values()) for point in corrupt_points)
     more = len(corrupt_points) - 1
-    also = f" and {_plural(more, 'more result')}" if more else ""
+    also = f" and {plural(more, 'more result')}" if more else ""
     yield Finding(
         "data-corrupt-collective",
-        f"{where([evidence.histories[rank] for rank in ranks])}: {_plural(count, 'element')} of"
+        f"{where([evidence.histories[rank] for rank in ranks])}: {plural(count, 'element')} of"
         f" {corrupt_points[0].description}{also} {'are' if count > 1 else 'is'} not what was sent"
         f"{_common_receivers(evidence, corrupt_points, len(ranks))}",
         "do not trust results from this allocation; a device, link or memory corrupts"
@@ -74,10 +75,6 @@ def _common_receivers(
         if rank in evidence.histories
     ]
     return f"{text} from {where(known)}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def bandwidth_low(evidence: StepEvidence) -> Iterator[Finding]:

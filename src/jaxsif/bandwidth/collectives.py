@@ -148,17 +148,6 @@ def interquartile(values: Sequence[float]) -> float:
     return third - first
 
 
-def format_size(size_bytes: int) -> str:
-    """`64 MiB`, `1 KiB`, `24 B`: in the largest unit that leaves a whole number."""
-    for unit in ("GiB", "MiB", "KiB"):
-        bytes_each = _UNITS[unit[0]]
-        if size_bytes >= bytes_each and not size_bytes % bytes_each:
-            return f"{size_bytes // bytes_each} {unit}"
-    if size_bytes >= _UNITS["M"]:
-        return f"{size_bytes / _UNITS['M']:.1f} MiB"
-    return f"{size_bytes} B"
-
-
 def parse_size(text: str) -> int:
     """Bytes, from `8`, `64K`, `1G` as nccl-tests takes them. Raises UsageError."""
     number, unit = text, ""

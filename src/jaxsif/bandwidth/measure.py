@@ -16,7 +16,6 @@ from jaxsif.bandwidth import nccl_table
 from jaxsif.bandwidth.collectives import (
     Buffers,
     buffers,
-    format_size,
     interquartile,
     mean_over_ranks,
 )
@@ -29,6 +28,7 @@ from jaxsif.bandwidth.programs import (
     is_unimplemented,
     programs,
 )
+from jaxsif.core.text import format_size
 from jaxsif.rank import memory
 from jaxsif.rank.reporter import Reporter
 

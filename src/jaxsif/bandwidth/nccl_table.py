@@ -12,8 +12,8 @@ from jaxsif.bandwidth.collectives import (
     DTYPES,
     algorithm_gb_per_s,
     bus_gb_per_s,
-    format_size,
 )
+from jaxsif.core.text import format_size
 
 # nccl-tests: src/util.cu, writeResultHeader and writeBenchmarkLine... Only the columns
 # of out-of-place: whether XLA works in place is its own choice.

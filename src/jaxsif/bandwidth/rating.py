@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from jaxsif.bandwidth import hardware, results
 from jaxsif.bandwidth.baseline import Baseline, Key
-from jaxsif.bandwidth.collectives import format_size
 from jaxsif.bandwidth.hardware import Expectation, Node
 from jaxsif.bandwidth.results import Point
 from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
+from jaxsif.core.text import format_size, plural
 from jaxsif.core.thresholds import WARN_RATIO
 from jaxsif.core.topology import Topology
 
@@ -117,8 +117,7 @@ def _expected(
         value = baseline.expected_gb_per_s(key)
         if value is not None:
             runs = baseline.runs[key]
-            plural = "s" if len(runs) > 1 else ""
-            source = f"{baseline.name}, {len(runs)} run{plural}"
+            source = f"{baseline.name}, {plural(len(runs), 'run')}"
             return Expectation(value, source, min(runs))
     return hardware.expected(point.collective, point.size_bytes, topology, nodes)
 

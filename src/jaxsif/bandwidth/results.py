@@ -13,11 +13,11 @@ from jaxsif.bandwidth.collectives import (
     COLLECTIVES,
     DTYPES,
     bus_gb_per_s,
-    format_size,
     interquartile,
     mean_over_ranks,
 )
 from jaxsif.core.records import Record
+from jaxsif.core.text import format_size
 
 # The test in the verdict's line, if there are several.
 _HEADLINE = ("all-reduce", "f32")

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
+
+from jaxsif.core.text import quoted
 
 # Upper limits, so that a malformed list cannot exhaust memory; checked before expanding.
 MAX_NAMES = 1 << 18
@@ -35,7 +37,7 @@ def expand(node_list: str, most: int = MAX_NAMES) -> list[str]:
         is_long = len(element) > _MAX_NAME or (sum(map(_length, element)) > _MAX_NAME)
         if is_long or math.prod(map(_count, element)) > most - len(nodes):
             raise ValueError(
-                f"too many or too long names in the node list {_shown(node_list)}"
+                f"too many or too long names in the node list {quoted(node_list)}"
             )
         nodes += map("".join, product(*map(_texts, element)))
     return nodes
@@ -50,7 +52,7 @@ def _elements(node_list: str) -> Iterator[list[_Part]]:
             element = []
         elif token[0] in "[]":
             raise ValueError(
-                f"unbalanced brackets in the node list {_shown(node_list)}"
+                f"unbalanced brackets in the node list {quoted(node_list)}"
             )
         elif token[1] is not None:
             element.append([_numbers(item) for item in token[1].split(",")])
@@ -63,7 +65,7 @@ def _elements(node_list: str) -> Iterator[list[_Part]]:
 def _numbers(item: str) -> _Numbers:
     match = _RANGE.fullmatch(item)
     if match is None or int(match[2] or match[1]) < int(match[1]):
-        raise ValueError(f"not a range of node numbers: {_shown(item)}")
+        raise ValueError(f"not a range of node numbers: {quoted(item)}")
     return range(int(match[1]), int(match[2] or match[1]) + 1), len(match[1])
 
 
@@ -82,20 +84,3 @@ def _texts(part: _Part) -> list[str]:
         return [part]
     # Slurm keeps the leading zeros of the first number.
     return [f"{n:0{digits}d}" for numbers, digits in part for n in numbers]
-
-
-def _shown(text: str) -> str:
-    """Quoted and shortened for a message."""
-    return repr(text if len(text) <= 80 else f"{text[:80]}...")
-
-
-def spans(numbers: Iterable[int], most: int | None = None) -> str:
-    """`0-3, 7`, each number once; `..., ...` after the first `most` ranges."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    named = [f"{a}" if a == b else f"{a}-{b}" for a, b in runs[:most]]
-    return ", ".join(named) + (", ..." if len(runs) > len(named) else "")

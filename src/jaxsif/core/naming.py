@@ -7,28 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from jaxsif.core import hostlist
 from jaxsif.core.history import Histories, RankHistory
-
-# Longest list of ranks in a line of a verdict.
-_MAX_NAMED = 8
+from jaxsif.core.text import format_ranks_and_nodes
 
 
 def where(histories: Sequence[RankHistory]) -> str:
     """`rank 5 on node2`, `ranks 4-7 on node2`, `ranks 0-3 on node1, 4-7 on node2`."""
-    by_node: dict[str, list[int]] = defaultdict(list)
-    for history in histories:
-        by_node[history.node].append(history.rank)
-    named = list(by_node.items())[:_MAX_NAMED]
-    text = ", ".join(f"{spans(ranks)} on {node}" for node, ranks in named)
-    more = len(by_node) - len(named)
-    plural = "s" if len(histories) > 1 else ""
-    return f"rank{plural} {text}" + (f" and {more} more nodes" if more else "")
-
-
-def spans(ranks: Iterable[int]) -> str:
-    """`0-3, 7`, shortened to fit a line."""
-    return hostlist.spans(ranks, _MAX_NAMED)
+    return format_ranks_and_nodes((history.rank, history.node) for history in histories)
 
 
 def ranks_of(histories: Iterable[RankHistory]) -> tuple[int, ...]:

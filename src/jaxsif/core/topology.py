@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.text import quoted
 
 # The variable with a job's requested topology.
 TOPOLOGY_VARIABLE = "JAX_SIF_TOPOLOGY"
@@ -63,10 +64,10 @@ def parse_topology(label: str) -> Topology:
     """Reads a label such as `G4N2p4`. Raises UsageError with the arithmetic."""
     match = _LABEL.fullmatch(label)
     if match is None:
-        raise UsageError(f"unknown topology {_shown(label)}; {_EXAMPLE}")
+        raise UsageError(f"unknown topology {quoted(label)}; {_EXAMPLE}")
     if max(map(len, match.groups())) > _MAX_DIGITS or int(match[3]) > MAX_PROCESSES:
         raise UsageError(
-            f"impossible topology {_shown(label)}: more than {MAX_PROCESSES} processes;"
+            f"impossible topology {quoted(label)}: more than {MAX_PROCESSES} processes;"
             f" {_EXAMPLE}"
         )
     devices, nodes, processes = map(int, match.groups())
@@ -82,8 +83,3 @@ def parse_topology(label: str) -> Topology:
             f" {devices / processes:g}); {_EXAMPLE}"
         )
     return Topology(nodes, processes // nodes, devices // processes)
-
-
-def _shown(label: str) -> str:
-    """Quoted and shortened for a message."""
-    return repr(label if len(label) <= 80 else f"{label[:80]}...")

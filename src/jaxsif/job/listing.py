@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.text import format_table
 from jaxsif.core.topology import is_label
 from jaxsif.job import configs
 from jaxsif.job.configs import Entry, T
@@ -107,9 +108,4 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     columns = list(zip(heads, *rows, strict=True))
     # Empty columns are omitted.
     columns = [c for c in columns if any(c[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    lines = [
-        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*columns, strict=True)
-    ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*format_table(list(zip(*columns, strict=True))), ""])

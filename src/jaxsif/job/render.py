@@ -9,6 +9,7 @@ from string import Template
 
 from jaxsif.core.errors import REQUEUE
 from jaxsif.core.packages import PACKAGES_VARIABLE
+from jaxsif.core.text import plural
 from jaxsif.core.topology import Topology
 from jaxsif.job import runtimes
 from jaxsif.job.quoting import comment, directive, quote, quote_expandable
@@ -66,15 +67,11 @@ def _title(job: Job) -> str:
     topology = job.topology
     device = "GPU" if job.profile.platform == "gpu" else "CPU device"
     return (
-        f"{job.name} on {_plural(topology.devices, device)}:"
-        f" {_plural(topology.nodes, 'node')},"
-        f" {_plural(topology.processes_per_node, 'process', 'es')} a node,"
-        f" {_plural(topology.devices_per_process, device)} a process"
+        f"{job.name} on {plural(topology.devices, device)}:"
+        f" {plural(topology.nodes, 'node')},"
+        f" {plural(topology.processes_per_node, 'process', 'es')} a node,"
+        f" {plural(topology.devices_per_process, device)} a process"
     )
-
-
-def _plural(count: int, noun: str, ending: str = "s") -> str:
-    return f"{count} {noun}{'' if count == 1 else ending}"
 
 
 def _directives(job: Job) -> Iterator[str]:

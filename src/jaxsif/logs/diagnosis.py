@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from jaxsif.core.naming import spans
+from jaxsif.core.text import format_ranks_and_nodes, listed, shortened
 from jaxsif.logs.catalogue import ROLES, Cause
-
-_MAX_PLACES = 8
-_MAX_FIELD_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def _log_cause(hit: CauseHits, node_of: Mapping[int, str]) -> LogCause:
     nodes = tuple({**hit.nodes, **known})
     location = _location(ranks, nodes, node_of)
     fields = _Fields(who=location or "a rank")
-    fields.update({k: v[:_MAX_FIELD_CHARS] for k, v in hit.fields.items()})
+    fields.update({k: shortened(v) for k, v in hit.fields.items()})
     text = cause.cause.format_map(fields)
     if location and "{who}" not in cause.cause:
         text = f"{location}: {text}"
@@ -128,20 +124,6 @@ def _location(
 ) -> str:
     """`rank 5 on node2`, `ranks 0-3 on node1, 4-7 on node2`, `node2`, or nothing."""
     if not ranks:
-        return _shortened(nodes)
-    by_node: dict[str, list[int]] = defaultdict(list)
+        return listed(nodes)
     only = next(iter(nodes)) if len(nodes) == 1 else ""
-    for rank in ranks:
-        by_node[node_of.get(rank, only)].append(rank)
-    places = [
-        f"{spans(group)} on {node}" if node else spans(group)
-        for node, group in by_node.items()
-    ]
-    return f"rank{'s' if len(ranks) > 1 else ''} {_shortened(places)}"
-
-
-def _shortened(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = len(listed) - _MAX_PLACES
-    shown = ", ".join(listed[:_MAX_PLACES])
-    return f"{shown} and {more} more" if more > 0 else shown
+    return format_ranks_and_nodes((rank, node_of.get(rank, only)) for rank in ranks)

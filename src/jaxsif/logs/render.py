@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jaxsif.core.text import MAX_FINDINGS, not_shown, shortened
 from jaxsif.logs.catalogue import Catalogue
 from jaxsif.logs.diagnosis import Diagnosis, Line, LogCause
 
 SCHEMA = "jax-sif/explanation/1"
-
-_MAX_SHOWN = 12
-_MAX_QUOTE_CHARS = 200
 
 _HINT = (
     "check the job's other logs (scontrol show job lists StdOut and StdErr), or run it"
@@ -30,15 +28,14 @@ def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) 
     """
     several = len(logs) > 1
     lines = []
-    for number, found in enumerate(diagnosis.causes[:_MAX_SHOWN], 1):
+    for number, found in enumerate(diagnosis.causes[:MAX_FINDINGS], 1):
         lines += _cause(number, found, several)
-    if len(diagnosis.causes) > _MAX_SHOWN:
-        lines.append(f"... and {len(diagnosis.causes) - _MAX_SHOWN} more")
+    lines += not_shown(MAX_FINDINGS, len(diagnosis.causes), "cause")
     if not diagnosis.causes:
         lines += _unmatched_lines(diagnosis, logs, binary)
     if diagnosis.consequences:
         lines.append("only follows from another failure:")
-    for found in diagnosis.consequences[:_MAX_SHOWN]:
+    for found in diagnosis.consequences[:MAX_FINDINGS]:
         times = "once" if found.count == 1 else f"{found.count} times"
         where = _where(found.line, several)
         lines.append(f"   {found.cause.id}, {times} from {where}: {found.text}")
@@ -57,9 +54,7 @@ def _cause(number: int, found: LogCause, several: bool) -> list[str]:
 
 
 def _quote(line: Line, several: bool) -> str:
-    is_long = len(line.text) > _MAX_QUOTE_CHARS
-    shown = line.text[:_MAX_QUOTE_CHARS] + "..." if is_long else line.text
-    return f"{_where(line, several)}: {shown}"
+    return f"{_where(line, several)}: {shortened(line.text)}"
 
 
 def _where(line: Line, several: bool) -> str:

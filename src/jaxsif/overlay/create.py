@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.packages import PACKAGES_FOLDER
+from jaxsif.core.text import MAX_NAMED, listed
 from jaxsif.overlay import manifest, squashfs
 from jaxsif.overlay.manifest import Package, normalize_name
 
@@ -201,7 +202,6 @@ _GIVEN = re.compile(r"The user requested \(constraint\) (\S+?)==(\S+)")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 _NO_NETWORK = re.compile(r"connection broken by|Could not fetch URL|Max retries")
-_MAX_NAMED = 5
 
 
 def command(
@@ -283,13 +283,9 @@ def _conflict(lines: Sequence[str], image: Mapping[str, str]) -> str:
             wanted.append(("you request", found[1]))
         elif found := _DEPENDS.match(line):
             wanted.append((f"{found[1]} {found[2]} requires", found[3]))
-    parts = [f"{who} {what}" for who, what in wanted[:_MAX_NAMED]]
-    if len(wanted) > _MAX_NAMED:
-        parts.append(f"and {len(wanted) - _MAX_NAMED} more")
+    conflict = listed((f"{who} {what}" for who, what in wanted), between="; ")
     if not given:
-        return (
-            f"the requirements conflict: {'; '.join(parts)}; request different versions"
-        )
+        return f"the requirements conflict: {conflict}; request different versions"
     names = {found[0] for _, what in wanted if (found := _NAME.match(what))}
     has = [f"{name} {version}" for name, version in given.items()]
     has += [
@@ -298,7 +294,7 @@ def _conflict(lines: Sequence[str], image: Mapping[str, str]) -> str:
         if normalize_name(name) in image and normalize_name(name) not in given
     ]
     return (
-        f"{'; '.join(parts)}; the image has {', '.join(has)}, which is never replaced;"
+        f"{conflict}; the image has {', '.join(has)}, which is never replaced;"
         " request a different version of the package, or use an image that fits it"
         " (module avail jax-sif)"
     )
@@ -312,7 +308,7 @@ def _missing(what: str, output: str, python: str) -> str:
             f"there is no package {what!r} for {python} in pip's index or folder; check its"
             " name"
         )
-    some = ", ".join(known[-_MAX_NAMED:])
+    some = ", ".join(known[-MAX_NAMED:])
     return f"there is no {what!r} for {python}; the newest available: {some}"
 
 

@@ -18,6 +18,7 @@ import msgspec
 from jaxsif.core import strict_json
 from jaxsif.core.packages import ANY_IMAGE_VARIABLE
 from jaxsif.core.problem import Problem
+from jaxsif.core.text import listed
 from jaxsif.overlay import squashfs
 
 SCHEMA = 1
@@ -155,7 +156,6 @@ _FACTS = (
     "lib/*/site-packages/*.dist-info/METADATA",
     "lib/*/site-packages/*.dist-info/WHEEL",
 )
-_MAX_NAMED = 5
 
 
 def read(file: Path) -> Manifest:
@@ -174,12 +174,10 @@ def incompatibilities(
     if is_any_image or found.image.key == image.key:
         return
     different = differences(found.image, image)
-    named = "; ".join(different[:_MAX_NAMED])
-    more = len(different) - _MAX_NAMED
     yield Problem(
         "packages-incompatible",
         f"the packages were made for {found.image.name}, but this image is"
-        f" {image.name}: {named}{f'; and {more} more' if more > 0 else ''}",
+        f" {image.name}: {listed(different, between='; ')}",
         "create them again on this image: jax-sif env freeze OLD.sqsh > mine.txt; jax-sif"
         f" env create NEW.sqsh -r mine.txt; or use them anyway: {ANY_IMAGE_VARIABLE}=1",
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
+from jaxsif.core.text import listed
 from jaxsif.pairs.model import (
     BANDWIDTH,
     LINK,
@@ -18,8 +19,6 @@ from jaxsif.pairs.model import (
 )
 from jaxsif.pairs.results import PairResults, pair_results
 
-_MAX_NAMED = 4
-
 
 def corrupt_exchanges(evidence: StepEvidence) -> Iterator[Finding]:
     """The received data differ from the data sent."""
@@ -30,7 +29,7 @@ def corrupt_exchanges(evidence: StepEvidence) -> Iterator[Finding]:
             yield Finding(
                 "data-corrupt-pair",
                 f"{where([history])}: {sum(r['wrong'] for r in wrong)} elements from"
-                f" {_shortened(partners)} are not what was sent",
+                f" {listed(partners)} are not what was sent",
                 "do not trust results from this allocation; leave the affected node out:"
                 f" --exclude={history.node}",
                 ranks_of([history]),
@@ -45,7 +44,7 @@ def pair_timeouts(evidence: StepEvidence) -> Iterator[Finding]:
         return
     common = set(timed_out[0]).intersection(*timed_out) if len(timed_out) > 1 else set()
     nodes = sorted(common or {node for pair in timed_out for node in pair})
-    names = _shortened([_names(pairs, pair) for pair in timed_out])
+    names = listed([_names(pairs, pair) for pair in timed_out])
     yield Finding(
         "pair-timeout",
         f"{names} did not respond to each other in time; their speed is unknown",
@@ -101,7 +100,7 @@ def _pairs(evidence: StepEvidence) -> PairResults | None:
 def _only_node(pairs: PairResults) -> Finding:
     return Finding(
         "no-reference-pair",
-        f"{_shortened(pairs.nodes)} is the only node: no pair of nodes was measured",
+        f"{listed(pairs.nodes)} is the only node: no pair of nodes was measured",
         "request three nodes or more: jax-sif job pairs --topology G12N3p12",
         is_failure=False,
     )
@@ -190,7 +189,7 @@ def _slow_node(pairs: PairResults, element: SlowElement, how: str) -> Finding:
     reason = f"jax-sif: {how.partition(' (')[0]} ({len(partners)} partners)"
     return Finding(
         "node-slow",
-        f"{node}: {how}, with {_shortened(partners)}",
+        f"{node}: {how}, with {listed(partners)}",
         f"leave it out: --exclude={node}\n"
         f'   -> its operators: scontrol update nodename={node} state=drain reason="{reason}"',
         pairs.ranks_of(element.nodes),
@@ -226,7 +225,7 @@ def _undecided(pairs: PairResults, undecided: Sequence[Pair]) -> Finding:
     nodes = sorted({node for pair in undecided for node in pair})
     return Finding(
         "pair-slow-ambiguous",
-        f"{_shortened([_names(pairs, pair) for pair in undecided])} are slow, and the"
+        f"{listed([_names(pairs, pair) for pair in undecided])} are slow, and the"
         " cause is not determined",
         "measure again, with more nodes or more --trials",
         pairs.ranks_of(nodes),
@@ -236,8 +235,3 @@ def _undecided(pairs: PairResults, undecided: Sequence[Pair]) -> Finding:
 
 def _names(pairs: PairResults, nodes: Iterable[int]) -> str:
     return " and ".join(pairs.nodes[node] for node in nodes)
-
-
-def _shortened(names: Sequence[str]) -> str:
-    more = len(names) - _MAX_NAMED
-    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -15,6 +15,7 @@ from typing import Any
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
+from jaxsif.core.text import plural
 from jaxsif.pairs.model import (
     BANDWIDTH,
     LATENCY,
@@ -200,8 +201,8 @@ class RoundPlanner:
         names = " and ".join(self.nodes[node].node for node in slowest.pair)
         median_us = statistics.median(outcome.time_us or 0.0 for outcome in last)
         return (
-            f"Round {planned.number} ({planned.kind}): {len(planned.pairs)}"
-            f" {'pair' if len(planned.pairs) == 1 else 'pairs'}, median"
+            f"Round {planned.number} ({planned.kind}):"
+            f" {plural(len(planned.pairs), 'pair')}, median"
             f" {median_us / 1e3:.3f} ms, slowest {names} {(slowest.time_us or 0) / 1e3:.3f} ms"
         )
 

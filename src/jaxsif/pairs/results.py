@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
+from jaxsif.core.text import plural
 from jaxsif.pairs.locate import locate_slow_elements
 from jaxsif.pairs.model import (
     BANDWIDTH,
@@ -87,8 +88,7 @@ class PairResults:
         names = " and ".join(self.nodes[node] for node in slowest)
         reference = "it" if len(set(self.switches)) == 1 else "pairs of its kind"
         return (
-            f"{len(ratios)} {'pair' if len(ratios) == 1 else 'pairs'} of"
-            f" {len(self.nodes)} nodes in {self.rounds} rounds:"
+            f"{plural(len(ratios), 'pair')} of {len(self.nodes):,} nodes in {self.rounds} rounds:"
             f" median {self.gb_per_s(result.median_us):.3g} GB/s each way, spread"
             f" {100 * result.scatter:.0f} %, slowest {names} at {ratios[slowest]:.2f} of"
             f" {reference}"

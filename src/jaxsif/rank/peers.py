@@ -16,6 +16,7 @@ from typing import Any
 from jaxsif.core import image
 from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import Identity
+from jaxsif.core.text import MAX_NAMED, format_ranks, format_ranks_and_nodes
 
 # Each rank writes one key and reads one; only rank 0 reads all keys. Traffic is linear
 # in the number of ranks.
@@ -25,7 +26,6 @@ _POSITION_PREFIX = "jaxsif/place/"
 
 # Counted from the moment JAX has connected all ranks.
 _PEER_INFO_TIMEOUT_S = 10.0
-_MAX_NAMED = 8
 
 PeerInfo = dict[str, Any]
 
@@ -130,7 +130,7 @@ def compare_peer_info(
     if silent:
         yield Problem(
             "foreign-peer",
-            f"{_some(silent)} of the group did not identify themselves",
+            f"{format_ranks(silent)} of the group did not identify themselves",
             "start every rank of the step with the same program and image",
             ranks=tuple(silent),
         )
@@ -167,15 +167,7 @@ def _minority(
 
 
 def _named(infos: list[PeerInfo]) -> str:
-    names = [f"rank {c['rank']} on {c['node']}" for c in infos[:_MAX_NAMED]]
-    more = len(infos) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
-
-
-def _some(ranks: list[int]) -> str:
-    more = len(ranks) - _MAX_NAMED
-    named = ", ".join(f"rank {rank}" for rank in ranks[:_MAX_NAMED])
-    return named + (f" and {more} more" if more > 0 else "")
+    return format_ranks_and_nodes((info["rank"], info["node"]) for info in infos)
 
 
 def publish_position(client: Any, rank: int, position: str) -> None:
@@ -191,6 +183,6 @@ def compare_positions(client: Any, own: str) -> list[dict[str, Any]] | None:
     if len({own, *ranks_by_position}) < 2:
         return None
     return [
-        {"place": position, "count": len(ranks), "ranks": sorted(ranks)[:_MAX_NAMED]}
+        {"place": position, "count": len(ranks), "ranks": sorted(ranks)[:MAX_NAMED]}
         for position, ranks in ranks_by_position.items()
     ]

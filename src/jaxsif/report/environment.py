@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jaxsif.core.hostlist import spans
+from jaxsif.core.text import format_ranges
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.measured import Fabric, Nic, Transport, told
 from jaxsif.report.words import gb_per_s
@@ -64,7 +64,11 @@ def _device_kinds(rank: Rank) -> list[str]:
 
 def _by_ranks(name: str, by_value: dict[str, list[Rank]]) -> Iterator[Fact]:
     for value, ranks in by_value.items():
-        holders = "" if len(by_value) == 1 else f"ranks {spans(r.rank for r in ranks)}"
+        holders = (
+            ""
+            if len(by_value) == 1
+            else f"ranks {format_ranges(r.rank for r in ranks)}"
+        )
         yield Fact(name, value, holders)
 
 

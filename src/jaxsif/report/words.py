@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
-from jaxsif.core.hostlist import spans
+from jaxsif.core.text import format_ranges
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 # Maximum number of nodes in a line.
@@ -54,7 +54,7 @@ def where(ranks: Iterable[int], node_of: Mapping[int, str]) -> str:
     for rank in ranks:
         by_node.setdefault(node_of[rank], []).append(rank)
     named = [
-        f"{node} (rank{'s' if len(of_node) > 1 else ''} {spans(of_node)})"
+        f"{node} (rank{'s' if len(of_node) > 1 else ''} {format_ranges(of_node)})"
         for node, of_node in list(by_node.items())[:_MAX_NODES]
     ]
     if len(by_node) > _MAX_NODES:

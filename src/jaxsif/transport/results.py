@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from jaxsif.core.history import Histories, RankHistory
 from jaxsif.core.records import Record
+from jaxsif.core.text import MAX_NODES_IN_LINE, listed
 
 UNKNOWN = "unknown"
-
-# Limits the length of a line.
-_MAX_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,5 @@ def summary(histories: Histories) -> str | None:
 
 def node_names(transports: Sequence[NodeTransport]) -> str:
     """`node1`, `node1, node2`, `node1, node2, node3, node4 and 12 more nodes`."""
-    names = [transport.history.node for transport in transports]
-    more = len(names) - _MAX_NAMED
-    tail = f" and {more} more node{'s' if more > 1 else ''}" if more > 0 else ""
-    return ", ".join(names[:_MAX_NAMED]) + tail
+    names = (transport.history.node for transport in transports)
+    return listed(names, MAX_NODES_IN_LINE, "node")

@@ -10,8 +10,9 @@ from typing import Any
 
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.history import RankExit, RankHistory
-from jaxsif.core.naming import ranks_of, sorted_by_arrival, spans, where
+from jaxsif.core.naming import ranks_of, sorted_by_arrival, where
 from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, TERMINATED, WAITING
+from jaxsif.core.text import format_ranks
 from jaxsif.logs import catalogue
 
 _BY_SIGTERM = ("Terminated", "Exited with exit code 143")
@@ -187,7 +188,7 @@ def nodes_failed(case: StepEvidence) -> Iterator[Finding]:
             first = index_of[node] * per_node
             expected = range(first, first + per_node)
             ranks = [rank for rank in expected if rank not in case.histories]
-        on_it = f" (ranks {spans(ranks)})" if ranks else ""
+        on_it = f" ({format_ranks(ranks)})" if ranks else ""
         yield Finding(
             _NODE_FAILED,
             f"{node}{on_it} failed or stopped responding to Slurm",

@@ -12,6 +12,15 @@ from jaxsif.bandwidth.figures import bandwidths
 from jaxsif.core.errors import PASS
 from jaxsif.core.history import Histories, RankHistory
 from jaxsif.core.records import REQUEUE_REQUEST
+from jaxsif.core.text import (
+    MAX_FINDINGS,
+    MAX_NODES_IN_LINE,
+    MAX_ROWS,
+    format_table,
+    listed,
+    not_shown,
+    plural,
+)
 from jaxsif.pairs.figures import node_pairs
 from jaxsif.pairs.results import pair_results
 from jaxsif.transport.results import summary as transport_summary
@@ -19,21 +28,16 @@ from jaxsif.verdict.verdict import WORDS, Verdict
 
 SCHEMA = "jax-sif/verdict/1"
 
-# A table of more ranks than this shows only those with a problem.
-_MAX_ROWS = 64
-_MAX_FINDINGS = 12
-
 
 def text(verdict: Verdict) -> str:
     """The table of ranks, the findings, and the verdict as the last line."""
     lines = _table(verdict.histories, _named_ranks(verdict))
     pairs = pair_results(verdict.histories, verdict.topology.devices_per_node)
     lines += [pairs.summary()] if pairs and pairs.outcomes else []
-    for number, finding in enumerate(verdict.findings[:_MAX_FINDINGS], 1):
+    for number, finding in enumerate(verdict.findings[:MAX_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]
-    if len(verdict.findings) > _MAX_FINDINGS:
-        lines.append(f"... and {len(verdict.findings) - _MAX_FINDINGS} more findings")
+    lines += not_shown(MAX_FINDINGS, len(verdict.findings), "finding")
     transport = transport_summary(verdict.histories)
     lines += [transport] if transport else []
     lines.append(f"{WORDS[verdict.status]}  {summary(verdict)}")
@@ -49,12 +53,12 @@ def summary(verdict: Verdict) -> str:
     first = next(iter(verdict.histories.values()))
     platform = first.fact("devices", "backend")
     stand_in = "" if platform == "gpu" else ", no GPU"
-    devices = f" {_plural(topology.devices, f'{platform} device')}{stand_in},"
+    devices = f" {plural(topology.devices, f'{platform} device')}{stand_in},"
     return (
         f"{topology.label}:{_warnings(verdict)}"
-        f" {_plural(topology.processes, 'process', 'es')} on"
-        f" {_plural(len(nodes), 'node')}"
-        f" ({_some(nodes)}),{devices if platform else ''} every rank verified its peers,"
+        f" {plural(topology.processes, 'process', 'es')} on"
+        f" {plural(len(nodes), 'node')}"
+        f" ({listed(nodes, MAX_NODES_IN_LINE)}),{devices if platform else ''} every rank verified its peers,"
         f"{f' {verdict.headline},' if verdict.headline else ''}"
         f" {_seconds(verdict.histories):.1f} s{_requeue_note(verdict.histories)}"
     )
@@ -71,7 +75,7 @@ def _requeue_note(histories: Histories) -> str:
 
 def _warnings(verdict: Verdict) -> str:
     count = len(verdict.findings)
-    return f" {_plural(count, 'warning')} above," if count else ""
+    return f" {plural(count, 'warning')} above," if count else ""
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
@@ -131,18 +135,12 @@ def _table(histories: Histories, named_ranks: set[int]) -> list[str]:
     if not histories:
         return []
     shown = list(histories.values())
-    if len(shown) > _MAX_ROWS:
-        shown = [s for s in shown if s.rank in named_ranks or not s.is_done][:_MAX_ROWS]
+    if len(shown) > MAX_ROWS:
+        # Only ranks with a problem.
+        shown = [s for s in shown if s.rank in named_ranks or not s.is_done][:MAX_ROWS]
     rows = [("rank", "node", "local devices", "last phase")]
     rows += [(str(s.rank), s.node, _devices(s), s.phase) for s in shown]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    if len(shown) < len(histories):
-        lines.append(f"... and {len(histories) - len(shown)} more ranks")
-    return lines
+    return [*format_table(rows), *not_shown(len(shown), len(histories), "rank")]
 
 
 def _devices(history: RankHistory) -> str:
@@ -157,15 +155,6 @@ def _devices(history: RankHistory) -> str:
 
 def _named_ranks(verdict: Verdict) -> set[int]:
     return {rank for finding in verdict.findings for rank in finding.ranks}
-
-
-def _plural(count: int, noun: str, ending: str = "s") -> str:
-    return f"{count} {noun}{'' if count == 1 else ending}"
-
-
-def _some(nodes: list[str], most: int = 4) -> str:
-    more = f", and {len(nodes) - most} more" if len(nodes) > most else ""
-    return ", ".join(nodes[:most]) + more
 
 
 def _seconds(histories: Histories) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.core.hostlist import spans
+from jaxsif.core.text import format_ranges
 from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
 from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
@@ -50,7 +50,7 @@ def _missing_ranks(verdict: Verdict) -> str:
     reported = {rank.rank for rank in verdict.ranks}
     missing = set(range(verdict.topology.processes)) - reported
     few = words.plural(len(missing), "rank")
-    return f"{few} never reported: {spans(missing)}." if missing else ""
+    return f"{few} never reported: {format_ranges(missing)}." if missing else ""
 
 
 def start(frame: SectionBuilder, figures: Figures) -> Markup | None:
