@@ -271,75 +271,35 @@ def _area(band: Band, shown: _Quantity, *, is_first: bool) -> dict[str, Any]:
     """The area between the target and the ideal of a band."""
     ends = (band.begin, band.end)
     ideals = [shown.ideal(nodes) for nodes in ends]
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "good",
-        "legendgroup": "good",
-        "showlegend": is_first,
-        "x": [*ends, *reversed(ends)],
-        "y": [*(value * band.least for value in ideals), *reversed(ideals)],
-        "fill": "toself",
-        "fillcolor": _GOOD,
-        "opacity": 0.2,
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-    }
-
-
-def _band_label(band: Band, shown: _Quantity, is_log: bool) -> dict[str, Any]:
-    """The label below the middle of the band's lower edge."""
-    nodes = math.sqrt(band.begin * band.end)
-    value = shown.ideal(nodes) * band.least
-    return {
-        "x": math.log10(nodes),
-        "y": math.log10(value) if is_log else value,
-        "text": f"good: {percent(band.least)}",
-        "font": {"color": _GOOD, "size": 13},
-        "showarrow": False,
-        "yanchor": "top",
-        "yshift": -2,
-    }
-
-
-def _value_label(row: Row, shown: _Quantity, is_log: bool) -> dict[str, Any]:
-    """The label of a median, on its right: runs are above and below it."""
-    value = shown.median_of(row) or 0.0
-    return {
-        "x": math.log10(row.nodes),
-        "y": math.log10(value) if is_log else value,
-        "text": f"<b>{shown.format(value)}</b>",
-        "font": {"color": _IS, "size": 13},
-        "showarrow": False,
-        "xanchor": "left",
-        "xshift": 7,
-        "yshift": shown.label_px,
-    }
+    targets = [value * band.least for value in ideals]
+    return _trace(
+        "good",
+        [*ends, *reversed(ends)],
+        [*targets, *reversed(ideals)],
+        legendgroup="good",
+        showlegend=is_first,
+        fill="toself",
+        fillcolor=_GOOD,
+        opacity=0.2,
+        line={"width": 0},
+    )
 
 
 def _ideal(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "ideal",
-        "x": [row.nodes for row in rows],
-        "y": [shown.ideal(row.nodes) for row in rows],
-        "line": {"color": _IDEAL, "width": 2, "dash": "dash"},
-        "hoverinfo": "skip",
-    }
+    nodes = [row.nodes for row in rows]
+    line = {"color": _IDEAL, "width": 2, "dash": "dash"}
+    return _trace("ideal", nodes, list(map(shown.ideal, nodes)), line=line)
 
 
 def _medians(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": "median of the runs",
-        "x": [row.nodes for row in rows],
-        "y": [shown.median_of(row) for row in rows],
-        "line": {"color": _IS, "width": 2.5},
-        "marker": {"color": _IS, "size": 8},
-        "hoverinfo": "skip",
-    }
+    return _trace(
+        "median of the runs",
+        [row.nodes for row in rows],
+        [shown.median_of(row) for row in rows],
+        mode="lines+markers",
+        line={"color": _IS, "width": 2.5},
+        marker={"color": _IS, "size": 8},
+    )
 
 
 def _runs(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
@@ -349,20 +309,52 @@ def _runs(rows: Sequence[Row], shown: _Quantity) -> dict[str, Any]:
         for row in rows
         for number, value in enumerate(shown.values_of(row))
     ]
+    circle = {"symbol": "circle-open", "size": 13, "line": {"width": 1.5}}
+    return _trace(
+        "each run",
+        [nodes for nodes, _, _ in points],
+        [value for _, value, _ in points],
+        mode="markers",
+        marker={"color": _IS, **circle},
+        text=[text for _, _, text in points],
+        hoverinfo="text",
+    )
+
+
+def _trace(
+    name: str, x: Sequence[float], y: Sequence[float | None], **style: Any
+) -> dict[str, Any]:
+    """A trace of lines without hover text, unless `style` says otherwise."""
+    default = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
+    return {**default, "name": name, "x": list(x), "y": list(y), **style}
+
+
+def _band_label(band: Band, shown: _Quantity, is_log: bool) -> dict[str, Any]:
+    """The label below the middle of the band's lower edge."""
+    nodes = math.sqrt(band.begin * band.end)
+    value = shown.ideal(nodes) * band.least
+    text = f"good: {percent(band.least)}"
+    return _label(nodes, value, text, _GOOD, is_log, yanchor="top", yshift=-2)
+
+
+def _value_label(row: Row, shown: _Quantity, is_log: bool) -> dict[str, Any]:
+    """The label of a median, on its right: runs are above and below it."""
+    value = shown.median_of(row) or 0.0
+    text = f"<b>{shown.format(value)}</b>"
+    place = {"xanchor": "left", "xshift": 7, "yshift": shown.label_px}
+    return _label(row.nodes, value, text, _IS, is_log, **place)
+
+
+def _label(
+    nodes: float, value: float, text: str, colour: str, is_log: bool, **place: Any
+) -> dict[str, Any]:
     return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "each run",
-        "x": [nodes for nodes, _, _ in points],
-        "y": [value for _, value, _ in points],
-        "marker": {
-            "color": _IS,
-            "symbol": "circle-open",
-            "size": 13,
-            "line": {"width": 1.5},
-        },
-        "text": [text for _, _, text in points],
-        "hovertemplate": "%{text}<extra></extra>",
+        "x": math.log10(nodes),
+        "y": math.log10(value) if is_log else value,
+        "text": text,
+        "font": {"color": colour, "size": 13},
+        "showarrow": False,
+        **place,
     }
 
 
