@@ -156,9 +156,14 @@ def merge_rank_times(
     by_ranks: dict[Pair, list[Sequence[float]]] = defaultdict(list)
     for rank, partner, times_us in samples:
         by_ranks[as_pair(rank, partner)].append(times_us)
-    combine = statistics.fmean if thresholds.uses_minimum else min
+    combine = _mean if thresholds.uses_minimum else min
     exchanges = [
         sorted(combine(ends) for ends in zip(*ends_of_ranks, strict=False))
         for ends_of_ranks in by_ranks.values()
     ]
     return [max(trial) for trial in zip(*exchanges, strict=False)]
+
+
+def _mean(ends: Sequence[float]) -> float:
+    # Several times as fast as statistics.fmean, for millions of pairs of numbers.
+    return sum(ends) / len(ends)
