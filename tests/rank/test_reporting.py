@@ -104,6 +104,28 @@ def test_devices_that_cannot_be_described_do_not_spoil_a_good_end(run, tmp_path)
 MANY = "nid[" + ",".join(f"{n:06d}" for n in range(0, 9000, 15)) + "]"
 
 
+def test_fault_hook_is_called_at_each_point():
+    program = (
+        "from jaxsif.rank import phase_reporter, reporter\n"
+        "points = []\n"
+        "reporter.fault_hook = lambda reporter, point: points.append(point)\n"
+        "with phase_reporter() as reporter:\n"
+        "    reporter.enters('allreduce')\n"
+        "    reporter.say('allreduce')\n"
+        "print(points)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(SRC), "HOME": "/"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    points = ["after started", "before allreduce", "after allreduce", "after done"]
+    assert str(points) == done.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "nodes", [MANY, "node[1-2", "n\u00f6de[1-2]", "a[1-2][3-4]]", ",,", "node[x-y]"]
 )

@@ -26,6 +26,15 @@ PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
 # The cluster's network, by its name in job/networks; unset if unknown.
 NETWORK_VARIABLE = "JAX_SIF_NETWORK"
 
+
+def _no_fault(reporter: Reporter, point: str) -> None:
+    """Do nothing."""
+
+
+# Called in each rank with `after PHASE` when that record is written, and with `before
+# COLLECTIVE` at a collective. Tests inject faults here, see docs/contributing.md.
+fault_hook: Callable[[Reporter, str], object] = _no_fault
+
 # Of an exception's text; a record shows less of it.
 _MAX_TEXT = 10_000
 
@@ -61,6 +70,7 @@ class Reporter:
         if phase in records.PHASES and self.is_of_this_process:
             following = records.PHASES.index(phase) + 1
             self.phase_observer(phase, (*records.PHASES, "end")[following])
+            fault_hook(self, f"after {phase}")
 
     def write(self, phase: str, *, is_flushed: bool = True, **facts: Any) -> None:
         """Write only the record. `is_flushed=False`: from a thread that must not wait.
@@ -155,7 +165,7 @@ class Reporter:
 
     def devices(self) -> None:
         """Report this rank's devices, and the number of the group's."""
-        self.entry_observer("devices")
+        self.enters("devices")
         import jax
 
         from jaxsif.rank import devices
@@ -175,6 +185,7 @@ class Reporter:
 
     def enters(self, collective: str) -> None:
         """Inform the watchdog that this rank is about to wait for the others."""
+        fault_hook(self, f"before {collective}")
         self.entry_observer(collective)
 
     def report_allreduce(self, result: Any) -> None:

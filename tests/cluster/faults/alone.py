@@ -4,7 +4,7 @@
 import importlib
 import os
 
-from fault import HOOKS, mark
+from fault import ACTIONS, mark
 
 mark("start")
 module = importlib.import_module(os.environ["FAULT"])
@@ -13,19 +13,17 @@ if hasattr(module, "in_rank"):
 
 
 def reach(point):
-    if point in HOOKS:
-        mark("fault")
-        HOOKS[point]()
+    ACTIONS.get(point, lambda: None)()
 
 
 import jax  # noqa: E402  (as a program would, after what the fault has done)
 import jax.numpy as jnp  # noqa: E402
 
 jax.distributed.initialize()
-reach("connected")
+reach("after connected")
 print(f"Total devices: {jax.device_count()}", flush=True)
-reach("allreduce")
+reach("before allreduce")
 ones = jnp.ones(jax.local_device_count())
 y = jax.pmap(lambda x: jax.lax.psum(x, "i"), axis_name="i")(ones)
 print(f"Process {jax.process_index()} has y={y}", flush=True)
-reach("identity")
+reach("before identity")

@@ -1,7 +1,7 @@
 """One rank's disk is full when it writes."""
 # SPDX-License-Identifier: Apache-2.0
 
-from fault import Fault, after_connecting
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 5 on node2", "No space left on device"))
 
@@ -13,4 +13,4 @@ def write_to_a_full_disk():
 
 def in_rank(rank):
     if rank == 5:
-        after_connecting(write_to_a_full_disk)
+        at_point("after connected", write_to_a_full_disk)

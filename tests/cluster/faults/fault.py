@@ -42,7 +42,7 @@ class Fault:
 PASSES = ("PASS",)
 
 # What alone.py does to itself at the same points.
-HOOKS: dict[str, Callable[[], object]] = {}
+ACTIONS: dict[str, Callable[[], object]] = {}
 
 
 def mark(what: str) -> None:
@@ -53,40 +53,34 @@ def mark(what: str) -> None:
     os.close(descriptor)
 
 
-def at_collective(action: Callable[[], object], collective: str = "allreduce") -> None:
-    """Does something to this rank when it is about to enter a collective."""
-    if ALONE_VARIABLE in os.environ:
-        HOOKS[collective] = action
-        return
-    from jaxsif.rank.reporter import Reporter
+def at_point(
+    point: str, action: Callable[[], object], *, is_fault: bool = True
+) -> None:
+    """Do something to this rank at a point of its run.
 
-    enters = Reporter.enters
+    Args:
+      point: one of `jaxsif.rank.reporter.fault_hook`, as `after started`.
+      is_fault: whether the moment is the fault's, from which its time counts.
+    """
 
-    def enters_after(self: Reporter, name: str) -> None:
-        if name == collective:
+    def act() -> None:
+        if is_fault:
             mark("fault")
-            action()
-        enters(self, name)
-
-    Reporter.enters = enters_after
-
-
-def after_starting(action: Callable[[], object]) -> None:
-    """Does something to this rank when it has reported that it has started."""
-    if ALONE_VARIABLE in os.environ:
-        mark("fault")
-        action()
-        return
-    from jaxsif.rank.reporter import Reporter
-
-    started = Reporter.started
-
-    def started_before(self: Reporter, *words: object) -> None:
-        started(self, *words)
-        mark("fault")
         action()
 
-    Reporter.started = started_before
+    if ALONE_VARIABLE not in os.environ:
+        on_points(lambda reporter, reached: act() if reached == point else None)
+    elif point == "after started":
+        act()
+    else:
+        ACTIONS[point] = act
+
+
+def on_points(hook: Callable[[Any, str], object]) -> None:
+    """Have a function called at each point of this rank's run, with the kit."""
+    from jaxsif.rank import reporter
+
+    reporter.fault_hook = hook
 
 
 @contextlib.contextmanager
@@ -109,23 +103,6 @@ def node_dies(cluster: Any, node: str, *, is_cut: bool = False) -> Iterator[None
             # Slurm may have found out by itself, and refuses what is so already.
             cluster.try_on("login", *update, "reason=it was killed")
         cluster.wait_until_idle()
-
-
-def after_connecting(action: Callable[[], object]) -> None:
-    """Does something to this rank when it has joined the group."""
-    if ALONE_VARIABLE in os.environ:
-        HOOKS["connected"] = action
-        return
-    from jaxsif.rank.reporter import Reporter
-
-    connected = Reporter.connected
-
-    def connected_before(self: Reporter, **facts: object) -> None:
-        connected(self, **facts)
-        mark("fault")
-        action()
-
-    Reporter.connected = connected_before
 
 
 @contextlib.contextmanager
@@ -180,7 +157,7 @@ def wait_for_the_stranger(rank: int) -> None:
                 time.sleep(0.1)
                 clock.seek(0)
 
-    at_collective(tell_and_wait, "identity")
+    at_point("before identity", tell_and_wait)
 
 
 @contextlib.contextmanager

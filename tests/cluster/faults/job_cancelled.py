@@ -4,7 +4,7 @@
 import contextlib
 import time
 
-from fault import Fault, at_collective, on_signal
+from fault import Fault, at_point, on_signal
 
 FAULT = Fault(
     says=("COULD NOT TELL", "Slurm ended the step", "no rank is the cause"),
@@ -15,7 +15,7 @@ FAULT = Fault(
 
 
 def in_rank(rank):
-    at_collective(lambda: time.sleep(5))
+    at_point("before allreduce", lambda: time.sleep(5))
 
 
 @contextlib.contextmanager

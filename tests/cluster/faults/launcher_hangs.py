@@ -4,25 +4,15 @@
 import contextlib
 import time
 
-from fault import Fault, mark, on_signal
+from fault import Fault, at_point, on_signal
 
 # As long as the ranks may take for their end, and then some: see docs/verdict.md.
 FAULT = Fault(says=("srun did not exit",), within_s=45, has_baseline=False)
 
 
 def in_rank(rank):
-    from jaxsif.rank.reporter import Reporter
-
-    say = Reporter.say
-
-    def say_and_wait(self, phase, **facts):
-        say(self, phase, **facts)
-        if phase == "done":
-            mark("fault")
-            # Nobody has ended before the daemon is stopped.
-            time.sleep(4)
-
-    Reporter.say = say_and_wait
+    # No rank has ended before the daemon is stopped.
+    at_point("after done", lambda: time.sleep(4))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@
 import contextlib
 import time
 
-from fault import Fault, at_collective, on_signal
+from fault import Fault, at_point, on_signal
 
 FAULT = Fault(
     says=("on node2", "stopped sending heartbeats"),
@@ -17,7 +17,7 @@ FAULT = Fault(
 
 def in_rank(rank):
     # Every rank waits a moment, so that nobody is through before the cable is out.
-    at_collective(lambda: time.sleep(3))
+    at_point("before allreduce", lambda: time.sleep(3))
 
 
 @contextlib.contextmanager

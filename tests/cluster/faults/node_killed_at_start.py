@@ -4,7 +4,7 @@
 import contextlib
 import time
 
-from fault import Fault, after_starting, node_dies
+from fault import Fault, at_point, node_dies
 
 # Slurm would put the job into the queue again.
 FAULT = Fault(says=("node2",), options=("--no-requeue",), has_baseline=False)
@@ -13,7 +13,7 @@ FAULT = Fault(says=("node2",), options=("--no-requeue",), has_baseline=False)
 def in_rank(rank):
     # Nobody is through before they are killed.
     if rank >= 4:
-        after_starting(lambda: time.sleep(5))
+        at_point("after started", lambda: time.sleep(5))
 
 
 @contextlib.contextmanager

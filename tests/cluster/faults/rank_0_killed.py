@@ -4,11 +4,11 @@
 import os
 import signal
 
-from fault import Fault, at_collective
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 0 on node1", "Killed"))
 
 
 def in_rank(rank):
     if rank == 0:
-        at_collective(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        at_point("before allreduce", lambda: os.kill(os.getpid(), signal.SIGKILL))

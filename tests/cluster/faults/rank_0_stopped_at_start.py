@@ -4,11 +4,11 @@
 import os
 import signal
 
-from fault import Fault, after_starting
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 0 on node1", "not reported since"))
 
 
 def in_rank(rank):
     if rank == 0:
-        after_starting(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        at_point("after started", lambda: os.kill(os.getpid(), signal.SIGSTOP))

@@ -1,7 +1,7 @@
 """A rank calls the collectives in another order than the rest."""
 # SPDX-License-Identifier: Apache-2.0
 
-from fault import Fault, mark
+from fault import Fault, mark, on_points
 
 FAULT = Fault(
     says=("rank 5 on node2", "in identity", "7 other ranks wait"), has_baseline=False
@@ -10,18 +10,11 @@ FAULT = Fault(
 
 def in_rank(rank):
     if rank == 5:
-        from jaxsif.rank.reporter import Reporter
+        on_points(prove_identity_first)
 
-        proves = Reporter.prove_identity
 
-        def prove_first(self):
-            mark("fault")
-            proves(self)
-
-        devices = Reporter.devices
-
-        def devices_then_proof(self):
-            devices(self)
-            prove_first(self)
-
-        Reporter.devices = devices_then_proof
+def prove_identity_first(reporter, point):
+    """After the devices, where the others all-reduce."""
+    if point == "after devices":
+        mark("fault")
+        reporter.prove_identity()

@@ -1,11 +1,11 @@
 """A Python exception in one rank after it has joined the group."""
 # SPDX-License-Identifier: Apache-2.0
 
-from fault import Fault, after_connecting
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 5 on node2", "ended in an exception: ZeroDivisionError"))
 
 
 def in_rank(rank):
     if rank == 5:
-        after_connecting(lambda: 1 // 0)
+        at_point("after connected", lambda: 1 // 0)

@@ -4,11 +4,11 @@
 import os
 import signal
 
-from fault import Fault, at_collective
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 5 on node2", "stopped sending heartbeats"))
 
 
 def in_rank(rank):
     if rank == 5:
-        at_collective(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        at_point("before allreduce", lambda: os.kill(os.getpid(), signal.SIGSTOP))

@@ -3,11 +3,11 @@
 
 import time
 
-from fault import Fault, at_collective
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 5 on node2", "after devices"))
 
 
 def in_rank(rank):
     if rank == 5:
-        at_collective(lambda: time.sleep(3600))
+        at_point("before allreduce", lambda: time.sleep(3600))

@@ -4,13 +4,13 @@
 import contextlib
 import time
 
-from fault import Fault, at_collective, on_signal
+from fault import Fault, at_point, on_signal
 
 FAULT = Fault(says=("COULD NOT TELL", "no rank is the cause"), status=3)
 
 
 def in_rank(rank):
-    at_collective(lambda: time.sleep(30))
+    at_point("before allreduce", lambda: time.sleep(30))
 
 
 def terminate_steps(cluster):

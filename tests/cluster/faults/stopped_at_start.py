@@ -4,11 +4,11 @@
 import os
 import signal
 
-from fault import Fault, after_starting
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 5 on node2", "not reported since"))
 
 
 def in_rank(rank):
     if rank == 5:
-        after_starting(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        at_point("after started", lambda: os.kill(os.getpid(), signal.SIGSTOP))

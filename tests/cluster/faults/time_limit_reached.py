@@ -3,7 +3,7 @@
 
 import time
 
-from fault import Fault, at_collective
+from fault import Fault, at_point
 
 FAULT = Fault(
     says=("COULD NOT TELL", "Slurm ended the step: time limit", "no rank is the cause"),
@@ -17,4 +17,4 @@ FAULT = Fault(
 
 
 def in_rank(rank):
-    at_collective(lambda: time.sleep(300))
+    at_point("before allreduce", lambda: time.sleep(300))

@@ -4,7 +4,7 @@
 import os
 import time
 
-from fault import Fault
+from fault import Fault, at_point
 
 FAULT = Fault(says=("rank 5 on node2", "2 local devices, 1 expected"))
 
@@ -13,13 +13,5 @@ def in_rank(rank):
     if rank == 5:
         os.environ["JAX_NUM_CPU_DEVICES"] = "2"
         return
-    from jaxsif.rank.reporter import Reporter
-
-    devices = Reporter.devices
-
-    def devices_then_wait(self):
-        devices(self)
-        # JAX raises in these ranks next: rank 5 must have reported before they end it.
-        time.sleep(3)
-
-    Reporter.devices = devices_then_wait
+    # JAX raises in these ranks next: rank 5 must have reported before they end it.
+    at_point("after devices", lambda: time.sleep(3), is_fault=False)

@@ -1,15 +1,15 @@
-"""The last rank contributes wrong numbers to every sum; runs as a rank, in the place of a diagnostic."""
+"""The last rank contributes wrong numbers to every sum; in a diagnostic's place."""
 # SPDX-License-Identifier: Apache-2.0
 
 import sys
+from pathlib import Path
 
-import numpy as np
 from faults import IS_LAST, run_diagnostic
 
-from jaxsif.core.slurm_env import Identity
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+from fault import at_point
+from wrong_sum import spoil_arrays
 
 if IS_LAST:
-    right = Identity.token
-    Identity.token = lambda self, *place: right(self, *place) ^ (place[0] == self.rank)
-    np.ones = lambda *arguments: np.full(*arguments[:1], 2, *arguments[1:])
+    at_point("after connected", spoil_arrays, is_fault=False)
 run_diagnostic(sys.argv[0])
