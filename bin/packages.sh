@@ -19,7 +19,7 @@ packages_bind() {
   fi
   if [ "${JAX_SIF_RUNTIME:-apptainer}" != apptainer ]; then
     echo "$me: only Apptainer mounts a file of packages, and JAX_SIF_RUNTIME is" \
-      "'$JAX_SIF_RUNTIME'; unset JAX_SIF_ENV, and install them into your own image" >&2
+      "'$JAX_SIF_RUNTIME'; unset JAX_SIF_PACKAGES, and install them into your own image" >&2
     exit 2
   fi
   packages=$1:/opt/jax-sif/env:image-src=/,ro

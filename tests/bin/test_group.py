@@ -157,7 +157,7 @@ def packages(tmp_path):
 @pytest.mark.parametrize("how", ["word", "equals", "variable"])
 def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
     words = {"word": ["--env", packages], "equals": [f"--env={packages}"]}.get(how, [])
-    variables = {"JAX_SIF_ENV": packages} if how == "variable" else {}
+    variables = {"JAX_SIF_PACKAGES": packages} if how == "variable" else {}
 
     done = call("jax-python", {**site, **variables}, *words, "train.py", "--env", "x")
 
@@ -176,7 +176,7 @@ def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
 
 def test_the_entry_is_told_which_packages_are_mounted(site, packages, tmp_path):
     (tmp_path / "runtime/apptainer").write_text(
-        '#!/bin/sh\nprintf "%s" "$JAX_SIF_ENV"\n'
+        '#!/bin/sh\nprintf "%s" "$JAX_SIF_PACKAGES"\n'
     )
 
     assert packages == call("jax-python", site, "--env", packages, "-c", "").stdout
@@ -190,7 +190,7 @@ def test_the_entry_is_told_which_packages_are_mounted(site, packages, tmp_path):
         (["--env", "/a:b,c.sqsh"], {}, "no path with : or ,"),
         (["--env"], {}, "--env needs a file"),
         (["--env="], {}, "--env needs a file"),
-        ([], {"JAX_SIF_ENV": "/no/such.sqsh"}, "cannot read the packages"),
+        ([], {"JAX_SIF_PACKAGES": "/no/such.sqsh"}, "cannot read the packages"),
     ],
 )
 def test_packages_that_cannot_be_mounted_end_it(site, words, variables, complaint):
@@ -210,7 +210,7 @@ def test_launch_mounts_packages_and_hands_on_the_rest(site, packages):
 
 
 def test_the_tool_itself_mounts_no_packages(site, packages):
-    done = call("jax-sif", {**site, "JAX_SIF_ENV": packages}, "verify")
+    done = call("jax-sif", {**site, "JAX_SIF_PACKAGES": packages}, "verify")
 
     assert ["exec", site["JAX_IMAGE"], "jax-sif", "verify"] == done.stdout.split("\0")[
         :-1

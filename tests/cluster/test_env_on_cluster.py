@@ -88,7 +88,7 @@ def program(cluster) -> str:
 def test_packages_and_their_programs_are_there(desk):
     show = "import good, shutil; print(good.__file__, shutil.which('good-tool'))"
 
-    for start in ("jax-python --env my.sqsh", "JAX_SIF_ENV=my.sqsh jax-python"):
+    for start in ("jax-python --env my.sqsh", "JAX_SIF_PACKAGES=my.sqsh jax-python"):
         assert f"{PLACE}/good/__init__.py /opt/jax-sif/env/bin/good-tool\n" == (
             desk.must(f'{start} -c "$4"', show)
         )
@@ -159,7 +159,7 @@ def test_what_is_in_it_and_whether_it_fits_is_told(desk):
 def test_another_image_is_refused_unless_one_says_so(desk):
     start = "jax-python --env my.sqsh -c 'import good; print(good.__name__)'"
     refused = desk.bash(OTHER_IMAGE + start)
-    told = desk.bash(f"{OTHER_IMAGE}export JAX_SIF_ENV_ANY_IMAGE=1\n{start}")
+    told = desk.bash(f"{OTHER_IMAGE}export JAX_SIF_PACKAGES_ANY_IMAGE=1\n{start}")
     checked = desk.bash(f"{OTHER_IMAGE}jax-sif env check my.sqsh")
 
     assert (1, "") == (refused.returncode, refused.stdout)

@@ -157,7 +157,7 @@ def test_packages_of_another_image_end_the_job(packages, capsys):
     assert "this image is jax-sif-2.0-cpu (Python 3.13, x86_64): jax 1.0, here 2.0" in (
         capsys.readouterr().out
     )
-    assert 0 == check(None, {**BATCH, "JAX_SIF_ENV_ANY_IMAGE": "1"}, str(packages))
+    assert 0 == check(None, {**BATCH, "JAX_SIF_PACKAGES_ANY_IMAGE": "1"}, str(packages))
 
 
 def test_packages_that_are_not_there_end_the_job(capsys, tmp_path):

@@ -282,9 +282,9 @@ def test_packages_are_staged_with_the_image():
     done = run_staging(
         script("G8N2p8", "train.py", is_staged=True, variables=["my own.sqsh"]),
         'sbcast() { echo "$1 -> $2"; }; srun() { echo "$@"; }',
-        "echo $JAX_IMAGE $JAX_SIF_ENV",
+        "echo $JAX_IMAGE $JAX_SIF_PACKAGES",
         JAX_IMAGE="/i/an image.sif",
-        JAX_SIF_ENV="my own.sqsh",
+        JAX_SIF_PACKAGES="my own.sqsh",
     )
 
     copies = "/tmp/jax-sif-7-0.sif", "/tmp/jax-sif-7-0.sqsh"
@@ -302,7 +302,7 @@ def test_a_copy_that_fails_ends_the_job_and_leaves_none_behind():
         'sbcast() { [[ $2 == *.sif ]]; }; srun() { echo "$@"; }',
         "echo started",
         JAX_IMAGE="/i.sif",
-        JAX_SIF_ENV="my.sqsh",
+        JAX_SIF_PACKAGES="my.sqsh",
     )
 
     assert 1 == done.returncode
@@ -561,7 +561,7 @@ def test_packages_are_checked_and_mounted_in_every_rank(run):
     mount = ["--bind", "runs/my own.sqsh:/opt/jax-sif/env:image-src=/,ro"]
     words, variables = told["singularity"]
     assert ["run", "--nv", *mount] == words[:4]
-    assert ("1", "runs/my own.sqsh") == (variables["A"], variables["JAX_SIF_ENV"])
+    assert ("1", "runs/my own.sqsh") == (variables["A"], variables["JAX_SIF_PACKAGES"])
 
 
 def test_packages_may_lie_where_a_variable_says(run):
@@ -569,13 +569,13 @@ def test_packages_may_lie_where_a_variable_says(run):
 
     told = run(text.replace("set -euo pipefail", "set -euo pipefail; MINE=/a"))
 
-    assert "/a/my.sqsh" == told["singularity"][1]["JAX_SIF_ENV"]
+    assert "/a/my.sqsh" == told["singularity"][1]["JAX_SIF_PACKAGES"]
 
 
 def test_a_jobs_check_looks_at_its_packages_first():
     text = script("G8N2p8", "train.py", variables=["my.sqsh"])
 
-    assert 'jax-sif check --env "$JAX_SIF_ENV" -- train.py\n' in text
-    assert 'jax-sif check --env "$JAX_SIF_ENV"\n' in script(
+    assert 'jax-sif check --env "$JAX_SIF_PACKAGES" -- train.py\n' in text
+    assert 'jax-sif check --env "$JAX_SIF_PACKAGES"\n' in script(
         "G8N2p8", variables=["my.sqsh"]
     )

@@ -243,7 +243,7 @@ def test_a_profile_may_name_its_packages(tmp_path):
 
     text = render_job([str(profile), "train.py"], JobOptions(), environment={})
 
-    assert 'export JAX_SIF_ENV="$SCRATCH/vmc.sqsh"\n' in text
+    assert 'export JAX_SIF_PACKAGES="$SCRATCH/vmc.sqsh"\n' in text
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_options_end_where_the_program_begins(words):
 
 
 def test_options_before_and_after_the_topology_count():
-    done = launch("--label", "G2N2p2", "--drop-rank", "1", "--", "echo", "text")
+    done = launch("--label", "G2N2p2", "--skip-rank", "1", "--", "echo", "text")
 
     assert "0 node1| text\n" == done.stdout
 

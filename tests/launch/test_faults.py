@@ -17,12 +17,12 @@ FOREVER = "while :; do sleep 0.1; done"
 
 
 def test_every_rank_can_have_a_fault_at_a_moment():
-    found = plan({"kill": [3, 1], "drop": [0]}, 2.5, 4)
+    found = plan({"kill": [3, 1], "skip": [0]}, 2.5, 4)
 
     assert [
         Fault("kill", 3, 2.5),
         Fault("kill", 1, 2.5),
-        Fault("drop", 0, 0.0),
+        Fault("skip", 0, 0.0),
     ] == found
 
 
@@ -31,9 +31,9 @@ def test_every_rank_can_have_a_fault_at_a_moment():
     [
         ({"kill": [4]}, None, "--kill-rank 4: no such rank; the topology has ranks 0 to 3"),
         ({"stall": [-1]}, None, "--stall-rank -1: no such rank"),
-        ({"kill": [1], "drop": [1]}, None, "both --kill-rank and --drop-rank"),
+        ({"kill": [1], "skip": [1]}, None, "both --kill-rank and --skip-rank"),
         ({}, 2.0, "--after needs a fault"),
-        ({"drop": [1]}, 2.0, "--after needs a fault"),
+        ({"skip": [1]}, 2.0, "--after needs a fault"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(ranks, after_s, words):
@@ -55,8 +55,8 @@ def test_a_killed_rank_is_announced_and_ends_the_launch_as_any_other_end():
     ) in done.stderr
 
 
-def test_a_dropped_rank_never_starts_and_the_others_go_on():
-    done = launch("G4N2p4", "--drop-rank", "1", "--", "sh", "-c", "echo $SLURM_PROCID")
+def test_a_skipped_rank_never_starts_and_the_others_go_on():
+    done = launch("G4N2p4", "--skip-rank", "1", "--", "sh", "-c", "echo $SLURM_PROCID")
 
     assert (0, ["0", "2", "3"]) == (done.returncode, sorted(done.stdout.split()))
     assert "injected: rank 1 on node1 is never started\n" in done.stderr
@@ -103,7 +103,7 @@ def test_a_fault_that_comes_too_late_says_so():
     ("words", "finding"),
     [
         (("--kill-rank", "3"), "rank 3 on node2: Killed (reported by jax-sif launch)"),
-        (("--drop-rank", "3"), "1 of 4 ranks never reported: rank 3 on node2"),
+        (("--skip-rank", "3"), "1 of 4 ranks never reported: rank 3 on node2"),
     ],
 )
 def test_the_verdict_names_the_rank(words, finding):

@@ -64,7 +64,7 @@ def test_binary_output_passes_unharmed():
 
 
 def test_each_rank_has_a_file_with_all_that_it_printed_in_order(tmp_path):
-    launched = start("G4N2p4", "--logs", tmp_path / "a/b", "--", "sh", "-c", BOTH)
+    launched = start("G4N2p4", "--log-dir", tmp_path / "a/b", "--", "sh", "-c", BOTH)
     shown, _ = launched.communicate()
 
     names = [f"rank-{rank}-node{rank // 2 + 1}.log" for rank in range(4)]
@@ -74,7 +74,7 @@ def test_each_rank_has_a_file_with_all_that_it_printed_in_order(tmp_path):
 
 
 def test_files_hold_lines_without_labels(tmp_path):
-    launch("G1N1p1", "--label", "--logs", tmp_path, "--", "echo", "text")
+    launch("G1N1p1", "--label", "--log-dir", tmp_path, "--", "echo", "text")
 
     assert "text\n" == (tmp_path / "rank-0-node1.log").read_text()
 
@@ -82,18 +82,18 @@ def test_files_hold_lines_without_labels(tmp_path):
 def test_a_folder_for_files_that_cannot_be_is_an_error_before_any_rank_starts(tmp_path):
     (tmp_path / "file").touch()
 
-    done = launch("G1N1p1", "--logs", tmp_path / "file", "--", "echo", "text")
+    done = launch("G1N1p1", "--log-dir", tmp_path / "file", "--", "echo", "text")
 
     assert (1, "") == (done.returncode, done.stdout)
     assert "jax-sif: cannot write logs to" in done.stderr
-    assert "choose another folder with --logs" in done.stderr
+    assert "choose another folder with --log-dir" in done.stderr
 
 
 def test_a_disk_that_fills_with_a_ranks_file_ends_the_launch(tmp_path):
     (tmp_path / "rank-0-node1.log").symlink_to("/dev/full")
 
     done = launch(
-        "G2N1p2", "--logs", tmp_path, "--", "sh", "-c", "echo text; exec sleep 600"
+        "G2N1p2", "--log-dir", tmp_path, "--", "sh", "-c", "echo text; exec sleep 600"
     )
 
     assert 1 == done.returncode
@@ -127,7 +127,7 @@ def test_a_terminal_shows_labels_in_colour_unless_it_should_not(
 
 def test_on_a_terminal_records_are_hidden_and_stay_in_the_files(tmp_path):
     shown = on_a_terminal(
-        *("G1N1p1", "--logs", str(tmp_path), "--", "echo", "@jaxsif2 0 {}"),
+        *("G1N1p1", "--log-dir", str(tmp_path), "--", "echo", "@jaxsif2 0 {}"),
     )
 
     assert "@jaxsif2" not in shown

@@ -522,7 +522,7 @@ def kit(tmp_path):
 def enter_kit(kit: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
     return subprocess.run(
         [f"{kit}/lib/jaxsif/entry", "echo", "text"],
-        env={"PATH": "/usr/bin:/bin", "JAX_SIF_ENV": "my.sqsh", **environment},
+        env={"PATH": "/usr/bin:/bin", "JAX_SIF_PACKAGES": "my.sqsh", **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -551,7 +551,7 @@ def test_packages_of_another_image_are_refused_with_both_names(kit, theirs):
 
 
 @pytest.mark.parametrize(
-    "choice", [{"JAX_SIF_ENV_ANY_IMAGE": "1"}, {"JAX_SIF_ENTRY": "off"}]
+    "choice", [{"JAX_SIF_PACKAGES_ANY_IMAGE": "1"}, {"JAX_SIF_ENTRY": "off"}]
 )
 def test_packages_of_another_image_run_where_one_says_so(kit, choice):
     (kit / "env/image.txt").write_text(OTHER)
@@ -569,7 +569,8 @@ def test_packages_that_are_named_and_not_mounted_are_reported_by_rank_0(kit):
 
     assert (0, "text\n") == (first.returncode, first.stdout)
     assert (
-        "JAX_SIF_ENV=my.sqsh is set, and its packages are not mounted" in first.stderr
+        "JAX_SIF_PACKAGES=my.sqsh is set, and its packages are not mounted"
+        in first.stderr
     )
     assert "" == enter_kit(kit, STEP).stderr
-    assert "" == enter_kit(kit, {"JAX_SIF_ENV": ""}).stderr
+    assert "" == enter_kit(kit, {"JAX_SIF_PACKAGES": ""}).stderr

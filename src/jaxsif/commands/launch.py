@@ -47,14 +47,14 @@ def main(arguments: Sequence[str]) -> int:
         faults.KILL: chosen.kill_rank,
         faults.STALL: chosen.stall_rank,
         faults.SLOW: chosen.slow_rank,
-        faults.DROP: chosen.drop_rank,
+        faults.SKIP: chosen.skip_rank,
     }
     return launch(
         LaunchOptions(
             topology,
             program,
             chosen.devices,
-            chosen.logs,
+            chosen.log_dir,
             chosen.label,
             Limits(chosen.grace, chosen.time_limit),
             faults.plan(ranks, chosen.after, topology.processes),
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         help="auto (default): GPUs if there are enough, otherwise CPU devices",
     )
     parser.add_argument(
-        "--logs",
+        "--log-dir",
         type=Path,
         metavar="DIR",
         help="write one file per rank: rank-3-node2.log",
@@ -119,7 +119,7 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         ("kill", "kill it with SIGKILL"),
         ("stall", "stop it with SIGSTOP"),
         ("slow", "slow it down to a quarter of its speed"),
-        ("drop", "do not start it"),
+        ("skip", "do not start it"),
     ):
         faults.add_argument(
             f"--{name}-rank",

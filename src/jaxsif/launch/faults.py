@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from jaxsif.core.errors import UsageError
 
-KILL, STALL, SLOW, DROP = "kill", "stall", "slow", "drop"
+KILL, STALL, SLOW, SKIP = "kill", "stall", "slow", "skip"
 
 DESCRIPTIONS = {
     KILL: "killed by SIGKILL",
     STALL: "stopped by SIGSTOP",
     SLOW: "slowed down to a quarter of its speed",
-    DROP: "never started",
+    SKIP: "never started",
 }
 
 # A slow rank alternates between running and being stopped.
@@ -38,8 +38,8 @@ def plan(
     for kind, numbers in ranks.items():
         for rank in numbers:
             _check(kind, rank, found.get(rank), processes)
-            found[rank] = Fault(kind, rank, 0.0 if kind == DROP else after_s or 0.0)
-    if after_s is not None and not any(f.kind != DROP for f in found.values()):
+            found[rank] = Fault(kind, rank, 0.0 if kind == SKIP else after_s or 0.0)
+    if after_s is not None and not any(f.kind != SKIP for f in found.values()):
         raise UsageError(
             "--after needs a fault; add --kill-rank, --stall-rank or --slow-rank"
         )

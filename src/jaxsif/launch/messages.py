@@ -81,7 +81,7 @@ def _without_logs(
 
 def _exit_reason(rank: Rank) -> str:
     if not rank.was_started:
-        return faults.DESCRIPTIONS[faults.DROP]
+        return faults.DESCRIPTIONS[faults.SKIP]
     if rank.status is None:
         return "still running"
     reason = describe_exit(rank.status) if rank.status else "success"

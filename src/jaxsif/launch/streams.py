@@ -189,7 +189,7 @@ class Streams:
             path = self.log_of(place)
             raise KitError(
                 f"cannot write the log {str(path)!r}: {error.strerror}; all ranks"
-                " were ended, choose another folder with --logs"
+                " were ended, choose another folder with --log-dir"
             ) from error
 
     def _write(self, sink: Sink) -> None:
@@ -211,5 +211,5 @@ def _make_dir(folder: Path) -> None:
 def _no_log(path: Path, error: OSError) -> KitError:
     return KitError(
         f"cannot write logs to {str(path)!r}: {error.strerror}; choose another folder"
-        " with --logs"
+        " with --log-dir"
     )

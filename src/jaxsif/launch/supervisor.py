@@ -86,10 +86,10 @@ class Supervisor:
         args: Sequence[str],
         environment: Callable[[RankPlacement], Mapping[str, str]],
     ) -> None:
-        dropped = [fault.rank for fault in self._faults if fault.kind == faults.DROP]
+        skipped = [fault.rank for fault in self._faults if fault.kind == faults.SKIP]
         for rank in self._ranks:
-            if rank.place.rank in dropped:
-                self._print_injected(rank, faults.DROP)
+            if rank.place.rank in skipped:
+                self._print_injected(rank, faults.SKIP)
                 continue
             output, errors = self.streams.open(rank.place)
             try:
@@ -99,7 +99,7 @@ class Supervisor:
                     os.close(end)
             self._guard.watch(rank.group)
         for fault in self._faults:
-            if fault.kind != faults.DROP:
+            if fault.kind != faults.SKIP:
                 self._loop.call_later(fault.after_s, partial(self._inject, fault))
         if self._limits.time_limit_s is not None:
             self._loop.call_later(self._limits.time_limit_s, self._on_time_limit)

@@ -97,7 +97,7 @@ def _check_target(order: CreateRequest) -> None:
     if Path(PACKAGES_FOLDER, manifest.IMAGE).exists():
         raise UsageError(
             "an overlay is mounted already, and its packages would count as the image's;"
-            " unset JAX_SIF_ENV"
+            " unset JAX_SIF_PACKAGES"
         )
 
 

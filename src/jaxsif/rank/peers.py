@@ -138,7 +138,7 @@ def compare_peer_info(
     for name, noun, remedy in (
         ("program", "program", "start one program in all ranks of a step"),
         ("image", "image", "give every node the same image file"),
-        ("packages", "file of packages", "give every rank the same JAX_SIF_ENV"),
+        ("packages", "file of packages", "give every rank the same JAX_SIF_PACKAGES"),
         ("jax", "JAX", "give every node the same image; unset PYTHONPATH"),
         ("jaxlib", "jaxlib", "give every node the same image; unset PYTHONPATH"),
     ):
