@@ -19,13 +19,12 @@ import jax
 import jaxlib
 import numpy as np
 
-from jaxsif.arrays.gathering import exchange, own_node
-from jaxsif.arrays.wording import Word, differences
+from jaxsif.arrays.gathering import Fingerprint, all_gather_facts, differences
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.text import shortened
 from jaxsif.rank import peers
 
-# Of JAX's settings those by which the numbers or the compiled programs change.
+# JAX's settings that change the numbers or the compiled programs.
 _SETTINGS = (
     "jax_cpu_collectives_implementation",
     "jax_default_matmul_precision",
@@ -38,21 +37,21 @@ _SETTINGS = (
     "jax_threefry_partitionable",
     "jax_use_shardy_partitioner",
 )
-# Where a function's text or a jaxpr shows an object's address, which is each process's own.
+# An object's address in a function's text or a jaxpr differs between processes.
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _MAX_SHOWN = 40
 
 
-def check_same_program(**things: Any) -> None:
-    """Raises KitError in all processes, naming ranks, when they do not run the same.
+def check_same_program(**values: Any) -> None:
+    """Raise KitError in all processes, naming ranks, unless all run the same program.
 
-    Processes that run another program, or the same with another batch size, hang in a
-    collective, or compute wrong numbers. Always compared: the program's text and
-    arguments, JAX's, jaxlib's, numpy's and Python's versions, XLA_FLAGS, and the settings
-    of JAX that change numbers. All processes have to call it, at the same place.
+    Processes that run different programs, or the same with different batch sizes, hang in
+    a collective, or compute wrong numbers. Always compared: the program's text and
+    arguments, the versions of JAX, jaxlib, numpy and Python, XLA_FLAGS, and the settings
+    of JAX that change numbers. All processes must call it, at the same point.
 
     Args:
-      **things: what else has to be the same, by name: numbers, texts, lists, dicts,
+      **values: what else must be the same, by name: numbers, texts, lists, dicts,
         functions (their text), `jax.jit(f).trace(x)` and `.lower(x)` (the computation),
         arrays of a process (all their values), global arrays (shape, type, sharding).
 
@@ -60,13 +59,9 @@ def check_same_program(**things: Any) -> None:
     """
     own = {
         name: fingerprint(value, name)
-        for name, value in {**_always(), **things}.items()
+        for name, value in {**_program_facts(), **values}.items()
     }
-    info = json.dumps({"node": own_node(), "words": own})
-    infos = [json.loads(text) for text in exchange(info)]
-    problems = list(
-        differences([c["words"] for c in infos], [c["node"] for c in infos])
-    )
+    problems = list(differences(*all_gather_facts(own)))
     if problems:
         raise KitError(
             f"the processes do not run the same program: {'. '.join(problems)}; start"
@@ -74,8 +69,8 @@ def check_same_program(**things: Any) -> None:
         )
 
 
-def _always() -> dict[str, Any]:
-    found = {
+def _program_facts() -> dict[str, Any]:
+    facts = {
         "the program": peers.program_fingerprint(),
         "its arguments": sys.argv[1:],
         "jax": jax.__version__,
@@ -84,13 +79,11 @@ def _always() -> dict[str, Any]:
         "Python": platform.python_version(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
-    for name in _SETTINGS:
-        if name in jax.config.values:
-            found[name] = str(jax.config.values[name])
-    return found
+    known = jax.config.values
+    return facts | {name: str(known[name]) for name in _SETTINGS if name in known}
 
 
-def fingerprint(value: Any, name: str) -> Word:
+def fingerprint(value: Any, name: str) -> Fingerprint:
     """A digest of a value, and a short text. Raises UsageError if it has none."""
     text, shown = _text(value, name)
     return hashlib.sha256(text.encode()).hexdigest()[:16], shortened(shown, _MAX_SHOWN)
@@ -106,8 +99,8 @@ def _text(value: Any, name: str) -> tuple[str, str]:
         parts = {str(k): _text(v, f"{name}[{k!r}]")[0] for k, v in value.items()}
         return json.dumps(parts, sort_keys=True), f"{dict(value)!r}"
     if isinstance(value, (list, tuple)):
-        parts_ = [_text(v, f"{name}[{i}]")[0] for i, v in enumerate(value)]
-        return json.dumps([type(value).__name__, parts_]), repr(value)
+        items = [_text(v, f"{name}[{i}]")[0] for i, v in enumerate(value)]
+        return json.dumps([type(value).__name__, items]), repr(value)
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         return _array_text(value)
     computation = _computation(value)
@@ -131,7 +124,7 @@ def _array_text(value: Any) -> tuple[str, str]:
 
 
 def _computation(value: Any) -> str | None:
-    """The text of a function, or of what JAX has made of it."""
+    """The text of a function, or of JAX's computation."""
     if isinstance(value, jax.stages.Lowered):
         return str(value.as_text())
     if isinstance(value, jax.stages.Wrapped):

@@ -4,76 +4,94 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from jaxsif.arrays import index_ranges, wording
+from jaxsif.arrays import index_ranges
 from jaxsif.arrays.index_ranges import IndexRange
 from jaxsif.arrays.layout import (
+    format_sharding,
     local_part,
-    own_boxes,
-    own_shards,
-    process_boxes,
-    sharding_in_words,
+    local_shards,
+    parts_of_processes,
 )
+
+from jaxsif.core.text import MAX_NAMED, listed, not_shown
 
 _POLL_INTERVAL_S = 0.01
 _INDENT = "  "
 
 
 def describe(
-    array: jax.Array, name: str = "array", *, most_values: int = 64, wait_s: float = 10
+    array: jax.Array, name: str = "array", *, max_values: int = 64, wait_s: float = 10
 ) -> str:
-    """Shape, type and sharding, which rank holds what, and the values that are here.
+    """Shape, type, sharding, the part of each rank, and the values of this process.
 
     It can be called by a single process, e.g. `if jax.process_index() == 0:`, where
     `print(array)` raises an exception, and gathering waits forever.
 
     Args:
-      name: how the text calls the array.
-      most_values: how many values are shown; of more the first and the last. 0: none.
+      name: the array's name in the text.
+      max_values: how many values are shown, the first and the last; 0: none.
       wait_s: how long to wait for values that are still being computed.
     """
     lines = [
-        f"{name}: {array.dtype}{list(array.shape)}, {sharding_in_words(array.sharding)}",
-        *wording.holdings(process_boxes(array)),
+        f"{name}: {array.dtype}{list(array.shape)}, {format_sharding(array.sharding)}",
+        *describe_ownership(parts_of_processes(array)),
     ]
-    if most_values:
-        lines += _values(array, most_values, wait_s)
+    if max_values:
+        lines += _values(array, max_values, wait_s)
     return f"\n{_INDENT}".join(lines)
 
 
-def _values(array: jax.Array, most_values: int, wait_s: float) -> list[str]:
-    """The values of this process, box by box."""
-    who = f"rank {jax.process_index()}"
+def describe_ownership(parts_of: Mapping[int, Sequence[IndexRange]]) -> Iterator[str]:
+    """Yield a line for each process, or one for all if all hold the same parts."""
+    ranges_of = {rank: index_ranges.coalesce(parts_of[rank]) for rank in parts_of}
+    ranges = list(ranges_of.values())
+    if len(ranges) > 1 and all(own == ranges[0] for own in ranges):
+        yield f"each of {len(ranges)} ranks holds {_format_ranges(ranges[0])}"
+        return
+    for rank, own in list(ranges_of.items())[:MAX_NAMED]:
+        yield f"rank {rank} holds {_format_ranges(own)}"
+    yield from not_shown(MAX_NAMED, len(ranges), "rank")
+
+
+def _format_ranges(ranges: Sequence[IndexRange]) -> str:
+    return listed(map(index_ranges.format_range, ranges), between=" ")
+
+
+def _values(array: jax.Array, max_values: int, wait_s: float) -> list[str]:
+    """The values of this process, part by part."""
+    rank = f"rank {jax.process_index()}"
     if array.is_deleted():
-        return [f"{who}: its values are gone, deleted or donated to a computation"]
+        return [f"{rank}: its values are gone, deleted or donated to a computation"]
     if not array.addressable_shards:
-        return [f"{who} holds nothing of it"]
+        return [f"{rank} holds nothing of it"]
     if not _is_ready(array, wait_s):
-        return [f"{who}: its values are still being computed after {wait_s:g} s"]
-    parts = _parts(array)
-    each = max(most_values // len(parts), 1)
+        return [f"{rank}: its values are still being computed after {wait_s:g} s"]
+    values_of = _local_values(array)
+    limit = max(max_values // len(values_of), 1)
     lines = []
-    for box, values in parts.items():
-        text = np.array2string(values, threshold=each, edgeitems=2)
-        lines.append(
-            f"{who} has in {index_ranges.in_words(box)}" if box else f"{who} has"
-        )
+    for part, values in values_of.items():
+        text = np.array2string(values, threshold=limit, edgeitems=2)
+        where = f" in {index_ranges.format_range(part)}" if part else ""
+        lines.append(f"{rank} has{where}")
         lines += [f"{_INDENT}{line}" for line in text.splitlines()]
     return lines
 
 
-def _parts(array: jax.Array) -> dict[IndexRange, np.ndarray]:
-    """The values of this process by the part that they are, in one piece if they are."""
+def _local_values(array: jax.Array) -> dict[IndexRange, np.ndarray]:
+    """The values of this process by part, as one part if they are contiguous."""
     is_of_keys = jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
-    own = index_ranges.merged(own_boxes(array))
-    if len(own) == 1 and not is_of_keys:
-        return {own[0]: local_part(array)}
+    shards = local_shards(array)
+    parts = index_ranges.coalesce(part for part, _ in shards)
+    if len(parts) == 1 and not is_of_keys:
+        return {parts[0]: local_part(array)}
     # Keys are shown by their data, which has one dimension more.
-    plain = jax.random.key_data if is_of_keys else np.asarray
-    return {box: np.asarray(plain(data)) for box, data in own_shards(array)}
+    to_numpy = jax.random.key_data if is_of_keys else np.asarray
+    return {part: np.asarray(to_numpy(data)) for part, data in shards}
 
 
 def _is_ready(array: jax.Array, wait_s: float) -> bool:

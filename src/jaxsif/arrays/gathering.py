@@ -1,4 +1,4 @@
-"""Gather arrays, values and texts of all processes."""
+"""Gather and compare arrays, values and texts of all processes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ import functools
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,54 +18,57 @@ from jax.sharding import PartitionSpec as P
 
 from jaxsif.arrays import index_ranges
 from jaxsif.arrays.index_ranges import IndexRange
-from jaxsif.arrays.layout import own_shards, process_boxes
-from jaxsif.arrays.wording import differences, format_problems
+from jaxsif.arrays.layout import local_shards, parts_of_processes
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.slurm_env import NODE_NAME
+from jaxsif.core.text import format_ranks, listed, plural
 
 # Maximum device memory used, for any size of array.
 _MAX_BYTES = 256 * 2**20
 
+# A value of one process: a digest, and a short text.
+Fingerprint = tuple[str, str]
+
 
 def all_gather(array: jax.Array) -> np.ndarray:
-    """A whole global array in every process, bit for bit, of the array's own shape.
+    """Return a global array's values in every process, exact and of the array's shape.
 
-    All processes have to call it. For results, not for inner loops: it passes through
-    the hosts, in pieces, and each process needs twice the array's size of host memory.
+    All processes must call it. Meant for results, not for inner loops: the data pass
+    through the hosts, and each process needs twice the array's size of host memory.
 
-    Raises UsageError for an array that is this process's own alone
-    (`all_gather_local`), and for random keys (`jax.random.key_data`).
+    Raises UsageError for an array of this process only (`all_gather_local`), and for
+    random keys (`jax.random.key_data`).
     """
     _check_global(array)
-    whole = _gathered(array, is_wanted=True)
-    assert whole is not None
-    return whole
+    values = _gather(array, is_destination=True)
+    assert values is not None
+    return values
 
 
 def gather(array: jax.Array, to: int = 0) -> np.ndarray | None:
-    """A whole global array in the process `to`, and None in the others.
+    """Return a global array's values in the process `to`, and None in the others.
 
-    As `all_gather`, but only one host needs the memory. All processes have to call it.
+    Like `all_gather`, but only one host needs the memory. All processes must call it.
 
-    Raises UsageError as `all_gather`, and for a rank that there is not.
+    Raises UsageError like `all_gather`, and if there is no rank `to`.
     """
     _check_global(array)
     if not 0 <= to < jax.process_count():
         raise UsageError(
             f"gather() got to={to}, and ranks are 0 to {jax.process_count() - 1}"
         )
-    return _gathered(array, is_wanted=jax.process_index() == to)
+    return _gather(array, is_destination=jax.process_index() == to)
 
 
 def all_gather_local(value: Any) -> np.ndarray:
-    """What each process has, in every process: shape (processes, *shape of one).
+    """Return every process's value in every process: (processes, *shape of a value).
 
-    All processes have to call it, with anything of which numpy makes an array. Types
-    stay as they are, of 64 bits too: `jax.experimental.multihost_utils.process_allgather`
-    converts them to 32 bits, and silently to wrong numbers if they do not fit. And the
-    first dimension exists even with one process (jax-ml/jax#25783).
+    All processes must call it, with anything that numpy converts to an array. Types are
+    kept, 64-bit ones as well: `jax.experimental.multihost_utils.process_allgather`
+    converts them to 32 bits, and silently to wrong numbers if they do not fit. The first
+    dimension exists even with one process (unlike there: jax-ml/jax#25783).
 
-    Raises KitError in all processes when shapes or types differ, and UsageError for a
+    Raises KitError in all processes if shapes or types differ, and UsageError for a
     global array and for Python objects.
     """
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
@@ -74,89 +78,78 @@ def all_gather_local(value: Any) -> np.ndarray:
     values = np.asarray(value)
     if values.dtype.hasobject:
         raise UsageError(
-            f"all_gather_local() got {type(value).__name__}, of which numpy makes no"
-            " numbers; give an array"
+            f"all_gather_local() got {type(value).__name__}, which numpy cannot convert"
+            " to numbers; give an array"
         )
-    _check_alike(values)
+    own = {"type": str(values.dtype), "shape": str(values.shape)}
+    problems = list(differences(*all_gather_facts(own)))
+    if problems:
+        raise KitError(
+            f"all_gather_local(): {'; '.join(problems)}; every process must give one of"
+            " the same shape and type"
+        )
     rows = all_gather_bytes(_bytes(values))
     shape = (jax.process_count(), *values.shape)
     return np.frombuffer(rows.tobytes(), values.dtype).reshape(shape).copy()
 
 
-def _check_alike(values: np.ndarray) -> None:
-    card = {
-        "node": own_node(),
-        "shape": str(values.shape),
-        "type": str(values.dtype),
-    }
-    cards = [json.loads(word) for word in exchange(json.dumps(card))]
-    words = [{name: (c[name], c[name]) for name in ("type", "shape")} for c in cards]
-    found = list(differences(words, [c["node"] for c in cards]))
-    if found:
-        raise KitError(
-            f"all_gather_local(): {'; '.join(found)}; every process has to give one of"
-            " the same shape and type"
-        )
-
-
 def _check_global(array: jax.Array) -> None:
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
         raise UsageError(
-            f"cannot gather {array.dtype}; gather jax.random.key_data(keys), and make keys"
-            " of it again by jax.random.wrap_key_data"
+            f"cannot gather {array.dtype}; gather jax.random.key_data(keys), and convert"
+            " it to keys by jax.random.wrap_key_data"
         )
     if jax.process_count() > 1 and array.is_fully_addressable:
         raise UsageError(
-            f"this array of shape {array.shape} is this process's own alone;"
-            " all_gather_local() gathers what each process has"
+            f"this array of shape {array.shape} belongs to this process only;"
+            " all_gather_local() gathers the arrays of all"
         )
 
 
-def _gathered(array: jax.Array, *, is_wanted: bool) -> np.ndarray | None:
+def _gather(array: jax.Array, *, is_destination: bool) -> np.ndarray | None:
     if array.is_fully_replicated or array.is_fully_addressable:
-        return np.asarray(array) if is_wanted else None
-    owner_of = index_ranges.owners(process_boxes(array))
+        return np.asarray(array) if is_destination else None
+    owner_of = index_ranges.owners(parts_of_processes(array))
     sizes = [0] * jax.process_count()
-    for box, process in owner_of.items():
-        sizes[process] += index_ranges.volume(box) * array.dtype.itemsize
-    mine = _own_bytes(array, owner_of)
+    for part, process in owner_of.items():
+        sizes[process] += index_ranges.volume(part) * array.dtype.itemsize
     received = [bytearray() for _ in sizes]
-    for rows in _rounds(mine, max(sizes)):
-        if is_wanted:
+    for rows in _gather_in_pieces(_owned_bytes(array, owner_of), max(sizes)):
+        if is_destination:
             for buffer, row in zip(received, rows, strict=True):
                 buffer += row.data
-    return _assembled(array, owner_of, received) if is_wanted else None
+    return _assemble(array, owner_of, received) if is_destination else None
 
 
-def _own_bytes(array: jax.Array, owner_of: dict[IndexRange, int]) -> np.ndarray:
-    """The bytes of the boxes for which this process stands, one after the other."""
-    data = dict(own_shards(array))
-    mine = [box for box, process in owner_of.items() if process == jax.process_index()]
-    parts = [_bytes(np.asarray(data[box])) for box in mine]
+def _owned_bytes(array: jax.Array, owner_of: dict[IndexRange, int]) -> np.ndarray:
+    """The bytes of the parts that this process sends, one after the other."""
+    data = dict(local_shards(array))
+    own = [part for part, process in owner_of.items() if process == jax.process_index()]
+    parts = [_bytes(np.asarray(data[part])) for part in own]
     return np.concatenate([np.empty(0, np.uint8), *parts])
 
 
-def _rounds(mine: np.ndarray, longest: int) -> Iterator[np.ndarray]:
-    """The bytes of all processes, piece by piece; short ones are filled up."""
+def _gather_in_pieces(own: np.ndarray, max_bytes: int) -> Iterator[np.ndarray]:
+    """The bytes of all processes, piece by piece, padded to the longest process's."""
     step = max(_MAX_BYTES // jax.process_count(), 1)
-    for begin in range(0, longest, step):
-        piece = np.zeros(min(step, longest - begin), np.uint8)
-        part = mine[begin : begin + step]
+    for begin in range(0, max_bytes, step):
+        piece = np.zeros(min(step, max_bytes - begin), np.uint8)
+        part = own[begin : begin + step]
         piece[: len(part)] = part
         yield all_gather_bytes(piece)
 
 
-def _assembled(
+def _assemble(
     array: jax.Array, owner_of: dict[IndexRange, int], received: list[bytearray]
 ) -> np.ndarray:
-    whole = np.empty(array.shape, array.dtype)
-    begins = [0] * len(received)
-    for box, process in owner_of.items():
-        count = index_ranges.volume(box)
-        flat = np.frombuffer(received[process], array.dtype, count, begins[process])
-        whole[index_ranges.as_index(box)] = flat.reshape(index_ranges.extents(box))
-        begins[process] += count * array.dtype.itemsize
-    return whole
+    values = np.empty(array.shape, array.dtype)
+    offsets = [0] * len(received)
+    for part, process in owner_of.items():
+        count = index_ranges.volume(part)
+        flat = np.frombuffer(received[process], array.dtype, count, offsets[process])
+        values[index_ranges.to_index(part)] = flat.reshape(index_ranges.extents(part))
+        offsets[process] += count * array.dtype.itemsize
+    return values
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
@@ -164,26 +157,25 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
 
 
-def all_gather_bytes(mine: np.ndarray) -> np.ndarray:
-    """What each process has brought, uint8 of shape (processes, bytes).
+def all_gather_bytes(own: np.ndarray) -> np.ndarray:
+    """Return the bytes of all processes, as uint8 of shape (processes, bytes).
 
-    All processes have to call it, each with uint8 of the same shape (bytes,). Bytes,
-    because JAX would make 32-bit numbers of 64-bit ones, and silently wrong ones where
-    they do not fit.
+    All processes must call it, each with uint8 of the same shape (bytes,). Bytes, because
+    JAX would convert 64-bit numbers to 32 bits, silently to wrong ones if they do not fit.
     """
     if jax.process_count() == 1:
-        return mine[np.newaxis]
-    spread, everywhere = _shardings()
-    piece = jax.device_put(mine[np.newaxis], spread.mesh.local_mesh.devices.item())
+        return own[np.newaxis]
+    split, replicated = _row_shardings()
+    piece = jax.device_put(own[np.newaxis], split.mesh.local_mesh.devices.item())
     rows = jax.make_array_from_single_device_arrays(
-        (jax.process_count(), len(mine)), spread, [piece]
+        (jax.process_count(), len(own)), split, [piece]
     )
-    return np.asarray(_identity(everywhere)(rows).addressable_data(0))
+    return np.asarray(_identity(replicated)(rows).addressable_data(0))
 
 
 @functools.cache
-def _shardings() -> tuple[NamedSharding, NamedSharding]:
-    """Of rows, one a process, on one device of each process: spread, and everywhere."""
+def _row_shardings() -> tuple[NamedSharding, NamedSharding]:
+    """For one row per process, on one device of each: split, and replicated."""
     first: dict[int, jax.Device] = {}
     for device in jax.devices():
         first.setdefault(device.process_index, device)
@@ -193,34 +185,90 @@ def _shardings() -> tuple[NamedSharding, NamedSharding]:
 
 @functools.cache
 def _identity(sharding: NamedSharding) -> jax.stages.Wrapped:
-    """Compiled once for each length, not at each call."""
+    """Cached, so that it is compiled once for each length, not at each call."""
     return jax.jit(lambda rows: rows, out_shardings=sharding)
 
 
-def exchange(word: str) -> list[str]:
-    """The words of all processes, by rank; all have to call it, with any text."""
-    mine = np.frombuffer(word.encode(), np.uint8)
-    lengths = all_gather_bytes(np.array([len(mine)], np.int64).view(np.uint8))
+def all_gather_text(text: str) -> list[str]:
+    """Return the texts of all processes, by rank; all must call it, with any text."""
+    own = np.frombuffer(text.encode(), np.uint8)
+    lengths = all_gather_bytes(np.array([len(own)], np.int64).view(np.uint8))
     counts = np.ascontiguousarray(lengths).view(np.int64).ravel()
     padded = np.zeros(max(int(counts.max()), 1), np.uint8)
-    padded[: len(mine)] = mine
+    padded[: len(own)] = own
     return [
         row[:count].tobytes().decode()
         for row, count in zip(all_gather_bytes(padded), counts, strict=True)
     ]
 
 
-def raise_on_all(problem: str) -> None:
-    """Raises KitError in all processes when there is a problem in one, which names it.
+def all_gather_facts(
+    facts: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the facts of all processes, and the names of their nodes, by rank.
 
-    All processes have to call it; an empty text is no problem. So none waits for one
-    that has given up.
+    All processes must call it, with anything that JSON can hold.
     """
-    complaint = format_problems(exchange(problem and f"{own_node()}: {problem}"))
-    if complaint:
-        raise KitError(complaint)
+    texts = all_gather_text(json.dumps([facts, _own_node()]))
+    facts_of, nodes = zip(*map(json.loads, texts), strict=True)
+    return list(facts_of), list(nodes)
 
 
-def own_node() -> str:
+def differences(
+    facts: Sequence[Mapping[str, str | Fingerprint]], nodes: Sequence[str]
+) -> Iterator[str]:
+    """Yield a sentence for each fact that is not the same in all processes.
+
+    Args:
+      facts: by rank; a fact is a text, or a fingerprint, whose text may be shortened.
+      nodes: by rank, the name of its node.
+    """
+    missing = ("", "not given")
+    for name in dict.fromkeys(name for own in facts for name in own):
+        values = [own.get(name, missing) for own in facts]
+        pairs = [(v, v) if isinstance(v, str) else v for v in values]
+        ranks_of: dict[str, list[int]] = defaultdict(list)
+        for rank, (digest, _) in enumerate(pairs):
+            ranks_of[digest].append(rank)
+        if len(ranks_of) == 1:
+            continue
+        majority = Counter(digest for digest, _ in pairs).most_common(1)[0][0]
+        # The others first: they are the news.
+        groups = [*ranks_of.values()]
+        groups.sort(key=lambda ranks: ranks is ranks_of[majority])
+        texts = [f"{pairs[r[0]][1]} on {_format_ranks(r, nodes)}" for r in groups]
+        yield f"{name} differs: {'; '.join(texts)}"
+
+
+def _format_ranks(ranks: Sequence[int], nodes: Sequence[str]) -> str:
+    """`rank 3 on node2`, `ranks 0-1 (node1)`"""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]} on {nodes[ranks[0]]}"
+    return f"{format_ranks(ranks)} ({listed(dict.fromkeys(nodes[r] for r in ranks))})"
+
+
+def raise_on_all(problem: str) -> None:
+    """Raise KitError in all processes if one has a problem; the message names its rank.
+
+    All processes must call it; an empty text is no problem. Otherwise the others would
+    wait for a process that has raised alone.
+    """
+    problems, nodes = all_gather_facts({"problem": problem})
+    message = format_problems([own["problem"] for own in problems], nodes)
+    if message:
+        raise KitError(message)
+
+
+def format_problems(problems: Sequence[str], nodes: Sequence[str]) -> str:
+    """`rank 1 on node2: disk full (and 3 more ranks)`; both by rank, an empty one is none."""
+    ranks = [rank for rank, problem in enumerate(problems) if problem]
+    if not ranks:
+        return ""
+    first, more = ranks[0], len(ranks) - 1
+    others = f" (and {plural(more, 'more rank')})" if more else ""
+    return f"rank {first} on {nodes[first]}: {problems[first]}{others}"
+
+
+def _own_node() -> str:
     """The name of this process's node, from its launcher."""
     return os.environ.get(NODE_NAME) or socket.gethostname().partition(".")[0]

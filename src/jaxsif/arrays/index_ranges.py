@@ -1,4 +1,4 @@
-"""Parts of arrays as index ranges."""
+"""The part of an array that a device or process holds, as index ranges."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,68 +6,67 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-# From and up to (excluded), for each dimension.
+# Begin and end (excluded) in each dimension.
 IndexRange = tuple[tuple[int, int], ...]
 
 
-def index_range(index: Sequence[slice], shape: Sequence[int]) -> IndexRange:
-    """What JAX's index of a shard, a tuple of slices, means in an array of that shape."""
+def from_index(index: Sequence[slice], shape: Sequence[int]) -> IndexRange:
+    """Convert JAX's index of a shard, a tuple of slices, in an array of that shape."""
     return tuple(
         part.indices(length)[:2] for part, length in zip(index, shape, strict=True)
     )
 
 
-def as_index(box: IndexRange, origin: Sequence[int] = ()) -> tuple[slice, ...]:
-    """As numpy takes it, counted from `origin`; by default from the array's own."""
-    starts = origin or [0] * len(box)
+def to_index(part: IndexRange, origin: Sequence[int] = ()) -> tuple[slice, ...]:
+    """Convert to a numpy index, relative to `origin` (default: the array's own)."""
+    starts = origin or [0] * len(part)
     return tuple(
         slice(begin - start, end - start)
-        for (begin, end), start in zip(box, starts, strict=True)
+        for (begin, end), start in zip(part, starts, strict=True)
     )
 
 
-def extents(box: IndexRange) -> tuple[int, ...]:
-    """How long a box is in each dimension."""
-    return tuple(end - begin for begin, end in box)
+def extents(part: IndexRange) -> tuple[int, ...]:
+    """The length in each dimension."""
+    return tuple(end - begin for begin, end in part)
 
 
-def volume(box: IndexRange) -> int:
-    """How many elements a box has; a scalar's box, which has no dimension, has one."""
-    return math.prod(extents(box))
+def volume(part: IndexRange) -> int:
+    """The number of elements; 1 for a scalar, which has no dimension."""
+    return math.prod(extents(part))
 
 
-def hull(boxes: Iterable[IndexRange]) -> IndexRange:
-    """The smallest box around some."""
+def bounding_range(parts: Iterable[IndexRange]) -> IndexRange:
+    """The smallest range that contains all parts."""
     return tuple(
         (min(begin for begin, _ in sides), max(end for _, end in sides))
-        for sides in zip(*boxes, strict=True)
+        for sides in zip(*parts, strict=True)
     )
 
 
-def is_contiguous(boxes: Iterable[IndexRange]) -> bool:
-    """Whether boxes that do not overlap, or are equal, fill the box around them."""
-    distinct = set(boxes)
-    return volume(hull(distinct)) == sum(map(volume, distinct))
+def is_contiguous(parts: Iterable[IndexRange]) -> bool:
+    """Whether parts that are disjoint or equal fill their bounding range."""
+    distinct = set(parts)
+    return volume(bounding_range(distinct)) == sum(map(volume, distinct))
 
 
-def owners(
-    boxes_of_process: Mapping[int, Iterable[IndexRange]],
-) -> dict[IndexRange, int]:
-    """For each box the lowest process that holds it, in the order of the boxes."""
-    found: dict[IndexRange, int] = {}
-    for process in sorted(boxes_of_process, reverse=True):
-        for box in boxes_of_process[process]:
-            found[box] = process
-    return {box: found[box] for box in sorted(found)}
+def coalesce(parts: Iterable[IndexRange]) -> list[IndexRange]:
+    """Each part once, or the one range that they fill together."""
+    distinct = sorted(set(parts))
+    is_one = distinct and is_contiguous(distinct)
+    return [bounding_range(distinct)] if is_one else distinct
 
 
-def in_words(box: IndexRange) -> str:
-    """`[0:4, 0:8]`, as one would write it in Python; a scalar has no part."""
-    sides = ", ".join(f"{begin}:{end}" for begin, end in box)
+def owners(parts_of: Mapping[int, Iterable[IndexRange]]) -> dict[IndexRange, int]:
+    """The lowest process that holds each part, in the order of the parts."""
+    owner: dict[IndexRange, int] = {}
+    for process in sorted(parts_of, reverse=True):
+        for part in parts_of[process]:
+            owner[part] = process
+    return {part: owner[part] for part in sorted(owner)}
+
+
+def format_range(part: IndexRange) -> str:
+    """`[0:4, 0:8]`, as in Python; a scalar has no range."""
+    sides = ", ".join(f"{begin}:{end}" for begin, end in part)
     return f"[{sides}]" if sides else "all of it"
-
-
-def merged(boxes: Iterable[IndexRange]) -> list[IndexRange]:
-    """Each of them once, or the one box that they fill together."""
-    distinct = sorted(set(boxes))
-    return [hull(distinct)] if distinct and is_contiguous(distinct) else distinct

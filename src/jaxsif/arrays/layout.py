@@ -20,26 +20,26 @@ AXIS = "device"
 
 
 def device_mesh(**axes: int) -> Mesh:
-    """All devices of all processes as a mesh, process after process.
+    """All devices of all processes as a mesh, in the order of ranks.
 
         device_mesh()                      # one axis, "device"
-        device_mesh(data=-1, model=2)      # two axes; -1: as many as there are
+        device_mesh(data=-1, model=2)      # two axes; -1: the remaining factor
 
-    Not `jax.make_mesh`: that one may refuse devices that span nodes, and puts them into
-    an order of its own, where here rows of an array follow the ranks.
+    Unlike this, `jax.make_mesh` may reject devices of several nodes, and reorders them,
+    so that an array's rows do not follow the ranks.
 
-    Raises UsageError when the devices do not divide so.
+    Raises UsageError if the number of devices is not the product of the lengths.
     """
     devices = sorted(
         jax.devices(), key=lambda device: (device.process_index, device.id)
     )
     lengths = dict(axes) or {AXIS: -1}
     known = math.prod(length for length in lengths.values() if length != -1)
-    is_open = list(lengths.values()).count(-1)
+    open_axes = list(lengths.values()).count(-1)
     fits = known > 0 and (
-        len(devices) % known == 0 if is_open == 1 else known == len(devices)
+        len(devices) % known == 0 if open_axes == 1 else known == len(devices)
     )
-    if is_open > 1 or not fits:
+    if open_axes > 1 or not fits:
         raise UsageError(
             f"device_mesh() got {lengths}, and there are {len(devices)} devices; give"
             " lengths whose product is that, with at most one -1"
@@ -48,74 +48,70 @@ def device_mesh(**axes: int) -> Mesh:
     return Mesh(np.array(devices).reshape(shape), tuple(lengths))
 
 
-def by_rows() -> NamedSharding:
-    """The first dimension cut into as many pieces as there are devices, by rank."""
+def row_sharding() -> NamedSharding:
+    """The first dimension split over all devices, in the order of ranks."""
     return NamedSharding(device_mesh(), P(AXIS))
 
 
 def local_index(array: jax.Array) -> tuple[slice, ...]:
-    """Which part of an array this process holds, as a numpy index. No communication.
+    """The part of an array that this process holds, as a numpy index.
 
-    Raises UsageError when its parts do not make one box, as with a mesh whose processes
-    are not side by side; `array.addressable_shards` has them one by one.
+    No communication. Raises UsageError if its parts are not contiguous, as with a mesh
+    whose processes are not adjacent; `array.addressable_shards` has them one by one.
     """
-    return index_ranges.as_index(_own_box(array))
+    return index_ranges.to_index(_local_range(array))
 
 
 def local_part(array: jax.Array) -> np.ndarray:
-    """What this process holds of an array: its shape is that of `local_index(array)`.
+    """The data of an array that this process holds, of the shape of `local_index(array)`.
 
     The inverse of `global_array`. No communication; waits until the values are computed.
 
     Raises UsageError as `local_index`.
     """
-    box = _own_box(array)
-    origin = [begin for begin, _ in box]
-    part = np.empty(index_ranges.extents(box), array.dtype)
-    for own, data in own_shards(array):
-        part[index_ranges.as_index(own, origin)] = np.asarray(data)
-    return part
+    bounds = _local_range(array)
+    origin = [begin for begin, _ in bounds]
+    values = np.empty(index_ranges.extents(bounds), array.dtype)
+    for part, data in local_shards(array):
+        values[index_ranges.to_index(part, origin)] = np.asarray(data)
+    return values
 
 
-def own_boxes(array: jax.Array) -> list[IndexRange]:
-    """What each device of this process holds."""
-    return [box for box, _ in own_shards(array)]
-
-
-def own_shards(array: jax.Array) -> list[tuple[IndexRange, jax.Array]]:
-    """What each device of this process holds, with the part that it is."""
+def local_shards(array: jax.Array) -> list[tuple[IndexRange, jax.Array]]:
+    """The part of each device of this process, with its data."""
     # The index of random keys has one dimension more, that of their data.
     return [
-        (index_ranges.index_range(shard.index[: array.ndim], array.shape), shard.data)
+        (index_ranges.from_index(shard.index[: array.ndim], array.shape), shard.data)
         for shard in array.addressable_shards
     ]
 
 
-def _own_box(array: jax.Array) -> IndexRange:
-    found = own_boxes(array)
-    if not found or not index_ranges.is_contiguous(found):
-        words = " ".join(map(index_ranges.in_words, found)) or "nothing"
+def _local_range(array: jax.Array) -> IndexRange:
+    parts = [part for part, _ in local_shards(array)]
+    if not parts or not index_ranges.is_contiguous(parts):
+        held = " ".join(map(index_ranges.format_range, parts)) or "nothing"
         raise UsageError(
-            f"this process holds {words} of the array, which is not one box; use"
+            f"this process holds {held} of the array, which is not contiguous; use"
             " array.addressable_shards, or another mesh"
         )
-    return index_ranges.hull(found)
+    return index_ranges.bounding_range(parts)
 
 
-def process_boxes(array: jax.Array) -> dict[int, list[IndexRange]]:
-    """What each process holds, by rank. From the sharding, without communication."""
-    found: dict[int, list[IndexRange]] = defaultdict(list)
+def parts_of_processes(array: jax.Array) -> dict[int, list[IndexRange]]:
+    """The parts that each process holds, by rank; from the sharding, no communication."""
+    parts_of: dict[int, list[IndexRange]] = defaultdict(list)
     for device, index in array.sharding.devices_indices_map(array.shape).items():
-        found[device.process_index].append(index_ranges.index_range(index, array.shape))
-    return dict(sorted(found.items()))
+        part = index_ranges.from_index(index, array.shape)
+        parts_of[device.process_index].append(part)
+    return dict(sorted(parts_of.items()))
 
 
-def sharding_in_words(sharding: Sharding) -> str:
+def format_sharding(sharding: Sharding) -> str:
     """`P('device') on 8 devices, mesh device=8`"""
     count = len(sharding.device_set)
-    on = f"{count} device{'s' * (count != 1)}"
+    devices = f"{count} device{'s' * (count != 1)}"
     if not isinstance(sharding, NamedSharding):
-        return f"{type(sharding).__name__} on {on}"
+        return f"{type(sharding).__name__} on {devices}"
     axes = ", ".join(f"{axis}={length}" for axis, length in sharding.mesh.shape.items())
     spec = ", ".join(map(repr, sharding.spec))
-    return f"P({spec}) on {on}, mesh {axes}"
+    return f"P({spec}) on {devices}, mesh {axes}"
