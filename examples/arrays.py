@@ -98,7 +98,7 @@ def multiply(array: jax.Array, whole: np.ndarray) -> jax.Array:
     data, and the result has the sharding that we request."""
     transposed = jax.device_put(whole.T, by_columns)
     product = jax.jit(jnp.matmul, out_shardings=by_rows)(array, transposed)
-    write(arrays.describe(product, "product", most_values=8))
+    write(arrays.describe(product, "product", max_values=8))
 
     # To print all of it, gather it. This is communication: all processes call it, and
     # then one of them prints.

@@ -1,4 +1,4 @@
-"""Arrays distributed over all processes of a job: create, describe, gather, save, load."""
+"""Arrays distributed over all processes: create, describe, gather, save, load."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

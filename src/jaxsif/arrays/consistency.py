@@ -19,7 +19,8 @@ import jax
 import jaxlib
 import numpy as np
 
-from jaxsif.arrays.gathering import Fingerprint, all_gather_facts, differences
+from jaxsif.arrays.comparison import Fingerprint, differences
+from jaxsif.arrays.gathering import all_gather_facts
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.text import shortened
 from jaxsif.rank import peers
@@ -45,10 +46,10 @@ _MAX_SHOWN = 40
 def check_same_program(**values: Any) -> None:
     """Raise KitError in all processes, naming ranks, unless all run the same program.
 
-    Processes that run different programs, or the same with different batch sizes, hang in
-    a collective, or compute wrong numbers. Always compared: the program's text and
-    arguments, the versions of JAX, jaxlib, numpy and Python, XLA_FLAGS, and the settings
-    of JAX that change numbers. All processes must call it, at the same point.
+    Processes that run different programs, or the same with different batch sizes, hang
+    in a collective, or compute wrong numbers. Always compared: the program's text and
+    arguments, the versions of JAX, jaxlib, numpy and Python, XLA_FLAGS, and JAX's
+    settings that change numbers. All processes must call it, at the same point.
 
     Args:
       **values: what else must be the same, by name: numbers, texts, lists, dicts,

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -17,8 +16,6 @@ from jaxsif.arrays.layout import (
     local_shards,
     parts_of_processes,
 )
-
-from jaxsif.core.text import MAX_NAMED, listed, not_shown
 
 _POLL_INTERVAL_S = 0.01
 _INDENT = "  "
@@ -39,27 +36,11 @@ def describe(
     """
     lines = [
         f"{name}: {array.dtype}{list(array.shape)}, {format_sharding(array.sharding)}",
-        *describe_ownership(parts_of_processes(array)),
+        *index_ranges.describe_ownership(parts_of_processes(array)),
     ]
     if max_values:
         lines += _values(array, max_values, wait_s)
     return f"\n{_INDENT}".join(lines)
-
-
-def describe_ownership(parts_of: Mapping[int, Sequence[IndexRange]]) -> Iterator[str]:
-    """Yield a line for each process, or one for all if all hold the same parts."""
-    ranges_of = {rank: index_ranges.coalesce(parts_of[rank]) for rank in parts_of}
-    ranges = list(ranges_of.values())
-    if len(ranges) > 1 and all(own == ranges[0] for own in ranges):
-        yield f"each of {len(ranges)} ranks holds {_format_ranges(ranges[0])}"
-        return
-    for rank, own in list(ranges_of.items())[:MAX_NAMED]:
-        yield f"rank {rank} holds {_format_ranges(own)}"
-    yield from not_shown(MAX_NAMED, len(ranges), "rank")
-
-
-def _format_ranges(ranges: Sequence[IndexRange]) -> str:
-    return listed(map(index_ranges.format_range, ranges), between=" ")
 
 
 def _values(array: jax.Array, max_values: int, wait_s: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""Gather and compare arrays, values and texts of all processes."""
+"""Gather arrays, values and texts of all processes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,8 +7,7 @@ import functools
 import json
 import os
 import socket
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,17 +16,14 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsif.arrays import index_ranges
+from jaxsif.arrays.comparison import differences, format_problems
 from jaxsif.arrays.index_ranges import IndexRange
 from jaxsif.arrays.layout import local_shards, parts_of_processes
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.slurm_env import NODE_NAME
-from jaxsif.core.text import format_ranks, listed, plural
 
 # Maximum device memory used, for any size of array.
 _MAX_BYTES = 256 * 2**20
-
-# A value of one process: a digest, and a short text.
-Fingerprint = tuple[str, str]
 
 
 def all_gather(array: jax.Array) -> np.ndarray:
@@ -65,8 +61,8 @@ def all_gather_local(value: Any) -> np.ndarray:
 
     All processes must call it, with anything that numpy converts to an array. Types are
     kept, 64-bit ones as well: `jax.experimental.multihost_utils.process_allgather`
-    converts them to 32 bits, and silently to wrong numbers if they do not fit. The first
-    dimension exists even with one process (unlike there: jax-ml/jax#25783).
+    converts them to 32 bits, and silently to wrong numbers if they do not fit. The
+    first dimension exists even with one process (unlike there: jax-ml/jax#25783).
 
     Raises KitError in all processes if shapes or types differ, and UsageError for a
     global array and for Python objects.
@@ -96,8 +92,8 @@ def all_gather_local(value: Any) -> np.ndarray:
 def _check_global(array: jax.Array) -> None:
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
         raise UsageError(
-            f"cannot gather {array.dtype}; gather jax.random.key_data(keys), and convert"
-            " it to keys by jax.random.wrap_key_data"
+            f"cannot gather {array.dtype}; gather jax.random.key_data(keys), and"
+            " convert it to keys by jax.random.wrap_key_data"
         )
     if jax.process_count() > 1 and array.is_fully_addressable:
         raise UsageError(
@@ -160,8 +156,9 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 def all_gather_bytes(own: np.ndarray) -> np.ndarray:
     """Return the bytes of all processes, as uint8 of shape (processes, bytes).
 
-    All processes must call it, each with uint8 of the same shape (bytes,). Bytes, because
-    JAX would convert 64-bit numbers to 32 bits, silently to wrong ones if they do not fit.
+    All processes must call it, each with uint8 of the same shape (bytes,). Bytes,
+    because JAX would convert 64-bit numbers to 32 bits, silently to wrong ones if they
+    do not fit.
     """
     if jax.process_count() == 1:
         return own[np.newaxis]
@@ -214,39 +211,6 @@ def all_gather_facts(
     return list(facts_of), list(nodes)
 
 
-def differences(
-    facts: Sequence[Mapping[str, str | Fingerprint]], nodes: Sequence[str]
-) -> Iterator[str]:
-    """Yield a sentence for each fact that is not the same in all processes.
-
-    Args:
-      facts: by rank; a fact is a text, or a fingerprint, whose text may be shortened.
-      nodes: by rank, the name of its node.
-    """
-    missing = ("", "not given")
-    for name in dict.fromkeys(name for own in facts for name in own):
-        values = [own.get(name, missing) for own in facts]
-        pairs = [(v, v) if isinstance(v, str) else v for v in values]
-        ranks_of: dict[str, list[int]] = defaultdict(list)
-        for rank, (digest, _) in enumerate(pairs):
-            ranks_of[digest].append(rank)
-        if len(ranks_of) == 1:
-            continue
-        majority = Counter(digest for digest, _ in pairs).most_common(1)[0][0]
-        # The others first: they are the news.
-        groups = [*ranks_of.values()]
-        groups.sort(key=lambda ranks: ranks is ranks_of[majority])
-        texts = [f"{pairs[r[0]][1]} on {_format_ranks(r, nodes)}" for r in groups]
-        yield f"{name} differs: {'; '.join(texts)}"
-
-
-def _format_ranks(ranks: Sequence[int], nodes: Sequence[str]) -> str:
-    """`rank 3 on node2`, `ranks 0-1 (node1)`"""
-    if len(ranks) == 1:
-        return f"rank {ranks[0]} on {nodes[ranks[0]]}"
-    return f"{format_ranks(ranks)} ({listed(dict.fromkeys(nodes[r] for r in ranks))})"
-
-
 def raise_on_all(problem: str) -> None:
     """Raise KitError in all processes if one has a problem; the message names its rank.
 
@@ -257,16 +221,6 @@ def raise_on_all(problem: str) -> None:
     message = format_problems([own["problem"] for own in problems], nodes)
     if message:
         raise KitError(message)
-
-
-def format_problems(problems: Sequence[str], nodes: Sequence[str]) -> str:
-    """`rank 1 on node2: disk full (and 3 more ranks)`; both by rank, an empty one is none."""
-    ranks = [rank for rank, problem in enumerate(problems) if problem]
-    if not ranks:
-        return ""
-    first, more = ranks[0], len(ranks) - 1
-    others = f" (and {plural(more, 'more rank')})" if more else ""
-    return f"rank {first} on {nodes[first]}: {problems[first]}{others}"
 
 
 def _own_node() -> str:

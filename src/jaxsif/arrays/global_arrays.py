@@ -13,7 +13,8 @@ import numpy as np
 from jax.sharding import Sharding
 
 from jaxsif.arrays import index_ranges
-from jaxsif.arrays.gathering import all_gather_facts, differences
+from jaxsif.arrays.comparison import differences
+from jaxsif.arrays.gathering import all_gather_facts
 from jaxsif.arrays.layout import format_sharding, row_sharding
 from jaxsif.core.errors import KitError
 
@@ -23,21 +24,22 @@ def global_array(
 ) -> jax.Array:
     """Return one array over all processes, made of the part of each.
 
-    The inverse of `local_part`. For a tree of arrays: `jax.tree.map(global_array, tree)`.
+    The inverse of `local_part`. For a tree: `jax.tree.map(global_array, tree)`.
 
     Args:
       local: this process's part, of shape (rows, ...): anything that numpy converts to
-        an array. With the default sharding, rank 0's rows come first, then rank 1's, and
-        every process gives equally many: the result has shape (rows x processes, ...).
+        an array. With the default sharding, rank 0's rows come first, then rank 1's,
+        and every process gives equally many: the result has shape (rows x processes,
+        ...).
       sharding: default: the rows split over all devices. If several processes hold the
         same part, each of them gives it.
       is_checked: whether the processes compare their parts, in some milliseconds; then
         all must call it. Without this check, a different shape in one process leads to
         arrays that differ between the processes, and to a hang or wrong numbers.
 
-    Raises KitError in all processes, with rank and node, if shapes or types differ, rows
-    do not divide over the devices, integers do not fit JAX's 32 bits (`JAX_ENABLE_X64`),
-    or processes that hold the same part give different values.
+    Raises KitError in all processes, with rank and node, if shapes or types differ,
+    rows are not divisible by the devices, integers do not fit JAX's 32 bits
+    (`JAX_ENABLE_X64`), or processes that hold the same part give different values.
     """
     values = np.asarray(local)
     sharding = sharding or row_sharding()

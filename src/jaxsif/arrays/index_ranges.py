@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from jaxsif.core.text import MAX_NAMED, listed, not_shown
 
 # Begin and end (excluded) in each dimension.
 IndexRange = tuple[tuple[int, int], ...]
@@ -70,3 +72,19 @@ def format_range(part: IndexRange) -> str:
     """`[0:4, 0:8]`, as in Python; a scalar has no range."""
     sides = ", ".join(f"{begin}:{end}" for begin, end in part)
     return f"[{sides}]" if sides else "all of it"
+
+
+def describe_ownership(parts_of: Mapping[int, Sequence[IndexRange]]) -> Iterator[str]:
+    """Yield a line for each process, or one for all if all hold the same parts."""
+    ranges_of = {rank: coalesce(parts_of[rank]) for rank in parts_of}
+    ranges = list(ranges_of.values())
+    if len(ranges) > 1 and all(own == ranges[0] for own in ranges):
+        yield f"each of {len(ranges)} ranks holds {_format_ranges(ranges[0])}"
+        return
+    for rank, own in list(ranges_of.items())[:MAX_NAMED]:
+        yield f"rank {rank} holds {_format_ranges(own)}"
+    yield from not_shown(MAX_NAMED, len(ranges), "rank")
+
+
+def _format_ranges(ranges: Sequence[IndexRange]) -> str:
+    return listed(map(format_range, ranges), between=" ")

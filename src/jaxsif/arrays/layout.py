@@ -63,9 +63,10 @@ def local_index(array: jax.Array) -> tuple[slice, ...]:
 
 
 def local_part(array: jax.Array) -> np.ndarray:
-    """The data of an array that this process holds, of the shape of `local_index(array)`.
+    """The part of an array that this process holds, as in `local_index(array)`.
 
-    The inverse of `global_array`. No communication; waits until the values are computed.
+    The inverse of `global_array`. No communication; waits until the values are
+    computed.
 
     Raises UsageError as `local_index`.
     """
@@ -98,7 +99,7 @@ def _local_range(array: jax.Array) -> IndexRange:
 
 
 def parts_of_processes(array: jax.Array) -> dict[int, list[IndexRange]]:
-    """The parts that each process holds, by rank; from the sharding, no communication."""
+    """The parts that each process holds, by rank; without communication."""
     parts_of: dict[int, list[IndexRange]] = defaultdict(list)
     for device, index in array.sharding.devices_indices_map(array.shape).items():
         part = index_ranges.from_index(index, array.shape)

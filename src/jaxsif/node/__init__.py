@@ -1,4 +1,4 @@
-"""Checks of a node without JAX; run in each rank before JAX starts, and in the doctor."""
+"""Checks of a node without JAX, in each rank before JAX starts and in the doctor."""
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif.node.host import DiskSpace, HostInfo, inspect_host

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsif.core.problem import Problem
+from jaxsif.core.text import format_size
 from jaxsif.node.host import HostInfo
-from jaxsif.node.limits import amount
 from jaxsif.node.nvml import FABRIC_STATES, RECOVERY_ACTIONS, Gpu, NvmlReading
 
 _RESET = "drain the node and reset the GPU (nvidia-smi --gpu-reset), or reboot"
@@ -29,8 +29,8 @@ def health_problems(
     Args:
       reading: NVML's data.
       expected: number of GPUs on the PCI bus; None if unknown.
-      job_gpu_minors: the minor numbers of this job's GPUs, which no other job may use; None outside
-        a job.
+      job_gpu_minors: the minor numbers of this job's GPUs, which no other job may use;
+        None outside a job.
     """
     if expected is not None and len(reading.gpus) < expected:
         yield Problem(
@@ -144,7 +144,7 @@ def _use(gpu: Gpu, job_gpu_minors: frozenset[int] | None) -> Iterator[Problem]:
         )
     if job_gpu_minors is not None and gpu.minor in job_gpu_minors and gpu.processes:
         users = ", ".join(
-            f"process {pid}" + (f" ({amount(used)})" if used else "")
+            f"process {pid}" + (f" ({format_size(used)})" if used else "")
             for pid, used in gpu.processes
         )
         yield Problem(

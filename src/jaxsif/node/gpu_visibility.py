@@ -15,6 +15,7 @@ from jaxsif.core.slurm_env import (
     STEP_GPUS,
     STEP_NODE_LIST,
 )
+from jaxsif.core.text import plural
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.node.host import HostInfo
 
@@ -77,8 +78,8 @@ def _invalid_device_list(
     if duplicates:
         yield Problem(
             "gpu-visibility",
-            f"CUDA_VISIBLE_DEVICES={listed!r} names GPU {', '.join(duplicates)} more than"
-            " once",
+            f"CUDA_VISIBLE_DEVICES={listed!r} names GPU {', '.join(duplicates)} more"
+            " than once",
             "name each GPU once, or leave the variable to Slurm",
         )
     # In a step, the job's GPUs are those of the node that runs the batch script.
@@ -86,8 +87,8 @@ def _invalid_device_list(
     if entries and assigned and visible > len(assigned):
         yield Problem(
             "gpu-visibility",
-            f"CUDA_VISIBLE_DEVICES={listed!r} names {_gpus(visible)}, Slurm assigned"
-            f" {len(assigned)} on this node ({','.join(assigned)})",
+            f"CUDA_VISIBLE_DEVICES={listed!r} names {plural(visible, 'GPU')}, Slurm"
+            f" assigned {len(assigned)} on this node ({','.join(assigned)})",
             "leave CUDA_VISIBLE_DEVICES to Slurm; other jobs may use the rest",
             is_fatal=False,
         )
@@ -108,7 +109,7 @@ def _too_few(host_info: HostInfo, visible: int) -> Iterator[Problem]:
         return
     yield Problem(
         "gpu-visibility",
-        f"this task sees {_gpus(visible)} ({_device_list(host_info)}), {reason}",
+        f"{_visible(host_info, visible)}, {reason}",
         "use --gpus-per-node, without --gpus-per-task and --gpu-bind: every task then"
         " sees all GPUs of the node, and the image distributes them",
     )
@@ -137,21 +138,16 @@ def _wrong_ordinals(host_info: HostInfo, visible: int) -> Iterator[Problem]:
     if wrong:
         yield Problem(
             "gpu-visibility",
-            f"this task sees {_gpus(visible)} ({_device_list(host_info)}), so there is no"
-            f" GPU number {', '.join(wrong)}; {source}",
+            f"{_visible(host_info, visible)}, so there is no GPU number"
+            f" {', '.join(wrong)}; {source}",
             remedy,
         )
 
 
-def _gpus(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
-
-
-def _device_list(host_info: HostInfo) -> str:
-    listed = host_info.environment.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        return "CUDA_VISIBLE_DEVICES is not set"
-    return f"CUDA_VISIBLE_DEVICES={listed}"
+def _visible(host_info: HostInfo, visible: int) -> str:
+    devices = host_info.environment.get("CUDA_VISIBLE_DEVICES")
+    reason = " is not set" if devices is None else f"={devices}"
+    return f"this task sees {plural(visible, 'GPU')} (CUDA_VISIBLE_DEVICES{reason})"
 
 
 def _has_requested_stand_ins(host_info: HostInfo) -> bool:
@@ -229,8 +225,8 @@ def driver_problems(host_info: HostInfo) -> Iterator[Problem]:
     has_compatibility = "/compat" in host_info.variable("LD_LIBRARY_PATH")
     yield Problem(
         "gpu-driver",
-        f"the node's driver is {version}; this image's CUDA {cuda_version(host_info)} needs"
-        f" {oldest[0]}.{oldest[1]}.{oldest[2]:02d} or newer",
+        f"the node's driver is {version}; this image's CUDA {cuda_version(host_info)}"
+        f" needs {oldest[0]}.{oldest[1]}.{oldest[2]:02d} or newer",
         "use the cuda12 image, or a node with a newer driver"
         if host_info.accelerator == "cuda13"
         else "use a node with a newer driver, or update it",

@@ -45,8 +45,8 @@ class DiskSpace:
 class HostInfo:
     """A node as seen by a process. Files are read below `root` on demand.
 
-    `resolve` returns a host name's addresses, none if it is unknown; `disk_space` the space of
-    a directory's file system, None if the directory does not exist.
+    `resolve` returns a host name's addresses, none if it is unknown; `disk_space` the
+    space of a directory's file system, None if the directory does not exist.
     """
 
     environment: Mapping[str, str]

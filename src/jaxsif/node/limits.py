@@ -16,10 +16,11 @@ from jaxsif.core.slurm_env import (
     STEP_NODES,
     is_local_launch,
 )
+from jaxsif.core.text import format_size
 from jaxsif.node.host import GIB, MIB, HostInfo
 
-# NVIDIA's recommendation for containers: `--shm-size=1g --ulimit memlock=-1`
-# (docs.nvidia.com/deeplearning/frameworks/user-guide, "Setting The Shared Memory Flag").
+# NVIDIA's recommendation for containers: `--shm-size=1g --ulimit memlock=-1` (docs.
+# nvidia.com/deeplearning/frameworks/user-guide, "Setting The Shared Memory Flag").
 MIN_SHM_BYTES = GIB
 MIN_FREE_BYTES = 64 * MIB
 MIN_FREE_INODES = 100
@@ -78,7 +79,7 @@ def hostname(host_info: HostInfo) -> Iterator[Problem]:
 
 
 def open_files(host_info: HostInfo) -> Iterator[Problem]:
-    """Connections are open files: to every process (gloo), or from every one (rank 0)."""
+    """Connections are open files: to every process (gloo), or from each (rank 0)."""
     limit, hard_limit = host_info.open_files, host_info.open_files_hard_limit
     processes = host_info.number(PROCESSES) or 1
     is_hub = host_info.variable(RANK) in ("", "0")
@@ -117,9 +118,9 @@ def shared_memory(host_info: HostInfo) -> Iterator[Problem]:
     elif not space.is_writable:
         text = "/dev/shm cannot be written"
     elif space.size_bytes < MIN_SHM_BYTES:
-        text = f"/dev/shm has {amount(space.size_bytes)}, 1 GiB is recommended"
+        text = f"/dev/shm has {format_size(space.size_bytes)}, 1 GiB is recommended"
     elif space.free_bytes < MIN_FREE_BYTES:
-        text = f"/dev/shm is full: {amount(space.free_bytes)} left"
+        text = f"/dev/shm is full: {format_size(space.free_bytes)} left"
         remedy = "remove files of ended jobs: ls -l /dev/shm"
     else:
         return
@@ -133,7 +134,7 @@ def locked_memory(host_info: HostInfo) -> Iterator[Problem]:
     if devices and limit < MIN_LOCKED_BYTES:
         yield Problem(
             "locked-memory-limit",
-            f"this process may lock {amount(limit)} of memory; RDMA over"
+            f"this process may lock {format_size(limit)} of memory; RDMA over"
             f" {', '.join(devices)} needs more",
             "set `* - memlock unlimited` in /etc/security/limits.conf, LimitMEMLOCK="
             "infinity for slurmd, and PropagateResourceLimitsExcept=MEMLOCK in"
@@ -151,9 +152,9 @@ def temporary_space(host_info: HostInfo) -> Iterator[Problem]:
         text = f"the directory for temporary files {directory!r} does not exist"
         remedy = "create it, or choose another directory with TMPDIR"
     elif space.free_bytes < MIN_FREE_BYTES:
-        text = f"{directory} is full: {amount(space.free_bytes)} left"
+        text = f"{directory} is full: {format_size(space.free_bytes)} left"
     elif space.free_inodes is not None and space.free_inodes < MIN_FREE_INODES:
-        text = f"{directory} is full: no more files possible ({space.free_inodes} inodes left)"
+        text = f"{directory} is full: {space.free_inodes} inodes left"
     else:
         return
     yield Problem("disk-full", text, remedy, is_fatal=False)
@@ -161,14 +162,6 @@ def temporary_space(host_info: HostInfo) -> Iterator[Problem]:
 
 def temporary_dir(host_info: HostInfo) -> str:
     return host_info.variable("TMPDIR") or "/tmp"
-
-
-def amount(size_bytes: float) -> str:
-    """Format a size: `64 MiB`, `1.5 GiB`."""
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (1024, "KiB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.4g} {name}"
-    return f"{size_bytes:.0f} bytes"
 
 
 def _computes_on_cpu(host_info: HostInfo) -> bool:

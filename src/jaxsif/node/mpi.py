@@ -1,4 +1,4 @@
-"""Check that JAX can use MPI between CPUs, if requested; jaxlib would end the process."""
+"""Check that JAX can use MPI between CPUs, if that is requested."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def mpi_collectives(host_info: HostInfo) -> Iterator[Problem]:
     wrapper = find_wrapper(host_info)
     if wrapper is None:
         yield _problem(
-            f"{COLLECTIVES_VARIABLE}=mpi, but {WRAPPER_VARIABLE} is not set and there is no"
-            f" {WRAPPER} in {', '.join(_library_dirs(host_info))}"
+            f"{COLLECTIVES_VARIABLE}=mpi, but {WRAPPER_VARIABLE} is not set and there"
+            f" is no {WRAPPER} in {', '.join(_library_dirs(host_info))}"
         )
     else:
         problem = _wrapper_problem(host_info, wrapper)
@@ -93,8 +93,8 @@ def _problem(text: str) -> Problem:
     return Problem(
         "mpi-collectives",
         f"{text}; jaxlib would end the process",
-        f"set {WRAPPER_VARIABLE} to a {WRAPPER} built for the site's MPI (bind both into"
-        f" the container), or unset {COLLECTIVES_VARIABLE}: gloo needs nothing",
+        f"set {WRAPPER_VARIABLE} to a {WRAPPER} built for the site's MPI (bind both"
+        f" into the container), or unset {COLLECTIVES_VARIABLE}: gloo needs nothing",
     )
 
 
@@ -129,8 +129,8 @@ def _no_launcher(host_info: HostInfo) -> Iterator[Problem]:
         return
     yield Problem(
         "mpi-collectives",
-        f"{COLLECTIVES_VARIABLE}=mpi, but no launcher known to MPI started this process: each"
-        f" of the {processes} would get its own world, and sums would be wrong",
-        "start the ranks with srun --mpi=pmix or --mpi=pmi2 (srun --mpi=list shows which"
-        f" exist) or with mpirun, or unset {COLLECTIVES_VARIABLE}",
+        f"{COLLECTIVES_VARIABLE}=mpi, but no launcher known to MPI started this"
+        f" process: each of the {processes} would get its own world, and sums would be wrong",
+        "start the ranks with srun --mpi=pmix or --mpi=pmi2 (srun --mpi=list shows"
+        f" which exist) or with mpirun, or unset {COLLECTIVES_VARIABLE}",
     )

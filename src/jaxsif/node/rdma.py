@@ -20,9 +20,10 @@ INFINIBAND, ETHERNET, SLINGSHOT = "infiniband", "ethernet", "slingshot"
 
 @dataclass(frozen=True)
 class RdmaPort:
-    """A port as the kernel shows it: `mlx5_0:1`, `ACTIVE`, `LinkUp`, `400 Gb/sec (4X NDR)`.
+    """A port in the kernel's terms.
 
-    RoCE's `link_layer` is `Ethernet`.
+    For example `mlx5_0:1`, `ACTIVE`, `LinkUp`, `400 Gb/sec (4X NDR)`, `InfiniBand`; the
+    link layer of RoCE is `Ethernet`.
     """
 
     name: str

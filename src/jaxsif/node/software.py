@@ -10,6 +10,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from jaxsif.core.problem import Problem
+from jaxsif.core.text import quoted
 from jaxsif.node.host import HostInfo
 
 VENV = "/opt/jax"
@@ -72,8 +73,8 @@ def _other_packages(
     cause, remedy = _cause(host_info, directory)
     return Problem(
         "host-packages-visible",
-        f"{', '.join(packages)} would be imported from {directory} instead of the image's"
-        f" {own}: {cause}",
+        f"{', '.join(packages)} would be imported from {directory} instead of the"
+        f" image's {own}: {cause}",
         remedy,
         is_fatal=any(package in _CORE for package in packages),
     )
@@ -183,7 +184,7 @@ def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
     if ignored:
         yield Problem(
             "xla-flags",
-            f"XLA_FLAGS: XLA ignores everything from {_shortened(ignored)!r} on, because it does"
+            f"XLA_FLAGS: XLA ignores everything from {quoted(ignored)} on, because it does"
             " not begin with '-'",
             "write each flag as --name=value, separated by spaces",
             is_fatal=False,
@@ -211,7 +212,7 @@ def _unknown(name: str, known: list[str]) -> Iterator[Problem]:
     instead = f"write --{nearest}" if nearest else "remove it"
     yield Problem(
         "xla-flags",
-        f"XLA_FLAGS contains {_shortened(name)!r}, which this jaxlib does not know; XLA aborts"
+        f"XLA_FLAGS contains {quoted(name)}, which this jaxlib does not know; XLA aborts"
         " the process",
         f"{instead}; flags change between versions of XLA",
     )
@@ -229,15 +230,11 @@ def _nearest(name: str, known: list[str]) -> str | None:
 def _no_such_file(value: str) -> Problem:
     return Problem(
         "xla-flags",
-        f"XLA_FLAGS={_shortened(value)!r} does not begin with '-', so XLA takes it for the"
+        f"XLA_FLAGS={quoted(value)} does not begin with '-', so XLA takes it for the"
         " name of a file, which cannot be read; XLA aborts the process",
         "write flags as --name=value, or give the path of a file that every node can"
         " read",
     )
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # gRPC's rules: the first variable that is set counts, even if empty; lower case only;

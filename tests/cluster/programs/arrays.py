@@ -114,7 +114,7 @@ def parts_that_make_no_array_are_refused_in_all_ranks() -> None:
     if LOCAL > 1:
         refused(
             lambda: arrays.global_array(np.zeros(LOCAL + is_last)),
-            "does not divide over",
+            "is not divisible by",
             here,
         )
 
@@ -128,9 +128,9 @@ def what_each_rank_has_is_gathered_with_its_64_bits() -> None:
     assert expected != multihost_utils.process_allgather(large).tolist()
     assert (RANKS,) == arrays.all_gather_local(1.5).shape
     refused(lambda: arrays.all_gather_local(np.zeros(1 + (RANK == LAST))), "shape")
-    refused(lambda: arrays.all_gather_local(object()), "numpy makes no numbers")
+    refused(lambda: arrays.all_gather_local(object()), "numpy cannot convert")
     refused(lambda: arrays.all_gather_local(arrays.global_array(own_rows())), "all_ga")
-    refused(lambda: arrays.all_gather(jnp.ones(3)), "this process's own alone")
+    refused(lambda: arrays.all_gather(jnp.ones(3)), "belongs to this process only")
     refused(lambda: arrays.gather(arrays.global_array(own_rows()), to=99), "to=99")
 
 
@@ -244,10 +244,12 @@ def checkpoints_that_cannot_be_are_refused(folder: Path) -> None:
     refused(
         lambda: arrays.load(simple, mesh=by_two_axes().mesh), "does not fit the mesh"
     )
-    refused(lambda: arrays.save(simple, {"step": 7}), "is there already")
-    refused(lambda: arrays.load(folder / "no"), "there is no folder")
+    refused(lambda: arrays.save(simple, {"step": 7}), "exists already")
+    refused(lambda: arrays.load(folder / "no"), "there is no directory")
     alone = {"x": [jnp.ones(2)]}
-    refused(lambda: arrays.save(folder / "alone", alone), "['x'][0]", "own alone")
+    refused(
+        lambda: arrays.save(folder / "alone", alone), "['x'][0]", "this process only"
+    )
 
 
 def main(folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jaxsif.core import image
 from jaxsif.core.problem import Problem
+from jaxsif.core.text import format_size
 from jaxsif.node import limits, rdma
 from jaxsif.node import software as software_checks
 from jaxsif.node.doctor.isolate import CheckSkipped, CommandResult, run_commands
@@ -49,9 +50,7 @@ def locked_memory(context: CheckContext) -> CheckResult:
     if not context.host_info.names("/sys/class/infiniband"):
         raise CheckSkipped("only RDMA needs it, and there is no RDMA device")
     limit = context.host_info.locked_bytes
-    summary = (
-        "without limit" if math.isinf(limit) else f"at most {limits.amount(limit)}"
-    )
+    summary = "without limit" if math.isinf(limit) else f"at most {format_size(limit)}"
     return CheckResult(summary, tuple(limits.locked_memory(context.host_info)))
 
 
@@ -69,7 +68,7 @@ def temporary_space(context: CheckContext) -> CheckResult:
 def _format_space(directory: str, space: DiskSpace | None) -> str:
     if space is None:
         return f"no {directory}"
-    free, size = limits.amount(space.free_bytes), limits.amount(space.size_bytes)
+    free, size = format_size(space.free_bytes), format_size(space.size_bytes)
     return f"{directory}: {free} of {size} free"
 
 

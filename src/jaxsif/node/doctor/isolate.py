@@ -1,4 +1,4 @@
-"""Run functions and commands that may never return, in children that can be abandoned."""
+"""Run functions and commands that may never return, in child processes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def format_row(result: CheckResult, width: int) -> str:
 
 
 def footer(report: NodeReport) -> str:
-    """The problems with their remedies, fatal ones first, and the reason as last line."""
+    """The problems with their remedies, fatal ones first, and the reason at the end."""
     problems = [problem for result in report.results for problem in result.problems]
     problems.sort(key=lambda problem: not problem.is_fatal)
     lines = []

@@ -56,8 +56,8 @@ class CheckResult:
 class Check:
     """One row of the table.
 
-    `run` may raise CheckSkipped. After `timeout_s` it is abandoned, which is the problem
-    `on_timeout`. `is_node_fault`: its problems are the node's, not the user's.
+    `run` may raise CheckSkipped. After `timeout_s` it is abandoned, which is the
+    problem `on_timeout`. `is_node_fault`: its problems are the node's, not the user's.
     """
 
     name: str
