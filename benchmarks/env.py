@@ -1,4 +1,4 @@
-"""Times imports from a file of `jax-sif env` and from a folder of the same packages."""
+"""Time imports from a file of `jax-sif packages` and from a folder of the same."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def create(image: str, file: Path, package: str) -> None:
         # The toolbox has the host's certificates there.
         "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
     }
-    words = [str(ROOT / "bin/jax-sif"), "env", "create", str(file), package]
+    words = [str(ROOT / "bin/jax-sif"), "packages", "create", str(file), package]
     subprocess.run(words, env=environment, check=True, stdout=sys.stderr)
 
 
@@ -130,7 +130,7 @@ def run(command: list[str]) -> str:
 def table(result: dict) -> list[str]:
     """One line a figure, with what it should reach."""
     rows = [
-        f"jax-sif env create own.sqsh {result['package']}: {result['made_s']} s, to reach:"
+        f"jax-sif packages create own.sqsh {result['package']}: {result['made_s']} s, to reach:"
         f" 120 s; {result['mb']} MB, {result['files']} files"
     ]
     for state in ("warm", "cold"):

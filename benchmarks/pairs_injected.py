@@ -166,7 +166,15 @@ def verdicts(output: str) -> dict[int, dict]:
         # Without Slurm's lines about the cancellation at this program's limit.
         lines = output.splitlines(keepends=True)
         log.write_text("".join(line for line in lines if MARKER in line))
-        command = [sys.executable, "-m", "jaxsif", "verify", "--json", result, log]
+        command = [
+            sys.executable,
+            "-m",
+            "jaxsif",
+            "verify",
+            "--verdict-file",
+            result,
+            log,
+        ]
         subprocess.run(
             [*command, "--topology", "G4N4p4"],
             env={"PYTHONPATH": str(ROOT / "src")},

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034,SC2154 # packages and bind are read, me is set, by the sourcing script
 
-# packages_bind FILE: sets packages to the mount of a file of jax-sif env, or exits. The
+# packages_bind FILE: sets packages to the mount of a file of jax-sif packages, or exits. The
 # image's entry checks that it was made for that image.
 packages_bind() {
   case $1 in
@@ -13,7 +13,7 @@ packages_bind() {
       ;;
   esac
   if [ ! -r "$1" ] || [ ! -f "$1" ]; then
-    echo "$me: cannot read the packages '$1'; make them (jax-sif env create), or name" \
+    echo "$me: cannot read the packages '$1'; make them (jax-sif packages create), or name" \
       "another file" >&2
     exit 2
   fi

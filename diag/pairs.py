@@ -7,11 +7,13 @@ from jaxsif import initialize_distributed
 from jaxsif.rank import phase_reporter
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--full", action="store_true", help="every node with every other")
+parser.add_argument(
+    "--all-pairs", action="store_true", help="every node with every other"
+)
 parser.add_argument("--size-bytes", type=int, help="per device, 64 MiB on GPUs")
 parser.add_argument("--trials", type=int, default=5, help="for each pair and size")
 parser.add_argument(
-    "--answer-within", type=float, default=60, metavar="SECONDS", help="of a partner"
+    "--timeout", type=float, default=60, metavar="SECONDS", help="of a partner"
 )
 chosen = parser.parse_args()
 
@@ -36,5 +38,5 @@ with phase_reporter() as reporter:
     specs = measure.message_specs(
         jax.default_backend(), chosen.size_bytes, chosen.trials
     )
-    timeout_s = partner_timeout(chosen.answer_within)
-    measure.run_search(reporter, specs, is_full=chosen.full, timeout_s=timeout_s)
+    timeout_s = partner_timeout(chosen.timeout)
+    measure.run_search(reporter, specs, is_full=chosen.all_pairs, timeout_s=timeout_s)

@@ -39,9 +39,9 @@ def main() -> None:
     array = make_in_three_ways(whole)
     look_at(array)
     product = multiply(array, whole)
-    save_and_load(product, options.folder)
+    save_and_load(product, options.output_dir)
     if options.checkpoint:
-        save_and_load_many({"array": array, "product": product}, options.folder)
+        save_and_load_many({"array": array, "product": product}, options.output_dir)
 
 
 # ---- Making an array on all devices.
@@ -147,7 +147,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--rows", type=int, default=2, help="per device")
     parser.add_argument("--columns", type=int, default=4)
-    parser.add_argument("--folder", type=Path, default=Path("arrays-example"))
+    parser.add_argument("--output-dir", type=Path, default=Path("arrays-example"))
     parser.add_argument("--checkpoint", action="store_true", help="needs orbax")
     return parser.parse_args()
 

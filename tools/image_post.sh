@@ -154,7 +154,7 @@ install_kit() {
   printf '%s\n' '#!/bin/sh' '# Runs the kit; in the container.' \
     "exec $python $kit/lib/jaxsif/start.py \"\$@\"" > "$kit/bin/jax-sif"
   # After the image's own packages, which take precedence; with the .pth files of the
-  # user's packages. Empty until a file of jax-sif env is mounted.
+  # user's packages. Empty until a file of jax-sif packages is mounted.
   mkdir "$kit/env"
   users=$kit/env/lib/python$PYTHON_VERSION/site-packages
   printf '%s\n' "$kit/lib" \

@@ -51,7 +51,7 @@ def add(verdicts: Sequence[str], path: Path) -> int:
         except (AttributeError, ArithmeticError, LookupError, TypeError) as error:
             raise UsageError(
                 f"{name}: a field is missing or of another type ({error}); give a file"
-                " that jax-sif verify --json has written"
+                " that jax-sif verify --verdict-file has written"
             ) from error
     atomic_write(path, baselines.render(baseline), "it is as it was before")
     sys.stdout.write(
@@ -74,12 +74,12 @@ def _verdicts(name: str) -> list[Mapping[str, Any]]:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"cannot read the verdict {name!r}: {reason}; give a file that jax-sif verify"
-            " --json has written"
+            " --verdict-file has written"
         ) from error
     if not isinstance(content, dict) or content.get("schema") != render.SCHEMA:
         raise UsageError(
             f"{name} holds no verdict ({render.SCHEMA}); give a file that jax-sif verify"
-            " --json has written"
+            " --verdict-file has written"
         )
     found: list[Mapping[str, Any]] = content["verdicts"]
     return found

@@ -156,10 +156,15 @@ def packages(tmp_path):
 
 @pytest.mark.parametrize("how", ["word", "equals", "variable"])
 def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
-    words = {"word": ["--env", packages], "equals": [f"--env={packages}"]}.get(how, [])
+    words = {
+        "word": ["--packages", packages],
+        "equals": [f"--packages={packages}"],
+    }.get(how, [])
     variables = {"JAX_SIF_PACKAGES": packages} if how == "variable" else {}
 
-    done = call("jax-python", {**site, **variables}, *words, "train.py", "--env", "x")
+    done = call(
+        "jax-python", {**site, **variables}, *words, "train.py", "--packages", "x"
+    )
 
     bind = ["--bind", packages + MOUNTED]
     assert [
@@ -169,7 +174,7 @@ def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
         site["JAX_IMAGE"],
         "python",
         "train.py",
-        "--env",
+        "--packages",
         "x",
     ] == (done.stdout.split("\0")[:-1]), done.stderr
 
@@ -179,17 +184,21 @@ def test_the_entry_is_told_which_packages_are_mounted(site, packages, tmp_path):
         '#!/bin/sh\nprintf "%s" "$JAX_SIF_PACKAGES"\n'
     )
 
-    assert packages == call("jax-python", site, "--env", packages, "-c", "").stdout
+    assert packages == call("jax-python", site, "--packages", packages, "-c", "").stdout
 
 
 @pytest.mark.parametrize(
     ("words", "variables", "complaint"),
     [
-        (["--env", "/no/such.sqsh"], {}, "cannot read the packages '/no/such.sqsh'"),
-        (["--env", "/"], {}, "cannot read the packages '/'"),
-        (["--env", "/a:b,c.sqsh"], {}, "no path with : or ,"),
-        (["--env"], {}, "--env needs a file"),
-        (["--env="], {}, "--env needs a file"),
+        (
+            ["--packages", "/no/such.sqsh"],
+            {},
+            "cannot read the packages '/no/such.sqsh'",
+        ),
+        (["--packages", "/"], {}, "cannot read the packages '/'"),
+        (["--packages", "/a:b,c.sqsh"], {}, "no path with : or ,"),
+        (["--packages"], {}, "--packages needs a file"),
+        (["--packages="], {}, "--packages needs a file"),
         ([], {"JAX_SIF_PACKAGES": "/no/such.sqsh"}, "cannot read the packages"),
     ],
 )
@@ -201,11 +210,13 @@ def test_packages_that_cannot_be_mounted_end_it(site, words, variables, complain
 
 
 def test_launch_mounts_packages_and_hands_on_the_rest(site, packages):
-    for words in (["--env", packages], [f"--env={packages}"]):
-        done = call("jax-sif", site, "launch", *words, "G2N2p2", "--", "a b", "--env")
+    for words in (["--packages", packages], [f"--packages={packages}"]):
+        done = call(
+            "jax-sif", site, "launch", *words, "G2N2p2", "--", "a b", "--packages"
+        )
 
         mounted = ["--bind", packages + MOUNTED, site["JAX_IMAGE"], "jax-sif"]
-        ranks = ["launch", "G2N2p2", "--", "a b", "--env"]
+        ranks = ["launch", "G2N2p2", "--", "a b", "--packages"]
         assert [*mounted, *ranks] == done.stdout.split("\0")[-10:-1]
 
 
@@ -228,12 +239,12 @@ def test_env_shows_the_container_the_folders_of_its_words(site, tmp_path):
     words = [f"--find-links={tmp_path}/wheels", f"{tmp_path}/my.sqsh", "flax"]
 
     assert {str(tmp_path), f"{tmp_path}/wheels"} <= set(
-        shown(call("jax-sif", site, "env", "create", *words))
+        shown(call("jax-sif", site, "packages", "create", *words))
     )
     assert [str(tmp_path)] == shown(
-        call("jax-sif", site, "env", "info", f"{tmp_path}/my.sqsh")
+        call("jax-sif", site, "packages", "info", f"{tmp_path}/my.sqsh")
     )
-    check = ("check", "--env", f"{tmp_path}/my.sqsh", "--", "/home/x/train.py")
+    check = ("check", "--packages", f"{tmp_path}/my.sqsh", "--", "/home/x/train.py")
     assert [str(tmp_path)] == shown(call("jax-sif", site, *check))
 
 
@@ -249,7 +260,7 @@ def test_env_shows_the_container_the_folders_of_its_words(site, tmp_path):
     ],
 )
 def test_env_never_hides_what_the_image_has(site, path):
-    assert [] == shown(call("jax-sif", site, "env", "info", path))
+    assert [] == shown(call("jax-sif", site, "packages", "info", path))
 
 
 def test_pip_is_shown_its_settings_and_certificates(site, tmp_path):
@@ -263,12 +274,14 @@ def test_pip_is_shown_its_settings_and_certificates(site, tmp_path):
     }
 
     told = shown(
-        call("jax-sif", {**site, **variables}, "env", "create", "my.sqsh", "x")
+        call("jax-sif", {**site, **variables}, "packages", "create", "my.sqsh", "x")
     )
 
     expected = [f"{tmp_path}/ca.crt", f"{tmp_path}/pip.conf", str(tmp_path)]
     assert expected == [path for path in told if path.startswith(str(tmp_path))]
-    assert [] == shown(call("jax-sif", {**site, **variables}, "env", "info", "my.sqsh"))
+    assert [] == shown(
+        call("jax-sif", {**site, **variables}, "packages", "info", "my.sqsh")
+    )
 
 
 @pytest.fixture

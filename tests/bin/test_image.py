@@ -104,7 +104,16 @@ def signed(site: Site) -> Site:
     return site
 
 
-COMMANDS = ("check", "job", "doctor", "verify", "explain", "env", "launch", "python")
+COMMANDS = (
+    "check",
+    "job",
+    "doctor",
+    "verify",
+    "explain",
+    "packages",
+    "launch",
+    "python",
+)
 each_command = pytest.mark.parametrize("command", COMMANDS)
 
 

@@ -1,4 +1,4 @@
-"""The packages that the examples need, as a user of the login node makes them: one file, by `jax-sif env create`; runs on the machine that has the cluster."""
+"""Create the packages of the examples as a user does: `jax-sif packages create`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from cluster import Cluster
 MAKE = """cd; [ -e "$3" ] && exit
 module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"
 rm -f examples-*.sqsh
-jax-sif env create "$3" --no-index --find-links "$4" --requirement "$5"
+jax-sif packages create "$3" --no-index --find-links "$4" --requirement "$5"
 """
 
 

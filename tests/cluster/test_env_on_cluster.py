@@ -20,7 +20,7 @@ from wheels import wheel
 pytestmark = pytest.mark.cluster
 
 READY = 'cd "$3"; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"\n'
-CREATE = "jax-sif env create --no-index --find-links wheels"
+CREATE = "jax-sif packages create --no-index --find-links wheels"
 PLACE = "/opt/jax-sif/env/lib/python3.13/site-packages"
 # Lists of images that differ from the real one in their first line.
 OTHER_IMAGE = """
@@ -88,18 +88,21 @@ def program(cluster) -> str:
 def test_packages_and_their_programs_are_there(desk):
     show = "import good, shutil; print(good.__file__, shutil.which('good-tool'))"
 
-    for start in ("jax-python --env my.sqsh", "JAX_SIF_PACKAGES=my.sqsh jax-python"):
+    for start in (
+        "jax-python --packages my.sqsh",
+        "JAX_SIF_PACKAGES=my.sqsh jax-python",
+    ):
         assert f"{PLACE}/good/__init__.py /opt/jax-sif/env/bin/good-tool\n" == (
             desk.must(f'{start} -c "$4"', show)
         )
     assert "good 1.0\n" == desk.must(
-        "jax-python --env my.sqsh -c 'import subprocess;"
+        "jax-python --packages my.sqsh -c 'import subprocess;"
         ' subprocess.run(["good-tool"], check=True)\''
     )
 
 
 def test_what_it_does_is_said_in_a_line(desk):
-    done = desk.bash("JAX_SIF_VERBOSE=1 jax-python --env my.sqsh -c 'pass'")
+    done = desk.bash("JAX_SIF_VERBOSE=1 jax-python --packages my.sqsh -c 'pass'")
 
     assert (
         "jax-sif entry: packages of my.sqsh (made for this image; behind its own)\n"
@@ -110,7 +113,9 @@ def test_what_it_does_is_said_in_a_line(desk):
 def test_modules_of_the_image_win(desk):
     show = "import opt_einsum; from importlib.metadata import version as v; print(v('impostor'))"
 
-    out = desk.must(f'jax-python --env my.sqsh -c "{show}; print(opt_einsum.__file__)"')
+    out = desk.must(
+        f'jax-python --packages my.sqsh -c "{show}; print(opt_einsum.__file__)"'
+    )
 
     assert "9.9\n/opt/jax/lib/python3.13/site-packages/opt_einsum/__init__.py\n" == out
 
@@ -121,7 +126,7 @@ def test_nothing_comes_from_the_home(desk):
 
     out = desk.must(
         f'mkdir -p "{leak}"; touch "{leak}/leaky.py"\n'
-        f'jax-python --env my.sqsh -c "{show}"\nrm "{leak}/leaky.py"'
+        f'jax-python --packages my.sqsh -c "{show}"\nrm "{leak}/leaky.py"'
     )
 
     assert f"None {PLACE}\n" == out
@@ -146,21 +151,21 @@ def test_the_same_wheels_make_the_same_file(desk):
 
 def test_what_is_in_it_and_whether_it_fits_is_told(desk):
     assert "good      1.0  requested\nhelper    2.0\nimpostor  9.9  requested\n" == (
-        desk.must("jax-sif env list my.sqsh")
+        desk.must("jax-sif packages list my.sqsh")
     )
-    assert "on top of  jax-sif-" in desk.must("jax-sif env info my.sqsh")
-    assert "my.sqsh: fits jax-sif-" in desk.must("jax-sif env check my.sqsh")
+    assert "on top of  jax-sif-" in desk.must("jax-sif packages info my.sqsh")
+    assert "my.sqsh: fits jax-sif-" in desk.must("jax-sif packages check my.sqsh")
     desk.must(
-        "jax-sif env freeze my.sqsh > mine.txt\n"
+        "jax-sif packages freeze my.sqsh > mine.txt\n"
         f"{CREATE} frozen.sqsh -r mine.txt > /dev/null"
     )
 
 
 def test_another_image_is_refused_unless_one_says_so(desk):
-    start = "jax-python --env my.sqsh -c 'import good; print(good.__name__)'"
+    start = "jax-python --packages my.sqsh -c 'import good; print(good.__name__)'"
     refused = desk.bash(OTHER_IMAGE + start)
     told = desk.bash(f"{OTHER_IMAGE}export JAX_SIF_PACKAGES_ANY_IMAGE=1\n{start}")
-    checked = desk.bash(f"{OTHER_IMAGE}jax-sif env check my.sqsh")
+    checked = desk.bash(f"{OTHER_IMAGE}jax-sif packages check my.sqsh")
 
     assert (1, "") == (refused.returncode, refused.stdout)
     assert "the packages in my.sqsh were made for " in refused.stderr
@@ -170,8 +175,8 @@ def test_another_image_is_refused_unless_one_says_so(desk):
 
 
 def test_what_is_no_file_of_packages_is_refused(desk):
-    missing = desk.bash("jax-python --env no.sqsh -c pass")
-    text = desk.bash("echo text > text.sqsh; jax-sif env info text.sqsh")
+    missing = desk.bash("jax-python --packages no.sqsh -c pass")
+    text = desk.bash("echo text > text.sqsh; jax-sif packages info text.sqsh")
 
     assert (2, True) == (missing.returncode, "'no.sqsh'" in missing.stderr)
     assert (2, True) == (text.returncode, "not a squashfs file" in text.stderr)
@@ -231,7 +236,7 @@ def test_other_packages_on_one_node_are_a_finding(desk, cluster):
 
 def test_launch_gives_them_to_its_ranks(desk):
     out = desk.must(
-        "jax-sif launch --env my.sqsh G2N2p2 -- python -c 'import good; print(good.__file__)'"
+        "jax-sif launch --packages my.sqsh G2N2p2 -- python -c 'import good; print(good.__file__)'"
     )
 
     assert 2 == out.count(f"{PLACE}/good/__init__.py")

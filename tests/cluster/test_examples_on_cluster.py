@@ -18,7 +18,7 @@ jax-sif job --env "$3" G4N2p4 "$1/tests/cluster/programs/arrays.py" arrays-test
 """
 # Ranks that pose as a node of another kind, and read what those of Slurm have written.
 OTHER_ARRAYS = """
-jax-sif launch --env "$3" G4N1p2 -- \\
+jax-sif launch --packages "$3" G4N1p2 -- \\
   python "$1/tests/cluster/programs/arrays.py" arrays-test
 """
 WITHOUT_ORBAX = """
@@ -136,6 +136,6 @@ def test_a_checkpoint_without_orbax_is_refused_with_what_to_do(cluster):
 
     assert 1 == done.returncode
     assert "save() needs orbax-checkpoint, which is not here" in done.stderr
-    assert "jax-sif env create my.sqsh orbax-checkpoint; or use save_npy()" in (
+    assert "jax-sif packages create my.sqsh orbax-checkpoint; or use save_npy()" in (
         done.stderr
     )

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cluster
 PROGRAM = PROGRAMS / "forks.py"
 LAUNCHED = """
 cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"
-jax-sif launch G2N1p2 -- python -W ignore "$3" |& jax-sif verify --program
+jax-sif launch G2N1p2 -- python -W ignore "$3" |& jax-sif verify --user-program
 """
 
 

@@ -141,7 +141,7 @@ def test_the_manifest_tells_what_was_built(sif: Image) -> None:
 
 
 def test_info_prints_the_same_as_json(sif: Image) -> None:
-    printed = json.loads(sif.run("jax-sif", "info", "--json"))
+    printed = json.loads(sif.run("jax-sif", "info", "--format=json"))
 
     assert printed.items() >= {"accel": "cpu", "built": sif.manifest()["built"]}.items()
 
@@ -295,7 +295,7 @@ def test_both_images_have_the_same_labels(sif: Image, oci: Image) -> None:
 
 def test_both_images_give_the_same_info(sif: Image, oci: Image) -> None:
     def info(image: Image) -> dict[str, Any]:
-        found = json.loads(image.run("jax-sif", "info", "--json"))
+        found = json.loads(image.run("jax-sif", "info", "--format=json"))
         return {k: v for k, v in found.items() if k not in ("built", "revision")}
 
     assert info(sif) == info(oci)

@@ -379,7 +379,7 @@ def test_the_exit_status_passes_through(cluster, script: str, status: int) -> No
 
 
 def test_the_tool_tells_what_the_image_of_the_module_holds(cluster) -> None:
-    done = loaded(cluster, "jax-sif info --json")
+    done = loaded(cluster, "jax-sif info --format json")
 
     assert versions.jax_version("cpu") == json.loads(done.stdout)["versions"]["jax"]
 

@@ -143,7 +143,7 @@ def test_two_nodes_that_do_not_hear_each_other_are_silent_and_not_slow(four_node
 
     make_even(four_nodes)
     try:
-        job, seconds = interrupted(four_nodes, cut, "--answer-within=5")
+        job, seconds = interrupted(four_nodes, cut, "--timeout=5")
     finally:
         four_nodes.on("node4", "nft", "delete", "table", "ip", "cut")
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cluster
 
 SCALE = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" JAX_SIF_POLL_INTERVAL_S=0.3; folder=$3; shift 3
-jax-sif scale G1N1p1 --nodes 1,2 --folder "$folder" "$@" && status=0 || status=$?
+jax-sif scale G1N1p1 --nodes 1,2 --output-dir "$folder" "$@" && status=0 || status=$?
 ls "$folder"; sed -n 's/^#SBATCH --job-name=//p' "$folder"/*.slurm; rm -r "$folder"
 exit "$status"
 """

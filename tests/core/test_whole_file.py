@@ -178,7 +178,7 @@ def test_a_write_that_fails_midway_leaves_the_old_file(file):
 def verify(path: str, log: str, **options) -> subprocess.CompletedProcess[bytes]:
     words = [sys.executable, "-m", "jaxsif", "verify", "--topology", "G8N2p8"]
     return subprocess.run(
-        [*words, "--json", path], input=log.encode(), check=False, **options
+        [*words, "--verdict-file", path], input=log.encode(), check=False, **options
     )
 
 
@@ -216,7 +216,7 @@ def test_a_shell_that_reads_by_another_process_gets_it(tmp_path):
 DEVICE = """
 set -e
 mount --bind /dev/null "$1"
-"$2" -m jaxsif verify --topology G8N2p8 --json "$1" 2> /dev/null
+"$2" -m jaxsif verify --topology G8N2p8 --verdict-file "$1" 2> /dev/null
 stat -c %F "$1"
 """
 

@@ -57,14 +57,14 @@ def complaints(page: str) -> list[str]:
 # The word behind the profile, or the topology, begins a program with options of its own.
 _WITH_PROGRAM = ("job", "launch", "scale", "scale plan")
 _DESCRIPTIONS = {
-    "env": ("create", "list", "info", "freeze", "check"),
+    "packages": ("create", "list", "info", "freeze", "check"),
     "baseline": ("add", "show"),
     "scale": ("plan", "show"),
     "profile": ("list", "show"),
     "site": ("list", "show", "detect"),
 }
 # The others of these go on with a word of the user's, too.
-_WITH_DEED = ("env", "baseline", "profile", "site")
+_WITH_DEED = ("packages", "baseline", "profile", "site")
 # Takes the name of any command: the image's own program.
 _WITHOUT_OPTIONS = ("run",)
 

@@ -1,4 +1,4 @@
-"""Verdicts as `jax-sif verify --json` writes them, with measurements: a pass, a failure, and big ones."""
+"""Verdict files with measurements: a pass, a failure, and big ones."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

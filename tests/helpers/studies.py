@@ -14,7 +14,7 @@ from jaxsif.verdict.verdict import judge
 
 
 def verdict(label: str, **speed) -> dict:
-    """A healthy job's, as `jax-sif verify --json` writes it."""
+    """A healthy job's, as `jax-sif verify --verdict-file` writes it."""
     job = healthy(parse_topology(label))
     if speed:
         job[0]["speed"] = make_record(0, "speed", **speed)

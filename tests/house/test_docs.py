@@ -76,18 +76,18 @@ def test_all_that_it_says_to_type_exists(page):
 @pytest.mark.parametrize(
     "line",
     [
-        "$ jax-sif verify --strict --json FILE job.log    # comes later: --gone",
+        "$ jax-sif verify --strict --verdict-file FILE job.log    # comes later: --gone",
         "jax-sif job --site here G8N2p8 -t 1:00:00 train.py --own | sbatch",
         "jax-sif launch G4N2p4 --after=2s -- python train.py --own |& jax-sif verify",
-        "jax-sif env create my.sqsh -r mine.txt --pip=--pre",
+        "jax-sif packages create my.sqsh -r mine.txt --pip=--pre",
         "jax-sif accept --topology=G64N16p64 --partition=gpu",
-        "jax-sif scale plan G4N1p4 --nodes 1,2 --weak batch train.py --batch 4096",
+        "jax-sif scale plan G4N1p4 --nodes 1,2 --scale-argument batch train.py --batch 4096",
         "jax-sif run --own",
         "jax-sif launch: error: node2: task 3: Killed",
         "make test-unit TESTS='-k entry'",
         "the three ways make the same array",
         'sbatch "$JAX_SIF_ROOT/jobs/allreduce.slurm"',
-        "jax-sif job pairs python /opt/jax-sif/diag/pairs.py --full | sbatch",
+        "jax-sif job pairs python /opt/jax-sif/diag/pairs.py --all-pairs | sbatch",
         "jax-sif lint --strict jobs/*.slurm",
         "minicluster/minicluster up --nodes 4 --state DIR",
         "minicluster/minicluster run -- srun --nodes=2 true",
@@ -105,12 +105,15 @@ def test_what_exists_may_be_typed(line):
         ("srun a |& jax-sif verfy", "jax-sif verfy"),
         ("jax-sif verify --strictly job.log", "jax-sif verify --strictly"),
         ("jax-sif job G8N2p8 --gone x train.py", "jax-sif job --gone"),
-        ("jax-sif env create my.sqsh --gone flax", "jax-sif env create --gone"),
-        ("jax-sif env make my.sqsh flax", "jax-sif env make"),
+        (
+            "jax-sif packages create my.sqsh --gone flax",
+            "jax-sif packages create --gone",
+        ),
+        ("jax-sif packages make my.sqsh flax", "jax-sif packages make"),
         ("jax-sif site find > here.yaml", "jax-sif site find"),
         ("jax-sif help verfy", "jax-sif help"),
         ("jax-sif profile make debug", "jax-sif profile make"),
-        ("jax-sif env info --force my.sqsh", "jax-sif env info --force"),
+        ("jax-sif packages info --force my.sqsh", "jax-sif packages info --force"),
         ("jax-sif scale show --nodes 1,2 study", "jax-sif scale show --nodes"),
         ("jax-sif accept --gone=1", "jax-sif accept --gone"),
         ("make images", "make images"),
@@ -144,10 +147,10 @@ def test_a_command_that_goes_on_in_the_next_line_is_one():
 
 
 def test_options_are_those_of_the_real_parser():
-    assert options_of("verify")["--json"]
+    assert options_of("verify")["--verdict-file"]
     assert not options_of("verify")["--strict"]
-    assert "--find-links" in options_of("env", "create")
-    assert "--find-links" not in options_of("env", "list")
+    assert "--find-links" in options_of("packages", "create")
+    assert "--find-links" not in options_of("packages", "list")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -575,7 +575,7 @@ def test_packages_may_lie_where_a_variable_says(run):
 def test_a_jobs_check_looks_at_its_packages_first():
     text = script("G8N2p8", "train.py", variables=["my.sqsh"])
 
-    assert 'jax-sif check --env "$JAX_SIF_PACKAGES" -- train.py\n' in text
-    assert 'jax-sif check --env "$JAX_SIF_PACKAGES"\n' in script(
+    assert 'jax-sif check --packages "$JAX_SIF_PACKAGES" -- train.py\n' in text
+    assert 'jax-sif check --packages "$JAX_SIF_PACKAGES"\n' in script(
         "G8N2p8", variables=["my.sqsh"]
     )

@@ -169,7 +169,7 @@ def test_without_a_program_the_cluster_is_accepted():
     text = render_job(["G64N16p64"], JobOptions(), environment={})
 
     assert (
-        "python /opt/jax-sif/diag/allreduce.py 2> >(jax-sif mark) |\n  jax-sif verify --json="
+        "python /opt/jax-sif/diag/allreduce.py 2> >(jax-sif mark) |\n  jax-sif verify --verdict-file="
         in text
     )
 
@@ -180,7 +180,7 @@ def test_a_diagnostic_with_arguments_is_a_diagnostic():
     text = render_job(words, JobOptions(), environment={})
 
     assert (
-        "diag/bandwidth.py --trials=9 2> >(jax-sif mark) |\n  jax-sif verify --json="
+        "diag/bandwidth.py --trials=9 2> >(jax-sif mark) |\n  jax-sif verify --verdict-file="
         in text
     )
 
@@ -188,7 +188,7 @@ def test_a_diagnostic_with_arguments_is_a_diagnostic():
 def test_a_users_program_may_be_one_that_tells_nothing():
     text = render_job(["G8N2p8", "train.py"], JobOptions(), environment={})
 
-    assert text.endswith("jax-sif verify --program\n")
+    assert text.endswith("jax-sif verify --user-program\n")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_options_before_and_after_the_topology_count():
         (("G1N1p1",), "no program; write it after the topology"),
         (("G1N1p1", "--"), "no program; write it after the topology"),
         (("G1N1p1", "--wrong", "true"), "unrecognized arguments"),
-        (("--env", "x.sqsh", "G1N1p1", "true"), "launch --env FILE G4N2p4"),
+        (("--packages", "x.sqsh", "G1N1p1", "true"), "launch --packages FILE G4N2p4"),
         (("true",), "unknown topology 'true'; write it as G8N2p4"),
         (("--", "true"), "unknown topology '--'"),
         (("G3N2p3", "true"), "3 processes do not divide over 2 nodes"),

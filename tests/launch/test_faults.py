@@ -142,7 +142,7 @@ def test_what_a_rank_prints_is_no_word_of_the_launchers(speaker):
     )
 
     verdict = subprocess.run(
-        [sys.executable, "-m", "jaxsif", "verify", "--program"],
+        [sys.executable, "-m", "jaxsif", "verify", "--user-program"],
         env=environment(),
         input=launched.stdout,
         capture_output=True,

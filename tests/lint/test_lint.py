@@ -91,7 +91,7 @@ def test_what_a_comment_ignores_is_counted_and_not_shown(lint):
 
 
 def test_json_has_every_finding_with_its_reason(lint):
-    status, shown, _ = lint(BAD, IGNORING, options=("--json",))
+    status, shown, _ = lint(BAD, IGNORING, options=("--format", "json"))
 
     facts = json.loads(shown)
     assert 1 == status
@@ -115,7 +115,7 @@ def test_json_has_every_finding_with_its_reason(lint):
 
 
 def test_sarif_has_the_shape_that_the_standard_requires(lint):
-    status, shown, _ = lint(BAD, IGNORING, options=("--sarif",))
+    status, shown, _ = lint(BAD, IGNORING, options=("--format", "sarif"))
 
     log = json.loads(shown)
     assert 1 == status
@@ -147,14 +147,14 @@ def test_a_name_with_blanks_becomes_a_valid_uri(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("my job #1.slurm").write_text(BAD)
 
-    assert 1 == cli.main(["lint", "--sarif", "my job #1.slurm"])
+    assert 1 == cli.main(["lint", "--format=sarif", "my job #1.slurm"])
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     place = run["results"][0]["locations"][0]["physicalLocation"]
     assert "my%20job%20%231.slurm" == place["artifactLocation"]["uri"]
 
 
 def test_the_rules_are_listed(capsys):
-    assert 0 == cli.main(["lint", "--rules"])
+    assert 0 == cli.main(["lint", "--list-rules"])
 
     shown = capsys.readouterr().out
     assert [] == [rule.id for rule in RULES if f"\n  {rule.id} " not in shown]

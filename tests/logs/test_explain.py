@@ -98,7 +98,9 @@ def test_several_logs_have_one_diagnosis(explain):
 
 
 def test_the_json_has_the_same_values(explain):
-    status, shown, _ = explain(OUT_OF_MEMORY + SEGFAULT + "x\n", options=("--json",))
+    status, shown, _ = explain(
+        OUT_OF_MEMORY + SEGFAULT + "x\n", options=("--format", "json")
+    )
 
     content = json.loads(shown)
     assert status == 0
@@ -112,7 +114,7 @@ def test_the_json_has_the_same_values(explain):
 
 
 def test_the_json_of_an_unknown_failure_states_it(explain):
-    status, shown, _ = explain("error: shard 17 is bad\n", options=("--json",))
+    status, shown, _ = explain("error: shard 17 is bad\n", options=("--format", "json"))
 
     content = json.loads(shown)
     assert (status, content["recognised"], content["findings"]) == (3, False, [])

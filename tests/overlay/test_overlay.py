@@ -67,7 +67,7 @@ def packages_txt(key: str = "0123456789abcdef", **others: str) -> str:
 
 
 def run(*words: str, capsys) -> tuple[int, str, str]:
-    status = main(["env", *words])
+    status = main(["packages", *words])
     said = capsys.readouterr()
     return status, said.out, said.err
 
@@ -225,7 +225,7 @@ def test_without_a_package_nothing_is_begun(site, capsys):
     status, _, err = make(capsys)
 
     assert 2 == status
-    assert "jax-sif env create my.sqsh flax" in err
+    assert "jax-sif packages create my.sqsh flax" in err
 
 
 def test_a_network_that_is_not_there_is_named(site, monkeypatch, capsys):
@@ -267,7 +267,14 @@ def test_an_interrupted_build_leaves_nothing(site, number):
     waiting.write_text(
         '#!/bin/sh\nprintf hsqs > "$2"\nkill -"$NUMBER" "$PPID"\nsleep 60\n'
     )
-    words = ["env", "create", "my.sqsh", "--no-index", "--find-links=wheels", "good"]
+    words = [
+        "packages",
+        "create",
+        "my.sqsh",
+        "--no-index",
+        "--find-links=wheels",
+        "good",
+    ]
     program = (
         "import sys; from pathlib import Path\n"
         "from jaxsif.overlay import create as making\n"
@@ -364,7 +371,7 @@ def test_a_link_stays_and_its_target_is_replaced(site, capsys):
     [
         (None, "cannot read the packages 'x.sqsh': No such file or directory"),
         ("text", "'x.sqsh' is not a squashfs file"),
-        ("hsqs", "cannot read 'x.sqsh' as an overlay of jax-sif env"),
+        ("hsqs", "cannot read 'x.sqsh' as an overlay of jax-sif packages"),
     ],
 )
 def test_what_is_no_file_of_packages_is_named(site, capsys, verb, content, complaint):
@@ -404,7 +411,7 @@ def test_another_image_is_refused_with_what_differs(site, capsys):
 
     assert 1 == status
     assert f"more none, here 1.0; pytest {OURS}, here 99.0" in out
-    assert "jax-sif env freeze" in out
+    assert "jax-sif packages freeze" in out
     assert 0 == run("check", "my.sqsh", "--any-image", capsys=capsys)[0]
 
 

@@ -196,7 +196,7 @@ def test_there_is_no_timeout_after_the_block_has_ended():
 
 @pytest.mark.parametrize("seconds", [0.0, -3.0, 3601.0, float("nan"), float("inf")])
 def test_no_time_to_answer_and_no_end_of_it_are_refused(seconds):
-    with pytest.raises(UsageError, match=r"--answer-within is .* from 1 to 3600"):
+    with pytest.raises(UsageError, match=r"--timeout is .* from 1 to 3600"):
         partner_timeout(seconds)
 
 

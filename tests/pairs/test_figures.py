@@ -153,6 +153,7 @@ def test_a_file_without_figures_shows_none_and_names_the_way_to_them():
     (old,) = document.parse(json.dumps(file).encode(), "job.json")
 
     for text in (as_text(old), as_html([old], None)):
-        assert "judge the job's output again with jax-sif verify --json FILE" in (
-            text.replace("&#x27;", "'").replace("&#39;", "'")
+        assert (
+            "judge the job's output again with jax-sif verify --verdict-file FILE"
+            in (text.replace("&#x27;", "'").replace("&#39;", "'"))
         )

@@ -56,7 +56,7 @@ def judged(tmp_path: Path, job: Any) -> Path | None:
     """The JSON of `jax-sif verify`; None where that wrote none."""
     log, file = tmp_path / "log", tmp_path / "verdict.json"
     log.write_text(sample_records.output(job), errors="replace")
-    main(["verify", "--topology", "G8N2p8", "--json", str(file), str(log)])
+    main(["verify", "--topology", "G8N2p8", "--verdict-file", str(file), str(log)])
     return file if file.exists() else None
 
 

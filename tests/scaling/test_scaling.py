@@ -386,7 +386,9 @@ def scale(*words: str) -> int:
 def test_scripts_keep_the_shape_of_a_node(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
-    status = scale("plan", "G8N1p4", "--nodes", "1,4", "--weak=batch", *WEAK.program)
+    status = scale(
+        "plan", "G8N1p4", "--nodes", "1,4", "--scale-argument=batch", *WEAK.program
+    )
 
     assert 0 == status
     assert "scale-train in 1 4\n" == capsys.readouterr().out
@@ -394,7 +396,7 @@ def test_scripts_keep_the_shape_of_a_node(tmp_path, monkeypatch, capsys):
     assert "JAX_SIF_TOPOLOGY:-G32N4p16}" in script
     assert "--job-name=train-4\n" in script
     assert "python train.py --batch 256 2> >(jax-sif mark) |\n" in script
-    assert "jax-sif verify --program --json scale-train/4.json\n" in script
+    assert "jax-sif verify --user-program --verdict-file scale-train/4.json\n" in script
     assert WEAK == Study(("train.py", "--batch", "64"), (1, 2, 4), ("batch",))
 
 
@@ -408,7 +410,7 @@ def test_each_run_has_a_script_an_output_and_a_verdict_of_its_own(
     assert "scale-train in 1 2 1-2 2-2\n" == capsys.readouterr().out
     script = (tmp_path / "scale-train/2-2.slurm").read_text()
     assert "#SBATCH --output=scale-train/2-2.out\n" in script
-    assert "--json scale-train/2-2.json\n" in script
+    assert "--verdict-file scale-train/2-2.json\n" in script
 
 
 def test_scripts_of_an_earlier_plan_go(tmp_path, monkeypatch):
@@ -428,7 +430,7 @@ def test_results_of_an_earlier_study_stay_and_do_not_count(
     tmp_path, monkeypatch, capsys, name
 ):
     monkeypatch.chdir(tmp_path)
-    scale("plan", "G1N1p1", "--nodes", "1,2", "--folder", "scale-train", "train.py")
+    scale("plan", "G1N1p1", "--nodes", "1,2", "--output-dir", "scale-train", "train.py")
     for folder in ("scale-train", "scale-train-2"):
         (tmp_path / folder / name).write_text("{}")
         capsys.readouterr()
@@ -437,7 +439,7 @@ def test_results_of_an_earlier_study_stay_and_do_not_count(
     assert 3 == scale("show", "scale-train-3")
     assert "{}" == (tmp_path / "scale-train" / name).read_text()
 
-    words = ("--folder", "scale-train", "train.py")
+    words = ("--output-dir", "scale-train", "train.py")
     assert 2 == scale("plan", "G1N1p1", "--nodes", "1,2", *words)
     assert "{}" == (tmp_path / "scale-train" / name).read_text()
 
@@ -446,7 +448,7 @@ def test_a_folder_that_holds_no_study_keeps_what_is_in_it(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "7.json").write_text("mine")
 
-    scale("plan", "G1N1p1", "--nodes", "1,2", "--folder", ".", "train.py")
+    scale("plan", "G1N1p1", "--nodes", "1,2", "--output-dir", ".", "train.py")
 
     assert "mine" == (tmp_path / "7.json").read_text()
 

@@ -26,7 +26,7 @@ class Reader:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "jaxsif", "verify", "--topology", "G8N2p8"),
-                *("--json", str(file)),
+                *("--verdict-file", str(file)),
                 *words,
             ],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC)},
@@ -150,7 +150,7 @@ def test_the_second_one_ends_at_once(reader, number):
 
 
 def test_nothing_known_is_a_verdict_too(file):
-    reader = Reader(file, "--program")
+    reader = Reader(file, "--user-program")
     reader.feed("loss 0.3\n")
     reader.process.send_signal(signal.SIGTERM)
 

@@ -51,7 +51,7 @@ def start(*words: str, **more) -> subprocess.Popen[bytes]:
 def test_a_pass_is_a_pass_wherever_the_output_goes(redirection, tmp_path):
     file = tmp_path / "v.json"
 
-    done = shell(f"kit {PASSES} --json {file} {redirection}", output(healthy()))
+    done = shell(f"kit {PASSES} --verdict-file {file} {redirection}", output(healthy()))
 
     assert (0, True) == (done.returncode, file.is_file()), done.stderr
     assert "Traceback" not in done.stderr
@@ -84,7 +84,9 @@ def test_closed_streams_are_empty_ones(command, status):
     assert "an error of its own" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["job G1N1p1 x.py", "profile list", "lint --rules"])
+@pytest.mark.parametrize(
+    "command", ["job G1N1p1 x.py", "profile list", "lint --list-rules"]
+)
 def test_a_text_that_could_not_be_written_is_said_in_one_line(command):
     done = shell(f"kit {command} > /dev/full")
 
@@ -99,7 +101,7 @@ def test_a_reader_that_has_gone_is_no_error_and_the_verdict_stands(tmp_path):
     file = tmp_path / "v.json"
 
     done = shell(
-        f"kit {PASSES} --json {file} 2> {tmp_path}/err | head -n 1;"
+        f"kit {PASSES} --verdict-file {file} 2> {tmp_path}/err | head -n 1;"
         " echo ${PIPESTATUS[0]}",
         output(healthy()) * 1,
     )

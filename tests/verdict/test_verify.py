@@ -146,7 +146,7 @@ def test_the_json_file_holds_the_verdict(tmp_path):
     job = healthy()
     del job[5]
 
-    verify(output(job), "--json", str(file))
+    verify(output(job), "--verdict-file", str(file))
 
     content = json.loads(file.read_text())
     assert content["schema"] == "jax-sif/verdict/1"
@@ -156,7 +156,9 @@ def test_the_json_file_holds_the_verdict(tmp_path):
 
 
 def test_a_json_file_that_cannot_be_written_leaves_the_verdict_as_it_is(tmp_path):
-    done = verify(output(healthy()), "--json", str(tmp_path / "no" / "verdict.json"))
+    done = verify(
+        output(healthy()), "--verdict-file", str(tmp_path / "no" / "verdict.json")
+    )
 
     assert done.returncode == 0
     assert b"PASS" in done.stdout
@@ -237,7 +239,7 @@ def test_a_cancelled_job_still_gets_a_verdict():
 
 
 def test_a_users_program_without_records_has_no_verdict_and_keeps_its_status():
-    done = verify("loss 0.3\n", "--program")
+    done = verify("loss 0.3\n", "--user-program")
 
     assert done.returncode == 0
     assert b"loss 0.3\n" in done.stdout
@@ -246,7 +248,9 @@ def test_a_users_program_without_records_has_no_verdict_and_keeps_its_status():
 
 
 def test_a_users_program_that_fails_is_named_even_without_records():
-    done = verify("srun: error: node2: task 3: Exited with exit code 1\n", "--program")
+    done = verify(
+        "srun: error: node2: task 3: Exited with exit code 1\n", "--user-program"
+    )
 
     assert done.returncode == 1
     assert b"rank 3 on node2" in done.stdout.splitlines()[-1]
@@ -258,12 +262,12 @@ def test_a_users_program_whose_ranks_all_leave_by_os_exit_keeps_its_status():
         del told["done"]
     text = output(job)
 
-    assert verify(text, "--program").returncode == 0
-    assert b"NO VERDICT" in verify(text, "--program").stdout
+    assert verify(text, "--user-program").returncode == 0
+    assert b"NO VERDICT" in verify(text, "--user-program").stdout
     # A diagnostic never ends so, and a rank that failed is named.
     assert verify(text).returncode == 1
     died = "srun: error: node2: task 5: Killed\n"
-    assert verify(text + died, "--program").returncode != 0
+    assert verify(text + died, "--user-program").returncode != 0
 
 
 def _of_a_user() -> dict:
@@ -281,9 +285,9 @@ def test_a_users_second_program_may_follow_the_first_in_one_step():
     del evaluation[5]["done"]
     spoiled = output(training) + output(evaluation)
 
-    assert verify(both, "--program").returncode == 0
-    assert b"PASS" in verify(both, "--program").stdout
-    assert verify(spoiled, "--program").returncode == 1
+    assert verify(both, "--user-program").returncode == 0
+    assert b"PASS" in verify(both, "--user-program").stdout
+    assert verify(spoiled, "--user-program").returncode == 1
     # What a diagnostic has measured is never forgotten.
     done = verify(output(healthy()) * 2)
     assert b"started more than once" in done.stdout
@@ -293,11 +297,11 @@ def test_a_users_program_with_records_gets_a_verdict():
     job = healthy()
     del job[5]
 
-    assert verify(output(healthy()), "--program").returncode == 0
-    assert verify(output(job), "--program").returncode == 1
+    assert verify(output(healthy()), "--user-program").returncode == 0
+    assert verify(output(job), "--user-program").returncode == 1
 
 
 def test_damaged_words_of_a_users_program_are_not_silence():
-    done = verify("@jaxsif2 00000000 {}\n", "--program")
+    done = verify("@jaxsif2 00000000 {}\n", "--user-program")
 
     assert done.returncode == 3

@@ -76,7 +76,7 @@ def _orbax(verb: str) -> Any:
     except ImportError as error:
         raise UsageError(
             f"{verb}() needs orbax-checkpoint, which is not here ({error}); put it on top"
-            " of the image: jax-sif env create my.sqsh orbax-checkpoint; or use"
+            " of the image: jax-sif packages create my.sqsh orbax-checkpoint; or use"
             f" {verb}_npy(), which needs nothing"
         ) from error
     return ocp

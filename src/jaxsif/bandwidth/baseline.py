@@ -129,7 +129,7 @@ def _toml_string(text: str) -> str:
 def with_run_added(
     baseline: Baseline, verdict: Mapping[str, Any], run_id: str
 ) -> Baseline:
-    """Return the baseline with one more run, a verdict of `jax-sif verify --json`.
+    """Return the baseline with one more run, the verdict of `jax-sif verify`.
 
     Raises UsageError if the run did not pass, measured nothing or had wrong elements.
     """
@@ -144,7 +144,7 @@ def with_run_added(
     if not found:
         raise UsageError(
             f"{run_id}: no bandwidth was measured there; run jobs/bandwidth.slurm and"
-            " write its verdict with jax-sif verify --json FILE"
+            " write its verdict with jax-sif verify --verdict-file FILE"
         )
     name = hardware.hardware_name(hardware.nodes(records))
     label = str(verdict["topology"]["label"])

@@ -14,7 +14,7 @@ COMMANDS = {
     "profile": "list or show profiles: what a job needs",
     "site": "list or show sites: what a cluster has; draft one of this cluster",
     "check": "compare a job's allocation with what was asked for, in its script",
-    "env": "put your own packages on top of the image, in one file",
+    "packages": "put your own packages on top of the image, in one file",
     "run": "start a program as the image does, where there is no image",
     "verify": "judge a job's output",
     "mark": "mark srun's own lines, for jax-sif verify to know them, in a job's script",

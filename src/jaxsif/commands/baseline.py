@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="jax-sif baseline",
         description="Records the speeds of successful runs in a file to commit;"
         " jax-sif verify --baseline compares later runs with it.",
-        epilog="A verdict is what jax-sif verify --json FILE writes after"
+        epilog="A verdict is what jax-sif verify --verdict-file FILE writes after"
         " jobs/bandwidth.slurm. Exit status: 0, or 2 for a run that did not pass.",
     )
     subcommands = parser.add_subparsers(

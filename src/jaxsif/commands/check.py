@@ -19,10 +19,10 @@ def main(arguments: Sequence[str]) -> int:
         "program", nargs="?", help="a file that must be visible in the container"
     )
     parser.add_argument(
-        "--env", metavar="FILE", help="packages that must fit the image"
+        "--packages", metavar="FILE", help="packages that must fit the image"
     )
     chosen = parser.parse_args(arguments)
 
     from jaxsif.check import check
 
-    return check(chosen.program, packages=chosen.env)
+    return check(chosen.program, packages=chosen.packages)

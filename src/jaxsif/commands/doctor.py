@@ -23,9 +23,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--strict", action="store_true", help="warnings count as failures"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="default: text"
+    )
     chosen = parser.parse_args(arguments)
 
     from jaxsif.doctor import doctor
 
-    return doctor(is_quick=chosen.quick, is_strict=chosen.strict, is_json=chosen.json)
+    return doctor(
+        is_quick=chosen.quick, is_strict=chosen.strict, is_json=chosen.format == "json"
+    )

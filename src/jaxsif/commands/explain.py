@@ -18,9 +18,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "log", nargs="+", help="outputs of one job; - for standard input"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="default: text"
+    )
     chosen = parser.parse_args(arguments)
 
     from jaxsif.explain import explain
 
-    return explain(chosen.log, chosen.json)
+    return explain(chosen.log, is_json=chosen.format == "json")

@@ -15,7 +15,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="jax-sif info", description="Shows the versions in the image."
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="default: text"
+    )
     parser.add_argument(
         "--sbom",
         action="store_true",
@@ -26,10 +28,10 @@ def main(arguments: Sequence[str]) -> int:
         print(image.bill_of_materials(), end="")
         return 0
     facts = image.describe()
-    if chosen.json:
+    if chosen.format == "json":
         print(json.dumps(facts, indent=1))
         return 0
-    # Lists are printed by --json and --sbom only.
+    # Lists are printed by --format json and --sbom only.
     found = {**facts, **facts.get("versions", {})}
     rows = {name: value for name, value in found.items() if _is_short(value)}
     rows |= {f"debian: {s}": d for s, d in facts.get("debian_archives", {}).items()}

@@ -182,7 +182,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE|FILE.sqsh",
         help="set a variable for the program (may be repeated), or mount a package"
-        " overlay (jax-sif env)",
+        " overlay (jax-sif packages)",
     )
     parser.add_argument(
         "--sbatch",

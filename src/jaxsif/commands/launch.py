@@ -27,11 +27,12 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     if not chosen.words:
         parser.error("no topology; for example G4N2p4: 4 devices, 2 nodes, 4 processes")
-    if chosen.env is not None:
+    if chosen.packages is not None:
         # The module's jax-sif has already removed the option and mounted the packages.
         raise UsageError(
-            f"cannot use the packages {chosen.env!r}: they need the image, and --env must be"
-            " first: jax-sif launch --env FILE G4N2p4 ..., with the module's jax-sif"
+            f"cannot use the packages {chosen.packages!r}: they need the image, and"
+            " --packages must be first: jax-sif launch --packages FILE G4N2p4 ..., with"
+            " the module's jax-sif"
         )
     topology = parse_topology(chosen.words[0])
     chosen = parser.parse_args(chosen.words[1:], chosen)
@@ -74,9 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.add_argument(
-        "--env",
+        "--packages",
         metavar="FILE",
-        help="package overlay to mount (see jax-sif env); must be the first option",
+        help="file of jax-sif packages to mount; must be the first option",
     )
     parser.add_argument(
         "--devices",

@@ -18,22 +18,22 @@ def main(arguments: Sequence[str]) -> int:
         " # jax-sif: ignore[rule-id] reason",
     )
     parser.add_argument("script", nargs="*", help="job scripts; - for standard input")
-    parser.set_defaults(form="text")
-    forms = parser.add_mutually_exclusive_group()
-    for form, text in (("json", "print JSON"), ("sarif", "print SARIF 2.1.0")):
-        forms.add_argument(
-            f"--{form}", action="store_const", dest="form", const=form, help=text
-        )
-    forms.add_argument("--rules", action="store_true", help="list every rule")
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "sarif"),
+        default="text",
+        help="default: text; sarif is SARIF 2.1.0, for code hosts",
+    )
+    parser.add_argument("--list-rules", action="store_true", help="list all rules")
     parser.add_argument(
         "--strict", action="store_true", help="treat warnings as errors"
     )
     chosen = parser.parse_args(arguments)
-    if not chosen.script and not chosen.rules:
+    if not chosen.script and not chosen.list_rules:
         parser.error("no job script; name a file, or - for standard input")
 
     from jaxsif.lint.lint import lint, show_rules
 
-    if chosen.rules:
+    if chosen.list_rules:
         return show_rules()
-    return lint(chosen.script, output_format=chosen.form, is_strict=chosen.strict)
+    return lint(chosen.script, output_format=chosen.format, is_strict=chosen.strict)

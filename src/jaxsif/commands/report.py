@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     if not verdicts:
         raise CouldNotTell(
             f"no verdict in {', '.join(map(str, chosen.verdicts))}; verify the job's"
-            " output first: jax-sif verify --json FILE"
+            " output first: jax-sif verify --verdict-file FILE"
         )
     # All contents are made before the first file is written, so that an error leaves none.
     files = {path: _content(kind, verdicts) for kind, path in _files(chosen)}
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="JOB.json",
-        help="what jax-sif verify --json wrote",
+        help="what jax-sif verify --verdict-file wrote",
     )
     parser.add_argument("--text", action="store_true", help="only print the text")
     add = parser.add_argument

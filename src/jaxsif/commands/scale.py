@@ -61,11 +61,11 @@ def _plan(arguments: Sequence[str]) -> int:
     study = plan.Study(
         tuple(program),
         plan.node_counts(chosen["nodes"]),
-        tuple(chosen["weak"]),
+        tuple(chosen["scale_argument"]),
         chosen["repeat"],
     )
     plan.check(study)
-    folder = plan.folder_for(study, chosen["folder"])
+    folder = plan.folder_for(study, chosen["output_dir"])
     made_by = shlex.join(("jax-sif", "scale", "plan", *arguments))
     texts = plan.scripts(profile, study, job.options(chosen, made_by), folder)
     plan.write(folder, study, texts)
@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number of runs per node count; the median is used, all runs are shown",
     )
     parser.add_argument(
-        "--weak",
+        "--scale-argument",
         action="append",
         default=[],
         metavar="NAME",
@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         " repeated",
     )
     parser.add_argument(
-        "--folder", metavar="DIR", help="output folder (default: scale-PROGRAM)"
+        "--output-dir", metavar="DIR", help="output folder (default: scale-PROGRAM)"
     )
     job.add_options(parser)
     return parser

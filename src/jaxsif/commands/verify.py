@@ -26,14 +26,14 @@ def main(arguments: Sequence[str]) -> int:
         help="total devices, nodes and processes (default: $JAX_SIF_TOPOLOGY)",
     )
     parser.add_argument(
-        "--json",
+        "--verdict-file",
         type=Path,
         default=os.environ.get("JAX_SIF_VERDICT_FILE") or None,
         metavar="FILE",
         help="write the verdict for programs too; $JAX_SIF_VERDICT_FILE by default",
     )
     parser.add_argument(
-        "--program",
+        "--user-program",
         action="store_true",
         help="for user programs: if the output contains no records, give no verdict"
         " and keep the program's exit status",
@@ -54,8 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     return verify(
         chosen.log,
         chosen.topology,
-        chosen.json,
-        is_program=chosen.program,
+        chosen.verdict_file,
+        is_program=chosen.user_program,
         is_strict=chosen.strict,
         baseline_file=chosen.baseline,
     )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-# A file that `jax-sif env create` has written.
+# A file that `jax-sif packages create` has written.
 PACKAGES_VARIABLE = "JAX_SIF_PACKAGES"
 # Set to 1: run them on another image than the one that they were made for.
 ANY_IMAGE_VARIABLE = "JAX_SIF_PACKAGES_ANY_IMAGE"

@@ -147,11 +147,11 @@ def _parse_assignments(args: Sequence[str]) -> tuple[dict[str, str], str | None]
         if not text.endswith(_PACKAGES_SUFFIX):
             raise UsageError(
                 f"--env is {text!r}, expected NAME=VALUE, or an overlay file such"
-                f" as my{_PACKAGES_SUFFIX} (jax-sif env create)"
+                f" as my{_PACKAGES_SUFFIX} (jax-sif packages create)"
             )
     if len(files) > 1:
         raise UsageError(
             f"--env names {' and '.join(map(repr, files))}, but a job can have only"
-            " one overlay; combine them: jax-sif env create"
+            " one overlay; combine them: jax-sif packages create"
         )
     return found, files[0] if files else None

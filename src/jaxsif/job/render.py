@@ -22,9 +22,7 @@ _CONTINUED = " \\\n  "
 _MAX_LINE = 80
 
 # The verdict file for `jax-sif report`, beside the job's output.
-_VERDICT_FILE = (
-    r' --json="${JAX_SIF_VERDICT_FILE:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
-)
+_VERDICT_FILE = r' --verdict-file="${JAX_SIF_VERDICT_FILE:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
 # The end of a script that can be requeued.
 _REQUEUE_BLOCK = f""" || status=$?
 # The program saved its state and requests a requeue (jaxsif.request_requeue).
@@ -56,10 +54,10 @@ def render(job: Job) -> str:
 
 def _verify_options(job: Job) -> str:
     """The options of `jax-sif verify`."""
-    written = f" --json {quote(job.verdict)}" if job.verdict else ""
+    written = f" --verdict-file {quote(job.verdict)}" if job.verdict else ""
     if job.is_diagnostic:
         return written or _VERDICT_FILE
-    return f" --program{written}"
+    return f" --user-program{written}"
 
 
 def _title(job: Job) -> str:
@@ -144,7 +142,7 @@ def _value(variable: Variable) -> str:
 
 def _check_options(job: Job) -> str:
     """The files that the container must see: the overlay and the program's file."""
-    packages = f' --env "${PACKAGES_VARIABLE}"' if job.profile.packages else ""
+    packages = f' --packages "${PACKAGES_VARIABLE}"' if job.profile.packages else ""
     is_python = job.program[0] == "python" and len(job.program) > 1
     if job.is_diagnostic or not is_python or not job.program[1].endswith(".py"):
         return packages

@@ -301,7 +301,7 @@ def _variables(
         }
     if profile.packages:
         found[PACKAGES_VARIABLE] = Variable(
-            profile.packages, "packages on top of the image (jax-sif env)", True
+            profile.packages, "packages on top of the image (jax-sif packages)", True
         )
     if request.collectives == "mpi":
         found["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = Variable(

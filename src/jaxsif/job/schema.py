@@ -59,7 +59,7 @@ class ResourceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The needs of a job on any site.
 
-    `program` is the default program; `packages` is an overlay of `jax-sif env create`,
+    `program` is the default program; `packages` is a file of `jax-sif packages create`,
     whose path may contain variables such as `$SCRATCH`.
     """
 

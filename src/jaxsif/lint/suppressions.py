@@ -14,7 +14,7 @@ UNKNOWN_RULE = Rule(
     "ignore-unknown",
     ERROR,
     "A comment ignores a rule that does not exist",
-    "# jax-sif: ignore[rule-id] reason; the ids: jax-sif lint --rules",
+    "# jax-sif: ignore[rule-id] reason; the ids: jax-sif lint --list-rules",
     "a mistyped id suppresses nothing",
     "docs/lint.md",
 )

@@ -31,7 +31,7 @@ IMAGE_PACKAGES = Path("/opt/jax-sif/packages.txt")
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """The options of `jax-sif env create`; `pip_args` are options, then requirements."""
+    """Options of `jax-sif packages create`; `pip_args`: options, then requirements."""
 
     target: Path
     pip_args: tuple[str, ...]
@@ -243,7 +243,7 @@ def explain_pip_error(output: str, image: Mapping[str, str], python: str) -> str
     if "No space left" in output or "Disk quota exceeded" in output:
         return (
             "the disk of TMPDIR is full; choose a folder with more space:"
-            " TMPDIR=/scratch/me jax-sif env create ..."
+            " TMPDIR=/scratch/me jax-sif packages create ..."
         )
     missing = re.search(r"No matching distribution found for (.+)", output)
     if missing and _NO_NETWORK.search(output):

@@ -124,7 +124,7 @@ def normalize_name(name: str) -> str:
 
 def requirements_lines(manifest: Manifest) -> Iterator[str]:
     """The lines of a requirements file that recreates the overlay."""
-    yield f"# On top of {manifest.image.name}; jax-sif env create NEW.sqsh -r THIS_FILE"
+    yield f"# On top of {manifest.image.name}; jax-sif packages create NEW.sqsh -r THIS_FILE"
     # pip requires checksums for all packages or none, and a folder has none.
     has_all = all(package.sha256 for package in manifest.packages)
     for package in manifest.packages:
@@ -178,7 +178,7 @@ def incompatibilities(
         "packages-incompatible",
         f"the packages were made for {found.image.name}, but this image is"
         f" {image.name}: {listed(different, between='; ')}",
-        "create them again on this image: jax-sif env freeze OLD.sqsh > mine.txt; jax-sif"
+        "create them again on this image: jax-sif packages freeze OLD.sqsh > mine.txt; jax-sif"
         f" env create NEW.sqsh -r mine.txt; or use them anyway: {ANY_IMAGE_VARIABLE}=1",
     )
 

@@ -150,8 +150,8 @@ def read(file: Path, names: Sequence[str]) -> list[str]:
 
 def foreign_file_error(file: Path, reason: str) -> KitError:
     return KitError(
-        f"cannot read {str(file)!r} as an overlay of jax-sif env: {reason}; create it"
-        " again: jax-sif env create"
+        f"cannot read {str(file)!r} as an overlay of jax-sif packages: {reason}; create"
+        " it again: jax-sif packages create"
     )
 
 
@@ -175,7 +175,7 @@ def check(file: Path) -> None:
         ) from error
     if magic != _MAGIC:
         raise UsageError(
-            f"{str(file)!r} is not a squashfs file; create one: jax-sif env create"
+            f"{str(file)!r} is not a squashfs file; create one: jax-sif packages create"
         )
 
 

@@ -211,7 +211,7 @@ def partner_timeout(seconds: float) -> float:
     """Check the time one node of a pair waits for the other. Raises UsageError."""
     if not 1 <= seconds <= _MAX_TIMEOUT_S:
         raise UsageError(
-            f"--answer-within is {seconds:g}, expected a number of seconds from 1 to"
+            f"--timeout is {seconds:g}, expected a number of seconds from 1 to"
             f" {_MAX_TIMEOUT_S}"
         )
     return seconds

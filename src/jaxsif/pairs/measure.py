@@ -106,8 +106,8 @@ def run_search(
 def _check_node_count(nodes: int, is_full: bool) -> None:
     if is_full and nodes > _MAX_NODES_FULL:
         raise UsageError(
-            f"--full with {nodes} nodes would take {nodes - 1} rounds; leave it out, or"
-            f" request at most {_MAX_NODES_FULL} nodes"
+            f"--all-pairs with {nodes} nodes would take {nodes - 1} rounds; leave it out,"
+            f" or request at most {_MAX_NODES_FULL} nodes"
         )
 
 

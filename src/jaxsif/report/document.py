@@ -1,4 +1,4 @@
-"""Reads the JSON of `jax-sif verify --json` into values, and names what is wrong with it; runs anywhere."""
+"""Read the files of `jax-sif verify --verdict-file`, or say why they are invalid."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def read(path: Path) -> tuple[Verdict, ...]:
     except OSError as error:
         raise UsageError(
             f"cannot read the verdict {str(path)!r}: {error.strerror}; give the file that"
-            " jax-sif verify --json FILE wrote"
+            " jax-sif verify --verdict-file FILE wrote"
         ) from error
     return parse(content, str(path))
 
@@ -135,12 +135,12 @@ def _decode(content: bytes, kind: type[T], name: str) -> T:
     except msgspec.ValidationError as error:
         raise UsageError(
             f"{name!r} is no verdict of jax-sif: {error}; give the file that jax-sif"
-            " verify --json FILE wrote"
+            " verify --verdict-file FILE wrote"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(
-            f"{name!r} is not JSON: {error}; give the file that jax-sif verify --json"
-            " FILE wrote, not the job's output"
+            f"{name!r} is not JSON: {error}; give the file that jax-sif verify"
+            " --verdict-file FILE wrote, not the job's output"
         ) from error
 
 
@@ -155,5 +155,5 @@ def _check_schema(schema: str | None, name: str) -> None:
         )
     raise UsageError(
         f"{name!r} has the schema {schema!r}, expected {SCHEMA!r}; give the file that"
-        " jax-sif verify --json FILE wrote"
+        " jax-sif verify --verdict-file FILE wrote"
     )

@@ -38,5 +38,5 @@ def missing(verdict: Verdict) -> str:
         return ""
     return (
         "This verdict is of an earlier jax-sif and holds no figures: judge the job's"
-        " output again with jax-sif verify --json FILE."
+        " output again with jax-sif verify --verdict-file FILE."
     )

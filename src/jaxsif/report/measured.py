@@ -87,5 +87,5 @@ def _converted(record: object, kind: type[T], rank: Rank) -> T:
         raise UsageError(
             f"a {kind.__name__.lower()} record of rank {rank.rank} on {rank.node} is not"
             f" as the schema says: {error}; judge the job's output again with jax-sif"
-            " verify --json FILE"
+            " verify --verdict-file FILE"
         ) from error

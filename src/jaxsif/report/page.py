@@ -14,7 +14,7 @@ from jaxsif.report.sections import bandwidth, pairs, samples, time
 from jaxsif.report.sections import ranks as ranks_and_more
 from jaxsif.report.sections.head import findings, head
 
-_MADE_BY = "Made by jax-sif report from what jax-sif verify --json wrote."
+_MADE_BY = "Made by jax-sif report from what jax-sif verify --verdict-file wrote."
 
 
 def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:

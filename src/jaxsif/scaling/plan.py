@@ -96,8 +96,8 @@ def scale_arguments(
                 break
         else:
             raise UsageError(
-                f"--weak={name} is not an option in {' '.join(program)!r}; name an option"
-                " that sets the amount of work, and pass it after the program"
+                f"--scale-argument={name} is not an option in {' '.join(program)!r}; name"
+                " an option that sets the amount of work, and pass it after the program"
             )
     return args
 
@@ -144,8 +144,8 @@ def check(study: Study) -> None:
     uneven = [n for n in study.nodes if n % first]
     if study.is_weak and uneven:
         raise UsageError(
-            f"--weak multiplies the work, and {uneven[0]} nodes are not a multiple"
-            f" of {first}; give --nodes as in {first},{2 * first},{4 * first}"
+            f"--scale-argument multiplies the work, and {uneven[0]} nodes are not a"
+            f" multiple of {first}; give --nodes as in {first},{2 * first},{4 * first}"
         )
 
 
@@ -162,7 +162,7 @@ def folder_for(study: Study, named: str | None) -> Path:
     if _has_results(folder):
         raise UsageError(
             f"{named!r} holds the results of an earlier study; name another folder with"
-            " --folder, or move it away"
+            " --output-dir, or move it away"
         )
     return folder
 
@@ -188,7 +188,7 @@ def write(folder: Path, study: Study, texts: Mapping[str, str]) -> None:
     except OSError as error:
         raise KitError(
             f"cannot write into {str(folder)!r}: {error.strerror}; name another folder"
-            " with --folder"
+            " with --output-dir"
         ) from error
 
 

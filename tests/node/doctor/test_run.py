@@ -415,7 +415,7 @@ def test_a_child_that_cannot_be_started_is_no_pass(gpu_node, monkeypatch):
     assert "importing JAX not checked: no child could be started" in ended.reason
 
 
-@pytest.mark.parametrize("options", [["--quick"], ["--quick", "--json"]])
+@pytest.mark.parametrize("options", [["--quick"], ["--quick", "--format=json"]])
 def test_it_runs_on_this_machine_with_an_empty_environment(options):
     program = "from jaxsif.cli import main; exit(main())"
     started_s = time.monotonic()
@@ -430,7 +430,7 @@ def test_it_runs_on_this_machine_with_an_empty_environment(options):
 
     assert done.returncode in (0, 1, 3), done.stderr
     assert "" == done.stderr
-    if "--json" in options:
+    if "--format=json" in options:
         assert done.returncode == json.loads(done.stdout)["status"]
     else:
         assert done.stdout.splitlines()[-1].startswith("jax-sif doctor: ")

@@ -1,4 +1,4 @@
-"""`jax-sif env`: overlays with a user's packages on top of the image."""
+"""`jax-sif packages`: overlays with a user's packages on top of the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from pathlib import Path
 from jaxsif.core.errors import FAIL, PASS, UsageError
 
 _EXAMPLES = """\
-  jax-sif env create my.sqsh flax optax       packages from pip's index
-  jax-sif env create my.sqsh -r mine.txt      a requirements file
-  jax-sif env create my.sqsh --no-index --find-links wheels netket      without network
+  jax-sif packages create my.sqsh flax optax       packages from pip's index
+  jax-sif packages create my.sqsh -r mine.txt      a requirements file
+  jax-sif packages create my.sqsh --no-index --find-links wheels netket
+                                                   without network
   jax-sif job G8N2p8 --env my.sqsh train.py | sbatch
-  jax-python --env my.sqsh train.py
+  jax-python --packages my.sqsh train.py
 
 The image's packages (jax, jaxlib, numpy and so on) are never replaced."""
 
@@ -23,8 +24,8 @@ The image's packages (jax, jaxlib, numpy and so on) are never replaced."""
 def main(arguments: Sequence[str]) -> int:
     """Parses the options and runs the subcommand."""
     parser = argparse.ArgumentParser(
-        prog="jax-sif env",
-        usage="jax-sif env create|list|info|freeze|check FILE.sqsh ...",
+        prog="jax-sif packages",
+        usage="jax-sif packages create|list|info|freeze|check FILE.sqsh ...",
         description="Adds your packages to the image, as one file that is mounted on top.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -53,8 +54,8 @@ def _create(chosen: argparse.Namespace) -> int:
     pip_args += ["--no-index"] if chosen.no_index else []
     if not chosen.packages and not chosen.requirement:
         raise UsageError(
-            "jax-sif env create needs packages, for example: jax-sif env create my.sqsh"
-            " flax optax"
+            "jax-sif packages create needs packages, for example: jax-sif packages"
+            " create my.sqsh flax optax"
         )
     # A pip option here would change how the packages after it are read.
     for package in chosen.packages:
@@ -145,7 +146,7 @@ _SUBCOMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
 
 def _parser(subcommand: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"jax-sif env {subcommand}",
+        prog=f"jax-sif packages {subcommand}",
         description=_SUBCOMMANDS[subcommand][1],
         allow_abbrev=False,
     )
