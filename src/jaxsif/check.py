@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxsif.baseline import BASELINE_VARIABLE, chosen_baseline
-from jaxsif.core.errors import FAIL, PASS, KitError, UsageError
+from jaxsif.core.errors import FAIL, PASS, KitError, Problem, UsageError
 from jaxsif.core.evidence import Finding
-from jaxsif.core.packages import ANY_IMAGE_VARIABLE
-from jaxsif.core.problem import Problem
+from jaxsif.core.paths import ANY_IMAGE_VARIABLE
 from jaxsif.core.slurm_env import JOB_ID
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, parse_topology
 from jaxsif.job.allocation import mismatches

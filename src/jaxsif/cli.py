@@ -79,7 +79,7 @@ def _run(words: list[str]) -> int:
         print(_help())
         return 0
     if words and words[0] == "--version":
-        from jaxsif.core.version import version_text
+        from jaxsif.core.image import version_text
 
         print(version_text())
         return 0

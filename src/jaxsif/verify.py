@@ -28,11 +28,11 @@ from jaxsif.core.errors import (
 )
 from jaxsif.core.history import JobState
 from jaxsif.core.hostlist import expand
+from jaxsif.core.image import kit_version
 from jaxsif.core.interruption import Interruption, keep_in_memory
 from jaxsif.core.records import KEY_VARIABLE, PHASES, REQUEUE_REQUEST, job_keys
 from jaxsif.core.slurm_env import JOB_NODE_LIST
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
-from jaxsif.core.version import kit_version
 from jaxsif.logs.diagnosis import Diagnosis
 from jaxsif.logs.scanner import LogScanner
 from jaxsif.verdict import render

@@ -12,26 +12,26 @@ import pytest
 from checkout import ROOT
 
 from jaxsif import cli
-from jaxsif.core import version
+from jaxsif.core import image
 
 IMAGE_ENV = ROOT / "image.env"
 
 
 def test_the_version_is_that_of_the_pins():
-    assert f"JAX_SIF_VERSION={version.kit_version()}\n" in IMAGE_ENV.read_text()
+    assert f"JAX_SIF_VERSION={image.kit_version()}\n" in IMAGE_ENV.read_text()
 
 
 def test_an_installed_package_has_the_same_version(monkeypatch, tmp_path):
-    monkeypatch.setattr(version, "_PINS", (tmp_path / "image.env",))
+    monkeypatch.setattr(image, "_PINS", (tmp_path / "image.env",))
 
-    assert metadata.version("jax-sif") == version.kit_version()
+    assert metadata.version("jax-sif") == image.kit_version()
 
 
 def test_outside_an_image_it_names_the_kit_and_jax(capsys):
     assert 0 == cli.main(["--version"])
 
     first, last = capsys.readouterr().out.splitlines()
-    assert f"jax-sif {version.kit_version()}" == first
+    assert f"jax-sif {image.kit_version()}" == first
     assert last.startswith("JAX ")
 
 
@@ -46,7 +46,7 @@ def test_in_an_image_it_names_the_image(tmp_path):
     description.write_text(json.dumps(facts))
 
     assert "image jax-sif-1.0-cpu, built 2026-11-21T02:15:12Z, revision a68eec1" in (
-        version.version_text(description).splitlines()
+        image.version_text(description).splitlines()
     )
 
 
@@ -55,7 +55,7 @@ def test_a_damaged_description_hides_no_other_version(tmp_path, content):
     description = tmp_path / "image.json"
     description.write_text(content)
 
-    assert 2 == len(version.version_text(description).splitlines())
+    assert 2 == len(image.version_text(description).splitlines())
 
 
 def test_it_does_not_import_jax():

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.node import DiskSpace, HostInfo
 from jaxsif.node.host import GIB
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from nodes import STEP, gpus, image, kinds, well
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.node import DiskSpace, inspect_host, limits, start_problems
 
 

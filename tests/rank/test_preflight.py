@@ -16,7 +16,7 @@ import pytest
 from checkout import SRC, TESTS
 
 from jaxsif import authority
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import preflight, probes
 

@@ -1,4 +1,4 @@
-"""The report's figures: bandwidths, pairs, stretches of time, the environment and words."""
+"""The report's figures: bandwidths, pairs, stretches of time, and the environment."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import reported
 from jaxsif.bandwidth.figures import Figure
 from jaxsif.core.topology import parse_topology
 from jaxsif.pairs.figures import NodePairs
-from jaxsif.report import bandwidth, document, pairs, phases, words
+from jaxsif.report import bandwidth, document, pairs, phases
 from jaxsif.report.environment import environment
 
 G24N12P24 = parse_topology("G24N12p24")
@@ -286,32 +286,3 @@ def test_the_environment_says_who_differs():
     assert "node2" == facts["transport in use", "sockets on eth0"]
     fabric = next(value for name, value in facts if name == "fabric")
     assert fabric.startswith("4 x A100-SXM4-80GB, NVLink 300 GB/s, infiniband mlx5_0")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (12.345, "12.3"),
-        (1234.5, "1234"),
-        (0.31, "0.310"),
-        (0.0004, "0.0004"),
-        (5.2345e-06, "5.23e-06"),
-    ],
-)
-def test_numbers_have_three_digits_that_mean_something(value, text):
-    assert text == words.significant(value)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (8, "8 B"),
-        (1024, "1 KiB"),
-        (1536, "1.5 KiB"),
-        (64 << 20, "64 MiB"),
-        (1 << 30, "1 GiB"),
-    ],
-)
-def test_sizes_are_in_the_largest_unit_that_fits(value, text):
-    assert text == words.size(value)

@@ -17,8 +17,8 @@ import pytest
 import reported
 from reported import HOSTILE, hostile, verdicts
 
+from jaxsif.core.image import kit_version
 from jaxsif.core.topology import parse_topology
-from jaxsif.core.version import kit_version
 from jaxsif.html import document
 from jaxsif.html.markup import Markup, as_script_data, tag
 from jaxsif.report.page import as_html
@@ -72,7 +72,7 @@ def test_the_verdict_comes_first_and_findings_name_node_and_rank():
     text = page(reported.failed()).text
 
     assert text.index("FAIL") < text.index("Findings") < text.index("Bandwidth")
-    assert "names node2 (rank 5)" in text
+    assert "names rank 5 on node2" in text
     assert "→ do not trust results from this allocation" in text
 
 

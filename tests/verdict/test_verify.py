@@ -12,8 +12,8 @@ import pytest
 from checkout import SRC
 from sample_records import healthy, make_record, output
 
+from jaxsif.core.image import kit_version
 from jaxsif.core.records import encode
-from jaxsif.core.version import kit_version
 
 
 def verify(

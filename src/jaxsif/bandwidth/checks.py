@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from jaxsif.bandwidth import hardware, rating, results
 from jaxsif.bandwidth.rating import RatedPoint
 from jaxsif.bandwidth.results import Point
-from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.evidence import FAIL_RATIO, Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
 from jaxsif.core.text import plural
-from jaxsif.core.thresholds import FAIL_RATIO
 
 # A straggler takes this many times as long as the others, at nearly every size.
 _STRAGGLER_RATIO = 1.5

@@ -10,10 +10,10 @@ from jaxsif.bandwidth import hardware, results
 from jaxsif.bandwidth.baseline import Baseline, Key
 from jaxsif.bandwidth.hardware import Expectation, Node
 from jaxsif.bandwidth.results import Point
+from jaxsif.core.evidence import WARN_RATIO
 from jaxsif.core.history import Histories
 from jaxsif.core.records import Record
 from jaxsif.core.text import format_size, plural
-from jaxsif.core.thresholds import WARN_RATIO
 from jaxsif.core.topology import Topology
 
 # NCCL over TCP reaches no more than this, on any network (GB/s).

@@ -1,7 +1,9 @@
-"""Errors shown to users, with the command's exit status."""
+"""Errors and problems shown to users, and the exit statuses of commands."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 PASS = 0
 FAIL = 1
@@ -27,3 +29,19 @@ class CouldNotTell(KitError):
     """There was nothing to check; never counts as a pass."""
 
     exit_status = COULD_NOT_TELL
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem: its kind (explained in docs), the value found, and a remedy.
+
+    `is_fatal`: a program cannot work with it; otherwise it may work, slowly or by luck. A
+    diagnostic treats both as failures. `ranks` are the affected ranks, if different from
+    the reporting one.
+    """
+
+    kind: str
+    text: str
+    remedy: str
+    is_fatal: bool = True
+    ranks: tuple[int, ...] = ()

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from jaxsif.bandwidth.baseline import Baseline
     from jaxsif.logs.diagnosis import LogCause
 
+# A speed below the first part of the expected or median one is a warning, below the
+# second a failure.
+WARN_RATIO, FAIL_RATIO = 0.85, 0.70
+
 
 @dataclass(frozen=True)
 class Finding:

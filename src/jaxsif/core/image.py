@@ -1,20 +1,28 @@
-"""The contents of the running image, as recorded by its build."""
+"""The contents of the running image, and the versions of the kit and of JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
 
+from jaxsif.core import paths
 from jaxsif.core.errors import CouldNotTell
-from jaxsif.core.packages import PACKAGES_FOLDER
 
-DESCRIPTION = Path("/opt/jax-sif/image.json")
-BILL_OF_MATERIALS = Path("/opt/jax-sif/sbom.cdx.json")
+DESCRIPTION = Path(paths.IMAGE_JSON)
+BILL_OF_MATERIALS = Path(paths.BILL_OF_MATERIALS)
 # Of the user's own packages, where some are mounted.
-PACKAGES_DESCRIPTION = Path(PACKAGES_FOLDER, "env.json")
+PACKAGES_DESCRIPTION = Path(paths.PACKAGES_DIR, "env.json")
+
+# Of a checkout, and of the recipe in an image.
+_PINS = tuple(
+    Path(__file__).parents[3] / name for name in ("image.env", "recipe/image.env")
+)
+_UNKNOWN = "unknown"
 
 
 def fingerprint(description: Path = DESCRIPTION) -> str | None:
@@ -52,3 +60,36 @@ def _unreadable(path: Path, error: Exception) -> CouldNotTell:
         f"cannot read this image's contents from {str(path)!r}: {error};"
         " run `jax-sif info` in the image: singularity exec $JAX_IMAGE jax-sif info"
     )
+
+
+@functools.cache
+def kit_version() -> str:
+    """The version of the files that run; `unknown` if it is written nowhere."""
+    for pins in _PINS:
+        if pins.is_file():
+            found = re.search(r"^JAX_SIF_VERSION=(.+)$", pins.read_text(), re.M)
+            return found[1] if found else _UNKNOWN
+    return _installed("jax-sif") or _UNKNOWN
+
+
+def version_text(description: Path = DESCRIPTION) -> str:
+    """A line each for the kit, the image if this is one, and JAX."""
+    lines = [f"jax-sif {kit_version()}"]
+    try:
+        facts = describe(description)
+        lines.append(
+            f"image {name(facts)}, built {facts['built']}, revision {facts['revision']}"
+        )
+    except (CouldNotTell, KeyError):
+        pass
+    return "\n".join([*lines, f"JAX {_installed('jax') or 'not installed'}"])
+
+
+def _installed(distribution: str) -> str | None:
+    # Importing it takes some 30 ms, which an image and a checkout do without.
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -77,6 +77,8 @@ def format_ranks_and_nodes(
         f"{format_ranges(group)} on {node}" if node else format_ranges(group)
         for node, group in by_node.items()
     ]
+    if not places:
+        return ""
     count = sum(map(len, by_node.values()))
     return f"rank{'' if count == 1 else 's'} {listed(places, limit, 'node')}"
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from jaxsif.core.version import kit_version
+from jaxsif.core.image import kit_version
+from jaxsif.core.paths import PLOTLY_JS
 from jaxsif.html.markup import Markup, tag
 
 _HERE = Path(__file__).parent
@@ -67,7 +68,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 # Installed by tools/image_post.sh, with its licence.
-PLOTLY_IN_IMAGE = Path("/opt/jax-sif/share/plotly/plotly.min.js")
+PLOTLY_IN_IMAGE = Path(PLOTLY_JS)
 
 _IN_PACKAGE = "package_data/plotly.min.js"
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from jaxsif.core import slurm_env
+from jaxsif.core.errors import Problem
 from jaxsif.core.hostlist import MAX_NAMES
-from jaxsif.core.problem import Problem
 from jaxsif.core.topology import Topology
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from jaxsif.core.errors import REQUEUE
-from jaxsif.core.packages import PACKAGES_VARIABLE
+from jaxsif.core.paths import PACKAGES_VARIABLE
 from jaxsif.core.text import plural
 from jaxsif.core.topology import Topology
 from jaxsif.job import runtimes

@@ -11,7 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.packages import PACKAGES_VARIABLE
+from jaxsif.core.paths import (
+    DIAGNOSTICS,
+    NETWORK_VARIABLE,
+    PACKAGES_VARIABLE,
+    PLATFORM_VARIABLE,
+)
 from jaxsif.core.topology import Topology, parse_topology
 from jaxsif.job.configs import describe_type
 from jaxsif.job.schema import DocumentedValue, Network, Profile, ResourceRequest, Site
@@ -19,8 +24,7 @@ from jaxsif.job.schema import DocumentedValue, Network, Profile, ResourceRequest
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 # The default program.
-_DIAGNOSTICS = "/opt/jax-sif/diag/"
-_ACCEPTANCE = ("python", f"{_DIAGNOSTICS}allreduce.py")
+_ACCEPTANCE = ("python", f"{DIAGNOSTICS}/allreduce.py")
 
 # The network in job/networks without settings.
 _UNKNOWN_NETWORK = "unknown"
@@ -147,7 +151,7 @@ def build_job(
         site=site,
         program=program,
         # The program may be followed by arguments.
-        is_diagnostic=any(word.startswith(_DIAGNOSTICS) for word in program[:2]),
+        is_diagnostic=any(word.startswith(f"{DIAGNOSTICS}/") for word in program[:2]),
         variables=_variables(profile, site, network, topology, request),
         made_by=request.made_by,
         verdict=request.verdict,
@@ -279,7 +283,7 @@ def _variables(
     found: dict[str, Variable] = {}
     if profile.platform == "gpu":
         if site.network != _UNKNOWN_NETWORK:
-            found["JAX_SIF_NETWORK"] = Variable(
+            found[NETWORK_VARIABLE] = Variable(
                 site.network, "the verdict compares it with the network in use"
             )
         # Jobs without GPUs need no settings of NCCL.
@@ -294,7 +298,7 @@ def _variables(
     if profile.platform == "cpu":
         found |= {
             "JAX_PLATFORMS": Variable("cpu", "this job uses CPU devices"),
-            "JAX_SIF_PLATFORM": Variable("cpu", "the verdict expects CPU devices"),
+            PLATFORM_VARIABLE: Variable("cpu", "the verdict expects CPU devices"),
             "JAX_NUM_CPU_DEVICES": Variable(
                 str(topology.devices_per_process), "CPU devices of each process"
             ),

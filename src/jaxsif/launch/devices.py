@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.paths import VENV
+from jaxsif.core.text import plural
 from jaxsif.core.topology import Topology
 
 CHOICES = ("auto", "cpu", "gpu")
@@ -19,7 +21,7 @@ CPU_DEVICES = "JAX_NUM_CPU_DEVICES"
 # The value of CPU_DEVICES that the mini cluster's TaskProlog set, not the user.
 CPU_DEVICES_OF_MINICLUSTER = "MINICLUSTER_CPU_DEVICES"
 
-_IMAGE = Path("/opt/jax")
+_IMAGE = Path(VENV)
 _NO_GPU = ("", "NoDevFiles", "-1")
 
 
@@ -137,4 +139,4 @@ def _cpus(reason: str, topology: Topology, environment: Mapping[str, str]) -> De
 
 
 def _count(gpus: Sequence[str]) -> str:
-    return "1 GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
+    return plural(len(gpus), "GPU")

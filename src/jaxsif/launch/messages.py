@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from jaxsif.core.text import format_table, plural
 from jaxsif.launch import faults
 from jaxsif.launch.faults import Fault
 from jaxsif.launch.plan import LocalJob, RankPlacement
@@ -39,7 +40,7 @@ def reason(text: str) -> str:
 
 
 def terminating(running: Sequence[Rank], grace_s: float) -> str:
-    count = "1 rank" if len(running) == 1 else f"{len(running)} ranks"
+    count = plural(len(running), "rank")
     return f"{_NAME}: ending {count}, with SIGKILL after {grace_s:g} s"
 
 
@@ -66,17 +67,8 @@ def summary(
         duration = f"{rank.duration_s:.1f} s" if rank.was_started else "-"
         shown = str(log) if log and rank.was_started else ""
         rows.append((str(place.rank), place.node, _exit_reason(rank), duration, shown))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(map(str.ljust, row, widths)).rstrip()
-        for row in (rows if any(row[4] for row in rows[1:]) else _without_logs(rows))
-    )
-
-
-def _without_logs(
-    rows: Sequence[tuple[str, str, str, str, str]],
-) -> list[tuple[str, str, str, str]]:
-    return [row[:4] for row in rows]
+    has_logs = any(row[4] for row in rows[1:])
+    return "\n".join(format_table(rows if has_logs else [row[:4] for row in rows]))
 
 
 def _exit_reason(rank: Rank) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jaxsif.core import slurm_env
+from jaxsif.core.paths import PLATFORM_VARIABLE
 from jaxsif.core.records import KEY_VARIABLE, NO_KEY
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology
 from jaxsif.launch import certificates
@@ -147,7 +148,7 @@ def _defaults(job: LocalJob, caller: Mapping[str, str]) -> dict[str, str]:
         defaults[PLATFORMS] = "cpu"
         defaults[CPU_DEVICES] = str(job.topology.devices_per_process)
         # The verdict expects CPU devices instead of GPUs.
-        defaults["JAX_SIF_PLATFORM"] = "cpu"
+        defaults[PLATFORM_VARIABLE] = "cpu"
     return defaults
 
 

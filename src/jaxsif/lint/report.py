@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from jaxsif.core.text import plural
 from jaxsif.lint.rule import SEVERITIES, LintFinding, Rule
 from jaxsif.lint.rules import RULES
 
@@ -41,17 +42,13 @@ def count(found: FindingsByScript) -> dict[str, int]:
 
 def _summary(found: FindingsByScript) -> str:
     """`1 error, 2 warnings in 1 script, 1 ignored`"""
-    counts = [_plural(n, severity) for severity, n in count(found).items() if n]
+    counts = [plural(n, severity) for severity, n in count(found).items() if n]
     suppressed_by = sum(
         f.suppressed_by is not None for findings in found.values() for f in findings
     )
-    scripts = _plural(len(found), "script")
+    scripts = plural(len(found), "script")
     behind = f", {suppressed_by} ignored" if suppressed_by else ""
     return f"{', '.join(counts) or 'nothing found'} in {scripts}{behind}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def as_json(found: FindingsByScript) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.core.text import format_size
 from jaxsif.node.host import HostInfo
 from jaxsif.node.nvml import FABRIC_STATES, RECOVERY_ACTIONS, Gpu, NvmlReading

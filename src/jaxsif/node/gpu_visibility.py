@@ -6,8 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jaxsif.core.errors import UsageError
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem, UsageError
 from jaxsif.core.slurm_env import (
     GPUS_PER_TASK,
     JOB_GPUS,

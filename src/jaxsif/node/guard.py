@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 
 VERBOSE_VARIABLE = "JAX_SIF_VERBOSE"
 

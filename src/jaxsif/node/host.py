@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-# What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
-PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
+from jaxsif.core.paths import IMAGE_JSON, PLATFORM_VARIABLE
 
-DESCRIPTION = "/opt/jax-sif/image.json"
+# What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
+
 
 MIB = 2**20
 GIB = 2**30
@@ -98,7 +98,7 @@ class HostInfo:
     def image_facts(self) -> dict[str, Any]:
         """The image's build information; empty outside an image."""
         try:
-            facts = json.loads(self.read(DESCRIPTION) or "{}")
+            facts = json.loads(self.read(IMAGE_JSON) or "{}")
         except ValueError:
             return {}
         return facts if isinstance(facts, dict) else {}

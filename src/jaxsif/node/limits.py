@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from jaxsif.core.errors import Problem
 from jaxsif.core.hostlist import expand
-from jaxsif.core.problem import Problem
 from jaxsif.core.slurm_env import (
     JOB_ID,
     JOB_NODES,

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
+from jaxsif.core.paths import VENV, XLA_FLAGS
 from jaxsif.core.text import quoted
 from jaxsif.node.host import HostInfo
-
-VENV = "/opt/jax"
 
 # The first two must match; other versions of the rest may work.
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "ml_dtypes")
@@ -151,7 +150,6 @@ def _other_library(variable: str, path: str) -> Problem:
 
 # Made with the image (tools/image_flags.py): every name that jaxlib and its plugins may
 # know, and some more.
-KNOWN_FLAGS = "/opt/jax-sif/xla_flags.txt"
 
 # As XLA reads it, up to the first word that is no flag
 # (openxla/xla: xla/parse_flags_from_env.cc).
@@ -177,7 +175,7 @@ def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
             return
         value = content
     names, ignored = split_flags(value)
-    known = (host_info.read(KNOWN_FLAGS) or "").split()
+    known = (host_info.read(XLA_FLAGS) or "").split()
     if known:
         for name in names:
             yield from _unknown(name, known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.node import limits, mpi, software
 from jaxsif.node.gpu_visibility import driver, visibility
 from jaxsif.node.guard import guarded

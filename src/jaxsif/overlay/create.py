@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxsif.core.errors import KitError, UsageError
-from jaxsif.core.packages import PACKAGES_FOLDER
+from jaxsif.core.paths import IMAGE_PACKAGES, PACKAGES_DIR
 from jaxsif.core.text import MAX_NAMED, listed
 from jaxsif.overlay import manifest, squashfs
 from jaxsif.overlay.manifest import Package, normalize_name
 
 # The image's packages as constraints for pip (tools/image_manifest.py).
-IMAGE_PACKAGES = Path("/opt/jax-sif/packages.txt")
+_IMAGE_PACKAGES = Path(IMAGE_PACKAGES)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Created:
     size_bytes: int
 
 
-def read_image(path: Path = IMAGE_PACKAGES) -> manifest.Image:
+def read_image(path: Path = _IMAGE_PACKAGES) -> manifest.Image:
     """The image that this runs in. Raises KitError outside an image."""
     try:
         return manifest.parse_image(path.read_text())
@@ -57,7 +57,7 @@ def read_image(path: Path = IMAGE_PACKAGES) -> manifest.Image:
         ) from error
 
 
-def create(order: CreateRequest, image_packages: Path = IMAGE_PACKAGES) -> Created:
+def create(order: CreateRequest, image_packages: Path = _IMAGE_PACKAGES) -> Created:
     """Writes the file atomically, or raises and leaves nothing behind."""
     image = read_image(image_packages)
     _check_target(order)
@@ -94,7 +94,7 @@ def _check_target(order: CreateRequest) -> None:
         raise UsageError(f"{str(order.target)!r} is not a file; choose another name")
     if order.target.exists() and not order.is_replaced:
         raise UsageError(squashfs.check_target_free(order.target))
-    if Path(PACKAGES_FOLDER, manifest.IMAGE).exists():
+    if Path(PACKAGES_DIR, manifest.IMAGE).exists():
         raise UsageError(
             "an overlay is mounted already, and its packages would count as the image's;"
             " unset JAX_SIF_PACKAGES"
@@ -179,7 +179,7 @@ def _compile(root: Path) -> None:
     args = [sys.executable, "-I", "-m", "compileall", "-qq", "-j", "0"]
     args += ["--invalidation-mode", "unchecked-hash"]
     # Tracebacks show the path below the mount point.
-    args += ["-s", str(root), "-p", PACKAGES_FOLDER, str(root)]
+    args += ["-s", str(root), "-p", PACKAGES_DIR, str(root)]
     # Packages may contain files that are not valid for this Python.
     subprocess.run(args, stdin=subprocess.DEVNULL, check=False)
 

@@ -16,8 +16,8 @@ from typing import Annotated
 import msgspec
 
 from jaxsif.core import strict_json
-from jaxsif.core.packages import ANY_IMAGE_VARIABLE
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
+from jaxsif.core.paths import ANY_IMAGE_VARIABLE
 from jaxsif.core.text import listed
 from jaxsif.overlay import squashfs
 

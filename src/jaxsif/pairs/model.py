@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jaxsif.core.thresholds import FAIL_RATIO, WARN_RATIO
+from jaxsif.core.evidence import FAIL_RATIO, WARN_RATIO
 
 # One rank's timings of an exchange: its number, its partner's, the time of each trial.
 PairSample = tuple[int, int, Sequence[float]]

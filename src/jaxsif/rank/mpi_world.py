@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
+from jaxsif.core.text import plural
 from jaxsif.node.mpi import COLLECTIVES_VARIABLE, WRAPPER_VARIABLE
 
 # What MPIwrapper exports (ABI 2.9); a handle is a pointer.
@@ -47,8 +48,8 @@ def world_troubles(
     if size != processes:
         yield Problem(
             "mpi-world",
-            f"{COLLECTIVES_VARIABLE}=mpi, but MPI's world has {size}"
-            f" process{'' if size == 1 else 'es'} and the group {processes}: this MPI does"
+            f"{COLLECTIVES_VARIABLE}=mpi, but MPI's world has"
+            f" {plural(size, 'process', 'es')} and the group {processes}: this MPI does"
             " not support the launcher, and sums are wrong",
             "start the ranks with the PMI that the MPI was built for (srun --mpi=list shows"
             " which exist), or with its own mpirun; or unset"

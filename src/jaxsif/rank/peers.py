@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsif.core import image
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.text import MAX_NAMED, format_ranks, format_ranks_and_nodes
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.core.slurm_env import Identity, is_local_launch
 from jaxsif.rank.probes import (
     loses_packets,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxsif.core import image, records
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
+from jaxsif.core.paths import NETWORK_VARIABLE, PLATFORM_VARIABLE
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node.guard import harmless, say_on_stderr
@@ -20,11 +21,6 @@ from jaxsif.rank.output import flush_stdout, standard_output
 
 if TYPE_CHECKING:
     from jaxsif.transport.detect import NcclLog
-
-# What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
-PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
-# The cluster's network, by its name in job/networks; unset if unknown.
-NETWORK_VARIABLE = "JAX_SIF_NETWORK"
 
 
 def _no_fault(reporter: Reporter, point: str) -> None:

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from jaxsif.core.errors import UsageError
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem, UsageError
 from jaxsif.core.slurm_env import KUBERNETES, Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node import inspect_host, mpi, start_problems

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jaxsif.core.text import format_ranges
+from jaxsif.core.text import format_gb_per_s, format_ranges
 from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.measured import Fabric, Nic, Transport, told
-from jaxsif.report.words import gb_per_s
 
 _FACTS = (
     ("image", "started", "image"),
@@ -91,7 +90,7 @@ def _transports(verdict: Verdict) -> dict[str, str]:
 def _words(fabric: Fabric) -> str:
     parts = [f"{fabric.gpus} x {fabric.gpu}" if fabric.gpu else "no GPU"]
     if fabric.nvlink_gb_per_s:
-        parts.append(f"NVLink {gb_per_s(fabric.nvlink_gb_per_s)}")
+        parts.append(f"NVLink {format_gb_per_s(fabric.nvlink_gb_per_s)}")
     return ", ".join([*parts, *map(_nic, _active_first(fabric.nics))])
 
 
@@ -100,5 +99,5 @@ def _active_first(nics: Iterable[Nic]) -> list[Nic]:
 
 
 def _nic(nic: Nic) -> str:
-    speed = f" {gb_per_s(nic.gb_per_s)}" if nic.gb_per_s else ""
+    speed = f" {format_gb_per_s(nic.gb_per_s)}" if nic.gb_per_s else ""
     return f"{nic.kind} {nic.name}{speed}{'' if nic.is_active else ' (not active)'}"

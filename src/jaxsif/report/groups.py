@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jaxsif.core.text import format_gb_per_s, format_size, plural
 from jaxsif.pairs.figures import NodePairs
-from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict
 
@@ -122,8 +122,8 @@ def _bandwidths(verdict: Verdict) -> Iterator[TestCase]:
         own = [f for f in rest if point.collective in f.text]
         rest = [f for f in rest if f not in own]
         text = (
-            f"{words.gb_per_s(point.bus_gb_per_s)} bus bandwidth at"
-            f" {words.size(point.size_bytes)}, {point.wrong} wrong elements"
+            f"{format_gb_per_s(point.bus_gb_per_s)} bus bandwidth at"
+            f" {format_size(point.size_bytes)}, {point.wrong} wrong elements"
         )
         yield TestCase(f"bandwidth {title}", point.ranks, tuple(own), text)
     if rest:
@@ -142,8 +142,8 @@ def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[TestCase]:
         slowest = of_node[0]
         speed = slowest.gb_per_s
         text = (
-            f"{words.plural(len(of_node), 'pair')}, the slowest {slowest.name}:"
-            f" {'timed out' if speed is None else words.gb_per_s(speed)}"
+            f"{plural(len(of_node), 'pair')}, the slowest {slowest.name}:"
+            f" {'timed out' if speed is None else format_gb_per_s(speed)}"
         )
         yield TestCase(f"pairs of {node}", len(of_node), own, text)
     if rest := tuple(f for f in findings if f not in placed):

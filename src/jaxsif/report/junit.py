@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from xml.etree import ElementTree as ET
 
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL
+from jaxsif.core.text import MAX_NODES_IN_REPORT, format_ranks_and_nodes
 from jaxsif.html.markup import escape_invisible
-from jaxsif.report import words
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.groups import TestCase, test_cases
 
@@ -91,7 +91,10 @@ def _add_failure(
 
 
 def _words(finding: Finding, verdict: Verdict) -> str:
-    named = words.where(finding.ranks, verdict.slow_nodes)
+    named = format_ranks_and_nodes(
+        ((rank, verdict.slow_nodes[rank]) for rank in finding.ranks),
+        MAX_NODES_IN_REPORT,
+    )
     who = f"\nnames: {named}" if named else ""
     return f"{finding.text}\n-> {finding.remedy}{who}"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxsif.core.text import format_time
 from jaxsif.html.document import html_document
 from jaxsif.html.markup import Markup, SectionBuilder, table, tag
-from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import figures, missing
 from jaxsif.report.sections import bandwidth, pairs, samples, time
@@ -63,7 +63,7 @@ def _navigation(verdicts: Sequence[Verdict]) -> Markup | None:
             verdict.topology.label,
             verdict.program,
             verdict.name,
-            words.moment(verdict.began_s) if verdict.began_s is not None else "-",
+            format_time(verdict.began_s) if verdict.began_s is not None else "-",
             verdict.summary,
         )
         for i, verdict in enumerate(verdicts)

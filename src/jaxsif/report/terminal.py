@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from jaxsif.bandwidth.figures import Figure
+from jaxsif.core.text import (
+    MAX_FINDINGS,
+    format_significant,
+    format_size,
+    format_table,
+    not_shown,
+)
 from jaxsif.html.markup import escape_invisible
 from jaxsif.pairs.figures import NodePair
-from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import missing
 from jaxsif.report.phases import startup_breakdown, timelines
 
-_MAX_FINDINGS = 12
 _MAX_RANKS = 16
-_MOST_PAIRS = 8
+_MAX_PAIRS = 8
 
 
 def as_text(verdict: Verdict) -> str:
@@ -40,13 +45,12 @@ def _one_line(text: str) -> str:
 
 
 def _findings(verdict: Verdict) -> Iterator[str]:
-    for number, finding in enumerate(verdict.findings[:_MAX_FINDINGS], 1):
+    for number, finding in enumerate(verdict.findings[:MAX_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         yield f"{number}. {sign}{finding.text}"
         for remedy in finding.remedy.splitlines():
             yield f"   -> {remedy.strip().removeprefix('-> ')}"
-    if len(verdict.findings) > _MAX_FINDINGS:
-        yield f"... and {len(verdict.findings) - _MAX_FINDINGS} more findings"
+    yield from not_shown(MAX_FINDINGS, len(verdict.findings), "finding")
 
 
 def _ranks(verdict: Verdict) -> Iterator[str]:
@@ -58,25 +62,24 @@ def _ranks(verdict: Verdict) -> Iterator[str]:
         shown = shown[:_MAX_RANKS]
     rows = [(str(r.rank), r.node, r.phase) for r in shown]
     if rows:
-        yield from _table(("rank", "node", "last phase"), rows, "<<<")
-    if len(shown) < len(verdict.ranks):
-        yield f"... and {words.plural(len(verdict.ranks) - len(shown), 'more rank')}"
+        yield from format_table([("rank", "node", "last phase"), *rows])
+    yield from not_shown(len(shown), len(verdict.ranks), "rank")
 
 
 def _bandwidth(verdict: Verdict) -> Iterator[str]:
     rows = [_bandwidth_row(point) for point in headlines(verdict.bandwidth or ())]
     if rows:
         head = ("collective", "type", "size", "time us", "busbw GB/s", "of expected")
-        yield from _table((*head, "wrong", "slowest rank"), rows, "<<>>>>><")
+        yield from format_table([(*head, "wrong", "slowest rank"), *rows], "<<>>>>><")
 
 
 def _bandwidth_row(point: Figure) -> tuple[str, ...]:
     return (
         point.collective,
         point.dtype,
-        words.size(point.size_bytes),
-        words.significant(point.time_us),
-        words.significant(point.bus_gb_per_s),
+        format_size(point.size_bytes),
+        format_significant(point.time_us),
+        format_significant(point.bus_gb_per_s),
         "-" if point.ratio is None else f"{point.ratio:.2f}",
         str(point.wrong),
         f"{point.slowest_rank} on {point.slowest_node}",
@@ -87,10 +90,10 @@ def _pairs(verdict: Verdict) -> Iterator[str]:
     found = verdict.pairs
     if found is None:
         return
-    rows = [pair_row(pair) for pair in found.pairs[:_MOST_PAIRS]]
-    yield from _table(("slowest pairs", "GB/s", "of median", "wrong"), rows, "<>>>")
-    if len(found.pairs) > _MOST_PAIRS:
-        yield f"... and {len(found.pairs) - _MOST_PAIRS:,} faster pairs"
+    rows = [pair_row(pair) for pair in found.pairs[:_MAX_PAIRS]]
+    head = ("slowest pairs", "GB/s", "of median", "wrong")
+    yield from format_table([head, *rows], "<>>>")
+    yield from not_shown(_MAX_PAIRS, len(found.pairs), "pair")
 
 
 def pair_row(pair: NodePair) -> tuple[str, str, str, str]:
@@ -98,7 +101,7 @@ def pair_row(pair: NodePair) -> tuple[str, str, str, str]:
     if pair.gb_per_s is None or pair.ratio is None:
         return pair.name, "timed out" if pair.timed_out else "-", "-", str(pair.wrong)
     note = " (one side timed out)" if pair.timed_out else ""
-    speed = words.significant(pair.gb_per_s)
+    speed = format_significant(pair.gb_per_s)
     return pair.name, f"{speed}{note}", f"{pair.ratio:.2f}", str(pair.wrong)
 
 
@@ -106,22 +109,12 @@ def _budget(verdict: Verdict) -> Iterator[str]:
     rows = [
         (
             part.word,
-            words.significant(part.median_s),
-            words.significant(part.longest_s),
+            format_significant(part.median_s),
+            format_significant(part.longest_s),
             f"{part.slowest.rank} on {part.slowest.node}",
         )
         for part in startup_breakdown(timelines(verdict))
     ]
     if rows:
         head = ("where the time went", "median s", "longest s", "slowest rank")
-        yield from _table(head, rows, "<>><")
-
-
-def _table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], sides: str
-) -> Iterator[str]:
-    table = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = zip(row, sides, widths, strict=True)
-        yield "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells).rstrip()
+        yield from format_table([head, *rows], "<>><")

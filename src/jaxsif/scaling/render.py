@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxsif.core import strict_json
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
+from jaxsif.core.text import format_table
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.results import TARGETS, WALL_TIME_UNIT, Row, Run
 
@@ -82,13 +83,8 @@ def _describe(row: Row) -> str:
 def text(study: Study, rows: Sequence[Row]) -> str:
     """The table with notes below it."""
     table = [head(rows), *map(cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [title(study)]
-    for row in table:
-        numbers = zip(row[:-1], widths, strict=False)
-        right = [f"{cell:>{width}}" for cell, width in numbers]
-        lines.append("  ".join([*right, row[-1]]).rstrip())
-    return "\n".join([*lines, *notes(rows)]) + "\n"
+    sides = ">" * (len(_COLUMNS) - 1) + "<"
+    return "\n".join([title(study), *format_table(table, sides), *notes(rows)]) + "\n"
 
 
 def title(study: Study) -> str:

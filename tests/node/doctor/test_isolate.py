@@ -12,7 +12,7 @@ import time
 import pytest
 from checkout import SRC
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.node.doctor.isolate import (
     CheckCrashed,
     CheckSkipped,

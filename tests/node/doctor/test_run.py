@@ -20,7 +20,7 @@ from fake_nvml import FakeNvml
 from nodes import STEP, gpus, image, put, well
 
 from jaxsif import cli, doctor
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.doctor import carry_out, node_name
 from jaxsif.node import DiskSpace
 from jaxsif.node.doctor import checks as host_checks

@@ -30,7 +30,6 @@ NEEDS_IMAGE = (
     ' module load jax-sif}"'
 )
 SHOWS_IMAGE = "image $JAX_IMAGE"
-ENTRY = "/opt/jax-sif/lib/jaxsif/entry"
 
 
 def find(name: str) -> Runtime:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from jaxsif.core.packages import PACKAGES_FOLDER, PACKAGES_VARIABLE
+from jaxsif.core.paths import PACKAGES_DIR, PACKAGES_VARIABLE
 from jaxsif.job.request import Job
 from jaxsif.job.runtimes import NEEDS_IMAGE, SHOWS_IMAGE, Runtime
 
@@ -15,7 +15,7 @@ def _container_args(job: Job) -> list[str]:
     if job.binds:
         args += ["--bind", '"$JAX_SIF_BIND"']
     if job.profile.packages:
-        args += ["--bind", f'"${PACKAGES_VARIABLE}:{PACKAGES_FOLDER}:image-src=/,ro"']
+        args += ["--bind", f'"${PACKAGES_VARIABLE}:{PACKAGES_DIR}:image-src=/,ro"']
     return [*args, '"$JAX_IMAGE"']
 
 

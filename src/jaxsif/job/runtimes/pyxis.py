@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from jaxsif.core.paths import ENTRY
 from jaxsif.job.request import Job
-from jaxsif.job.runtimes import ENTRY, NEEDS_IMAGE, SHOWS_IMAGE, Runtime
+from jaxsif.job.runtimes import NEEDS_IMAGE, SHOWS_IMAGE, Runtime
 
 
 def _srun_args(job: Job) -> list[str]:

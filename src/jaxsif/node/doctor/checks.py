@@ -15,13 +15,14 @@ from functools import partial
 from pathlib import Path
 
 from jaxsif.core import image
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
+from jaxsif.core.paths import IMAGE_JSON, XLA_FLAGS
 from jaxsif.core.text import format_size
 from jaxsif.node import limits, rdma
 from jaxsif.node import software as software_checks
 from jaxsif.node.doctor.isolate import CheckSkipped, CommandResult, run_commands
 from jaxsif.node.doctor.run import Check, CheckContext, CheckResult
-from jaxsif.node.host import DESCRIPTION, MIB, DiskSpace
+from jaxsif.node.host import MIB, DiskSpace
 
 _PATTERN = bytes(range(256)) * (MIB // 256)
 
@@ -77,7 +78,7 @@ def xla_flags(context: CheckContext) -> CheckResult:
     value = host_info.variable("XLA_FLAGS")
     if not value:
         return CheckResult("XLA_FLAGS is not set")
-    if not host_info.has(software_checks.KNOWN_FLAGS):
+    if not host_info.has(XLA_FLAGS):
         raise CheckSkipped("the known flags are listed only in the image")
     names, _ = software_checks.split_flags(value)
     summary = f"XLA_FLAGS: {len(names)} flags" if names else "XLA_FLAGS names a file"
@@ -85,7 +86,7 @@ def xla_flags(context: CheckContext) -> CheckResult:
 
 
 def image_build(context: CheckContext) -> CheckResult:
-    fingerprint = image.fingerprint(context.host_info.path(DESCRIPTION))
+    fingerprint = image.fingerprint(context.host_info.path(IMAGE_JSON))
     if fingerprint is None:
         raise CheckSkipped("not in the image")
     built = context.host_info.image_facts.get("built", "an unknown day")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.core.slurm_env import JOB_GPUS, JOB_ID, STEP_GPUS
 from jaxsif.node import gpu_visibility, nvml
 from jaxsif.node.doctor.isolate import CheckSkipped, CommandResult, run_commands

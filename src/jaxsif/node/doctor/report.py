@@ -6,15 +6,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS, Problem
+from jaxsif.core.text import MAX_QUOTE_CHARS, shortened
 from jaxsif.node.doctor.run import CheckResult
 from jaxsif.node.nvml import NvmlReading
 
 SCHEMA = "jax-sif/doctor/1"
 
 # A reason for `scontrol`: one line, no quotes, and short enough for `sinfo -R`.
-_MAX_REASON_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,7 @@ class NodeReport:
     def _line(self, status: str, text: str, more: str = "") -> str:
         line = f"jax-sif doctor: {status} {self.node}{text}"
         line = " ".join(line.split()).replace('"', "'")
-        limit = _MAX_REASON_CHARS - len(more)
-        return (line if len(line) <= limit else f"{line[: limit - 3]}...") + more
+        return shortened(line, MAX_QUOTE_CHARS - len(more)) + more
 
     def _fatal_results(self) -> list[tuple[CheckResult, Problem]]:
         return [

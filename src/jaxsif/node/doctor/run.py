@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from jaxsif.core.problem import Problem
+from jaxsif.core.errors import Problem
 from jaxsif.node.doctor.isolate import (
     CheckCrashed,
     CheckSkipped,

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jaxsif.bandwidth.figures import Figure
-from jaxsif.core.thresholds import WARN_RATIO
+from jaxsif.core.evidence import WARN_RATIO
+from jaxsif.core.text import format_gb_per_s, format_significant, format_size, plural
 from jaxsif.html.markup import Chart, colours, plain
-from jaxsif.report import words
 from jaxsif.report.bandwidth import rated
 
 _BANDWIDTH_PX = 340
@@ -88,11 +88,11 @@ def _line(title: str, points: Sequence[Figure], colour: str) -> dict[str, Any]:
 def _point_words(point: Figure) -> str:
     low, high = point.slowest_bus_gb_per_s, point.fastest_bus_gb_per_s
     lines = [
-        f"{point.collective} {point.dtype}, {words.size(point.size_bytes)}",
-        f"{words.gb_per_s(point.bus_gb_per_s)} bus bandwidth ({words.plural(point.ranks, 'rank')})",
-        f"slowest rank {point.slowest_rank} on {point.slowest_node}: {words.gb_per_s(low)},"
-        f" fastest {words.gb_per_s(high)}",
-        f"{words.significant(point.time_us)} us",
+        f"{point.collective} {point.dtype}, {format_size(point.size_bytes)}",
+        f"{format_gb_per_s(point.bus_gb_per_s)} bus bandwidth ({plural(point.ranks, 'rank')})",
+        f"slowest rank {point.slowest_rank} on {point.slowest_node}: {format_gb_per_s(low)},"
+        f" fastest {format_gb_per_s(high)}",
+        f"{format_significant(point.time_us)} us",
     ]
     if point.ratio is not None:
         lines.append(f"{point.ratio:.2f} of what was expected")
@@ -167,15 +167,15 @@ def _ends(series: Series) -> list[tuple[float, int, str, str]]:
         ends.append((last.bus_gb_per_s, last.size_bytes, name, colour))
         if judged is not None and judged.expected_bus_gb_per_s is not None:
             value = judged.expected_bus_gb_per_s
-            text = f"<i>expected {words.gb_per_s(value)}</i>"
+            text = f"<i>expected {format_gb_per_s(value)}</i>"
             ends.append((value, last.size_bytes, text, colour))
     return sorted(ends, reverse=True)
 
 
 def _bandwidth_words(series: Series) -> str:
     ends = [
-        f"{' '.join(name)} reaches {words.gb_per_s(points[-1].bus_gb_per_s)} at"
-        f" {words.size(points[-1].size_bytes)}"
+        f"{' '.join(name)} reaches {format_gb_per_s(points[-1].bus_gb_per_s)} at"
+        f" {format_size(points[-1].size_bytes)}"
         for name, points in series.items()
     ]
     return f"Bus bandwidth against size: {'; '.join(ends)}."
@@ -190,7 +190,7 @@ def _size_axis(sizes: Sequence[int]) -> dict[str, Any]:
         "type": "log",
         "title": {"text": "size of the message"},
         "tickvals": [2**power for power in powers],
-        "ticktext": [words.size(2**power) for power in powers],
+        "ticktext": [format_size(2**power) for power in powers],
     }
 
 

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jaxsif.core.thresholds import FAIL_RATIO, WARN_RATIO
+from jaxsif.core.evidence import FAIL_RATIO, WARN_RATIO
+from jaxsif.core.text import format_gb_per_s
 from jaxsif.html.markup import Chart, plain
 from jaxsif.pairs.figures import NodePair
-from jaxsif.report import words
 from jaxsif.report.pairs import Cells
 
 _MOST_TICKS = 40
@@ -110,7 +110,7 @@ def _crosses(cells: Cells) -> dict[str, Any]:
 def _pair_words(pair: NodePair) -> str:
     lines = [pair.name, f"ranks {pair.ranks[0]} and {pair.ranks[1]}"]
     if pair.gb_per_s is not None:
-        lines.insert(1, words.gb_per_s(pair.gb_per_s))
+        lines.insert(1, format_gb_per_s(pair.gb_per_s))
     if pair.ratio is not None:
         lines[1] += f", {pair.ratio:.2f} of the median"
     if pair.timed_out:
@@ -128,5 +128,5 @@ def _map_words(cells: Cells) -> str:
     slowest = min(known, key=lambda pair: (pair.ratio or 0.0, pair.nodes))
     return (
         f"Map of the pairs of {len(cells.groups)} nodes or groups; the slowest is"
-        f" {slowest.name} with {words.gb_per_s(slowest.gb_per_s or 0.0)}."
+        f" {slowest.name} with {format_gb_per_s(slowest.gb_per_s or 0.0)}."
     )

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jaxsif.core.text import format_seconds, plural
 from jaxsif.html.markup import Chart, colours, plain
-from jaxsif.report import words
 from jaxsif.report.phases import LABELS, RankTimeline
 
 _ROW_PX = 22
@@ -86,6 +86,6 @@ def _bars(
 def _timeline_words(timelines: Sequence[RankTimeline]) -> str:
     last = max(timelines, key=lambda life: life.end_s)
     return (
-        f"What {words.plural(len(timelines), 'rank')} did when; the last to end is rank"
-        f" {last.rank.rank} on {last.rank.node} after {words.seconds(last.end_s)}."
+        f"What {plural(len(timelines), 'rank')} did when; the last to end is rank"
+        f" {last.rank.rank} on {last.rank.node} after {format_seconds(last.end_s)}."
     )

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsif.bandwidth.figures import Figure
+from jaxsif.core.text import format_significant, format_size
 from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
-from jaxsif.report import words
 from jaxsif.report.charts import bandwidth as chart
 from jaxsif.report.figures import Figures
 
@@ -51,12 +51,12 @@ def _point_row(point: Figure) -> tuple[object, ...]:
     return (
         point.collective,
         point.dtype,
-        words.size(point.size_bytes),
-        words.significant(point.time_us),
-        words.significant(point.alg_gb_per_s),
-        words.significant(point.bus_gb_per_s),
+        format_size(point.size_bytes),
+        format_significant(point.time_us),
+        format_significant(point.alg_gb_per_s),
+        format_significant(point.bus_gb_per_s),
         "-" if point.ratio is None else f"{point.ratio:.2f}",
         f"{point.slowest_rank} on {point.slowest_node}",
-        words.significant(point.slowest_bus_gb_per_s),
+        format_significant(point.slowest_bus_gb_per_s),
         point.wrong,
     )

@@ -6,9 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jaxsif.core.errors import PASS
+from jaxsif.core.text import (
+    MAX_NODES_IN_REPORT,
+    format_gb_per_s,
+    format_ranks_and_nodes,
+    format_seconds,
+    format_size,
+    format_time,
+)
 from jaxsif.html.markup import Markup, SectionBuilder, tag
 from jaxsif.pairs.figures import NodePair
-from jaxsif.report import words
 from jaxsif.report.bandwidth import headlines
 from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.figures import Figures
@@ -25,7 +32,7 @@ def head(frame: SectionBuilder, figures: Figures) -> Markup:
         f" {verdict.verdict}",
         id=f"{frame.prefix}-verdict",
     )
-    moment = f", {words.moment(when)}" if when is not None else ""
+    moment = f", {format_time(when)}" if when is not None else ""
     where = tag(
         "p",
         tag("strong", verdict.topology.label),
@@ -56,20 +63,20 @@ def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
     yield "nodes", str(len({rank.node for rank in verdict.ranks}))
     for point in headlines(figures.bandwidths)[:1]:
         part = f" ({point.ratio:.2f} of expected)" if point.ratio else ""
-        size = words.size(point.size_bytes)
+        size = format_size(point.size_bytes)
         name = f"{point.collective} bus bandwidth at {size}"
-        yield name, f"{words.gb_per_s(point.bus_gb_per_s)}{part}"
+        yield name, f"{format_gb_per_s(point.bus_gb_per_s)}{part}"
     yield from _slowest_pair(figures.pairs.pairs)
     ends = [life.end_s for life in figures.timelines if life.stretches]
     if ends:
-        yield "last rank ended after", words.seconds(max(ends))
+        yield "last rank ended after", format_seconds(max(ends))
 
 
 def _slowest_pair(pairs: Sequence[NodePair]) -> Iterator[tuple[str, str]]:
     """The slowest pair, relative to the median if there are several."""
     for pair in pairs[:1]:
         speed = pair.gb_per_s
-        text = "timed out" if speed is None else words.gb_per_s(speed)
+        text = "timed out" if speed is None else format_gb_per_s(speed)
         if pair.ratio is not None and len(pairs) > 1:
             text += f" ({pair.ratio:.2f} of median)"
         yield f"slowest pair, {pair.name}", text
@@ -86,7 +93,10 @@ def findings(frame: SectionBuilder, verdict: Verdict) -> Markup:
 
 def _finding(finding: Finding, verdict: Verdict) -> Markup:
     kind = "warning" if finding.is_warning else "failure"
-    names = words.where(finding.ranks, verdict.slow_nodes)
+    names = format_ranks_and_nodes(
+        ((rank, verdict.slow_nodes[rank]) for rank in finding.ranks),
+        MAX_NODES_IN_REPORT,
+    )
     return tag(
         "li",
         tag("p", tag("span", kind, class_="kind"), " ", finding.text, class_="what"),

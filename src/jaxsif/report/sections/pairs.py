@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from jaxsif.core.thresholds import WARN_RATIO
+from jaxsif.core.evidence import WARN_RATIO
+from jaxsif.core.text import format_gb_per_s, format_size, listed, plural
 from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
 from jaxsif.pairs.figures import NodePair, NodePairs
-from jaxsif.report import words
 from jaxsif.report.charts.pair_map import pair_map
 from jaxsif.report.figures import Figures
 from jaxsif.report.pairs import cells
@@ -45,10 +45,10 @@ def section(frame: SectionBuilder, figures: Figures) -> Markup | None:
 
 def _only_pair(frame: SectionBuilder, pair: NodePair) -> Markup:
     """Two nodes: nothing to compare their one pair with."""
-    speed = "timed out" if pair.gb_per_s is None else words.gb_per_s(pair.gb_per_s)
+    speed = "timed out" if pair.gb_per_s is None else format_gb_per_s(pair.gb_per_s)
     wrong = f", {pair.wrong:,} wrong elements" if pair.wrong else ""
     text = (
-        f"{pair.name}: {speed} at {words.size(pair.size_bytes)}{wrong}; two nodes are"
+        f"{pair.name}: {speed} at {format_size(pair.size_bytes)}{wrong}; two nodes are"
         " one pair, with which nothing can be compared."
     )
     return frame.section("pairs", "Pairs of nodes", tag("p", text))
@@ -66,12 +66,11 @@ def _slowest_nodes(found: NodePairs) -> Markup:
         if count > len(found.of_node(node)) / 2
     ]
     nodes = f" Slow with most partners: {'; '.join(most)}." if most else ""
-    named = "; ".join(map(_slow_words, slow[:_MOST_SLOW]))
-    more = f"; and {len(slow) - _MOST_SLOW:,} more" if len(slow) > _MOST_SLOW else ""
+    named = listed(map(_slow_words, slow), _MOST_SLOW, between="; ")
     return tag(
         "p",
         tag("strong", f"Below {WARN_RATIO:.2f} of the median: "),
-        f"{named}{more}.",
+        f"{named}.",
         tag("strong", nodes) if nodes else None,
     )
 
@@ -80,7 +79,7 @@ def _explained(found: NodePairs, nodes_per_cell: int) -> str:
     """How to read the map."""
     pairs, nodes = len(found.pairs), len(found.nodes)
     middle = found.median_gb_per_s
-    typical = f" The median pair has {words.gb_per_s(middle)}." if middle else ""
+    typical = f" The median pair has {format_gb_per_s(middle)}." if middle else ""
     groups = (
         f" Each cell holds the slowest pair of two groups of {nodes_per_cell} nodes."
         if nodes_per_cell > 1
@@ -92,7 +91,7 @@ def _explained(found: NodePairs, nodes_per_cell: int) -> str:
         else ""
     )
     return (
-        f"{words.plural(pairs, 'pair')} of {words.plural(nodes, 'node')}, in the order of"
+        f"{plural(pairs, 'pair')} of {plural(nodes, 'node')}, in the order of"
         f" switches where they are known.{typical}{kinds} Slow pairs are orange; a cross marks a"
         f" time-out or wrong elements; blank was not measured.{groups}"
     )

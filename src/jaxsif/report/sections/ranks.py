@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from jaxsif.core.text import plural
 from jaxsif.html.markup import Markup, SectionBuilder, details, table
-from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.environment import environment
 
@@ -16,9 +16,9 @@ def host_info(frame: SectionBuilder, verdict: Verdict) -> Markup:
     ]
     topology = verdict.topology
     asked = (
-        f"{topology.label}: {words.plural(topology.devices, 'device')},"
-        f" {words.plural(topology.nodes, 'node')},"
-        f" {words.plural(topology.processes, 'process', 'es')}"
+        f"{topology.label}: {plural(topology.devices, 'device')},"
+        f" {plural(topology.nodes, 'node')},"
+        f" {plural(topology.processes, 'process', 'es')}"
     )
     rows.insert(0, ("topology requested", asked, "all"))
     return frame.section(
@@ -38,7 +38,7 @@ def ranks(frame: SectionBuilder, verdict: Verdict) -> Markup | None:
         for r in verdict.ranks
     ]
     head = ("rank", "node", "last phase", "")
-    title = f"{words.plural(len(verdict.ranks), 'rank')} and their last phases"
+    title = f"{plural(len(verdict.ranks), 'rank')} and their last phases"
     return frame.section(
         "ranks", "Ranks", details(title, table(head, rows, label="Ranks"))
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 
+from jaxsif.core.text import format_significant, format_size, plural
 from jaxsif.html.markup import (
     Markup,
     SectionBuilder,
@@ -14,7 +15,6 @@ from jaxsif.html.markup import (
     table,
     tag,
 )
-from jaxsif.report import words
 from jaxsif.report.document import Verdict
 from jaxsif.report.measured import Bandwidth, Pair, told
 from jaxsif.report.samples import as_csv
@@ -39,7 +39,7 @@ def section(frame: SectionBuilder, verdict: Verdict) -> Markup:
 
 def _download(text: str, label: str) -> Markup:
     """A link to the embedded samples; compressed if many, omitted if too many."""
-    rows = words.plural(text.count("\n") - 1, "row")
+    rows = plural(text.count("\n") - 1, "row")
     name, kind, content = "samples.csv", "text/csv", text.encode()
     if len(content) > _MOST_PLAIN_BYTES:
         # Without a timestamp, so that the page is reproducible.
@@ -64,7 +64,7 @@ def _sample_table(name: str, samples: list[tuple[object, ...]]) -> Markup | None
         return tag("p", f"{name}: {len(rows):,} rows, too many for a table.")
     columns = tuple(map(str, head))
     return details(
-        f"{name}: {words.plural(len(rows), 'row')}",
+        f"{name}: {plural(len(rows), 'row')}",
         table(columns, rows, label=name),
     )
 
@@ -75,9 +75,9 @@ def _bandwidth_samples(verdict: Verdict) -> list[tuple[object, ...]]:
             rank.rank,
             rank.node,
             f"{result.collective} {result.dtype}",
-            words.size(result.size_bytes),
-            join(*(words.significant(t) for t in result.times_us), between=" "),
-            "-" if result.compile_s is None else words.significant(result.compile_s),
+            format_size(result.size_bytes),
+            join(*(format_significant(t) for t in result.times_us), between=" "),
+            "-" if result.compile_s is None else format_significant(result.compile_s),
             result.wrong,
         )
         for rank, result in told(verdict, "bandwidth", Bandwidth)
@@ -101,8 +101,8 @@ def _pair_samples(verdict: Verdict) -> list[tuple[object, ...]]:
             rank.node,
             f"{pair.partner} on {pair.partner_node}",
             f"{pair.round} {pair.kind}",
-            words.size(pair.size_bytes),
-            join(*(words.significant(t) for t in pair.times_us), between=" ")
+            format_size(pair.size_bytes),
+            join(*(format_significant(t) for t in pair.times_us), between=" ")
             or ("timed out" if pair.timed_out else "-"),
             pair.wrong,
         )

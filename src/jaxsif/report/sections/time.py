@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.core.text import format_ranges
+from jaxsif.core.text import format_ranges, format_significant, plural
 from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
-from jaxsif.report import words
 from jaxsif.report.charts import timeline as chart
 from jaxsif.report.document import Verdict
 from jaxsif.report.figures import Figures
@@ -49,7 +48,7 @@ def _missing_ranks(verdict: Verdict) -> str:
     """The ranks without records; empty if there are none."""
     reported = {rank.rank for rank in verdict.ranks}
     missing = set(range(verdict.topology.processes)) - reported
-    few = words.plural(len(missing), "rank")
+    few = plural(len(missing), "rank")
     return f"{few} never reported: {format_ranges(missing)}." if missing else ""
 
 
@@ -62,8 +61,8 @@ def start(frame: SectionBuilder, figures: Figures) -> Markup | None:
     rows: list[tuple[object, ...]] = [
         (
             part.word,
-            words.significant(part.median_s),
-            words.significant(part.longest_s),
+            format_significant(part.median_s),
+            format_significant(part.longest_s),
             _bar(part.median_s, part.longest_s, longest_s),
             f"{part.slowest.rank} on {part.slowest.node}",
             part.ranks,
