@@ -1,11 +1,12 @@
-"""Expands syntax nodes into words as the shell does, and tracks the variables."""
+"""Expands words as the shell does, and tracks the variables of a script."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -14,220 +15,264 @@ from jaxsif.lint.model import Assignment, Command, CommandContext, Word, number
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-
-_MAX_TEXT_LEN = 1 << 16
-
-
-def text_of(node: Node) -> str:
-    """The source text of the node."""
-    return (node.text or b"").decode(errors="replace")
-
-
-def truncated_text(node: Node) -> str:
-    """The text, truncated, because nested nodes repeat it at every depth."""
-    return text_of(node)[:_MAX_TEXT_LEN]
-
-
-def line_of(node: Node) -> int:
-    return node.start_point[0] + 1
-
-
-def first_error_line(node: Node) -> int:
-    """The line where an error begins: the bracket or quote that is never closed."""
-    opened = [c for c in node.children if not c.is_named and c.type not in (";", "&")]
-    return line_of(opened[0] if opened else node)
-
-
-def statements_of_branch(node: Node) -> list[Node]:
-    """The statements of a branch, or the items of a case, without its patterns."""
-    if node.type == "case_statement":
-        return [child for child in node.children if child.type == "case_item"]
-    if node.type == "else_clause":
-        return node.children
-    types = [child.type for child in node.children]
-    return node.children[types.index(")") + 1 :] if ")" in types else []
-
-
+# Longer words are truncated and count as unknown.
+_MAX_WORD_LEN = 1 << 16
 # Longer values, for example of a variable that is doubled repeatedly, are unknown.
 _MAX_VALUE_LEN = 4096
 _MAX_VALUE_WORDS = 1024
+_MAX_ARITHMETIC_DEPTH = 20
+
+_ESCAPED_RE = re.compile(r"\\(?:\n|(.))", re.DOTALL)
+_ESCAPED_IN_QUOTES_RE = re.compile(r"\\(?:\n|([\"\\$`]))")
+_EXPANDED_NAME_RE = re.compile(r"\$\{?([A-Za-z_]\w*)")
+_NAME_RE = re.compile(r"[A-Za-z_]\w*")
+_ASSIGNED_NAME_RE = re.compile(r"(?<!\w)([A-Za-z_]\w*)(?:\+\+|--|[-+*]?=)")
+
+_LITERALS = ("word", "number", "variable_name", "special_variable_name", "regex")
+_EXPANSIONS = ("simple_expansion", "expansion")
+# Operators of ${NAME...} that leave a known value unchanged.
+_KEEPING_OPERATORS = ("", ":?", "?", ":-", "-")
+_ARITHMETIC = {
+    "*": operator.mul,
+    "+": operator.add,
+    "-": operator.sub,
+    "/": operator.floordiv,
+    "%": operator.mod,
+}
+_ASSIGNING_BUILTINS = ("read", "mapfile", "readarray", "getopts", "let")
 
 # The words of a variable: one, or those of an array. None: unknown.
 Values = tuple[str, ...] | None
 
 
-class Scope:
-    """The variables at one place of a script, while it is read."""
+def text_of(node: Node) -> str:
+    """Return the source text of the node."""
+    return (node.text or b"").decode(errors="replace")
+
+
+def line_of(node: Node) -> int:
+    """Return the line in which the node begins, from 1."""
+    return node.start_point[0] + 1
+
+
+class Variables:
+    """The variables of a script while it is read, and all assignments in order."""
 
     def __init__(self, known: Mapping[str, str]) -> None:
-        self._known_number: dict[str, Values] = {
+        self._values: dict[str, Values] = {
             name: (text,) for name, text in known.items()
         }
         self._exported: set[str] = set()
+        self.assignments: list[Assignment] = []
+        self.exports_all = False
 
     def get(self, name: str) -> Values:
-        return self._known_number.get(name)
+        """Return the words of a variable; None if they are unknown."""
+        return self._values.get(name)
 
-    def knows_of(self, name: str) -> bool:
-        """Whether the script has assigned it, even an unknown value."""
-        return name in self._known_number
-
-    def set(self, name: str, values: Values, *, is_unconditional: bool) -> None:
-        """Set a value; after a conditional assignment it is unknown."""
-        if not is_unconditional and self._known_number.get(name) != values:
+    def assign(
+        self, node: Node, context: CommandContext, *, is_exported: bool = False
+    ) -> str:
+        """Process `NAME=value`, and return the name."""
+        assignment, values = self._read(node, context)
+        name = assignment.name
+        is_appending = any(child.type == "+=" for child in node.children)
+        if is_appending:
+            before = self._values.get(name, ())
+            values = (
+                (*before, *values)
+                if before is not None and values is not None
+                else None
+            )
+        is_certain = assignment.is_unconditional and context.loop is None
+        if not is_certain and (is_appending or self._values.get(name) != values):
             values = None
         if values is not None and (
             len(values) > _MAX_VALUE_WORDS or sum(map(len, values)) > _MAX_VALUE_LEN
         ):
             values = None
-        self._known_number[name] = values
+        self._values[name] = values
+        is_exported = is_exported or self.exports_all or name in self._exported
+        self.assignments.append(replace(assignment, is_exported=is_exported))
+        return name
 
-    def append(self, name: str, values: Values, *, is_unconditional: bool) -> None:
-        """`name+=(word word)`"""
-        before = self._known_number.get(name, ())
-        together = None if before is None or values is None else (*before, *values)
-        self.set(name, together if is_unconditional else None, is_unconditional=True)
+    def prefix(self, node: Node, context: CommandContext) -> Assignment:
+        """Return the assignment of `NAME=value command`, for this command only."""
+        assignment, _ = self._read(node, context)
+        return replace(assignment, is_exported=True)
+
+    def _read(self, node: Node, context: CommandContext) -> tuple[Assignment, Values]:
+        name = node.named_children[0] if node.named_children else node
+        words = self._expand_value(node.child_by_field_name("value"))
+        is_known = all(word.is_literal for word in words)
+        values = tuple(word.text for word in words) if is_known else None
+        line = line_of(node)
+        # An array cannot be exported to a program.
+        value = words[0] if len(words) == 1 else Word("", line, not words)
+        key = text_of(name).partition("[")[0]
+        return Assignment(key, line, value, False, not context.is_conditional), values
+
+    def _expand_value(self, value: Node | None) -> list[Word]:
+        if value is None:
+            return []
+        if value.type != "array":
+            return [expand_one(value, self)]
+        return [word for child in value.named_children for word in expand(child, self)]
+
+    def declare(self, node: Node, context: CommandContext) -> None:
+        """Process `export`, `declare`, `local`, `readonly`, `unset` and their names."""
+        builtin = node.children[0].type if node.children else ""
+        flags = [text_of(c) for c in node.named_children if text_of(c).startswith("-")]
+        is_exported = builtin == "export" or any("x" in flag for flag in flags)
+        for child in node.named_children:
+            if child.type == "variable_assignment":
+                name = self.assign(child, context, is_exported=is_exported)
+            elif child.type in ("variable_name", "word") and (
+                text_of(child) not in flags
+            ):
+                name = text_of(child)
+                if builtin.startswith("unset"):
+                    self.forget([name])
+                    self._record(name, child, context, None)
+                elif is_exported:
+                    values = self.get(name)
+                    text = values[0] if values else f"${name}"
+                    value = Word(text, line_of(child), bool(values))
+                    self._record(name, child, context, value)
+            else:
+                continue
+            if is_exported:
+                self._exported.add(name)
+
+    def _record(
+        self, name: str, node: Node, context: CommandContext, value: Word | None
+    ) -> None:
+        is_unconditional = not context.is_conditional
+        self.assignments.append(
+            Assignment(name, line_of(node), value, True, is_unconditional)
+        )
 
     def forget(self, names: Iterable[str]) -> None:
+        """Make variables unknown."""
         for name in names:
-            self._known_number[name] = None
+            self._values[name] = None
 
-    def export(self, name: str) -> None:
-        self._exported.add(name)
-
-    def is_exported(self, name: str) -> bool:
-        return name in self._exported
-
-
-_ESCAPED = re.compile(r"\\(?:\n|(.))", re.DOTALL)
-_ESCAPED_IN_STRING = re.compile(r"\\(?:\n|([\"\\$`]))")
-# Longer words are truncated and count as unknown.
-_MAX_WORD_LEN = 1 << 16
-_NAMES = re.compile(r"\$\{?([A-Za-z_]\w*)")
-
-
-@dataclass(frozen=True)
-class _WordPart:
-    """A part of a word. Several fields begin new words between them."""
-
-    fields: tuple[str, ...]
-    is_literal: bool = True
-    may_split: bool = False
-    names: frozenset[str] = frozenset()
-
-
-def expand(node: Node, scope: Scope) -> list[Word]:
-    """The words into which a node expands."""
-    args: list[Word] = []
-    current: list[_WordPart] = []
-    line = line_of(node)
-    for part in _parts(node, scope, is_quoted=False):
-        head, *tail = part.fields or ("",)
-        if part.fields:
-            current.append(_with_text(part, head))
-        for field in tail:
-            args += _join(current, line)
-            current = [_with_text(part, field)]
-    return args + _join(current, line)
-
-
-def expand_one(node: Node, scope: Scope) -> Word:
-    """The same without word splitting: after `name=`."""
-    parts = _parts(node, scope, is_quoted=True)
-    whole = [_with_text(part, " ".join(part.fields)) for part in parts]
-    joined = _join(whole, line_of(node))
-    return joined[0] if joined else Word("", line_of(node))
-
-
-def _with_text(part: _WordPart, field: str) -> _WordPart:
-    return _WordPart((field,), part.is_literal, part.may_split, part.names)
-
-
-def _join(parts: list[_WordPart], line: int) -> list[Word]:
-    if not parts:
-        return []
-    text = "".join(
-        islice(chain.from_iterable(p.fields[0] for p in parts), _MAX_WORD_LEN)
-    )
-    return [
-        Word(
-            text,
-            line,
-            len(text) < _MAX_WORD_LEN and all(part.is_literal for part in parts),
-            any(part.may_split for part in parts),
-            frozenset().union(*(part.names for part in parts)),
+    def enter_loop(self, loop: Node) -> None:
+        """Make the variables unknown that the loop changes."""
+        self.forget(_ASSIGNED_NAME_RE.findall(text_of(loop)))
+        self.forget(
+            text_of(child)
+            for child in loop.named_children
+            if child.type == "variable_name"
         )
-    ]
+
+    def apply(self, command: Command) -> None:
+        """Make the variables unknown that a builtin such as `read` assigns."""
+        if command.name in _ASSIGNING_BUILTINS:
+            self.forget(word.text for word in command.args[1:])
 
 
-def _parts(node: Node, scope: Scope, *, is_quoted: bool) -> list[_WordPart]:
+def expand(node: Node, variables: Variables) -> list[Word]:
+    """Return the words into which a node expands."""
+    words: list[Word] = []
+    current: list[Word] = []
+    for part in _parts(node, variables, is_quoted=False):
+        current += part[:1]
+        for word in part[1:]:
+            words.append(_join(current, node))
+            current = [word]
+    return [*words, _join(current, node)] if current else words
+
+
+def expand_one(node: Node, variables: Variables) -> Word:
+    """Return the word into which a node expands without splitting: after `name=`."""
+    parts = [part for part in _parts(node, variables, is_quoted=True) if part]
+    texts = (" ".join(word.text for word in part) for part in parts)
+    whole = [replace(part[0], text=t) for part, t in zip(parts, texts, strict=True)]
+    return _join(whole, node)
+
+
+def _join(parts: list[Word], node: Node) -> Word:
+    characters = chain.from_iterable(part.text for part in parts)
+    text = "".join(islice(characters, _MAX_WORD_LEN))
+    return Word(
+        text,
+        line_of(node),
+        len(text) < _MAX_WORD_LEN and all(part.is_literal for part in parts),
+        any(part.may_split for part in parts),
+        frozenset().union(*(part.names for part in parts)),
+    )
+
+
+def _parts(node: Node, variables: Variables, *, is_quoted: bool) -> list[list[Word]]:
+    """Return the parts of a word; a part of several words is split between them."""
     kind = node.type
-    if kind in ("word", "number", "variable_name", "special_variable_name", "regex"):
-        return [_WordPart((_ESCAPED.sub(r"\1", text_of(node)),))]
+    if kind in _LITERALS:
+        return [[Word(_ESCAPED_RE.sub(r"\1", text_of(node)), line_of(node))]]
     if kind == "raw_string":
-        return [_WordPart((text_of(node)[1:-1],))]
+        return [[Word(text_of(node)[1:-1], line_of(node))]]
     if kind == "string":
-        return _quoted_parts(node, scope)
+        return _quoted_parts(node, variables)
     if kind in ("command_name", "concatenation"):
         return [
             part
             for child in node.children
-            for part in _parts(child, scope, is_quoted=is_quoted)
+            for part in _parts(child, variables, is_quoted=is_quoted)
         ]
-    if kind in ("simple_expansion", "expansion"):
-        return [_variable(node, scope, is_quoted=is_quoted)]
+    if kind in _EXPANSIONS:
+        return [_expand_variable(node, variables, is_quoted=is_quoted)]
     if kind == "arithmetic_expansion":
-        return [_arithmetic(node, scope)]
-    if kind == "command_substitution":
-        return [_unknown(node, may_split=not is_quoted)]
-    return [_unknown(node, may_split=False)]
+        return [[_expand_arithmetic(node, variables)]]
+    may_split = kind == "command_substitution" and not is_quoted
+    return [[_unknown(node, may_split=may_split)]]
 
 
-def _quoted_parts(node: Node, scope: Scope) -> list[_WordPart]:
-    """The text between double quotes, with the spaces that the grammar omits."""
-    parts = [_WordPart(("",))]
+def _quoted_parts(node: Node, variables: Variables) -> list[list[Word]]:
+    """Return the parts between double quotes, with spaces that the grammar omits."""
+    parts = [[Word("", line_of(node))]]
     position = node.start_byte + 1
     for child in node.named_children:
         if child.type != "string_content":
             raw = child.text or b""
             blanks = len(raw) - len(raw.lstrip())
             parts += [
-                _literal(node, position, child.start_byte + blanks),
-                *_parts(child, scope, is_quoted=True),
+                [_quoted_literal(node, position, child.start_byte + blanks)],
+                *_parts(child, variables, is_quoted=True),
             ]
             position = child.end_byte
-    return [*parts, _literal(node, position, node.end_byte - 1)]
+    return [*parts, [_quoted_literal(node, position, node.end_byte - 1)]]
 
 
-def _literal(string: Node, start: int, end: int) -> _WordPart:
+def _quoted_literal(string: Node, start: int, end: int) -> Word:
     offset = string.start_byte
     raw = (string.text or b"")[start - offset : max(end, start) - offset]
     text = raw.decode(errors="replace")
-    return _WordPart((_ESCAPED_IN_STRING.sub(r"\1", text),))
+    return Word(_ESCAPED_IN_QUOTES_RE.sub(r"\1", text), line_of(string))
 
 
-def _unknown(node: Node, *, may_split: bool) -> _WordPart:
+def _unknown(node: Node, *, may_split: bool) -> Word:
     text = text_of(node).lstrip()
-    return _WordPart((text,), False, may_split, frozenset(_NAMES.findall(text)))
+    names = frozenset(_EXPANDED_NAME_RE.findall(text))
+    return Word(text, line_of(node), False, may_split, names)
 
 
-def _variable(node: Node, scope: Scope, *, is_quoted: bool) -> _WordPart:
-    """`$NAME`, `${NAME}`, `${NAME[@]}`, `${NAME:-word}`, `${NAME:?text}`."""
-    name, is_array, operator = _reference(node)
-    values = scope.get(name) if operator in ("", ":?", "?", ":-", "-") else None
+def _expand_variable(
+    node: Node, variables: Variables, *, is_quoted: bool
+) -> list[Word]:
+    """Expand `$NAME`, `${NAME}`, `${NAME[@]}`, `${NAME:-word}`, `${NAME:?text}`."""
+    name, is_array, operation = _reference(node)
+    values = variables.get(name) if operation in _KEEPING_OPERATORS else None
     if values is None:
-        return _unknown(node, may_split=not is_quoted)
-    names = frozenset((name,))
-    if is_array and is_quoted:
-        return _WordPart(values, names=names)
-    if is_quoted:
-        return _WordPart((values[0] if values else "",), names=names)
-    args = values if is_array else values[:1]
-    return _WordPart(tuple(" ".join(args).split()), names=names)
+        return [_unknown(node, may_split=not is_quoted)]
+    if not is_array:
+        values = values[:1] or ("",)
+    if not is_quoted:
+        values = tuple(" ".join(values).split())
+    return [Word(text, line_of(node), names=frozenset((name,))) for text in values]
 
 
 def _reference(node: Node) -> tuple[str, bool, str]:
-    """The name, whether it means a whole array, and the operator."""
+    """Return the name, whether it means a whole array, and the operator."""
     marks = ("$", "${", "}")
     inside = [child for child in node.children if text_of(child).strip() not in marks]
     if not inside:
@@ -244,169 +289,35 @@ def _reference(node: Node) -> tuple[str, bool, str]:
     return name, bool(index), text_of(others[0]) if others else ""
 
 
-def _arithmetic(node: Node, scope: Scope) -> _WordPart:
+def _expand_arithmetic(node: Node, variables: Variables) -> Word:
     inside = node.named_children
-    value = _value(inside[0], scope) if len(inside) == 1 else None
-    if value is None:
-        return _WordPart(
-            (text_of(node),),
-            False,
-            names=frozenset(re.findall(r"[A-Za-z_]\w*", text_of(node))),
-        )
-    return _WordPart((str(value),))
+    value = _evaluate(inside[0], variables) if len(inside) == 1 else None
+    if value is not None:
+        return Word(str(value), line_of(node))
+    text = text_of(node)
+    names = frozenset(_NAME_RE.findall(text))
+    return Word(text, line_of(node), is_literal=False, names=names)
 
 
-def _value(node: Node, scope: Scope, depth: int = 0) -> int | None:
-    """The value of `2 * SLURM_NNODES`."""
-    if depth > 20:
+def _evaluate(node: Node, variables: Variables, depth: int = 0) -> int | None:
+    """Return the value of an expression such as `2 * SLURM_NNODES`, if it is known."""
+    if depth > _MAX_ARITHMETIC_DEPTH:
         return None
-    if node.type in ("number", "word"):
-        return (
-            number(text_of(node))
-            if text_of(node).isdigit()
-            else _known_number(node, scope)
-        )
-    if node.type in ("variable_name", "simple_expansion", "expansion"):
-        return _known_number(node, scope)
+    text = text_of(node)
+    if node.type in ("number", "word", "variable_name", *_EXPANSIONS):
+        if text.isdigit():
+            return number(text)
+        values = variables.get(text.strip("${}"))
+        return number(values[0]) if values else None
     if node.type == "parenthesized_expression" and len(node.named_children) == 1:
-        return _value(node.named_children[0], scope, depth + 1)
-    if node.type == "binary_expression" and len(node.children) == 3:
-        left, operator, right = node.children
-        return _apply_operator(
-            _value(left, scope, depth + 1),
-            text_of(operator),
-            _value(right, scope, depth + 1),
-        )
-    return None
-
-
-def _known_number(node: Node, scope: Scope) -> int | None:
-    values = scope.get(text_of(node).strip("${}"))
-    return number(values[0]) if values else None
-
-
-def _apply_operator(left: int | None, operator: str, right: int | None) -> int | None:
+        return _evaluate(node.named_children[0], variables, depth + 1)
+    if node.type != "binary_expression" or len(node.children) != 3:
+        return None
+    left = _evaluate(node.children[0], variables, depth + 1)
+    right = _evaluate(node.children[2], variables, depth + 1)
+    sign = text_of(node.children[1])
     if left is None or right is None or max(left, right) > 10**9:
         return None
-    if operator == "*":
-        return left * right
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    if operator in "/%" and right:
-        return left // right if operator == "/" else left % right
-    return None
-
-
-_ASSIGNED_RE = re.compile(r"(?<!\w)([A-Za-z_]\w*)(?:\+\+|--|[-+*]?=)")
-_MUTATING_BUILTINS = ("read", "mapfile", "readarray", "getopts", "let")
-
-
-class VariableTracker:
-    """The scope, and all assignments in order."""
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.assignments: list[Assignment] = []
-        self.exports_all = False
-
-    def assign(
-        self, node: Node, context: CommandContext, *, is_exported: bool = False
-    ) -> str:
-        """`NAME=value`; returns the name."""
-        assignment, values = self._read(node, context)
-        is_unconditional = assignment.is_unconditional and context.loop is None
-        if any(child.type == "+=" for child in node.children):
-            self.scope.append(
-                assignment.name, values, is_unconditional=is_unconditional
-            )
-        else:
-            self.scope.set(assignment.name, values, is_unconditional=is_unconditional)
-        was_exported = self.exports_all or self.scope.is_exported(assignment.name)
-        self.assignments.append(
-            replace(assignment, is_exported=is_exported or was_exported)
-        )
-        return assignment.name
-
-    def prefix(self, node: Node, context: CommandContext) -> Assignment:
-        """`NAME=value command`, which applies to this command only."""
-        assignment, _ = self._read(node, context)
-        return replace(assignment, is_exported=True)
-
-    def _read(
-        self, node: Node, context: CommandContext
-    ) -> tuple[Assignment, tuple[str, ...] | None]:
-        name = node.named_children[0] if node.named_children else node
-        args = self._values(node.child_by_field_name("value"))
-        values = (
-            tuple(w.text for w in args) if all(w.is_literal for w in args) else None
-        )
-        line = line_of(node)
-        # An array cannot be exported to a program.
-        value = args[0] if len(args) == 1 else Word("", line, not args)
-        key = text_of(name).partition("[")[0]
-        return Assignment(key, line, value, False, not context.is_conditional), values
-
-    def _values(self, value: Node | None) -> list[Word]:
-        if value is None:
-            return []
-        if value.type != "array":
-            return [expand_one(value, self.scope)]
-        return [
-            word for child in value.named_children for word in expand(child, self.scope)
-        ]
-
-    def declare(self, node: Node, context: CommandContext) -> None:
-        """`export`, `declare`, `local`, `readonly`, `unset` and their names."""
-        kind = node.children[0].type if node.children else ""
-        flags = [text_of(c) for c in node.named_children if text_of(c).startswith("-")]
-        is_exported = kind == "export" or any("x" in flag for flag in flags)
-        for child in node.named_children:
-            if child.type == "variable_assignment":
-                name = self.assign(child, context, is_exported=is_exported)
-            elif (
-                child.type in ("variable_name", "word") and text_of(child) not in flags
-            ):
-                name = text_of(child)
-                self._record_use(name, child, context, kind, is_exported)
-            else:
-                continue
-            if is_exported:
-                self.scope.export(name)
-
-    def _record_use(
-        self,
-        name: str,
-        node: Node,
-        context: CommandContext,
-        kind: str,
-        is_exported: bool,
-    ) -> None:
-        is_unconditional = not context.is_conditional
-        line = line_of(node)
-        if kind.startswith("unset"):
-            self.scope.forget([name])
-            self.assignments.append(
-                Assignment(name, line, None, True, is_unconditional)
-            )
-        elif is_exported:
-            values = self.scope.get(name)
-            value = Word(values[0] if values else f"${name}", line, bool(values))
-            self.assignments.append(
-                Assignment(name, line, value, True, is_unconditional)
-            )
-
-    def enter_loop(self, node: Node) -> None:
-        """Variables that a loop changes are unknown in the loop."""
-        self.scope.forget(_ASSIGNED_RE.findall(text_of(node)))
-        self.scope.forget(
-            text_of(child)
-            for child in node.named_children
-            if child.type == "variable_name"
-        )
-
-    def apply(self, command: Command) -> None:
-        """The effect of other commands on variables."""
-        if command.name in _MUTATING_BUILTINS:
-            self.scope.forget(word.text for word in command.args[1:])
+    if sign not in _ARITHMETIC or (sign in "/%" and not right):
+        return None
+    return int(_ARITHMETIC[sign](left, right))

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
-
-_UNKNOWN = re.compile(r"\$|`")
+from enum import Enum, auto
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word. Unknown parts of `text` are as written: `$NAME`.
+    """One word of a command after expansion; unknown parts are as written: `$NAME`.
 
-    `is_open` says that it may turn out as several words, or as none: an unknown variable
-    without quotes. `names` are the variables that the shell puts in here.
+    Attributes:
+      text: the word.
+      line: its line in the script, from 1.
+      is_literal: whether all of the text is known.
+      may_split: whether it may become several words, or none: an unknown variable
+        without quotes.
+      names: the variables that were expanded in it.
     """
 
     text: str
@@ -38,18 +40,10 @@ class Word:
 
 
 def number(text: str | None) -> int | None:
-    """A number; None if it is not one, or unknown."""
+    """Return the text as a number; None if it is not one, or unknown."""
     if text is None or not (text.isascii() and text.isdigit()) or len(text) > 9:
         return None
     return int(text)
-
-
-def is_unknown(text: str) -> bool:
-    """Whether a text contains an expansion of the shell."""
-    return _UNKNOWN.search(text) is not None
-
-
-_LETTERS = {"e": "errexit", "u": "nounset", "a": "allexport"}
 
 
 @dataclass(frozen=True)
@@ -63,36 +57,38 @@ class ShellOptions:
 
 
 DEFAULT_OPTIONS = ShellOptions()
+_OPTION_LETTERS = {"e": "errexit", "u": "nounset", "a": "allexport"}
 
 
-def apply_set(shell_options: ShellOptions, args: Sequence[str]) -> ShellOptions:
+def apply_set(options: ShellOptions, args: Sequence[str]) -> ShellOptions:
     """Apply the arguments of `set`, or of a shebang."""
     changes: dict[str, bool] = {}
-    waiting = iter(args)
-    for word in waiting:
-        if word[:1] not in ("-", "+") or word.startswith("--"):
+    remaining = iter(args)
+    for arg in remaining:
+        if arg[:1] not in ("-", "+") or arg.startswith("--"):
             break
-        is_on = word.startswith("-")
-        for letter in word[1:]:
-            name = next(waiting, "") if letter == "o" else _LETTERS.get(letter, "")
-            if hasattr(shell_options, name):
-                changes[name] = is_on
-    return replace(shell_options, **changes)
+        for letter in arg[1:]:
+            is_name_next = letter == "o"
+            name = next(remaining, "") if is_name_next else _OPTION_LETTERS.get(letter)
+            if name and hasattr(options, name):
+                changes[name] = arg.startswith("-")
+    return replace(options, **changes)
 
 
 class StatusUse(Enum):
     """How the exit status of a command is used."""
 
-    COUNTS = "it is that of the statement"
-    TESTED = "if, while or || looks at it"
-    NEGATED = "! turns it round"
-    PIPED = "the pipe's last command has the say"
-    CAPTURED = "it ends a $(...)"
+    COUNTS = auto()  # as that of its statement
+    CONDITION = auto()  # of if or while
+    OR_ELSE = auto()  # on the left of ||
+    NEGATED = auto()  # by !
+    PIPED = auto()  # discarded, since the pipe has the status of its last command
+    CAPTURED = auto()  # in $(...)
 
 
 @dataclass(frozen=True)
 class NextStatement:
-    """The statement that runs next; `is_again` if it is the next iteration of the loop."""
+    """The statement that runs next, possibly in the next iteration of the loop."""
 
     line: int
     text: str
@@ -101,12 +97,21 @@ class NextStatement:
 
 @dataclass(frozen=True)
 class CommandContext:
-    """The context of a command. `loop` is the line of the innermost loop around it."""
+    """Where a command is in the script.
+
+    Attributes:
+      status_use: how its exit status is used.
+      status_user: the text that uses it: the body of `if`, the right side of `||`, the
+        reader of the pipe.
+      next_statement: the statement that runs next, if there is one.
+      loop: the line of the innermost loop around it.
+      is_background: whether `&` follows.
+      is_conditional: whether it may not run.
+      is_function: whether it is part of a function.
+    """
 
     status_use: StatusUse = StatusUse.COUNTS
-    or_else: str = ""  # behind ||
-    if_body: str = ""  # what runs if the condition holds, of `if`
-    pipe_reader: str = ""  # behind |
+    status_user: str = ""
     next_statement: NextStatement | None = None
     loop: int | None = None
     is_background: bool = False
@@ -124,21 +129,41 @@ class Assignment:
     is_exported: bool = False
     is_unconditional: bool = True
 
+    @property
+    def text(self) -> str:
+        """The value as text; "" if the variable is unset."""
+        return self.value.text if self.value else ""
+
+
+@dataclass(frozen=True)
+class Heredoc:
+    """A here-document, whose text begins in `line`."""
+
+    text: str
+    line: int
+
 
 @dataclass(frozen=True)
 class Command:
-    """One simple command."""
+    """One simple command.
+
+    Attributes:
+      line: the line of its first word, from 1.
+      args: its words, with its name.
+      assignments: those before its name, as in `A=1 command`.
+      context: where it is in the script.
+      shell_options: the options in effect when it runs.
+      heredoc: its here-document.
+      order: the number of the script's assignments before it.
+    """
 
     line: int
-    last_line: int
     args: tuple[Word, ...]
-    text: str
-    assignments: tuple[Assignment, ...] = ()  # `A=1 command`
+    assignments: tuple[Assignment, ...] = ()
     context: CommandContext = field(default_factory=CommandContext)
     shell_options: ShellOptions = DEFAULT_OPTIONS
-    heredoc: str = ""
-    heredoc_line: int = 0
-    order: int = 0  # among commands and settings, as they are read
+    heredoc: Heredoc | None = None
+    order: int = 0
 
     @property
     def name(self) -> str:

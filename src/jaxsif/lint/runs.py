@@ -479,6 +479,7 @@ def _script_in(args: Sequence[Word], command: Command) -> tuple[str, int] | None
             return following.text, following.line
         if not word.text.startswith("-"):
             return None
-    if all(word.text.startswith("-") for word in args[1:]) and command.heredoc:
-        return command.heredoc, command.heredoc_line
+    heredoc = command.heredoc
+    if heredoc and heredoc.text and all(w.text.startswith("-") for w in args[1:]):
+        return heredoc.text, heredoc.line
     return None

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from jaxsif.lint.model import StatusUse, is_unknown
+from jaxsif.lint.model import StatusUse
 from jaxsif.lint.options import SBATCH, SRUN, CommandOption
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
@@ -208,7 +208,7 @@ def directive_variable(script: Script) -> Iterator[Violation]:
     for option in script.directives.options.options:
         text = option.value.text if option.value else ""
         if option.name not in ("comment", "wrap") and (
-            is_unknown(text) or text.startswith("~/")
+            _EXPANSION_RE.search(text) or text.startswith("~/")
         ):
             yield Violation(option.line, f"Slurm takes {text!r} as it stands")
 
@@ -252,6 +252,7 @@ def output_folder(script: Script) -> Iterator[Violation]:
             yield Violation(line, f"{path} is opened before the script makes {folder}")
 
 
+_EXPANSION_RE = re.compile(r"[$`]")
 _READS_STATUS = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
 _BARE_EXIT = re.compile(r"exit\s*$")
 # What an answer to a failure begins its commands with, if it leaves nothing of it.
@@ -302,7 +303,9 @@ def status_lost(script: Script) -> Iterator[Violation]:
             or _READS_STATUS.search(next_statement.text)
             or _BARE_EXIT.match(next_statement.text)
             # It may look at the status itself.
-            or not script.functions.isdisjoint(next_statement.text.split(None, 1)[:1])
+            or not script.parsed.functions.isdisjoint(
+                next_statement.text.split(None, 1)[:1]
+            )
         ):
             continue
         if next_statement.is_next_iteration:
@@ -329,8 +332,8 @@ def status_pipe(script: Script) -> Iterator[Violation]:
     for run in script.workloads:
         context = run.command.context
         if context.status_use is StatusUse.PIPED:
-            pipe_reader = context.pipe_reader.partition("\n")[0]
-            yield Violation(run.line, f"what counts is the status of: {pipe_reader}")
+            reader = context.status_user.partition("\n")[0]
+            yield Violation(run.line, f"what counts is the status of: {reader}")
 
 
 @rule(
@@ -344,10 +347,8 @@ def status_swallowed(script: Script) -> Iterator[Violation]:
     """|| turns the step's failure into a success"""
     for run in script.workloads:
         context = run.command.context
-        answer = context.or_else
-        is_answered = (
-            context.status_use is StatusUse.TESTED and answer and not context.if_body
-        )
+        answer = context.status_user
+        is_answered = context.status_use is StatusUse.OR_ELSE and answer
         if is_answered and _always_succeeds(answer):
             first = answer.partition("\n")[0]
             yield Violation(run.line, f"after a failure the status is that of: {first}")
@@ -371,7 +372,9 @@ def status_negated(script: Script) -> Iterator[Violation]:
     """$? after `if ! command` is always 0"""
     for command in script.commands:
         context = command.context
-        if context.status_use is StatusUse.NEGATED and _STATUS.search(context.if_body):
+        if context.status_use is StatusUse.NEGATED and _STATUS.search(
+            context.status_user
+        ):
             yield Violation(command.line, "the branch reads $?, which is 0 behind `!`")
 
 
