@@ -8,75 +8,72 @@ from dataclasses import dataclass, replace
 
 from jaxsif.lint.model import Word, number
 
-NO_VALUE, OPTIONAL_VALUE, REQUIRED_VALUE = (
-    "never",
-    "maybe",
-    "always",
-)  # whether an option has a value
+# Whether an option has a value.
+NO_VALUE, OPTIONAL_VALUE, REQUIRED_VALUE = "none", "optional", "required"
 
 
 @dataclass(frozen=True)
 class OptionTable:
     """The options of a program.
 
-    `long` says of each whether it has a value; `short` and `other_names` lead to the
-    long name. An abbreviation is as good as a name, where no other begins like it.
+    Attributes:
+      long: by long name, whether the option has a value.
+      short: the long name of each letter.
+      aliases: the long names of other long names.
     """
 
     long: dict[str, str]
     short: dict[str, str]
-    other_names: dict[str, str]
+    aliases: dict[str, str]
 
     def names(self, written: str) -> list[str]:
-        """The long names that a written option, without dashes, can abbreviate."""
-        if written in self.other_names:
-            return [self.other_names[written]]
+        """Return the long names that `written`, without dashes, can abbreviate."""
+        if written in self.aliases:
+            return [self.aliases[written]]
         if written in self.long:
             return [written]
         return [name for name in self.long if name.startswith(written)]
 
 
-def table(
-    *,
-    with_value: str,
-    with_optional_value: str = "",
-    without_value: str = "",
-    short: str,
-    other_names: str = "",
+def _table(
+    *, required: str, optional: str = "", none: str, short: str, aliases: str = ""
 ) -> OptionTable:
-    """From names with blanks between; `short` and `other_names` as `n=ntasks`."""
-    by_kind = {
-        REQUIRED_VALUE: with_value,
-        OPTIONAL_VALUE: with_optional_value,
-        NO_VALUE: without_value,
-    }
+    """Make a table from names between blanks; `short` and `aliases` as `n=ntasks`."""
+    kinds = {REQUIRED_VALUE: required, OPTIONAL_VALUE: optional, NO_VALUE: none}
     return OptionTable(
-        {
-            name: value_kind
-            for value_kind, names in by_kind.items()
-            for name in names.split()
-        },
+        {name: kind for kind, names in kinds.items() for name in names.split()},
         dict(pair.split("=") for pair in short.split()),
-        dict(pair.split("=") for pair in other_names.split()),
+        dict(pair.split("=") for pair in aliases.split()),
     )
 
 
 @dataclass(frozen=True)
 class CommandOption:
-    """An option as written; `name` is its long name, "" if it is unknown."""
+    """An option of a command line.
+
+    Attributes:
+      name: its long name, "" if it is unknown.
+      written: the option as written.
+      line: its line in the script.
+      value: its value, if it has one.
+      error: why the program refuses it: "unknown", "ambiguous", "no value".
+    """
 
     name: str
     written: str
     line: int
     value: Word | None = None
-    error: str = ""  # why the program refuses it: unknown, ambiguous, no value
+    error: str = ""
 
 
 @dataclass(frozen=True)
-class CommandOptions:
+class ParsedOptions:
     """The options of a command line before its first other argument.
 
-    `unclear` are unknown variables, which may hold more of them, or nothing.
+    Attributes:
+      options: the options in order.
+      remaining: the first other argument, and all that follow it.
+      unparsed: unknown variables, which may hold more options, or nothing.
     """
 
     options: tuple[CommandOption, ...] = ()
@@ -85,93 +82,83 @@ class CommandOptions:
 
     @property
     def is_incomplete(self) -> bool:
+        """Whether there may be options that are not known."""
         return bool(self.unparsed)
 
     def last(self, *names: str) -> CommandOption | None:
-        """The effective one, of several."""
-        found = [option for option in self.options if option.name in names]
-        return found[-1] if found else None
+        """Return the last of the named options, which is the effective one."""
+        options = [option for option in self.options if option.name in names]
+        return options[-1] if options else None
 
     def has(self, *names: str) -> bool:
         return self.last(*names) is not None
 
     def text(self, name: str) -> str | None:
-        """Its value, if known."""
+        """Return the value of an option, if it is known."""
         option = self.last(name)
         value = option.value if option else None
         return value.text if value and value.is_literal else None
 
     def number(self, name: str) -> int | None:
+        """Return the value of an option, if it is a known number."""
         return number(self.text(name))
 
 
-NO_OPTIONS = CommandOptions()
+NO_OPTIONS = ParsedOptions()
 
 
-def parse_options(args: Sequence[Word], table: OptionTable) -> CommandOptions:
+def parse_options(args: Sequence[Word], table: OptionTable) -> ParsedOptions:
     """Parse options until the first other argument."""
     remaining = list(args)
     options: list[CommandOption] = []
     unparsed: list[Word] = []
     while remaining:
-        word = remaining[0]
-        if word.may_split and word.text.startswith(("$", "`")):
+        arg = remaining[0]
+        if arg.may_split and arg.text.startswith(("$", "`")):
             # It may be empty, or hold options, or begin the program.
             unparsed.append(remaining.pop(0))
-        elif word.text == "--":
-            del remaining[0]
-            break
-        elif not word.text.startswith("-") or word.text == "-":
+        elif not arg.text.startswith("-") or arg.text == "-":
             break
         else:
             del remaining[0]
-            options += _take(word, remaining, table)
-    return CommandOptions(tuple(options), tuple(remaining), tuple(unparsed))
+            if arg.text == "--":
+                break
+            parse = _parse_long if arg.text.startswith("--") else _parse_short
+            options += parse(arg, remaining, table)
+    return ParsedOptions(tuple(options), tuple(remaining), tuple(unparsed))
 
 
-def _take(
-    word: Word, remaining: list[Word], table: OptionTable
+def _parse_long(
+    arg: Word, remaining: list[Word], table: OptionTable
 ) -> Iterator[CommandOption]:
-    if word.text.startswith("--"):
-        yield _long(word, remaining, table)
-    else:
-        yield from _short(word, remaining, table)
-
-
-def _long(word: Word, remaining: list[Word], table: OptionTable) -> CommandOption:
-    written, has_value, text = word.text.partition("=")
-    option = CommandOption("", written, word.line)
+    written, has_value, text = arg.text.partition("=")
     names = table.names(written[2:])
-    if len(names) != 1:
-        return replace(option, error="ambiguous" if names else "unknown")
-    option = replace(option, name=names[0])
-    value_kind = table.long[names[0]]
-    if has_value:
-        value = replace(word, text=text, may_split=False)
-        return replace(option, value=value)
-    if value_kind != REQUIRED_VALUE:
-        return option
-    return _with_next(option, remaining)
+    option = CommandOption(names[0] if len(names) == 1 else "", written, arg.line)
+    if not option.name:
+        yield replace(option, error="ambiguous" if names else "unknown")
+    elif has_value:
+        yield replace(option, value=replace(arg, text=text, may_split=False))
+    elif table.long[option.name] == REQUIRED_VALUE:
+        yield _with_next(option, remaining)
+    else:
+        yield option
 
 
-def _short(
-    word: Word, remaining: list[Word], table: OptionTable
+def _parse_short(
+    arg: Word, remaining: list[Word], table: OptionTable
 ) -> Iterator[CommandOption]:
-    letters = word.text[1:]
+    letters = arg.text[1:]
     while letters:
         letter, letters = letters[0], letters[1:]
-        option = CommandOption(table.short.get(letter, ""), f"-{letter}", word.line)
-        value_kind = table.long.get(option.name, NO_VALUE)
+        option = CommandOption(table.short.get(letter, ""), f"-{letter}", arg.line)
+        kind = table.long.get(option.name, NO_VALUE)
         if not option.name:
             yield replace(option, error="unknown")
             return
-        if value_kind != NO_VALUE and letters:
-            yield replace(option, value=replace(word, text=letters, may_split=False))
+        if kind != NO_VALUE and letters:
+            yield replace(option, value=replace(arg, text=letters, may_split=False))
             return
-        if value_kind == REQUIRED_VALUE:
-            yield _with_next(option, remaining)
-            return
-        yield option
+        yield _with_next(option, remaining) if kind == REQUIRED_VALUE else option
 
 
 def _with_next(option: CommandOption, remaining: list[Word]) -> CommandOption:
@@ -196,8 +183,8 @@ _PLUGINS_WITHOUT_VALUE = """
     container-entrypoint-log container-writable container-readonly
 """
 
-SBATCH = table(
-    with_value="""
+SBATCH = _table(
+    required="""
     account acctg-freq array autocomplete batch bb bbf begin chdir cluster-constraint
     clusters comment constraint container container-id container-type context core-spec
     cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline delay-boot dependency
@@ -212,10 +199,10 @@ SBATCH = table(
     """
     + _PLUGINS_WITH_VALUE
     + _OLDER_WITH_VALUE,
-    with_optional_value="""
+    optional="""
     exclusive get-user-env nice no-kill oom-kill-step propagate requeue resv-ports x11
     """,
-    without_value="""
+    none="""
     consolidate-segments contiguous external help hold ignore-pbs no-requeue overcommit
     oversubscribe parsable quiet reboot share spread-job spread-segments stepmgr
     test-only usage use-min-nodes verbose version wait
@@ -228,11 +215,11 @@ SBATCH = table(
     S=core-spec h=help k=no-kill s=oversubscribe v=verbose H=hold O=overcommit Q=quiet
     V=version W=wait I=immediate
     """,
-    other_names="tasks-per-node=ntasks-per-node cluster=clusters",
+    aliases="tasks-per-node=ntasks-per-node cluster=clusters",
 )
 
-SRUN = table(
-    with_value="""
+SRUN = _table(
+    required="""
     accel-bind account acctg-freq autocomplete bb bbf bcast-exclude begin chdir
     cluster-constraint clusters comment constraint container container-id container-type
     context core-spec cores-per-socket cpu-bind cpu-freq cpus-per-gpu cpus-per-task
@@ -248,11 +235,11 @@ SRUN = table(
     """
     + _PLUGINS_WITH_VALUE
     + _OLDER_WITH_VALUE.replace(" immediate", ""),
-    with_optional_value="""
+    optional="""
     bcast compress exclusive external-launcher immediate kill-on-bad-exit nice no-kill
     oom-kill-step overlap propagate pty resv-ports send-libs x11
     """,
-    without_value="""
+    none="""
     async consolidate-segments contiguous debugger-test disable-status exact help hold
     interactive label multi-prog no-allocate overcommit oversubscribe parsable
     preserve-env quiet quit-on-interrupt reboot share spread-job spread-segments stepmgr
@@ -267,22 +254,22 @@ SRUN = table(
     v=verbose E=preserve-env H=hold I=immediate K=kill-on-bad-exit O=overcommit Q=quiet
     V=version X=disable-status Z=no-allocate
     """,
-    other_names="""
+    aliases="""
     tasks-per-node=ntasks-per-node cluster=clusters cpu_bind=cpu-bind
     pack-group=het-group
     """,
 )
 
 # Of Apptainer 1.4, then those of SingularityCE.
-APPTAINER = table(
-    with_value="""
+APPTAINER = _table(
+    required="""
     add-caps app apply-cgroups authfile bind blkio-weight blkio-weight-device cpu-shares
     cpus cpuset-cpus cpuset-mems cwd dns docker-host drop-caps env env-file fusemount
     home hostname memory memory-reservation memory-swap mount netns-path network
     network-args no-mount overlay pem-path pids-limit runscript-timeout scratch security
     workdir shell pwd config
     """,
-    without_value="""
+    none="""
     allow-setuid cleanenv compat contain containall disable-cache docker-login fakeroot
     help ipc keep-privs net no-eval no-home no-https no-init no-pid no-privs no-umask nv
     nvccli oom-kill-disable passphrase pid rocm sharens unsquash userns uts writable

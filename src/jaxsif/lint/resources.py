@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from jaxsif.lint.model import number
-from jaxsif.lint.options import CommandOption, CommandOptions
+from jaxsif.lint.options import ParsedOptions
 
 GPU_OPTIONS = (
     "gpus-per-node",
@@ -30,9 +30,9 @@ _DISTRIBUTING_OPTIONS = (
     "nodefile",
 )
 
-_GPU = re.compile(
+_GRES_RE = re.compile(
     r"(?:gres[/:])?gpu(?:[:/](?P<type>(?:(?![A-Za-z])[\w.-])*+[A-Za-z][\w.-]*))?"
-    r"(?:[:=](?P<n>\d{1,9}))?"
+    r"(?:[:=](?P<count>\d{1,9}))?"
 )
 
 
@@ -46,9 +46,15 @@ class GpuCount:
 
 @dataclass(frozen=True)
 class ResourceRequest:
-    """The numbers that follow from the options; None is unknown.
+    """The resources that follow from the options; None is unknown.
 
-    `binding` is the option that gives each task GPUs of its own, as it was written.
+    Attributes:
+      nodes: number of nodes.
+      tasks: number of tasks in all.
+      tasks_per_node: the same of each node.
+      gpus_per_node: number of GPUs of each node.
+      has_gpus: whether any GPU is requested.
+      binding: the option, as written, that gives each task its own GPUs; "" if none.
     """
 
     nodes: int | None = None
@@ -60,82 +66,30 @@ class ResourceRequest:
 
     @property
     def has_several_tasks(self) -> bool:
-        """Whether it certainly has them."""
+        """Whether there is certainly more than one task."""
         return self.tasks is not None and self.tasks > 1
 
 
 def count_gpus(text: str | None) -> GpuCount | None:
-    """The GPUs of `4`, `a100:4`, `a100:2,v100:1`; None for anything else."""
-    if not text:
+    """Return the GPUs of `4`, `a100:4`, `a100:2,v100:1`; None for anything else."""
+    parts = [part.rpartition(":") for part in (text or "").split(",")]
+    counts = [number(count) for _, _, count in parts]
+    if None in counts:
         return None
-    counts = [part.rpartition(":") for part in text.split(",")]
-    numbers = [number(count) for _, _, count in counts]
-    if any(found is None for found in numbers):
-        return None
-    return GpuCount(sum(filter(None, numbers)), any(kind for kind, _, _ in counts))
+    return GpuCount(sum(filter(None, counts)), any(kind for kind, _, _ in parts))
 
 
 def count_gres(text: str | None) -> GpuCount | None:
-    """The GPUs of `gpu:a100:4,shard:2` or `cpu=2,gres/gpu=1`; None where there are none."""
-    parts = [_GPU.fullmatch(part) for part in (text or "").split(",")]
-    found = [part for part in parts if part is not None]
-    if not found:
+    """Return the GPUs of `gpu:a100:4,shard:2` or `cpu=2,gres/gpu=1`, if any."""
+    matches = filter(None, map(_GRES_RE.fullmatch, (text or "").split(",")))
+    gpus = [(int(match["count"] or 1), bool(match["type"])) for match in matches]
+    if not gpus:
         return None
-    return GpuCount(
-        sum(int(part["n"] or 1) for part in found), any(part["type"] for part in found)
-    )
+    return GpuCount(sum(count for count, _ in gpus), any(typed for _, typed in gpus))
 
 
-def job_resources(requested: CommandOptions) -> ResourceRequest:
-    """The resources of a job's directives."""
-    tasks, nodes, per_node = _tasks(requested)
-    return _with_gpus(requested, nodes, tasks, per_node)
-
-
-def step_resources(
-    job: ResourceRequest, job_options: CommandOptions, requested: CommandOptions
-) -> ResourceRequest:
-    """The resources of a step: the job's, changed by srun's options."""
-    if requested.is_incomplete or requested.has("het-group"):
-        return ResourceRequest(has_gpus=job.has_gpus)
-    nodes, tasks, per_node = _step_tasks(job, job_options, requested)
-    if requested.has(*GPU_OPTIONS):
-        return _with_gpus(requested, nodes, tasks, per_node)
-    return ResourceRequest(
-        nodes,
-        tasks,
-        per_node,
-        job.gpus_per_node,
-        job.has_gpus,
-        binding(requested) or job.binding,
-    )
-
-
-def _step_tasks(
-    job: ResourceRequest, job_options: CommandOptions, requested: CommandOptions
-) -> tuple[int | None, int | None, int | None]:
-    if not requested.has(*TASK_OPTIONS):
-        return job.nodes, job.tasks, job.tasks_per_node
-    tasks = requested.number("ntasks")
-    nodes = requested.number("nodes") if requested.has("nodes") else job.nodes
-    per_node = requested.number("ntasks-per-node")
-    if not requested.has("ntasks-per-node") and not requested.has("ntasks"):
-        # As the job's variables hand it down to srun.
-        per_node = job_options.number("ntasks-per-node")
-        if job_options.has("ntasks"):
-            tasks = job.tasks if nodes == job.nodes else None
-            per_node = job.tasks_per_node if nodes == job.nodes else None
-        elif per_node is None and nodes is not None:
-            per_node = 1
-    if requested.has("ntasks") and not requested.has("nodes") and tasks and nodes:
-        nodes = min(nodes, tasks)
-    if tasks is None and not requested.has("ntasks") and nodes and per_node:
-        tasks = nodes * per_node
-    return nodes, tasks, per_node or _quotient(tasks, nodes)
-
-
-def _tasks(requested: CommandOptions) -> tuple[int | None, int | None, int | None]:
-    """Tasks, nodes and tasks per node of a job."""
+def job_resources(requested: ParsedOptions) -> ResourceRequest:
+    """Return the resources of a job, given the options of its directives."""
     nodes = requested.number("nodes")
     per_node = requested.number("ntasks-per-node")
     tasks = requested.number("ntasks")
@@ -143,11 +97,11 @@ def _tasks(requested: CommandOptions) -> tuple[int | None, int | None, int | Non
         tasks = _default_tasks(requested, nodes, per_node)
     if not requested.has("nodes"):
         nodes = 1 if tasks == 1 or not requested.has(*_DISTRIBUTING_OPTIONS) else None
-    return tasks, nodes, per_node or _quotient(tasks, nodes)
+    return _with_gpus(requested, nodes, tasks, per_node or _quotient(tasks, nodes))
 
 
 def _default_tasks(
-    requested: CommandOptions, nodes: int | None, per_node: int | None
+    requested: ParsedOptions, nodes: int | None, per_node: int | None
 ) -> int | None:
     if requested.has("ntasks-per-gpu", "ntasks-per-socket", "ntasks-per-core"):
         return None
@@ -157,73 +111,101 @@ def _default_tasks(
         return None if requested.has(*_DISTRIBUTING_OPTIONS) else per_node
     if requested.has("gpus-per-task") and requested.has("gpus"):
         gpus = count_gpus(requested.text("gpus"))
-        each = count_gpus(requested.text("gpus-per-task"))
-        return _quotient(gpus.count, each.count) if gpus and each else None
+        per_task = count_gpus(requested.text("gpus-per-task"))
+        return _quotient(gpus.count, per_task.count) if gpus and per_task else None
     return nodes if requested.has("nodes") else 1
 
 
+def step_resources(
+    job: ResourceRequest, job_options: ParsedOptions, requested: ParsedOptions
+) -> ResourceRequest:
+    """Return the resources of a step: the job's, changed by srun's options."""
+    if requested.is_incomplete or requested.has("het-group"):
+        return ResourceRequest(has_gpus=job.has_gpus)
+    nodes, tasks, per_node = _step_tasks(job, job_options, requested)
+    if requested.has(*GPU_OPTIONS):
+        return _with_gpus(requested, nodes, tasks, per_node)
+    binding = _binding(requested) or job.binding
+    return ResourceRequest(
+        nodes, tasks, per_node, job.gpus_per_node, job.has_gpus, binding
+    )
+
+
+def _step_tasks(
+    job: ResourceRequest, job_options: ParsedOptions, requested: ParsedOptions
+) -> tuple[int | None, int | None, int | None]:
+    """Return nodes, tasks and tasks per node of a step."""
+    if not requested.has(*TASK_OPTIONS):
+        return job.nodes, job.tasks, job.tasks_per_node
+    tasks = requested.number("ntasks")
+    nodes = requested.number("nodes") if requested.has("nodes") else job.nodes
+    per_node = requested.number("ntasks-per-node")
+    if not requested.has("ntasks-per-node", "ntasks"):
+        # srun takes it from the job's variables.
+        per_node = job_options.number("ntasks-per-node")
+        if job_options.has("ntasks"):
+            is_as_job = nodes == job.nodes
+            tasks = job.tasks if is_as_job else None
+            per_node = job.tasks_per_node if is_as_job else None
+        elif per_node is None and nodes is not None:
+            per_node = 1
+    if requested.has("ntasks") and not requested.has("nodes") and tasks and nodes:
+        nodes = min(nodes, tasks)
+    if tasks is None and not requested.has("ntasks") and nodes and per_node:
+        tasks = nodes * per_node
+    return nodes, tasks, per_node or _quotient(tasks, nodes)
+
+
 def _with_gpus(
-    requested: CommandOptions,
+    requested: ParsedOptions,
     nodes: int | None,
     tasks: int | None,
     per_node: int | None,
 ) -> ResourceRequest:
     has_gpus = _has_gpus(requested)
-    return ResourceRequest(
-        nodes,
-        tasks,
-        per_node,
-        gpus_per_node(requested, nodes, per_node) if has_gpus else None,
-        has_gpus,
-        binding(requested),
-    )
+    gpus = _gpus_per_node(requested, nodes, per_node) if has_gpus else None
+    return ResourceRequest(nodes, tasks, per_node, gpus, has_gpus, _binding(requested))
 
 
-def gpus_per_node(
-    requested: CommandOptions, nodes: int | None, tasks_per_node: int | None
+def _gpus_per_node(
+    requested: ParsedOptions, nodes: int | None, tasks_per_node: int | None
 ) -> int | None:
-    """GPUs per node, if the options define it."""
     if requested.has("gpus-per-node"):
-        found = count_gpus(requested.text("gpus-per-node"))
-        return found.count if found else None
-    if found := count_gres(requested.text("gres")) or count_gres(
-        requested.text("tres-per-node")
-    ):
-        return found.count
+        per_node = count_gpus(requested.text("gpus-per-node"))
+        return per_node.count if per_node else None
+    for name in ("gres", "tres-per-node"):
+        if per_node := count_gres(requested.text(name)):
+            return per_node.count
     if requested.has("gpus"):
-        found = count_gpus(requested.text("gpus"))
-        return _quotient(found.count, nodes) if found else None
-    found = count_gpus(requested.text("gpus-per-task"))
-    found = found or count_gres(requested.text("tres-per-task"))
-    return found.count * tasks_per_node if found and tasks_per_node else None
+        total = count_gpus(requested.text("gpus"))
+        return _quotient(total.count, nodes) if total else None
+    per_task = count_gpus(requested.text("gpus-per-task"))
+    per_task = per_task or count_gres(requested.text("tres-per-task"))
+    return per_task.count * tasks_per_node if per_task and tasks_per_node else None
 
 
-def _has_gpus(requested: CommandOptions) -> bool:
+def _has_gpus(requested: ParsedOptions) -> bool:
     for name in ("gres", "tres-per-task", "tres-per-node"):
-        found = count_gres(requested.text(name))
-        if found.count if found else "gpu" in (requested.text(name) or ""):
+        gpus = count_gres(requested.text(name))
+        if gpus.count if gpus else "gpu" in (requested.text(name) or ""):
             return True
     names = ("gpus-per-node", "gpus", "gpus-per-task", "gpus-per-socket")
     # --gpus=0 requests none.
     return any(requested.has(name) and requested.text(name) != "0" for name in names)
 
 
-def binding(requested: CommandOptions) -> str:
-    """The option that hides from a task the GPUs of the others, as it was written."""
-    bound = requested.last("gpu-bind")
-    if bound is not None:
-        return (
-            ""
-            if (requested.text("gpu-bind") or "").endswith("none")
-            else _written(bound)
-        )
-    each = requested.last("gpus-per-task")
-    if each is None and count_gres(requested.text("tres-per-task")):
-        each = requested.last("tres-per-task")
-    return _written(each) if each else ""
-
-
-def _written(option: CommandOption) -> str:
+def _binding(requested: ParsedOptions) -> str:
+    """Return the option, as written, that hides other tasks' GPUs from a task."""
+    option = requested.last("gpu-bind")
+    if option is not None:
+        if (requested.text("gpu-bind") or "").endswith("none"):
+            return ""
+    elif requested.has("gpus-per-task"):
+        option = requested.last("gpus-per-task")
+    elif count_gres(requested.text("tres-per-task")):
+        option = requested.last("tres-per-task")
+    if option is None:
+        return ""
     return f"{option.written}={option.value.text if option.value else ''}"
 
 

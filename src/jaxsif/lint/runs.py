@@ -13,7 +13,7 @@ from jaxsif.lint.options import (
     NO_OPTIONS,
     SRUN,
     CommandOption,
-    CommandOptions,
+    ParsedOptions,
     parse_options,
 )
 from jaxsif.lint.resources import ResourceRequest, step_resources
@@ -178,7 +178,7 @@ class Container:
     action: str
     line: int
     image: Word | None = None
-    options: CommandOptions = NO_OPTIONS
+    options: ParsedOptions = NO_OPTIONS
     gives_gpus: bool | None = None
 
     @property
@@ -223,7 +223,7 @@ def _apptainer(
     return container, program
 
 
-def _with_image(options: CommandOptions) -> CommandOptions:
+def _with_image(options: ParsedOptions) -> ParsedOptions:
     """Of unknown variables in front of the program the last is the image."""
     is_program = not options.remaining or is_launcher_or_program(options.remaining[0])
     if not options.unparsed or not (is_program or _is_image(options.unparsed[-1])):
@@ -258,7 +258,7 @@ def _other(
     return replace(container, gives_gpus=gives_gpus), tuple(program)
 
 
-def pyxis_container(srun: CommandOptions) -> Container | None:
+def pyxis_container(srun: ParsedOptions) -> Container | None:
     """The container that srun itself starts: Pyxis, or a site's container engine."""
     option = srun.last("container-image", "environment", "uenv")
     if option is None:
@@ -289,7 +289,7 @@ class ProgramRun:
     command: Command
     launcher: str
     resources: ResourceRequest
-    srun: CommandOptions = NO_OPTIONS
+    srun: ParsedOptions = NO_OPTIONS
     container: Container | None = None
     program: tuple[Word, ...] = ()
     variables: Mapping[str, Assignment] = field(default_factory=dict)
@@ -326,7 +326,7 @@ def find_runs(
     commands: Sequence[Command],
     assignments: Sequence[Assignment],
     job: ResourceRequest,
-    job_options: CommandOptions,
+    job_options: ParsedOptions,
     read_nested: ReadNested,
 ) -> list[ProgramRun]:
     """All programs that the commands start, in order."""
@@ -372,7 +372,7 @@ def environment(
 @dataclass(frozen=True)
 class _RunFinder:
     job: ResourceRequest
-    job_options: CommandOptions
+    job_options: ParsedOptions
     read_nested: ReadNested
 
     def start(
@@ -447,7 +447,7 @@ def _entry_words(args: Sequence[Word]) -> int:
     return 1 if args and args[0].text.endswith("/jaxsif/entry") else 0
 
 
-def _exported_by(options: CommandOptions) -> dict[str, Assignment]:
+def _exported_by(options: ParsedOptions) -> dict[str, Assignment]:
     """`srun --export=ALL,NAME=value`"""
     option = options.last("export")
     if option is None or option.value is None:

@@ -16,7 +16,7 @@ from jaxsif.lint.options import (
     NO_OPTIONS,
     SBATCH,
     CommandOption,
-    CommandOptions,
+    ParsedOptions,
     parse_options,
 )
 from jaxsif.lint.resources import ResourceRequest, job_resources
@@ -40,7 +40,7 @@ class Directives:
     first command, which Slurm ignores; `comments` those that only look like one.
     """
 
-    options: CommandOptions = NO_OPTIONS
+    options: ParsedOptions = NO_OPTIONS
     malformed: tuple[Word, ...] = ()
     after_first_command: tuple[int, ...] = ()
     misspelled: tuple[int, ...] = ()
@@ -76,7 +76,7 @@ def parse_directives(lines: Sequence[str]) -> Directives:
         elif first_command is None and _is_misspelled(line):
             misspelled.append(number)
     return Directives(
-        CommandOptions(tuple(options)),
+        ParsedOptions(tuple(options)),
         tuple(malformed),
         tuple(after_first_command),
         tuple(misspelled),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jaxsif.core import slurm_env
-from jaxsif.lint.options import CommandOptions
+from jaxsif.lint.options import ParsedOptions
 from jaxsif.lint.resources import GPU_OPTIONS, TASK_OPTIONS, count_gpus, count_gres
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.runs import MPI_LAUNCHERS, ProgramRun
@@ -154,7 +154,7 @@ def gpu_binding(script: Script) -> Iterator[Violation]:
             yield Violation(_line_of(script, run, *names), text)
 
 
-def _requests(script: Script) -> Iterator[CommandOptions]:
+def _requests(script: Script) -> Iterator[ParsedOptions]:
     """What the job asks for, then each step."""
     if not script.directives.is_heterogeneous:
         yield script.directives.options
@@ -163,7 +163,7 @@ def _requests(script: Script) -> Iterator[CommandOptions]:
             yield run.srun
 
 
-def _line(requested: CommandOptions, name: str) -> int:
+def _line(requested: ParsedOptions, name: str) -> int:
     option = requested.last(name)
     return option.line if option else 1
 
