@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from jaxsif.core import slurm_env
@@ -19,25 +19,32 @@ from jaxsif.lint.options import (
     ParsedOptions,
     parse_options,
 )
+from jaxsif.lint.programs import SHELLS
 from jaxsif.lint.resources import ResourceRequest, job_resources
-from jaxsif.lint.runs import SHELLS, ProgramRun, find_runs
+from jaxsif.lint.runs import ProgramRun, find_runs
 from jaxsif.lint.shell import Budget, ParsedScript, parse_shell
 
-_MAGIC = "#SBATCH"
+_PREFIX = "#SBATCH"
 # Misspelled directives, which Slurm ignores as comments.
 _MISSPELLED_RE = re.compile(
     r"\s*#+\s*(S[BATCH]{4,6}|sbatch|Sbatch|#SBATCH)\b(?=\s+--?\w)"
 )
 # `#SBATCH hetjob` begins the next part of a heterogeneous job.
-_PARTS = ("hetjob", "packjob")
+_HETEROGENEOUS_JOB = ("hetjob", "packjob")
 
 
 @dataclass(frozen=True)
 class Directives:
-    """The options of a script for sbatch.
+    """The #SBATCH lines of a script, parsed by Slurm's rules (tested on sbatch 26.05).
 
-    `strays` are words that sbatch refuses; `late` the lines of directives behind the
-    first command, which Slurm ignores; `comments` those that only look like one.
+    Attributes:
+      options: the options.
+      malformed: words that sbatch refuses.
+      after_first_command: the lines of directives that Slurm ignores, because a
+        command precedes them.
+      misspelled: the lines of comments that look like directives.
+      first_command: the line of the first command.
+      is_heterogeneous: whether it is a heterogeneous job.
     """
 
     options: ParsedOptions = NO_OPTIONS
@@ -48,7 +55,7 @@ class Directives:
     is_heterogeneous: bool = False
 
     def line_of(self, *names: str) -> int | None:
-        """The line of an option."""
+        """Return the line of the effective one of the named options."""
         option = self.options.last(*names)
         return option.line if option else None
 
@@ -62,12 +69,12 @@ def parse_directives(lines: Sequence[str]) -> Directives:
     first_command = None
     is_heterogeneous = False
     for number, line in enumerate(lines, start=1):
-        if line.startswith(_MAGIC):
+        if line.startswith(_PREFIX):
             if first_command is not None:
                 after_first_command.append(number)
                 continue
-            args = split_directive(line[len(_MAGIC) :], number)
-            if args and args[0].text in _PARTS:
+            args = split_directive(line[len(_PREFIX) :], number)
+            if args and args[0].text in _HETEROGENEOUS_JOB:
                 is_heterogeneous = True
             else:
                 _parse_line(args, options, malformed)
@@ -88,7 +95,7 @@ def parse_directives(lines: Sequence[str]) -> Directives:
 def _parse_line(
     args: list[Word], options: list[CommandOption], malformed: list[Word]
 ) -> None:
-    """Slurm uses getopt_long, which continues after arguments that are not options."""
+    """Parse as getopt_long, which continues after arguments that are not options."""
     while args:
         parsed = parse_options(args, SBATCH)
         options += parsed.options
@@ -129,25 +136,35 @@ def split_directive(text: str, line: int) -> list[Word]:
     return [*args, Word(current, line)] if current is not None else args
 
 
-_KIT_IMAGE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
+_KIT_IMAGE_RE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
 # Limit of variables, and values of each, that are searched for the source of a word.
 _MAX_SOURCES = 64
 # Centres use the same names and variable for their own images.
-_OTHER_MODULE = re.compile(r"(?:jax|.*-sif)(?:/.*)?")
-_KIT_MODULE = re.compile(r"jax-sif(?:/.*)?")
+_OTHER_MODULE_RE = re.compile(r"(?:jax|.*-sif)(?:/.*)?")
+_KIT_MODULE_RE = re.compile(r"jax-sif(?:/.*)?")
 
 
 @dataclass(frozen=True)
 class Script:
-    """A parsed job script. `interpreter` is "" without a shebang."""
+    """A parsed job script.
+
+    Attributes:
+      lines: its lines, without line ends.
+      dos_line: the first line that ends as on Windows.
+      interpreter: the name in the shebang, "" without one.
+      directives: its #SBATCH lines.
+      resources: the nodes, tasks and GPUs of the job.
+      parsed: its commands and assignments; none if it is not a shell script.
+      runs: the programs that it starts.
+    """
 
     lines: tuple[str, ...]
+    dos_line: int | None
     interpreter: str
     directives: Directives
     resources: ResourceRequest
     parsed: ParsedScript
     runs: tuple[ProgramRun, ...]
-    dos_line: int | None = None  # the first that ends as on Windows
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -156,10 +173,6 @@ class Script:
     @property
     def assignments(self) -> tuple[Assignment, ...]:
         return self.parsed.assignments
-
-    @property
-    def functions(self) -> frozenset[str]:
-        return self.parsed.functions
 
     @property
     def is_shell(self) -> bool:
@@ -188,10 +201,10 @@ class Script:
     def has_other_image(self) -> bool:
         """Whether JAX_IMAGE is a centre's own image, without the kit's entry."""
         names = [word.text for word in self.modules]
-        has_kit = any(map(_KIT_MODULE.fullmatch, names)) or any(
+        has_kit = any(map(_KIT_MODULE_RE.fullmatch, names)) or any(
             command.name == "jax-sif" for command in self.commands
         )
-        return not has_kit and any(map(_OTHER_MODULE.fullmatch, names))
+        return not has_kit and any(map(_OTHER_MODULE_RE.fullmatch, names))
 
     def is_kit_image(self, run: ProgramRun) -> bool:
         """Whether a program runs in this kit's image, judging by its name."""
@@ -200,24 +213,21 @@ class Script:
             return False
         names = self.variable_sources(image)
         values = [v for n in names for v in self._values.get(n, ())[:_MAX_SOURCES]]
-        texts = [value.text for value in values]
-        return any(map(_KIT_IMAGE.search, [image.text, *names, *texts]))
+        texts = [image.text, *names, *(value.text for value in values)]
+        return any(map(_KIT_IMAGE_RE.search, texts))
 
     def uses_image_entry(self, run: ProgramRun) -> bool:
         """Whether the image's entry sets port, devices and certificates for it."""
-        if run.sets("JAX_SIF_ENTRY", "off"):
+        if run.value("JAX_SIF_ENTRY") == "off":
             return False
-        program = run.program
-        if run.has_entry or (program and program[0].base == "jax-python"):
+        if run.has_entry or (run.program and run.program[0].base == "jax-python"):
             return True
-        container = run.container
-        return bool(container and container.action == "run") and (
-            self.is_kit_image(run)
-        )
+        is_run = run.container is not None and run.container.action == "run"
+        return is_run and self.is_kit_image(run)
 
     @property
     def workloads(self) -> Iterator[ProgramRun]:
-        """The workloads: steps, containers and Python programs, without utilities."""
+        """The steps, containers and Python programs, without utilities."""
         return (
             run
             for run in self.runs
@@ -234,65 +244,48 @@ class Script:
         return values
 
     def variable_sources(self, word: Word) -> set[str]:
-        """The variables from which a word is derived, directly or through others."""
-        known, waiting = set[str](), list(word.names)
-        while waiting and len(known) < _MAX_SOURCES:
-            name = waiting.pop()
-            if name not in known:
-                known.add(name)
+        """Return the variables from which a word is derived, even through others."""
+        sources, pending = set[str](), list(word.names)
+        while pending and len(sources) < _MAX_SOURCES:
+            name = pending.pop()
+            if name not in sources:
+                sources.add(name)
                 values = self._values.get(name, ())[:_MAX_SOURCES]
-                waiting += [n for value in values for n in value.names]
-        return known
+                pending += [n for value in values for n in value.names]
+        return sources
 
     def assignments_of(self, *names: str) -> list[Assignment]:
-        """Unconditional assignments of variables that a program receives."""
-        found = [s for s in self.assignments if s.is_exported and s.name in names]
+        """Return the unconditional assignments of variables that programs receive."""
+        exported = [a for a in self.assignments if a.is_exported and a.name in names]
         for run in self.runs:
-            found += [s for name, s in run.variables.items() if name in names]
-        unique = dict.fromkeys(s for s in found if s.value and s.is_unconditional)
+            exported += [a for name, a in run.variables.items() if name in names]
+        unique = dict.fromkeys(a for a in exported if a.value and a.is_unconditional)
         return sorted(unique, key=lambda assignment: assignment.line)
 
 
 def parse_script(text: str) -> Script:
     """Parse any text as a job script."""
     raw = text.split("\n")
-    dos = [number for number, line in enumerate(raw, start=1) if line.endswith("\r")]
     lines = tuple(line.removesuffix("\r") for line in raw)
+    dos_line = next((n for n, line in enumerate(raw, 1) if line.endswith("\r")), None)
     interpreter, *arguments = _shebang(lines[0])
     directives = parse_directives(lines)
-    resources = (
-        ResourceRequest()
-        if directives.is_heterogeneous
-        else job_resources(directives.options)
+    resources = ResourceRequest()
+    if not directives.is_heterogeneous:
+        resources = job_resources(directives.options)
+    parsed, runs = ParsedScript(), list[ProgramRun]()
+    if interpreter in ("", *SHELLS):
+        known, budget = _known_variables(directives, resources), Budget()
+        shell_options = apply_set(DEFAULT_OPTIONS, arguments)
+        parsed = parse_shell(lines, known, shell_options, budget)
+        runs = find_runs(parsed, resources, directives.options, known, budget)
+    return Script(
+        lines, dos_line, interpreter, directives, resources, parsed, tuple(runs)
     )
-    first_dos = dos[0] if dos else None
-    script = Script(
-        lines, interpreter, directives, resources, ParsedScript(), (), first_dos
-    )
-    if not script.is_shell:
-        return script
-    known = _known_variables(directives, resources)
-    budget = Budget()
-    parsed = parse_shell(lines, known, apply_set(DEFAULT_OPTIONS, arguments), budget)
-
-    def read_nested(
-        text: str, line: int
-    ) -> tuple[Sequence[Command], Sequence[Assignment]]:
-        # The lines before it are read again as empty ones.
-        if not budget.take(1 + line // 16):
-            return (), ()
-        padded = [""] * (line - 1) + text.split("\n")
-        nested = parse_shell(padded, known, budget=budget)
-        return nested.commands, nested.assignments
-
-    runs = find_runs(
-        parsed.commands, parsed.assignments, resources, directives.options, read_nested
-    )
-    return replace(script, parsed=parsed, runs=tuple(runs))
 
 
 def _shebang(line: str) -> list[str]:
-    """The interpreter's name and its options; "" without one."""
+    """Return the interpreter's name, "" without one, and its options."""
     if not line.startswith("#!"):
         return [""]
     args = [word for word in line[2:].split() if word != "-S"] or [""]
@@ -304,7 +297,7 @@ def _shebang(line: str) -> list[str]:
 def _known_variables(
     directives: Directives, resources: ResourceRequest
 ) -> dict[str, str]:
-    """Slurm's variables that follow from the directives."""
+    """Return the variables of Slurm that follow from the directives."""
     requested = directives.options
     numbers = {
         slurm_env.PROCESSES: resources.tasks,

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 
 from jaxsif.lint.model import Word
+from jaxsif.lint.programs import SHELLS
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
-from jaxsif.lint.runs import SHELLS, ProgramRun
+from jaxsif.lint.runs import ProgramRun
 from jaxsif.lint.script import Script
 
 _GPU_VARIABLES = (

@@ -48,7 +48,7 @@ def port_shared(script: Script) -> Iterator[Violation]:
                 lines = ", ".join(str(other.line) for other in others)
                 text = f"this step and that of line {lines} have one coordinator port"
                 yield Violation(run.line, text)
-            elif loops and run.command.context.is_background:
+            elif loops and run.is_background:
                 text = (
                     f"the steps of the loop in line {loops} have one coordinator port"
                 )

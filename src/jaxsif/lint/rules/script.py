@@ -391,7 +391,7 @@ def status_wait(script: Script) -> Iterator[Violation]:
     waits = [command for command in script.commands if command.name == "wait"]
     if any(len(command.args) > 1 for command in waits):
         return
-    steps = [run for run in script.workloads if run.command.context.is_background]
+    steps = [run for run in script.workloads if run.is_background]
     lines = sorted(run.line for run in steps)
     for command in waits:
         before = bisect_left(lines, command.line)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from jaxsif.core import slurm_env
 from jaxsif.lint.options import ParsedOptions
+from jaxsif.lint.programs import MPI_LAUNCHERS
 from jaxsif.lint.resources import GPU_OPTIONS, TASK_OPTIONS, count_gpus, count_gres
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
-from jaxsif.lint.runs import MPI_LAUNCHERS, ProgramRun
+from jaxsif.lint.runs import ProgramRun
 from jaxsif.lint.script import Script
 
 _JAX_CLUSTER = "jax/_src/clusters/slurm_cluster.py"
@@ -206,7 +207,7 @@ def srun_missing(script: Script) -> Iterator[Violation]:
         return
     for run in script.jax_runs:
         is_snippet = any(word.text == "-c" for word in run.program[1:2])
-        if not is_snippet and not run.command.context.is_background:
+        if not is_snippet and not run.is_background:
             text = f"one process is started, the job has {script.resources.tasks} tasks"
             yield Violation(run.line, text)
 
@@ -356,7 +357,7 @@ def mpirun(script: Script) -> Iterator[Violation]:
 )
 def wait_missing(script: Script) -> Iterator[Violation]:
     """Steps run in the background, and nothing waits for them"""
-    steps = [run for run in script.steps if run.command.context.is_background]
+    steps = [run for run in script.steps if run.is_background]
     if not steps:
         return
     last = steps[-1]
@@ -370,7 +371,7 @@ def _keeps_job_alive(script: Script, step: ProgramRun) -> Iterator[bool]:
         if command.line >= step.line and command.name == "wait":
             yield True
     for run in script.workloads:
-        if run.line > step.line and not run.command.context.is_background:
+        if run.line > step.line and not run.is_background:
             yield True
 
 
