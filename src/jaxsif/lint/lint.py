@@ -12,53 +12,35 @@ from typing import BinaryIO
 from jaxsif.core import strict_json
 from jaxsif.core.errors import FAIL, PASS, UsageError
 from jaxsif.lint import report
-from jaxsif.lint.rule import ERROR, SEVERITIES, WARNING, LintFinding, Rule, Violation
+from jaxsif.lint.rule import ERROR, SEVERITIES, WARNING, LintFinding
 from jaxsif.lint.rules import RULES, TOPICS
 from jaxsif.lint.script import parse_script
 from jaxsif.lint.suppressions import apply_suppressions
 
-
-def lint_text(text: str) -> list[LintFinding]:
-    """The findings in the order of lines, including those that a comment suppresses."""
-    script = parse_script(text)
-    found = dict.fromkeys(
-        (rule.id, violation)
-        for rule in RULES
-        if rule.check is not None
-        for violation in rule.check(script)
-    )
-    rules = {rule.id: rule for rule in RULES}
-    findings = apply_suppressions(
-        (_finding(rules[name], violation) for name, violation in found),
-        script.lines,
-        rules,
-    )
-    return sorted(findings, key=_place)
-
-
-def _finding(rule: Rule, violation: Violation) -> LintFinding:
-    return LintFinding(
-        rule,
-        violation.line,
-        violation.severity or rule.severity,
-        violation.text,
-        violation.fix or rule.fix,
-    )
-
-
-def _place(finding: LintFinding) -> tuple[int, int, str]:
-    return finding.line, SEVERITIES.index(finding.severity), finding.rule.id
-
-
 TEXT, JSON, SARIF = "text", "json", "sarif"
-STANDARD_INPUT = "stdin"
 
+_RULES = {rule.id: rule for rule in RULES}
 # The same as Slurm's SchedulerParameters=max_script_size.
 _MAX_BYTES = 4 << 20
 # A job script has a shebang, a directive, or a step.
-_JOB_SCRIPT = re.compile(
+_JOB_SCRIPT_RE = re.compile(
     r"^(?:\ufeff?#!|#SBATCH|(?:srun|singularity|apptainer)\s)", re.MULTILINE
 )
+
+
+def lint_text(text: str) -> list[LintFinding]:
+    """Return the findings in the order of lines, even those that are suppressed."""
+    script = parse_script(text)
+    findings = [
+        rule.finding(violation)
+        for rule in RULES
+        if rule.check is not None
+        for violation in dict.fromkeys(rule.check(script))
+    ]
+    findings = apply_suppressions(findings, script.lines, _RULES)
+    return sorted(
+        findings, key=lambda f: (f.line, SEVERITIES.index(f.severity), f.rule.id)
+    )
 
 
 def lint(scripts: Sequence[str], *, output_format: str, is_strict: bool) -> int:
@@ -66,42 +48,40 @@ def lint(scripts: Sequence[str], *, output_format: str, is_strict: bool) -> int:
 
     Args:
       scripts: paths, or `-` for standard input.
-      form: TEXT, JSON or SARIF.
-      is_strict: treat warnings as errors.
+      output_format: TEXT, JSON or SARIF.
+      is_strict: whether warnings count as errors.
 
     Raises:
       UsageError: a script cannot be read, or is not a script.
     """
     texts = {_name(script): _read(script) for script in dict.fromkeys(scripts)}
-    found = {name: lint_text(text) for name, text in texts.items()}
+    findings = {name: lint_text(text) for name, text in texts.items()}
     if output_format == TEXT:
-        shown = report.text(found)
+        output = report.as_text(findings)
+    elif output_format == JSON:
+        output = strict_json.encode(report.as_json(findings))
     else:
-        facts = (
-            report.as_json(found) if output_format == JSON else report.as_sarif(found)
-        )
-        shown = strict_json.encode(facts)
+        output = strict_json.encode(report.as_sarif(findings))
     # File names may contain any bytes.
-    sys.stdout.buffer.write(shown.encode(errors="backslashreplace"))
+    sys.stdout.buffer.write(output.encode(errors="backslashreplace"))
     sys.stdout.flush()
-    counts = report.count(found)
-    is_bad = counts[ERROR] or (is_strict and counts[WARNING])
-    return FAIL if is_bad else PASS
+    counts = report.count(findings)
+    return FAIL if counts[ERROR] or (is_strict and counts[WARNING]) else PASS
 
 
-def show_rules() -> int:
-    """Lists every rule."""
-    sys.stdout.write(report.rules_text(TOPICS))
+def list_rules() -> int:
+    """Print every rule, and return the exit status."""
+    sys.stdout.write(report.rules_as_text(TOPICS))
     sys.stdout.flush()
     return PASS
 
 
 def _name(script: str) -> str:
-    return STANDARD_INPUT if script == "-" else script
+    return "stdin" if script == "-" else script
 
 
 def _read(script: str) -> str:
-    """The text of a script; bytes that are not UTF-8 are replaced."""
+    """Return the text of a script; bytes that are not UTF-8 are replaced."""
     try:
         with _open(script) as source:
             raw = source.read(_MAX_BYTES + 1)
@@ -127,22 +107,15 @@ def _open(script: str) -> BinaryIO:
 
 
 def _missing(script: str) -> str:
-    """The message for a missing file; in a container it may not be mounted."""
-    if not _is_in_container():
+    """Return the message for a missing file, which a container may not have mounted."""
+    if {"APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"}.isdisjoint(os.environ):
         return (
             f"no such file {script!r}; give the path of a job script, or - for"
             " standard input"
         )
     return (
-        f"no such file {script!r} in the container; if it exists outside, its folder is"
-        " not mounted; use standard input instead:"
-        f" jax-sif lint - < {script}"
-    )
-
-
-def _is_in_container() -> bool:
-    return any(
-        name in os.environ for name in ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
+        f"no such file {script!r} in the container; if it exists outside, its directory"
+        f" is not mounted; use standard input instead: jax-sif lint - < {script}"
     )
 
 
@@ -153,8 +126,8 @@ def _check_is_script(script: str, raw: bytes, text: str) -> None:
         raise UsageError(
             f"{script!r} is a binary file, not a script; give the path of a job script"
         )
-    if not _JOB_SCRIPT.search(text):
+    if not _JOB_SCRIPT_RE.search(text):
         raise UsageError(
-            f"{script!r} is not a job script: it has neither a shebang nor a line #SBATCH"
-            " nor a step; give the file that you pass to sbatch"
+            f"{script!r} is not a job script: it has no shebang, no line #SBATCH and"
+            " no step; give the file that you pass to sbatch"
         )

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from jaxsif.core.text import plural
 from jaxsif.lint.rule import SEVERITIES, LintFinding, Rule
 from jaxsif.lint.rules import RULES
 
@@ -17,68 +16,70 @@ SCHEMA = "jax-sif/lint/1"
 FindingsByScript = Mapping[str, Sequence[LintFinding]]
 
 
-def text(found: FindingsByScript) -> str:
-    """Two lines per finding, the second with the fix, and a summary line."""
+def as_text(scripts: FindingsByScript) -> str:
+    """Return two lines per finding, the second with the fix, and a summary line."""
     lines = []
-    for name, findings in found.items():
-        for finding in _unsuppressed(findings):
-            message = f"{finding.rule.title}: {finding.text}"
-            place = f"{name}:{finding.line}: {finding.severity}"
-            lines += [f"{place}: {message} [{finding.rule.id}]", f"  -> {finding.fix}"]
-    return "".join(f"{line}\n" for line in [*lines, _summary(found)])
+    for name, findings in scripts.items():
+        for f in _unsuppressed(findings):
+            location = f"{name}:{f.line}: {f.severity}"
+            lines.append(f"{location}: {f.rule.title}: {f.text} [{f.rule.id}]")
+            lines.append(f"  -> {f.fix}")
+    return "".join(f"{line}\n" for line in [*lines, _summary(scripts)])
 
 
 def _unsuppressed(findings: Iterable[LintFinding]) -> list[LintFinding]:
     return [finding for finding in findings if finding.suppressed_by is None]
 
 
-def count(found: FindingsByScript) -> dict[str, int]:
-    """The number of unsuppressed findings of each severity."""
-    severities = [
-        f.severity for findings in found.values() for f in _unsuppressed(findings)
-    ]
+def count(scripts: FindingsByScript) -> dict[str, int]:
+    """Return the number of unsuppressed findings of each severity."""
+    severities = [f.severity for s in scripts.values() for f in _unsuppressed(s)]
     return {severity: severities.count(severity) for severity in SEVERITIES}
 
 
-def _summary(found: FindingsByScript) -> str:
-    """`1 error, 2 warnings in 1 script, 1 ignored`"""
-    counts = [plural(n, severity) for severity, n in count(found).items() if n]
-    suppressed_by = sum(
-        f.suppressed_by is not None for findings in found.values() for f in findings
+def _summary(scripts: FindingsByScript) -> str:
+    """Return `1 error, 2 warnings in 1 script, 1 suppressed`."""
+    counts = [_plural(n, severity) for severity, n in count(scripts).items() if n]
+    found = (
+        f"{', '.join(counts) or 'nothing found'} in {_plural(len(scripts), 'script')}"
     )
-    scripts = plural(len(found), "script")
-    behind = f", {suppressed_by} ignored" if suppressed_by else ""
-    return f"{', '.join(counts) or 'nothing found'} in {scripts}{behind}"
+    total = sum(map(len, scripts.values()))
+    suppressed = total - sum(count(scripts).values())
+    return f"{found}, {suppressed} suppressed" if suppressed else found
 
 
-def as_json(found: FindingsByScript) -> dict[str, Any]:
-    """The findings as JSON; schema jax-sif/lint/1."""
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def as_json(scripts: FindingsByScript) -> dict[str, Any]:
+    """Return the findings for programs; schema jax-sif/lint/1."""
     return {
         "schema": SCHEMA,
-        "counts": count(found),
+        "counts": count(scripts),
         "scripts": [
-            {"script": name, "findings": [_facts(finding) for finding in findings]}
-            for name, findings in found.items()
+            {"script": name, "findings": [_finding_as_json(f) for f in findings]}
+            for name, findings in scripts.items()
         ],
     }
 
 
-def _facts(finding: LintFinding) -> dict[str, Any]:
+def _finding_as_json(finding: LintFinding) -> dict[str, Any]:
     return {
         "rule": finding.rule.id,
         "severity": finding.severity,
         "line": finding.line,
         "title": finding.rule.title,
-        "found": finding.text,
+        "message": finding.text,
         "fix": finding.fix,
         "why": finding.rule.why,
         "source": finding.rule.source,
-        "ignored": finding.suppressed_by,
+        "suppressed_by": finding.suppressed_by,
     }
 
 
-def rules_text(topics: Mapping[str, Sequence[Rule]]) -> str:
-    """All rules by topic."""
+def rules_as_text(topics: Mapping[str, Sequence[Rule]]) -> str:
+    """Return the list of rules by topic."""
     width = max(len(rule.id) for rules in topics.values() for rule in rules)
     lines = []
     for topic, rules in topics.items():
@@ -87,8 +88,8 @@ def rules_text(topics: Mapping[str, Sequence[Rule]]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def rules_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
-    """All rules with fix, reason and source, for docs/lint.md."""
+def rules_as_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
+    """Return the rules with fix, reason and source, for docs/lint.md."""
     parts = []
     for topic, rules in topics.items():
         parts.append(f"### {topic}\n\n| | | Fix | Why |\n|---|---|---|---|\n")
@@ -105,37 +106,27 @@ def rules_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
     return "".join(parts)
 
 
-_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-_INDEX = {rule.id: index for index, rule in enumerate(RULES)}
-
-
-def as_sarif(found: FindingsByScript) -> dict[str, Any]:
-    """One run of the lint over all scripts; ignored findings are in it as suppressed.
+def as_sarif(scripts: FindingsByScript) -> dict[str, Any]:
+    """Return the findings as one run of SARIF 2.1.0, for code hosts.
 
     Source: OASIS, Static Analysis Results Interchange Format 2.1.0.
     """
+    results = [_sarif_result(name, f) for name, fs in scripts.items() for f in fs]
+    driver = {"name": "jax-sif lint", "rules": [_sarif_rule(rule) for rule in RULES]}
     return {
-        "$schema": _SCHEMA,
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {"driver": {"name": "jax-sif lint", "rules": _rules()}},
+                "tool": {"driver": driver},
                 "columnKind": "unicodeCodePoints",
-                "results": [
-                    _result(name, finding)
-                    for name, findings in found.items()
-                    for finding in findings
-                ],
+                "results": results,
             }
         ],
     }
 
 
-def _rules() -> list[dict[str, Any]]:
-    return [_rule(rule) for rule in RULES]
-
-
-def _rule(rule: Rule) -> dict[str, Any]:
+def _sarif_rule(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.title},
@@ -145,21 +136,18 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(name: str, finding: LintFinding) -> dict[str, Any]:
+def _sarif_result(name: str, finding: LintFinding) -> dict[str, Any]:
+    location = {
+        "artifactLocation": {"uri": quote(name, errors="replace")},
+        "region": {"startLine": finding.line},
+    }
     message = f"{finding.rule.title}: {finding.text}\n-> {finding.fix}"
     result: dict[str, Any] = {
         "ruleId": finding.rule.id,
-        "ruleIndex": _INDEX[finding.rule.id],
+        "ruleIndex": RULES.index(finding.rule),
         "level": finding.severity,
         "message": {"text": message},
-        "locations": [
-            {
-                "physicalLocation": {
-                    "artifactLocation": {"uri": quote(name, errors="replace")},
-                    "region": {"startLine": finding.line},
-                }
-            }
-        ],
+        "locations": [{"physicalLocation": location}],
     }
     if finding.suppressed_by is not None:
         suppression = {"kind": "inSource", "justification": finding.suppressed_by}

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from jaxsif.lint.script import Script
 
-# It breaks the job or its result; it may; it is worth knowing.
+# It breaks the job or its result; it may break them; it is worth knowing.
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A violation of a rule; `fix` and `severity` override the rule's."""
+    """A violation of a rule in a line; `fix` and `severity` override the rule's."""
 
     line: int
     text: str
@@ -28,7 +28,17 @@ Check = Callable[[Script], Iterator[Violation]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A known mistake, with severity, fix, reason and source."""
+    """A known mistake.
+
+    Attributes:
+      id: its name for users.
+      severity: ERROR, WARNING or NOTE.
+      title: the mistake, in one sentence.
+      fix: what to do.
+      why: what the mistake causes.
+      source: where this is documented, or how it was found out.
+      check: yields the violations of a script; None for rules about suppressions.
+    """
 
     id: str
     severity: str
@@ -38,10 +48,19 @@ class Rule:
     source: str
     check: Check | None = None
 
+    def finding(self, violation: Violation) -> LintFinding:
+        return LintFinding(
+            self,
+            violation.line,
+            violation.severity or self.severity,
+            violation.text,
+            violation.fix or self.fix,
+        )
+
 
 @dataclass(frozen=True)
 class LintFinding:
-    """A violation with its rule. `ignored`: the reason of a suppression comment."""
+    """A violation with its rule, and the reason of the comment that suppresses it."""
 
     rule: Rule
     line: int
@@ -52,12 +71,12 @@ class LintFinding:
 
 
 def rule(
-    name: str, severity: str, *, fix: str, why: str, source: str
+    rule_id: str, severity: str, *, fix: str, why: str, source: str
 ) -> Callable[[Check], Rule]:
-    """Decorator that makes a rule of a check; its docstring is the rule's title."""
+    """Make a rule of a check, whose docstring is the rule's title."""
 
     def make(check: Check) -> Rule:
         title = (check.__doc__ or "").strip().removesuffix(".")
-        return Rule(name, severity, title, fix, why, source, check)
+        return Rule(rule_id, severity, title, fix, why, source, check)
 
     return make

@@ -4,21 +4,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from jaxsif.lint.rule import ERROR, NOTE, LintFinding, Rule
+from jaxsif.lint.rule import ERROR, NOTE, LintFinding, Rule, Violation
 
-UNKNOWN_RULE = Rule(
+_COMMENT_RE = re.compile(
+    r"#\s*jax-sif:\s*ignore\b(?:\[(?P<ids>[^\]]{0,999})\])?(?P<reason>.*)"
+)
+
+# These rules check suppression comments against findings, so they have no check.
+_UNKNOWN = Rule(
     "ignore-unknown",
     ERROR,
-    "A comment ignores a rule that does not exist",
+    "A comment suppresses a rule that does not exist",
     "# jax-sif: ignore[rule-id] reason; the ids: jax-sif lint --list-rules",
     "a mistyped id suppresses nothing",
     "docs/lint.md",
 )
-MISSING_REASON = Rule(
+_NO_REASON = Rule(
     "ignore-reason",
     ERROR,
     "A suppression comment has no reason",
@@ -26,21 +31,15 @@ MISSING_REASON = Rule(
     "the next reader must know whether the reason still applies",
     "docs/lint.md",
 )
-UNUSED_COMMENT = Rule(
+_UNUSED = Rule(
     "ignore-unused",
     NOTE,
-    "A comment ignores a rule that finds nothing",
+    "A comment suppresses a rule that finds nothing",
     "remove it",
     "it would suppress the next real finding",
     "docs/lint.md",
 )
-
-RULES = (UNKNOWN_RULE, MISSING_REASON, UNUSED_COMMENT)
-
-
-_COMMENT = re.compile(
-    r"#\s*jax-sif:\s*ignore\b(?:\[(?P<ids>[^\]]{0,999})\])?(?P<reason>.*)"
-)
+RULES = (_UNKNOWN, _NO_REASON, _UNUSED)
 
 
 @dataclass(frozen=True)
@@ -57,30 +56,33 @@ class SuppressionComment:
         return finding.line in lines and finding.rule.id in self.ids
 
 
-def read_comments(lines: Sequence[str]) -> list[SuppressionComment]:
-    """All suppression comments of a script."""
+def apply_suppressions(
+    findings: Sequence[LintFinding], lines: Sequence[str], ids: Collection[str]
+) -> list[LintFinding]:
+    """Mark the suppressed findings, and add the errors of the comments.
+
+    Args:
+      findings: the findings of a script.
+      lines: its lines.
+      ids: the ids of all rules.
+    """
+    comments = _read_comments(lines)
+    return [_mark(finding, comments) for finding in findings] + [
+        rule.finding(violation)
+        for comment in comments
+        for rule, violation in _comment_violations(comment, findings, ids)
+    ]
+
+
+def _read_comments(lines: Sequence[str]) -> list[SuppressionComment]:
     comments = []
     for number, line in enumerate(lines, start=1):
-        found = _COMMENT.search(line)
-        if found:
-            ids = [word.strip() for word in (found["ids"] or "").split(",")]
-            is_alone = not line[: found.start()].strip()
-            reason = found["reason"].strip()
-            comments.append(SuppressionComment(number, tuple(ids), reason, is_alone))
+        if match := _COMMENT_RE.search(line):
+            ids = tuple(name.strip() for name in (match["ids"] or "").split(","))
+            is_alone = not line[: match.start()].strip()
+            reason = match["reason"].strip()
+            comments.append(SuppressionComment(number, ids, reason, is_alone))
     return comments
-
-
-def apply_suppressions(
-    findings: Iterable[LintFinding], lines: Sequence[str], ids: Collection[str]
-) -> list[LintFinding]:
-    """Mark the suppressed findings, and add the errors of the comments."""
-    comments = read_comments(lines)
-    marked = [_mark(finding, comments) for finding in findings]
-    return marked + [
-        finding
-        for comment in comments
-        for finding in _suppression_errors(comment, marked, ids)
-    ]
 
 
 def _mark(finding: LintFinding, comments: Sequence[SuppressionComment]) -> LintFinding:
@@ -88,28 +90,16 @@ def _mark(finding: LintFinding, comments: Sequence[SuppressionComment]) -> LintF
     return replace(finding, suppressed_by=reasons[0]) if reasons else finding
 
 
-def _suppression_errors(
+def _comment_violations(
     comment: SuppressionComment, findings: Sequence[LintFinding], ids: Collection[str]
-) -> Iterator[LintFinding]:
+) -> Iterator[tuple[Rule, Violation]]:
+    line = comment.line
     for name in comment.ids:
         if name not in ids:
-            near = get_close_matches(name, ids, n=1)
-            hint = f"did you mean {near[0]}?" if near else UNKNOWN_RULE.fix
-            yield _finding(UNKNOWN_RULE, comment, f"there is no rule {name!r}", hint)
+            similar = get_close_matches(name, ids, n=1)
+            fix = f"did you mean {similar[0]}?" if similar else ""
+            yield _UNKNOWN, Violation(line, f"there is no rule {name!r}", fix)
         elif not comment.reason:
-            yield _finding(
-                MISSING_REASON,
-                comment,
-                f"no reason for ignoring {name}",
-                MISSING_REASON.fix,
-            )
+            yield _NO_REASON, Violation(line, f"no reason for suppressing {name}")
         elif not any(comment.covers(f) for f in findings if f.rule.id == name):
-            yield _finding(
-                UNUSED_COMMENT, comment, f"no finding {name} here", UNUSED_COMMENT.fix
-            )
-
-
-def _finding(
-    rule: Rule, comment: SuppressionComment, text: str, fix: str
-) -> LintFinding:
-    return LintFinding(rule, comment.line, rule.severity, text, fix)
+            yield _UNUSED, Violation(line, f"no finding {name} here")

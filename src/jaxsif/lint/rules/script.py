@@ -14,35 +14,34 @@ from jaxsif.lint.options import SBATCH, SRUN, CommandOption
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
-_BLANK_BEHIND = re.compile(r"(?<!\\)\\[ \t]+$")
 _BYTE_ORDER_MARK = "\ufeff"
+_BLANK_AFTER_BACKSLASH_RE = re.compile(r"(?<!\\)\\[ \t]+$")
+_EXPANSION_RE = re.compile(r"[$`]|^~/")
+_READS_STATUS_RE = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
+_BARE_EXIT_RE = re.compile(r"exit\s*$")
+# Commands that discard the status when they are on the right of ||.
+_ALWAYS_SUCCEEDS = {"true", ":", "echo", "printf", "date", "sleep"}
+_BETWEEN_COMMANDS_RE = re.compile(r"[;{}()\n]|&&|\|\|?")
 
 
 @rule(
     "shebang",
     ERROR,
-    fix="let the file begin with: #!/usr/bin/env bash",
-    why="sbatch refuses a script that does not begin with `#!`: not a blank line, not a"
-    " byte order mark may stand before it",
+    fix="begin the file with: #!/usr/bin/env bash",
+    why="sbatch refuses a script that does not begin with `#!`; not even an empty line or"
+    " a byte order mark may precede it",
     source="tried with Slurm 26.05",
 )
 def shebang(script: Script) -> Iterator[Violation]:
     """The first line names no interpreter"""
     first = script.lines[0]
-    if first.startswith("#!"):
-        return
     if first.startswith(_BYTE_ORDER_MARK):
-        yield Violation(1, "an invisible byte order mark is before the shebang")
-        return
-    after_first_command = [
-        n for n, line in enumerate(script.lines, 1) if line.startswith("#!/")
-    ]
-    where = (
-        f", it stands in line {after_first_command[0]}" if after_first_command else ""
-    )
-    yield Violation(
-        1, f"the first line is no shebang{where}; sbatch refuses the script"
-    )
+        yield Violation(1, "an invisible byte order mark precedes the shebang")
+    elif not first.startswith("#!"):
+        lines = [n for n, line in enumerate(script.lines, 1) if line.startswith("#!/")]
+        location = f", it is in line {lines[0]}" if lines else ""
+        text = f"the first line is not a shebang{location}; sbatch refuses the script"
+        yield Violation(1, text)
 
 
 @rule(
@@ -50,52 +49,50 @@ def shebang(script: Script) -> Iterator[Violation]:
     ERROR,
     fix="convert it: sed -i 's/\\r$//' FILE",
     why="sbatch refuses a script with DOS line breaks, and bash takes the carriage return"
-    " for part of the last word",
+    " as part of the last word",
     source="tried with Slurm 26.05",
 )
 def line_ends(script: Script) -> Iterator[Violation]:
     """The file has Windows line endings"""
     if script.dos_line is not None:
-        yield Violation(
-            script.dos_line, "the line ends with a carriage return and a newline"
-        )
+        text = "the line ends with a carriage return and a newline"
+        yield Violation(script.dos_line, text)
 
 
 @rule(
     "continuation",
     ERROR,
-    fix="let the backslash be the last character of its line, and put comments above",
-    why="a backslash with a blank behind it continues nothing, and a comment in between"
-    " ends the command: the words behind it are taken for another command",
+    fix="make the backslash the last character of its line, and put comments above",
+    why="a backslash before a blank does not continue the line, and a comment in between"
+    " ends the command: the words after it are taken as another command",
     source="bash manual, escape character and comments",
 )
 def continuation(script: Script) -> Iterator[Violation]:
-    """A command that goes on in the next line is cut off"""
+    """A command that continues in the next line is cut off"""
     for line, text in enumerate(script.lines, start=1):
         above = script.lines[line - 2] if line > 1 else ""
         if text.lstrip().startswith("#"):
-            goes_on = above.endswith("\\") and not above.lstrip().startswith("#")
-            if goes_on and any(below.strip() for below in script.lines[line:][:1]):
-                yield Violation(
-                    line, f"this comment ends the command above: {text.strip()}"
-                )
-        elif script.is_shell and _BLANK_BEHIND.search(text):
-            yield Violation(line, "behind the backslash stands a blank")
+            continues = above.endswith("\\") and not above.lstrip().startswith("#")
+            if continues and any(below.strip() for below in script.lines[line:][:1]):
+                comment = f"this comment ends the command above: {text.strip()}"
+                yield Violation(line, comment)
+        elif script.is_shell and _BLANK_AFTER_BACKSLASH_RE.search(text):
+            yield Violation(line, "a blank follows the backslash")
 
 
 @rule(
     "unreadable",
     NOTE,
     fix="check it with: bash -n FILE",
-    why="what cannot be read cannot be checked: behind a syntax error commands may be"
-    " missed, and of another language than the shell's only the directives are read",
+    why="after a syntax error commands may be missed, and of a script in another language"
+    " than the shell's only the directives are checked",
     source="the grammar tree-sitter-bash",
 )
 def unreadable(script: Script) -> Iterator[Violation]:
     """A part of the script could not be parsed"""
     if not script.is_shell:
         text = f"a script for {script.interpreter}: only its directives were checked"
-        yield Violation(1, text, fix="nothing to do, if that is what you want")
+        yield Violation(1, text, fix="nothing, if this is intended")
     elif script.parsed.unparsed_line is not None:
         text = "syntax error here; the rest may be checked only partly"
         yield Violation(script.parsed.unparsed_line, text)
@@ -106,16 +103,14 @@ def unreadable(script: Script) -> Iterator[Violation]:
     ERROR,
     fix="move it above the first command",
     why="sbatch stops reading directives at the first line that is neither blank nor a"
-    " comment; what follows is silently ignored",
+    " comment, and silently ignores the rest",
     source="sbatch manual; tried with Slurm 26.05",
 )
 def directive_late(script: Script) -> Iterator[Violation]:
     """A directive is after the first command"""
     first = script.directives.first_command
     for line in script.directives.after_first_command:
-        yield Violation(
-            line, f"Slurm ignores this line: line {first} is a command already"
-        )
+        yield Violation(line, f"Slurm ignores this line: line {first} is a command")
 
 
 @rule(
@@ -127,66 +122,61 @@ def directive_late(script: Script) -> Iterator[Violation]:
     source="tried with Slurm 26.05",
 )
 def directive_unknown(script: Script) -> Iterator[Violation]:
-    """sbatch does not know the option, or misses its value"""
+    """sbatch does not know the option, or its value is missing"""
     for option in script.directives.options.options:
         if option.error:
-            yield _explain(option)
+            yield _explain_option(option)
 
 
-def _explain(option: CommandOption) -> Violation:
-    written = option.written
-    if option.error == "no value":
-        return Violation(option.line, f"{written} has no value", fix="give it one")
+def _explain_option(option: CommandOption) -> Violation:
+    written, line = option.written, option.line
     bare = written.lstrip("-")
+    if option.error == "no value":
+        return Violation(line, f"{written} has no value", fix="give it one")
     if option.error == "ambiguous":
-        meant = ", ".join(f"--{name}" for name in SBATCH.names(bare))
-        return Violation(option.line, f"{written} may mean {meant}", fix="write it out")
+        names = ", ".join(f"--{name}" for name in SBATCH.names(bare))
+        return Violation(line, f"{written} may mean {names}", fix="write it out")
     if bare in SRUN.long or (len(bare) == 1 and bare in SRUN.short):
         text = f"{written} is an option of srun, not of sbatch"
-        return Violation(option.line, text, fix="move it to the srun line")
-    near = get_close_matches(bare, SBATCH.long, n=1, cutoff=0.75)
-    if near:
-        text = f"sbatch has no option {written}"
-        return Violation(option.line, text, fix=f"did you mean --{near[0]}?")
+        return Violation(line, text, fix="move it to the srun line")
+    text = f"sbatch has no option {written}"
+    if similar := get_close_matches(bare, SBATCH.long, n=1, cutoff=0.75):
+        return Violation(line, text, fix=f"did you mean --{similar[0]}?")
     if written.startswith("--"):
-        text = (
-            f"Slurm itself has no option {written}; without a plug-in sbatch refuses it"
-        )
-        return Violation(option.line, text, severity=WARNING)
-    return Violation(option.line, f"sbatch has no option {written}")
+        text = f"Slurm has no option {written}; without a plug-in sbatch refuses it"
+        return Violation(line, text, severity=WARNING)
+    return Violation(line, text)
 
 
 @rule(
     "directive-word",
     ERROR,
     fix="write values as --option=value, without blanks; put a comment behind #",
-    why="sbatch refuses a directive with a word that is neither option nor value; so it"
-    " does with blanks around `=`",
+    why="sbatch refuses a directive with a word that is neither option nor value, and one"
+    " with blanks around `=`",
     source="tried with Slurm 26.05: Invalid directive found in batch script",
 )
 def directive_word(script: Script) -> Iterator[Violation]:
     """A directive contains a word that belongs to no option"""
-    for stray in script.directives.malformed:
-        yield Violation(
-            stray.line, f"{stray.text!r} is neither an option nor its value"
-        )
+    for word in script.directives.malformed:
+        yield Violation(word.line, f"{word.text!r} is neither an option nor its value")
 
 
 @rule(
     "directive-twice",
     WARNING,
     fix="keep one of them",
-    why="of an option that is given twice the last counts, without a word",
+    why="the last one silently replaces the others",
     source="getopt_long, which sbatch uses",
 )
 def directive_twice(script: Script) -> Iterator[Violation]:
     """The same option is given twice, with different values"""
-    seen: dict[str, CommandOption] = {}
+    earlier: dict[str, CommandOption] = {}
     if script.directives.is_heterogeneous:
         return
     for option in script.directives.options.options:
-        before = seen.get(option.name)
-        seen[option.name] = option
+        before = earlier.get(option.name)
+        earlier[option.name] = option
         if before is None or not option.name or not option.value or not before.value:
             continue
         old, new = before.value.text, option.value.text
@@ -200,45 +190,42 @@ def directive_twice(script: Script) -> Iterator[Violation]:
     ERROR,
     fix="write the value out, use %j, %x, %u and the like, or give the option on"
     " sbatch's command line",
-    why="no shell reads directives, so variables, `~` and $(...) stay as they stand there",
+    why="directives are not read by a shell, so variables, `~` and $(...) are not expanded",
     source="sbatch manual; tried with Slurm 26.05",
 )
 def directive_variable(script: Script) -> Iterator[Violation]:
     """A directive contains a variable, which is not expanded"""
     for option in script.directives.options.options:
         text = option.value.text if option.value else ""
-        if option.name not in ("comment", "wrap") and (
-            _EXPANSION_RE.search(text) or text.startswith("~/")
-        ):
-            yield Violation(option.line, f"Slurm takes {text!r} as it stands")
+        if option.name not in ("comment", "wrap") and _EXPANSION_RE.search(text):
+            yield Violation(option.line, f"Slurm takes {text!r} literally")
 
 
 @rule(
     "directive-comment",
     NOTE,
-    fix="write #SBATCH at the very beginning of the line, or ##SBATCH to switch it off",
+    fix="write #SBATCH at the very beginning of the line, or ##SBATCH to disable it",
     why="Slurm reads only lines that begin with exactly `#SBATCH`; all others are comments",
     source="tried with Slurm 26.05",
 )
 def directive_comment(script: Script) -> Iterator[Violation]:
     """A comment looks like a directive"""
     for line in script.directives.misspelled:
-        yield Violation(
-            line, f"Slurm takes this for a comment: {script.lines[line - 1]!r}"
-        )
+        text = f"Slurm takes this as a comment: {script.lines[line - 1]!r}"
+        yield Violation(line, text)
 
 
 @rule(
     "output-folder",
     WARNING,
-    fix="make the folder before you submit",
-    why="Slurm opens the job's output before the first line of the script runs; where it"
-    " does not make the folder itself (26.05 does) the job ends without a trace",
+    fix="create the directory before you submit",
+    why="Slurm opens the job's output before the first line of the script runs; if it"
+    " does not create the directory itself (26.05 does), the job ends without a trace",
     source="sbatch manual; tried with Slurm 26.05",
 )
 def output_folder(script: Script) -> Iterator[Violation]:
-    """The script makes the folder of its own output, which is too late"""
-    made = {
+    """The script creates the directory of its own output, which is too late"""
+    created = {
         posixpath.normpath(word.text)
         for command in script.commands
         if command.name == "mkdir"
@@ -246,27 +233,18 @@ def output_folder(script: Script) -> Iterator[Violation]:
     }
     for name in ("output", "error"):
         path = script.directives.options.text(name) or ""
-        folder = posixpath.normpath(posixpath.dirname(path))
-        if folder in made:
-            line = script.directives.line_of(name) or 1
-            yield Violation(line, f"{path} is opened before the script makes {folder}")
-
-
-_EXPANSION_RE = re.compile(r"[$`]")
-_READS_STATUS = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
-_BARE_EXIT = re.compile(r"exit\s*$")
-# What an answer to a failure begins its commands with, if it leaves nothing of it.
-_ALWAYS_SUCCEEDS = {"true", ":", "echo", "printf", "date", "sleep"}
-_BETWEEN_COMMANDS = re.compile(r"[;{}()\n]|&&|\|\|?")
-_STATUS = re.compile(r"\$\?")
+        directory = posixpath.normpath(posixpath.dirname(path))
+        if directory in created:
+            text = f"{path} is opened before the script creates {directory}"
+            yield Violation(script.directives.line_of(name) or 1, text)
 
 
 @rule(
     "strict-mode",
     WARNING,
     fix="begin with: set -euo pipefail",
-    why="without it the script goes on after a failure, with an unset variable or without"
-    " its module, and the job's status is that of its last command",
+    why="without it the script continues after a failure, with an unset variable or"
+    " without its module, and the job has the status of its last command",
     source="sbatch manual; bash manual, the set builtin",
 )
 def strict_mode(script: Script) -> Iterator[Violation]:
@@ -275,46 +253,41 @@ def strict_mode(script: Script) -> Iterator[Violation]:
     if len(commands) < 2 or not any(script.workloads):
         return
     if not any(command.shell_options.errexit for command in commands):
-        yield Violation(
-            commands[0].line, "nothing ends the script when a command fails"
-        )
+        text = "the script does not end when a command fails"
+        yield Violation(commands[0].line, text)
 
 
 @rule(
     "status-lost",
     ERROR,
-    fix="begin with set -euo pipefail, or let the step be the last command, or keep"
-    " its status: status=$? and at the end exit $status",
-    why="the job ends with the status of its last command: a job whose ranks all failed"
-    " is COMPLETED, and what depends on it starts",
+    fix="begin with set -euo pipefail, or make the step the last command, or keep its"
+    " status: status=$? and at the end exit $status",
+    why="the job has the status of its last command: a job whose ranks all failed is"
+    " COMPLETED, and jobs that depend on it start",
     source="sbatch manual",
 )
 def status_lost(script: Script) -> Iterator[Violation]:
     """A command after the step determines the job's status"""
     for run in script.workloads:
-        command, context = run.command, run.command.context
-        next_statement = context.next_statement
+        context, following = run.command.context, run.command.context.next_statement
         if (
-            next_statement is None
-            or command.shell_options.errexit
+            following is None
+            or run.command.shell_options.errexit
             or context.status_use is not StatusUse.COUNTS
             or context.is_background
             or context.is_function
-            or _READS_STATUS.search(next_statement.text)
-            or _BARE_EXIT.match(next_statement.text)
-            # It may look at the status itself.
-            or not script.parsed.functions.isdisjoint(
-                next_statement.text.split(None, 1)[:1]
-            )
+            or _READS_STATUS_RE.search(following.text)
+            or _BARE_EXIT_RE.match(following.text)
+            # It may read the status itself.
+            or not script.parsed.functions.isdisjoint(following.text.split(None, 1)[:1])
         ):
             continue
-        if next_statement.is_next_iteration:
-            text = (
-                f"only the last turn of the loop in line {next_statement.line} counts"
-            )
+        line = following.line
+        if following.is_next_iteration:
+            text = f"only the last iteration of the loop in line {line} counts"
         else:
-            first = next_statement.text.partition("\n")[0]
-            text = f"what counts is the status of line {next_statement.line}: {first}"
+            first = following.text.partition("\n")[0]
+            text = f"the status of line {line} counts instead: {first}"
         yield Violation(run.line, text)
 
 
@@ -333,14 +306,14 @@ def status_pipe(script: Script) -> Iterator[Violation]:
         context = run.command.context
         if context.status_use is StatusUse.PIPED:
             reader = context.status_user.partition("\n")[0]
-            yield Violation(run.line, f"what counts is the status of: {reader}")
+            yield Violation(run.line, f"the status of the reader counts: {reader}")
 
 
 @rule(
     "status-swallowed",
     ERROR,
     fix="let it fail, or keep the status: srun ... || status=$?",
-    why="a failure that is answered with true or echo is none any more, also under set -e",
+    why="after `|| true` or `|| echo` the failure is lost, even under set -e",
     source="bash manual, lists",
 )
 def status_swallowed(script: Script) -> Iterator[Violation]:
@@ -351,31 +324,29 @@ def status_swallowed(script: Script) -> Iterator[Violation]:
         is_answered = context.status_use is StatusUse.OR_ELSE and answer
         if is_answered and _always_succeeds(answer):
             first = answer.partition("\n")[0]
-            yield Violation(run.line, f"after a failure the status is that of: {first}")
+            yield Violation(run.line, f"after a failure this status counts: {first}")
 
 
-def _always_succeeds(answer: str) -> bool:
-    """Whether all commands of an answer certainly succeed, and none looks at the status."""
-    commands = [part.split() for part in _BETWEEN_COMMANDS.split(answer)]
-    names = {args[0] for args in commands if args}
-    return names <= _ALWAYS_SUCCEEDS and not _READS_STATUS.search(answer)
+def _always_succeeds(commands: str) -> bool:
+    """Whether all commands certainly succeed, and none reads the status."""
+    parts = [part.split() for part in _BETWEEN_COMMANDS_RE.split(commands)]
+    names = {words[0] for words in parts if words}
+    return names <= _ALWAYS_SUCCEEDS and not _READS_STATUS_RE.search(commands)
 
 
 @rule(
     "status-negated",
     ERROR,
     fix="status=0; COMMAND || status=$?",
-    why="`!` has turned the status into 0 already when `$?` is read",
+    why="`!` has replaced the status with 0 before `$?` is read",
     source="measured: rc=0 for a child that exits with 3",
 )
 def status_negated(script: Script) -> Iterator[Violation]:
     """$? after `if ! command` is always 0"""
     for command in script.commands:
         context = command.context
-        if context.status_use is StatusUse.NEGATED and _STATUS.search(
-            context.status_user
-        ):
-            yield Violation(command.line, "the branch reads $?, which is 0 behind `!`")
+        if context.status_use is StatusUse.NEGATED and "$?" in context.status_user:
+            yield Violation(command.line, "the branch reads $?, which is 0 after `!`")
 
 
 @rule(
@@ -383,7 +354,7 @@ def status_negated(script: Script) -> Iterator[Violation]:
     ERROR,
     fix='keep the ids, pids+=($!), and wait for each: for pid in "${pids[@]}"; do'
     ' wait "$pid"; done',
-    why="`wait` without a process has status 0 whatever became of the steps",
+    why="`wait` without arguments has status 0 even if steps failed",
     source="bash manual, wait; measured",
 )
 def status_wait(script: Script) -> Iterator[Violation]:
@@ -391,13 +362,11 @@ def status_wait(script: Script) -> Iterator[Violation]:
     waits = [command for command in script.commands if command.name == "wait"]
     if any(len(command.args) > 1 for command in waits):
         return
-    steps = [run for run in script.workloads if run.is_background]
-    lines = sorted(run.line for run in steps)
+    lines = sorted(run.line for run in script.workloads if run.is_background)
     for command in waits:
-        before = bisect_left(lines, command.line)
-        if before:
-            line = lines[before - 1]
-            yield Violation(command.line, f"the step of line {line} may fail unnoticed")
+        if before := bisect_left(lines, command.line):
+            text = f"the step of line {lines[before - 1]} may fail unnoticed"
+            yield Violation(command.line, text)
 
 
 TOPICS = {
