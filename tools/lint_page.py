@@ -17,10 +17,10 @@ _SAMPLE = re.compile(r"(?m)^    \$ jax-sif lint (\S+)\n(?:    .*\n)*")
 
 def renewed(page: str) -> str:
     """The page, with the sample run again and the rules as they are now."""
-    from jaxsif.lint.report import rules_markdown
+    from jaxsif.lint.report import rules_as_markdown
     from jaxsif.lint.rules import TOPICS
 
-    rules = f"## The rules\n\n{rules_markdown(TOPICS).rstrip()}\n"
+    rules = f"## The rules\n\n{rules_as_markdown(TOPICS).rstrip()}\n"
     return _RULES.sub(lambda _: rules, _SAMPLE.sub(_sample, page))
 
 
@@ -28,7 +28,7 @@ def _sample(found: re.Match[str]) -> str:
     from jaxsif.lint import report
     from jaxsif.lint.lint import lint_text
 
-    shown = report.text({found[1]: lint_text((ROOT / found[1]).read_text())})
+    shown = report.as_text({found[1]: lint_text((ROOT / found[1]).read_text())})
     lines = [f"$ jax-sif lint {found[1]}", *shown.splitlines()]
     return "".join(f"    {line}\n" for line in lines)
 

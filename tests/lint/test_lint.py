@@ -1,4 +1,4 @@
-"""`jax-sif lint`: what people and programs get, the exit status, and every input that is no script."""
+"""`jax-sif lint`: output, exit status, and files that are not scripts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CLEAN = f"{HEAD}srun --kill-on-bad-exit=1 python train.py\n"
 
 @pytest.fixture
 def lint(tmp_path, capsys, monkeypatch):
-    """Lints scripts of the given contents; returns status, standard output and error."""
+    """Lint scripts of the given contents; return status, standard output and error."""
     monkeypatch.chdir(tmp_path)
 
     def run(*contents: str | bytes, options: tuple[str, ...] = ()):
@@ -39,30 +39,22 @@ def lint(tmp_path, capsys, monkeypatch):
     return run
 
 
-def test_a_finding_has_its_line_its_rule_and_the_fix_below(lint):
-    status, shown, _ = lint(BAD)
+def test_each_finding_has_line_severity_rule_and_fix(lint, golden):
+    status, output, _ = lint(BAD)
 
     assert 1 == status
-    assert [
-        "job0.slurm:3: error: sbatch does not know the option, or misses its value:"
-        " sbatch has no option --nodse [directive-unknown]",
-        "  -> did you mean --nodes?",
-        "job0.slurm:4: warning: srun does not end the other ranks when one fails: one of"
-        " 8 ranks may fail, and the others go on [srun-kill]",
-        "  -> srun --kill-on-bad-exit=1 ...",
-        "1 error, 1 warning in 1 script",
-    ] == shown.splitlines()
+    golden("one-error-one-warning", output)
 
 
-def test_of_several_scripts_each_finding_names_its_own(lint):
-    status, shown, _ = lint(CLEAN, WARNED)
+def test_findings_name_their_script(lint):
+    status, output, _ = lint(CLEAN, WARNED)
 
     assert 0 == status
-    assert shown.startswith("job1.slurm:3: warning: ")
-    assert shown.endswith("\n1 warning in 2 scripts\n")
+    assert output.startswith("job1.slurm:3: warning: ")
+    assert output.endswith("\n1 warning in 2 scripts\n")
 
 
-def test_a_clean_script_has_one_line(lint):
+def test_clean_script_has_one_line(lint):
     assert (0, "nothing found in 1 script\n", "") == lint(CLEAN)
 
 
@@ -77,45 +69,37 @@ def test_a_clean_script_has_one_line(lint):
         ("#!/usr/bin/env python3\n#SBATCH -n 1\n", ("--strict",), 0),
     ],
 )
-def test_errors_fail_and_with_strict_warnings_too(lint, script, options, status):
+def test_errors_fail_and_with_strict_also_warnings(lint, script, options, status):
     assert status == lint(script, options=options)[0]
 
 
-IGNORING = f"{HEAD}# jax-sif: ignore[srun-kill] they do not talk\nsrun python a.py\n"
+SUPPRESSED = f"{HEAD}# jax-sif: ignore[srun-kill] they do not talk\nsrun python a.py\n"
 
 
-def test_what_a_comment_ignores_is_counted_and_not_shown(lint):
-    status, shown, _ = lint(IGNORING, options=("--strict",))
+def test_suppressed_findings_are_counted_and_not_printed(lint):
+    status, output, _ = lint(SUPPRESSED, options=("--strict",))
 
-    assert (0, "nothing found in 1 script, 1 ignored\n") == (status, shown)
+    assert (0, "nothing found in 1 script, 1 suppressed\n") == (status, output)
 
 
-def test_json_has_every_finding_with_its_reason(lint):
-    status, shown, _ = lint(BAD, IGNORING, options=("--format", "json"))
+def test_json_has_all_findings_and_the_reasons_of_suppressions(lint, golden):
+    status, output, _ = lint(BAD, SUPPRESSED, options=("--format", "json"))
 
-    facts = json.loads(shown)
+    document = json.loads(output)
     assert 1 == status
-    assert "jax-sif/lint/1" == facts["schema"]
-    assert {"error": 1, "warning": 1, "note": 0} == facts["counts"]
-    bad, ignoring = facts["scripts"]
-    assert "job0.slurm" == bad["script"]
-    assert {
-        "rule": "directive-unknown",
-        "severity": "error",
-        "line": 3,
-        "title": "sbatch does not know the option, or misses its value",
-        "found": "sbatch has no option --nodse",
-        "fix": "did you mean --nodes?",
-        "why": "sbatch refuses a script with an option that it does not know; an option"
-        " that resembles none may be a site's own plug-in",
-        "source": "tried with Slurm 26.05",
-        "ignored": None,
-    } == bad["findings"][0]
-    assert ["they do not talk"] == [f["ignored"] for f in ignoring["findings"]]
+    assert "jax-sif/lint/1" == document["schema"]
+    assert {"error": 1, "warning": 1, "note": 0} == document["counts"]
+    bad, suppressed = document["scripts"]
+    assert [("directive-unknown", 3), ("srun-kill", 4)] == [
+        (f["rule"], f["line"]) for f in bad["findings"]
+    ]
+    reasons = [f["suppressed_by"] for f in suppressed["findings"]]
+    assert ["they do not talk"] == reasons
+    golden("json", json.dumps(document, indent=2))
 
 
-def test_sarif_has_the_shape_that_the_standard_requires(lint):
-    status, shown, _ = lint(BAD, IGNORING, options=("--format", "sarif"))
+def test_sarif_has_the_structure_of_the_standard(lint):
+    status, shown, _ = lint(BAD, SUPPRESSED, options=("--format", "sarif"))
 
     log = json.loads(shown)
     assert 1 == status
@@ -143,7 +127,7 @@ def test_sarif_has_the_shape_that_the_standard_requires(lint):
     )
 
 
-def test_a_name_with_blanks_becomes_a_valid_uri(tmp_path, monkeypatch, capsys):
+def test_name_with_blanks_becomes_a_valid_uri(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("my job #1.slurm").write_text(BAD)
 
@@ -153,7 +137,7 @@ def test_a_name_with_blanks_becomes_a_valid_uri(tmp_path, monkeypatch, capsys):
     assert "my%20job%20%231.slurm" == place["artifactLocation"]["uri"]
 
 
-def test_the_rules_are_listed(capsys):
+def test_rules_are_listed(capsys):
     assert 0 == cli.main(["lint", "--list-rules"])
 
     shown = capsys.readouterr().out
@@ -161,58 +145,48 @@ def test_the_rules_are_listed(capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "reason"),
     [
-        (b"", "the script 'job0.slurm' is empty"),
-        (b"\n \n", "the script 'job0.slurm' is empty"),
-        (b"\x7fELF\x02\x01\0\0#!", "'job0.slurm' is a binary file, not a script"),
-        (b"# Notes\n\n    srun python a.py\n", "'job0.slurm' is not a job script"),
-        (b"#!/bin/sh\n" + b"#" * (4 << 20), "the script 'job0.slurm' has more than 4"),
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"\x7fELF\x02\x01\0\0#!", "is a binary file"),
+        (b"# Notes\n\n    srun python a.py\n", "is not a job script"),
+        (b"#!/bin/sh\n" + b"#" * (4 << 20), "has more than 4 MiB"),
     ],
 )
-def test_what_is_no_script_is_wrong_usage(lint, content, complaint):
-    status, shown, said = lint(content)
+def test_other_files_are_usage_errors(lint, content, reason):
+    status, output, error = lint(content)
 
-    assert (2, "") == (status, shown)
-    assert said.startswith(f"jax-sif: {complaint}")
-
-
-def test_bytes_that_are_no_text_harm_nobody(lint):
-    status, shown, _ = lint(CLEAN.encode() + b"echo '\xff\xfe'\n")
-
-    assert (1, True) == (status, "[status-lost]" in shown)
+    assert (2, "") == (status, output)
+    assert error.startswith("jax-sif: ") and f"'job0.slurm' {reason}" in error
 
 
-def test_a_folder_is_wrong_usage(lint, tmp_path):
-    with_folder = (str(tmp_path),)
+def test_invalid_utf8_is_replaced(lint):
+    status, output, _ = lint(CLEAN.encode() + b"echo '\xff\xfe'\n")
 
-    status, _, said = lint(options=with_folder)
+    assert (1, True) == (status, "[status-lost]" in output)
+
+
+def test_folder_is_a_usage_error(lint, tmp_path):
+    status, _, error = lint(options=(str(tmp_path),))
 
     assert 2 == status
-    assert said.startswith("jax-sif: cannot read the script ")
+    assert error.startswith("jax-sif: cannot read the script ")
 
 
-def test_a_missing_script_is_wrong_usage_and_input_is_the_way_out(capsys, monkeypatch):
-    monkeypatch.delenv("APPTAINER_CONTAINER", raising=False)
+@pytest.mark.parametrize("container", ["", "/images/jax-sif.sif"])
+def test_missing_script_is_a_usage_error(capsys, monkeypatch, golden, container):
     monkeypatch.delenv("SINGULARITY_CONTAINER", raising=False)
+    monkeypatch.setenv("APPTAINER_CONTAINER", container)
+    if not container:
+        monkeypatch.delenv("APPTAINER_CONTAINER")
 
-    assert 2 == cli.main(["lint", "nowhere.slurm"])
-    assert (
-        "jax-sif: no such file 'nowhere.slurm'; give the path of a job script, or -"
-        " for standard input\n"
-    ) == capsys.readouterr().err
-
-
-def test_in_a_container_a_missing_script_may_only_be_unmounted(capsys, monkeypatch):
-    monkeypatch.setenv("APPTAINER_CONTAINER", "/images/jax-sif.sif")
-
-    assert 2 == cli.main(["lint", "/scratch/job.slurm"])
-    said = capsys.readouterr().err
-    assert "its folder is not mounted" in said
-    assert said.endswith("jax-sif lint - < /scratch/job.slurm\n")
+    assert 2 == cli.main(["lint", "/nowhere/job.slurm"])
+    name = "missing-in-a-container" if container else "missing"
+    golden(name, capsys.readouterr().err)
 
 
-def test_no_script_at_all_is_wrong_usage(capsys):
+def test_no_script_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["lint"])
 
@@ -220,7 +194,7 @@ def test_no_script_at_all_is_wrong_usage(capsys):
     assert "- for standard input" in capsys.readouterr().err
 
 
-def test_a_script_may_come_by_standard_input():
+def test_script_is_read_from_standard_input():
     done = subprocess.run(
         [sys.executable, "-m", "jaxsif", "lint", "-"],
         cwd=ROOT / "src",
@@ -233,7 +207,7 @@ def test_a_script_may_come_by_standard_input():
     assert done.stdout.startswith("stdin:3: error: ")
 
 
-def test_help_and_wrong_usage_need_no_grammar():
+def test_help_does_not_load_the_grammar():
     program = (
         "import sys; from jaxsif import cli\n"
         "try: cli.main(['lint', '--help'])\n"

@@ -1,4 +1,4 @@
-"""`jax-sif lint`: its options."""
+"""The command `jax-sif lint`."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     if not chosen.script and not chosen.list_rules:
         parser.error("no job script; name a file, or - for standard input")
 
-    from jaxsif.lint.lint import lint, show_rules
+    from jaxsif.lint.lint import lint, list_rules
 
     if chosen.list_rules:
-        return show_rules()
+        return list_rules()
     return lint(chosen.script, output_format=chosen.format, is_strict=chosen.strict)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from jaxsif.core.text import plural
 from jaxsif.lint.rule import SEVERITIES, LintFinding, Rule
 from jaxsif.lint.rules import RULES
 
@@ -39,17 +40,13 @@ def count(scripts: FindingsByScript) -> dict[str, int]:
 
 def _summary(scripts: FindingsByScript) -> str:
     """Return `1 error, 2 warnings in 1 script, 1 suppressed`."""
-    counts = [_plural(n, severity) for severity, n in count(scripts).items() if n]
+    counts = [plural(n, severity) for severity, n in count(scripts).items() if n]
     found = (
-        f"{', '.join(counts) or 'nothing found'} in {_plural(len(scripts), 'script')}"
+        f"{', '.join(counts) or 'nothing found'} in {plural(len(scripts), 'script')}"
     )
     total = sum(map(len, scripts.values()))
     suppressed = total - sum(count(scripts).values())
     return f"{found}, {suppressed} suppressed" if suppressed else found
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def as_json(scripts: FindingsByScript) -> dict[str, Any]:

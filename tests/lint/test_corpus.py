@@ -1,4 +1,4 @@
-"""The lint on whole scripts: each says in its comments what has to be found in it, and what must not."""
+"""Whole scripts, whose comments say which findings they must and must not have."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pytest
 from checkout import ROOT
 
 from jaxsif import cli
+from jaxsif.lint import report
 from jaxsif.lint.lint import lint_text
 from jaxsif.lint.rules import RULES
 
@@ -47,20 +48,26 @@ def findings(text: str) -> set[tuple[int, str]]:
 
 
 @each_script
-def test_what_is_marked_is_found_and_nothing_else(path):
+def test_exactly_the_marked_findings_are_found(path):
     text = read(path)
 
     assert marks(text, "expect") == findings(text)
 
 
+def test_wording_of_all_findings(golden):
+    findings = {path.name: lint_text(read(path)) for path in SCRIPTS}
+
+    golden("scripts", report.as_text(findings))
+
+
 @each_script
-def test_what_only_looks_like_a_trap_is_marked_where_it_is_not_found(path):
+def test_near_misses_are_not_found(path):
     text = read(path)
 
     assert set() == marks(text, "near") & findings(text)
 
 
-def test_every_rule_bites_in_a_script_and_leaves_a_near_miss_alone():
+def test_every_rule_has_a_finding_and_a_near_miss():
     texts = [read(path) for path in SCRIPTS]
     for kind in ("expect", "near"):
         marked = {name for text in texts for _, name in marks(text, kind)}
@@ -68,14 +75,14 @@ def test_every_rule_bites_in_a_script_and_leaves_a_near_miss_alone():
         assert IDS == marked, kind
 
 
-def test_the_corpus_has_good_and_bad_scripts():
+def test_corpus_has_good_and_bad_scripts():
     clean = [path for path in SCRIPTS if not marks(read(path), "expect")]
 
     assert len(SCRIPTS) >= 25
     assert len(clean) >= 8
 
 
-def test_a_wrong_mark_would_be_noticed():
+def test_wrong_mark_is_noticed():
     text = "#!/bin/bash\n#SBATCH -n 4\nsrun python a.py  # expect: srun-cpus\n"
 
     assert {(3, "srun-cpus")} == marks(text, "expect")
@@ -85,7 +92,7 @@ def test_a_wrong_mark_would_be_noticed():
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "jobs").rglob("*.slurm")), ids=lambda path: path.stem
 )
-def test_nothing_is_found_in_our_own_jobs(path):
+def test_own_jobs_have_no_findings(path):
     assert [] == lint_text(read(path))
 
 
@@ -95,7 +102,7 @@ RUNTIMES = ("apptainer", "pyxis", "podman-hpc", "bare")
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
-def test_nothing_is_found_in_what_jax_sif_job_writes(profile, capsysbinary):
+def test_generated_jobs_have_no_findings(profile, capsysbinary):
     assert SITES
     for site, runtime in itertools.product(SITES, RUNTIMES):
         words = ["job", "--site", site, "--runtime", runtime, profile, "train.py"]
@@ -104,7 +111,7 @@ def test_nothing_is_found_in_what_jax_sif_job_writes(profile, capsysbinary):
         assert [] == lint_text(capsysbinary.readouterr().out.decode()), words
 
 
-def test_nothing_is_found_in_a_job_that_stages_its_image(capsysbinary):
+def test_job_that_stages_its_image_has_no_findings(capsysbinary):
     assert 0 == cli.main(["job", "--stage", "--requeue", "G8N2p8", "train.py"])
 
     assert [] == lint_text(capsysbinary.readouterr().out.decode())
