@@ -16,8 +16,8 @@ from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
 from jaxsif.node import limits
 from jaxsif.rank import distributed, launchers
-from jaxsif.rank.launchers.machine import Machine
-from jaxsif.rank.launchers.slurm_view import as_slurm_env
+from jaxsif.rank.launchers.machine import LocalHost
+from jaxsif.rank.launchers.slurm import as_slurm_env
 
 # How they were made, and where their truth comes from, each file says of itself; most by
 # tests/cluster/record_environments.py.
@@ -38,13 +38,13 @@ def environment(rank: dict[str, Any]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": "", **rank["environment"]}
 
 
-def machine(rank: dict[str, Any]) -> Machine:
+def machine(rank: dict[str, Any]) -> LocalHost:
     """The machine that the rank was recorded on."""
-    return Machine(
+    return LocalHost(
         rank["host_name"],
         full_name=lambda: rank.get("full_name", rank["host_name"]),
         first_line=lambda path: rank.get("host_file"),
-        maker=lambda descriptor: rank.get("proxy"),
+        peer_pid=lambda descriptor: rank.get("proxy"),
     )
 
 

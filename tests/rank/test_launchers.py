@@ -14,8 +14,8 @@ from checkout import ROOT
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import distributed, launchers
-from jaxsif.rank.launchers.detect import recognise
-from jaxsif.rank.launchers.machine import Machine, this_machine
+from jaxsif.rank.launchers.detect import detect_launcher
+from jaxsif.rank.launchers.machine import LocalHost, this_machine
 
 STEP = {
     "SLURM_CLUSTER_NAME": "box",
@@ -46,12 +46,12 @@ POD = {"JOB_COMPLETION_INDEX": "1", "NUM_PROCESSES": "2"}
 
 def machine(
     name: str = "node2", proxy: int | None = None, full_name: str = "node2"
-) -> Machine:
-    return Machine(
+) -> LocalHost:
+    return LocalHost(
         name,
         full_name=lambda: full_name,
         first_line=lambda path: None,
-        maker=lambda descriptor: proxy,
+        peer_pid=lambda descriptor: proxy,
     )
 
 
@@ -60,7 +60,7 @@ def identify(environment: dict[str, str], **settings: Any) -> Identity:
 
 
 def coordinator(
-    environment: dict[str, str], where: Machine | None = None, **settings: Any
+    environment: dict[str, str], where: LocalHost | None = None, **settings: Any
 ) -> tuple[str, int] | None:
     where = where or machine()
     identity = launchers.identify(environment, where, settings)
@@ -100,7 +100,7 @@ def coordinator(
     ],
 )
 def test_the_innermost_launcher_is_meant(environment, expected):
-    assert expected == recognise(environment)
+    assert expected == detect_launcher(environment)
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", None])
@@ -328,12 +328,12 @@ def test_this_machine_can_be_asked(tmp_path):
     here = this_machine()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        maker = here.maker(theirs.fileno())
+        maker = here.peer_pid(theirs.fileno())
 
     assert socket.gethostname() == here.host_name
     assert "node2" == here.first_line(str(tmp_path / "hosts"))
     assert None is here.first_line(str(tmp_path / "none"))
-    assert maker and None is here.maker(0x7FFF)
+    assert maker and None is here.peer_pid(0x7FFF)
 
 
 def test_the_documented_manifest_is_enough_for_every_pod():

@@ -18,7 +18,7 @@ from checkout import SRC, TESTS
 from jaxsif import authority
 from jaxsif.core.errors import Problem
 from jaxsif.core.slurm_env import Identity
-from jaxsif.rank import preflight, probes
+from jaxsif.rank import preflight
 
 SECRET = b"s" * authority.SECRET_BYTES
 
@@ -295,7 +295,7 @@ def test_a_port_in_use_is_found_before_jax_shares_it():
 
 WITHOUT_IPV6 = """
 import socket
-from jaxsif.rank import probes, preflight
+from jaxsif.rank import preflight
 free = list(preflight.check_port_free(("node1", 0)))
 with socket.create_server(("", 0)) as server:
     port = server.getsockname()[1]
@@ -366,9 +366,9 @@ def test_packets_that_do_not_arrive_show_in_what_the_kernel_counts(
     info[24:28] = unacknowledged.to_bytes(4, sys.byteorder)
     info[224:228] = out_of_order.to_bytes(4, sys.byteorder)
 
-    assert expected == probes.shows_loss(info)
+    assert expected == preflight.shows_loss(info)
     # As an older kernel tells it.
-    assert (expected and not out_of_order) == probes.shows_loss(info[:104])
+    assert (expected and not out_of_order) == preflight.shows_loss(info[:104])
 
 
 def test_lost_large_packets_name_no_other_service(monkeypatch):

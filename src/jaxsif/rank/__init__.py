@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from jaxsif.rank.api import report_speed, request_requeue
-from jaxsif.rank.information import DistributedInfo
+from jaxsif.rank.distributed import DistributedInfo
 from jaxsif.rank.reporter import Reporter
 from jaxsif.rank.session import initialize_distributed, phase_reporter
 

@@ -19,6 +19,7 @@ from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node import inspect_host, mpi, start_problems
 from jaxsif.node.guard import guarded, harmless, say_on_stderr
 from jaxsif.rank import distributed, launchers, mpi_world, peers, preflight
+from jaxsif.rank.distributed import DistributedInfo, distributed_info
 from jaxsif.rank.exit_hooks import (
     exit_now,
     fail,
@@ -27,9 +28,8 @@ from jaxsif.rank.exit_hooks import (
     report_exit,
 )
 from jaxsif.rank.forks import keep_from_children
-from jaxsif.rank.information import DistributedInfo, information
 from jaxsif.rank.launchers.machine import this_machine
-from jaxsif.rank.launchers.slurm_view import as_slurm_env
+from jaxsif.rank.launchers.slurm import as_slurm_env
 from jaxsif.rank.limits import Limits, diagnostic_limits, program_limits
 from jaxsif.rank.reporter import Reporter
 from jaxsif.rank.watchdog import Watchdog
@@ -88,7 +88,7 @@ class Session:
             )
             self._watch_mpi()
             self._verify_peers(client)
-        return information(self.identity, where, os.environ)
+        return distributed_info(self.identity, where, os.environ)
 
     def _require_certificates(self, settings: dict[str, Any]) -> None:
         """Raise UsageError if certificates are required but missing."""

@@ -4,33 +4,48 @@
 from __future__ import annotations
 
 import importlib
+import re
+import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.slurm_env import ARGUMENTS, SINGLE_PROCESS, Identity
-from jaxsif.rank.launchers import ports
-from jaxsif.rank.launchers.detect import recognise
-from jaxsif.rank.launchers.machine import Machine
+from jaxsif.core.slurm_env import (
+    ARGUMENTS,
+    JOB_ID,
+    RESERVED_PORTS,
+    RESTART_COUNT,
+    SINGLE_PROCESS,
+    SLURM,
+    STEP_ID,
+    Identity,
+)
+from jaxsif.rank.launchers.detect import LAUNCHERS, detect_launcher
+from jaxsif.rank.launchers.machine import LocalHost
 
 ADDRESS_VARIABLE = "JAX_COORDINATOR_ADDRESS"
 PORT_VARIABLE = "JAX_COORDINATOR_PORT"
+
+# The image's entry has the same rule in sh, because it also holds for programs that do
+# not know this kit; tests/rank/test_environments.py compares the two. It has the reasons.
+_FIRST, _COUNT = 12288, 20011
+_JOB_STRIDE, _RESTART_STRIDE = 211, 7919
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Launcher(Protocol):
-    """The interface of each module, which reads its launcher's variables."""
+    """The interface of each launcher's class, which reads its variables."""
 
-    def identify(self, environment: Mapping[str, str], machine: Machine) -> Identity:
+    def identify(self, environment: Mapping[str, str], machine: LocalHost) -> Identity:
         """Which rank of which step this process is, and where.
 
         Raises UsageError, with a remedy, if the launcher does not provide it.
         """
 
     def coordinator_host(
-        self, environment: Mapping[str, str], identity: Identity, machine: Machine
+        self, environment: Mapping[str, str], identity: Identity, machine: LocalHost
     ) -> str | None:
         """The host of rank 0, by a name that all ranks know; None without a group.
 
@@ -40,7 +55,7 @@ class Launcher(Protocol):
 
 def identify(
     environment: Mapping[str, str],
-    machine: Machine,
+    machine: LocalHost,
     settings: Mapping[str, Any] = _NOTHING,
 ) -> Identity:
     """Which rank this process is; without a launcher it is rank 0 of 1.
@@ -49,9 +64,9 @@ def identify(
     """
     identity = _launcher(environment).identify(environment, machine)
     if not (settings.get("process_id") is settings.get("num_processes") is None):
-        from jaxsif.rank.launchers import arguments
+        from jaxsif.rank.launchers.single import identify_by_arguments
 
-        identity = arguments.identify(identity, settings, environment)
+        identity = identify_by_arguments(identity, settings, environment)
     if not 0 <= identity.rank < identity.processes:
         raise UsageError(
             f"this is rank {identity.rank} of {identity.processes} ({identity.launcher}),"
@@ -63,7 +78,7 @@ def identify(
 def coordinator(
     environment: Mapping[str, str],
     identity: Identity,
-    machine: Machine,
+    machine: LocalHost,
     settings: Mapping[str, Any] = _NOTHING,
 ) -> tuple[str, int] | None:
     """Host and port that JAX will connect to; None when there is no group to join.
@@ -111,7 +126,7 @@ def given_address(
 def _port(environment: Mapping[str, str], identity: Identity) -> int:
     chosen = environment.get(PORT_VARIABLE)
     if not chosen:
-        return ports.coordinator_port(environment, identity)
+        return coordinator_port(environment, identity)
     if not _is_port(chosen):
         raise UsageError(
             f"{PORT_VARIABLE} is {chosen!r}, expected a number from 1 to 65535; unset it,"
@@ -120,11 +135,40 @@ def _port(environment: Mapping[str, str], identity: Identity) -> int:
     return int(chosen)
 
 
+def coordinator_port(environment: Mapping[str, str], identity: Identity) -> int:
+    """Under Slurm by job, step and restart; elsewhere by the step's name.
+
+    Returns a port from 12288 to 32298, below those that Linux hands out by itself.
+    """
+    if identity.launcher != SLURM:
+        return _FIRST + zlib.crc32(identity.step.encode()) % _COUNT
+    reserved = re.match(r"\d+", environment.get(RESERVED_PORTS, ""))
+    if reserved:
+        return int(reserved[0])
+    job, step = _number(environment, JOB_ID), _number(environment, STEP_ID)
+    restart = _number(environment, RESTART_COUNT, "0")
+    offset = job * _JOB_STRIDE + step + restart * _RESTART_STRIDE
+    return _FIRST + offset % _COUNT
+
+
+def _number(
+    environment: Mapping[str, str], name: str, default: str | None = None
+) -> int:
+    value = environment.get(name) or default
+    if value is None or not value.isdecimal():
+        raise UsageError(
+            f"{name} is {value!r}, expected a number; start the program with srun,"
+            " which sets it, or set JAX_COORDINATOR_PORT for every rank"
+        )
+    return int(value)
+
+
 def _is_port(text: str) -> bool:
     return text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536
 
 
 def _launcher(environment: Mapping[str, str]) -> Launcher:
     # Only the one: in a container every module that is opened takes a millisecond.
-    module = importlib.import_module(f"{__name__}.{recognise(environment)}")
-    return cast(Launcher, module)
+    module, _, name = LAUNCHERS[detect_launcher(environment)].partition(".")
+    launcher = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return cast(Launcher, launcher())

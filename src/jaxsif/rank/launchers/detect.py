@@ -27,6 +27,15 @@ MARKER_VARIABLES = {
     "kubernetes": "JOB_COMPLETION_INDEX",
 }
 SINGLE = "single"
+# Module and class of each.
+LAUNCHERS = {
+    "open_mpi": "mpi.OpenMpi",
+    "pmix": "mpi.Pmix",
+    "pmi": "mpi.Pmi",
+    "slurm": "slurm.Slurm",
+    "kubernetes": "kubernetes.Kubernetes",
+    SINGLE: "single.Single",
+}
 
 _MPI_LAUNCHERS = ("open_mpi", "pmix", "pmi")
 # The variables in which PMI names its step, if srun itself provides PMI (--mpi=pmix,
@@ -41,8 +50,8 @@ _STEP_NAMES = {
 _INTERACTIVE_STEPS = ("-6", "4294967290")
 
 
-def recognise(environment: Mapping[str, str]) -> str:
-    """The name of the launcher's file in this folder."""
+def detect_launcher(environment: Mapping[str, str]) -> str:
+    """The name of the launcher, a key of LAUNCHERS."""
     for name, variable in MARKER_VARIABLES.items():
         if not environment.get(variable):
             continue

@@ -1,4 +1,4 @@
-"""Interface to the machine that launchers need, besides the environment."""
+"""What launchers read: numbers in variables, and the machine around the process."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,9 +6,15 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from jaxsif.core.errors import UsageError
+
+# Names a run where its launcher does not: the same for all its ranks, and for no other
+# run. A user, or a manifest, sets it.
+RUN_VARIABLE = "JAX_SIF_RUN_ID"
 
 # The image's entry has the same rule, because it also holds for other programs.
 _RANK_0_RULE = Path(__file__).resolve().parents[2] / "rank_0_host.sh"
@@ -16,12 +22,12 @@ _APPLY_RULE = '. "$0"; jaxsif_rank_0_host; printf %s "$host"'
 
 
 @dataclass(frozen=True)
-class Machine:
+class LocalHost:
     """The machine as seen by the process; replaced in tests.
 
     `full_name` returns the host name with its domain, if any: called only when needed,
     because a name service may be slow. `first_line` returns a file's first line, None if
-    unreadable. `maker` returns the process that created a socket, by its descriptor; None
+    unreadable. `peer_pid` returns the process that created a socket, by its descriptor; None
     if it is not a socket or not visible. `rank_0_host` returns the node of rank 0 from
     the variables of a Slurm step, None if unknown.
     """
@@ -29,13 +35,13 @@ class Machine:
     host_name: str
     full_name: Callable[[], str]
     first_line: Callable[[str], str | None]
-    maker: Callable[[int], int | None]
+    peer_pid: Callable[[int], int | None]
     rank_0_host: Callable[[Mapping[str, str]], str | None] = lambda environment: None
 
 
-def this_machine() -> Machine:
-    return Machine(
-        socket.gethostname(), socket.getfqdn, _first_line, _maker, _rank_0_host
+def this_machine() -> LocalHost:
+    return LocalHost(
+        socket.gethostname(), socket.getfqdn, _first_line, _peer_pid, _rank_0_host
     )
 
 
@@ -47,7 +53,7 @@ def _first_line(path: str) -> str | None:
         return None
 
 
-def _maker(descriptor: int) -> int | None:
+def _peer_pid(descriptor: int) -> int | None:
     """By the credentials that the kernel keeps of both ends (unix(7), SO_PEERCRED)."""
     try:
         with socket.socket(fileno=os.dup(descriptor)) as connection:
@@ -70,3 +76,22 @@ def _rank_0_host(environment: Mapping[str, str]) -> str | None:
         text=True,
     )
     return done.stdout if done.returncode == 0 and done.stdout else None
+
+
+def number(environment: Mapping[str, str], name: str, starter: str) -> int:
+    """A variable's value. `starter` is the program that sets it for every rank.
+
+    Raises UsageError when it is not a number.
+    """
+    value = environment.get(name)
+    if value is None or not value.isdecimal():
+        raise UsageError(
+            f"{name} is {value!r}, expected a number; start the program with {starter},"
+            " which sets it for every rank"
+        )
+    return int(value)
+
+
+def first_set(environment: Mapping[str, str], names: Iterable[str]) -> str | None:
+    """The first of several variables that is there and not empty."""
+    return next((name for name in names if environment.get(name)), None)

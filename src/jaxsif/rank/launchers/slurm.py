@@ -1,4 +1,4 @@
-"""Slurm's srun, and `jax-sif launch`, which sets the same variables."""
+"""Slurm's srun and `jax-sif launch`; other launchers in Slurm's variables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from jaxsif.core.hostlist import expand
 from jaxsif.core.slurm_env import (
     CLUSTER,
     DISTRIBUTION,
+    GPU_BINDING,
+    GPU_BINDING_OLD,
+    GPUS_ON_NODE,
+    GPUS_PER_TASK,
     HOST_FILE,
     JOB_ID,
     LOCAL_LAUNCH,
@@ -19,34 +23,72 @@ from jaxsif.core.slurm_env import (
     PROCESSES,
     RANK,
     RESTART_COUNT,
+    SINGLE_PROCESS,
     SLURM,
     STEP_ID,
     STEP_NODE_LIST,
+    STEP_NODES,
+    STEP_PREFIX,
     STEP_PROCESSES,
     STEP_PROCESSES_PER_NODE,
     TOPOLOGY_PATTERN,
     Identity,
     is_local_launch,
 )
-from jaxsif.rank.launchers.machine import Machine
-from jaxsif.rank.launchers.variables import number
+from jaxsif.rank.launchers.machine import LocalHost, number
+
+# Variables that a rank may have inherited from another step, such as that of mpirun's
+# daemons: the daemon's identity and GPU binding. Its visible GPUs are the ranks'.
+_OF_A_STEP = (
+    RANK,
+    LOCAL_RANK,
+    NODE_INDEX,
+    NODE_NAME,
+    GPU_BINDING,
+    GPU_BINDING_OLD,
+    GPUS_PER_TASK,
+    GPUS_ON_NODE,
+)
 
 
-def identify(environment: Mapping[str, str], machine: Machine) -> Identity:
-    """Everything is in the step's variables."""
-    node = environment.get(NODE_NAME) or machine.host_name
-    # In a step that was given the job's environment, PROCESSES is the job's.
-    processes = STEP_PROCESSES if STEP_PROCESSES in environment else PROCESSES
-    return Identity(
-        step=step_name(environment),
-        rank=number(environment, RANK, "srun"),
-        processes=number(environment, processes, "srun"),
-        local_rank=number(environment, LOCAL_RANK, "srun"),
-        node=node,
-        node_list=environment[STEP_NODE_LIST],
-        local_processes=tasks_on_node(environment, node),
-        launcher=LOCAL_LAUNCH if is_local_launch(environment) else SLURM,
-    )
+class Slurm:
+    """srun, and `jax-sif launch`, which sets the same variables."""
+
+    def identify(self, environment: Mapping[str, str], machine: LocalHost) -> Identity:
+        """Everything is in the step's variables."""
+        node = environment.get(NODE_NAME) or machine.host_name
+        # In a step that was given the job's environment, PROCESSES is the job's.
+        processes = STEP_PROCESSES if STEP_PROCESSES in environment else PROCESSES
+        return Identity(
+            step=step_name(environment),
+            rank=number(environment, RANK, "srun"),
+            processes=number(environment, processes, "srun"),
+            local_rank=number(environment, LOCAL_RANK, "srun"),
+            node=node,
+            node_list=environment[STEP_NODE_LIST],
+            local_processes=tasks_on_node(environment, node),
+            launcher=LOCAL_LAUNCH if is_local_launch(environment) else SLURM,
+        )
+
+    def coordinator_host(
+        self, environment: Mapping[str, str], identity: Identity, machine: LocalHost
+    ) -> str:
+        """The first node of the list, but where Slurm puts rank 0 elsewhere."""
+        if identity.processes == 1:
+            return identity.node
+        if _may_have_another_order(environment):
+            return _first_of_host_file(environment, machine) or _by_rule(
+                environment, machine
+            )
+        nodes = _nodes(environment[STEP_NODE_LIST])
+        index = environment.get(NODE_INDEX, "")
+        is_known = index.isdecimal() and identity.node in nodes
+        if is_known and nodes.index(identity.node) != int(index):
+            raise _unknown(
+                f"{identity.node} is node {index} of the step, and not so in Slurm's sorted"
+                f" list {environment[STEP_NODE_LIST]}, as in a heterogeneous job"
+            )
+        return nodes[0]
 
 
 def step_name(environment: Mapping[str, str]) -> str:
@@ -80,27 +122,6 @@ def tasks_on_node(environment: Mapping[str, str], node: str) -> int:
     return counts[index] if index < len(counts) else 1
 
 
-def coordinator_host(
-    environment: Mapping[str, str], identity: Identity, machine: Machine
-) -> str:
-    """The first node of the list, but where Slurm puts rank 0 elsewhere."""
-    if identity.processes == 1:
-        return identity.node
-    if _may_have_another_order(environment):
-        return _first_of_host_file(environment, machine) or _by_rule(
-            environment, machine
-        )
-    nodes = _nodes(environment[STEP_NODE_LIST])
-    index = environment.get(NODE_INDEX, "")
-    is_known = index.isdecimal() and identity.node in nodes
-    if is_known and nodes.index(identity.node) != int(index):
-        raise _unknown(
-            f"{identity.node} is node {index} of the step, and not so in Slurm's sorted"
-            f" list {environment[STEP_NODE_LIST]}, as in a heterogeneous job"
-        )
-    return nodes[0]
-
-
 def _may_have_another_order(environment: Mapping[str, str]) -> bool:
     """Whether rank 0 may be on another node than the first of Slurm's sorted list."""
     has_switches = environment.get(TOPOLOGY_PATTERN, "node") != "node"
@@ -111,7 +132,9 @@ def _is_arbitrary(environment: Mapping[str, str]) -> bool:
     return environment.get(DISTRIBUTION, "").startswith("arbitrary")
 
 
-def _first_of_host_file(environment: Mapping[str, str], machine: Machine) -> str | None:
+def _first_of_host_file(
+    environment: Mapping[str, str], machine: LocalHost
+) -> str | None:
     path = environment.get(HOST_FILE, "")
     line = machine.first_line(path) if path and _is_arbitrary(environment) else None
     # As `node2*4` for four tasks there (srun's manual, "arbitrary").
@@ -128,7 +151,7 @@ def _nodes(node_list: str) -> list[str]:
     return nodes
 
 
-def _by_rule(environment: Mapping[str, str], machine: Machine) -> str:
+def _by_rule(environment: Mapping[str, str], machine: LocalHost) -> str:
     host = machine.rank_0_host(environment)
     if host:
         return host
@@ -143,3 +166,31 @@ def _unknown(reason: str) -> UsageError:
         f"Slurm does not provide the node of rank 0: {reason}; set"
         " JAX_COORDINATOR_ADDRESS=<rank 0's node>:<port> for every rank"
     )
+
+
+def as_slurm_env(environment: Mapping[str, str], identity: Identity) -> dict[str, str]:
+    """The environment with the launcher's step instead of any other."""
+    if identity.launcher in (SLURM, LOCAL_LAUNCH):
+        # In a step that was given the job's environment it is the job's number.
+        return {**environment, PROCESSES: str(identity.processes)}
+    inherited = {
+        name: value
+        for name, value in environment.items()
+        if name not in _OF_A_STEP and not name.startswith(STEP_PREFIX)
+    }
+    if identity.launcher == SINGLE_PROCESS:
+        return inherited
+    is_on_one_node = identity.local_processes == identity.processes
+    return {
+        **inherited,
+        RANK: str(identity.rank),
+        PROCESSES: str(identity.processes),
+        LOCAL_RANK: str(identity.local_rank),
+        NODE_NAME: identity.node,
+        NODE_INDEX: "0",
+        STEP_NODE_LIST: identity.node_list,
+        # Of several the number may not be known; the checks only ask whether it is one.
+        STEP_NODES: "1" if is_on_one_node else "2",
+        STEP_PROCESSES: str(identity.processes),
+        STEP_PROCESSES_PER_NODE: str(identity.local_processes),
+    }

@@ -13,7 +13,7 @@ from checkout import SRC
 from jaxsif import DistributedInfo
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
-from jaxsif.rank.information import information
+from jaxsif.rank.distributed import distributed_info
 
 RANK_3 = Identity("s", 3, 8, 3, "node1", "node[1-2]", local_processes=4)
 
@@ -32,7 +32,7 @@ def devices(monkeypatch):
 
 
 def told(identity: Identity = RANK_3, topology: str = "G8N2p8") -> DistributedInfo:
-    return information(identity, ("node1", 12345), {"JAX_SIF_TOPOLOGY": topology})
+    return distributed_info(identity, ("node1", 12345), {"JAX_SIF_TOPOLOGY": topology})
 
 
 def test_it_says_in_a_line_who_this_is(devices):
@@ -105,7 +105,7 @@ def test_a_program_alone_has_no_coordinator_to_name(devices):
     devices(2, 2)
     alone = Identity("local.0.0.0", 0, 1, 0, "laptop", "laptop", launcher="none")
 
-    info = information(alone, None, {})
+    info = distributed_info(alone, None, {})
 
     assert (None, True) == (info.coordinator_address, info.is_coordinator)
     assert "process 0 of 1 on laptop, local devices 2, global devices 2" == str(info)
