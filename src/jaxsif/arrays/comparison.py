@@ -31,7 +31,7 @@ def differences(
         if len(ranks_of) == 1:
             continue
         majority = Counter(digest for digest, _ in pairs).most_common(1)[0][0]
-        # The others first: they are the news.
+        # The majority last.
         groups = [*ranks_of.values()]
         groups.sort(key=lambda ranks: ranks is ranks_of[majority])
         texts = [f"{pairs[r[0]][1]} on {_format_ranks(r, nodes)}" for r in groups]

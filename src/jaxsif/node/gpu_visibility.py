@@ -251,9 +251,9 @@ def cuda_version(host_info: HostInfo) -> str:
 
 def has_driver_library(host_info: HostInfo) -> bool:
     """Whether the driver's user-space library exists, which comes from the host."""
-    folders = host_info.variable("LD_LIBRARY_PATH").split(":")
-    folders += [f"/usr/lib/{n}" for n in host_info.names("/usr/lib") if "-linux" in n]
+    dirs = host_info.variable("LD_LIBRARY_PATH").split(":")
+    dirs += [f"/usr/lib/{n}" for n in host_info.names("/usr/lib") if "-linux" in n]
     return any(
-        host_info.has(f"{folder}/libcuda.so.1")
-        for folder in (*filter(None, folders), *_LIBRARY_DIRS)
+        host_info.has(f"{directory}/libcuda.so.1")
+        for directory in (*filter(None, dirs), *_LIBRARY_DIRS)
     )

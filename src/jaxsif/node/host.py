@@ -17,8 +17,6 @@ from typing import Any
 
 from jaxsif.core.paths import IMAGE_JSON, PLATFORM_VARIABLE
 
-# What the "G" of a topology stands for; a cluster without GPUs declares "cpu".
-
 
 MIB = 2**20
 GIB = 2**30
@@ -111,8 +109,8 @@ class HostInfo:
     @property
     def expects_gpus(self) -> bool:
         """Whether JAX will use NVIDIA GPUs, as far as can be known without it."""
-        chosen = self.variable("JAX_PLATFORMS") or self.variable("JAX_PLATFORM_NAME")
-        if chosen.split(",")[0] == "cpu" or self.accelerator == "cpu":
+        platforms = self.variable("JAX_PLATFORMS") or self.variable("JAX_PLATFORM_NAME")
+        if platforms.split(",")[0] == "cpu" or self.accelerator == "cpu":
             return False
         return self.accelerator is not None or self.has("/dev/nvidiactl")
 
@@ -153,10 +151,10 @@ def _limit(number: int) -> float:
 
 def _addresses(name: str) -> tuple[str, ...]:
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return ()
-    return tuple(str(address[4][0]) for address in found)
+    return tuple(str(address[4][0]) for address in infos)
 
 
 def _disk_space(directory: Path) -> DiskSpace | None:

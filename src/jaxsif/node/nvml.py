@@ -30,7 +30,6 @@ _THROTTLE_REASONS = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
-COMPUTE_MODES = {0: "default", 2: "prohibited", 3: "exclusive process"}
 RECOVERY_ACTIONS = {
     1: "reset the GPU",
     2: "reboot the node",

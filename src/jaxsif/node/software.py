@@ -106,12 +106,12 @@ def _cause(host_info: HostInfo, directory: str) -> tuple[str, str]:
 
 def _other_python(host_info: HostInfo) -> Iterator[Problem]:
     """Report if `python` is not the image's, and so cannot import JAX."""
-    chosen = host_info.variable("VIRTUAL_ENV")
+    venv = host_info.variable("VIRTUAL_ENV")
     for entry in host_info.variable("PATH").split(":"):
         directory = entry.rstrip("/")
         if not directory or not host_info.has(f"{directory}/python"):
             continue
-        if directory != f"{VENV}/bin" and not (chosen and directory.startswith(chosen)):
+        if directory != f"{VENV}/bin" and not (venv and directory.startswith(venv)):
             yield Problem(
                 "host-packages-visible",
                 f"`python` is {directory}/python instead of the image's"
@@ -133,9 +133,9 @@ def _other_libraries(host_info: HostInfo) -> Iterator[Problem]:
         # The image's own wheels may be named on purpose.
         if directory.startswith(f"{VENV}/"):
             continue
-        found = [n for n in host_info.names(directory) if _LIBRARY.fullmatch(n)]
-        if found:
-            yield _other_library("LD_LIBRARY_PATH", f"{directory}/{found[0]}")
+        libraries = [n for n in host_info.names(directory) if _LIBRARY.fullmatch(n)]
+        if libraries:
+            yield _other_library("LD_LIBRARY_PATH", f"{directory}/{libraries[0]}")
 
 
 def _other_library(variable: str, path: str) -> Problem:
@@ -151,7 +151,7 @@ def _other_library(variable: str, path: str) -> Problem:
 # Made with the image (tools/image_flags.py): every name that jaxlib and its plugins may
 # know, and some more.
 
-# As XLA reads it, up to the first word that is no flag
+# As XLA reads it, up to the first text that is not a flag
 # (openxla/xla: xla/parse_flags_from_env.cc).
 _SPACE = " \t\r\n"
 _FLAG = re.compile(

@@ -59,11 +59,11 @@ def gpus_on_bus(host_info: HostInfo) -> list[BusGpu]:
     """The GPUs of this system, without those passed to a virtual machine."""
     gpus = []
     for name in host_info.names("/sys/bus/pci/devices"):
-        folder = f"/sys/bus/pci/devices/{name}"
-        if (host_info.read(f"{folder}/vendor") or "").strip() != _NVIDIA:
+        directory = f"/sys/bus/pci/devices/{name}"
+        if (host_info.read(f"{directory}/vendor") or "").strip() != _NVIDIA:
             continue
-        kind = (host_info.read(f"{folder}/class") or "").strip()[:6]
-        module = _module(host_info, f"{folder}/driver")
+        kind = (host_info.read(f"{directory}/class") or "").strip()[:6]
+        module = _module(host_info, f"{directory}/driver")
         if kind in (_DISPLAY, _ACCELERATOR) and module != "vfio-pci":
             gpus.append(BusGpu(name, kind, module))
     return gpus
