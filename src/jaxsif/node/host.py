@@ -17,7 +17,6 @@ from typing import Any
 
 from jaxsif.core.paths import IMAGE_JSON, PLATFORM_VARIABLE
 
-
 MIB = 2**20
 GIB = 2**30
 
