@@ -168,7 +168,7 @@ READERS: dict[str, tuple[list[str], Callable[[], Iterator[tuple[str, str]]]]] = 
     "NCCL's report": (_NCCL, nccl_reports),
     "node list": (_LIST, node_lists),
     "site": (_SITE, sites),
-    "env.json": (_ENV, descriptions),
+    "packages.json": (_ENV, descriptions),
     "report": (_command("report", "--text"), verdicts),
 }
 

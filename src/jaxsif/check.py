@@ -84,7 +84,7 @@ def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Pro
 
     is_any_image = environment.get(ANY_IMAGE_VARIABLE) == "1"
     try:
-        found = read(Path(packages))
+        made_for = read(Path(packages)).image
     except KitError as error:
         yield Problem(
             "packages-incompatible",
@@ -92,4 +92,4 @@ def _unfit(packages: str | None, environment: Mapping[str, str]) -> Iterator[Pro
             f"give the job another file: {_NAMED_BY}",
         )
         return
-    yield from incompatibilities(found, read_image(), is_any_image=is_any_image)
+    yield from incompatibilities(made_for, read_image(), is_any_image=is_any_image)

@@ -134,12 +134,12 @@ def packages(tmp_path, monkeypatch):
     """A file that fits the image of this machine, as two lists have it."""
     tools = put_squashfs_tools(tmp_path / "tools")
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setattr(making.read_image, "__defaults__", (tmp_path / "packages.txt",))
+    monkeypatch.setattr(making, "IMAGE_PACKAGES_FILE", tmp_path / "packages.txt")
     (tmp_path / "packages.txt").write_text(f"{LINE}\njax==1.0\n")
     root = tmp_path / "root"
     root.mkdir()
     (root / "image.txt").write_text(f"{LINE}\njax==1.0\n")
-    (root / "env.json").write_text(manifest.encode((), "0"))
+    (root / "packages.json").write_text(manifest.encode((), "0"))
     squashfs.write(root, tmp_path / "my.sqsh")
     return tmp_path / "my.sqsh"
 

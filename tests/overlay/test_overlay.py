@@ -22,7 +22,7 @@ from jaxsif.cli import main
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.overlay import create as making
 from jaxsif.overlay import manifest, squashfs
-from jaxsif.overlay.create import CreateRequest, create
+from jaxsif.overlay.create import create
 from jaxsif.overlay.manifest import incompatibilities, read, unmet_requirements
 
 # The Python that runs the tests is the image, and pytest one of its packages.
@@ -44,8 +44,7 @@ def site(tmp_path, monkeypatch):
     (tmp_path / "scratch").mkdir()
     image = tmp_path / "packages.txt"
     image.write_text(packages_txt())
-    monkeypatch.setattr(making.read_image, "__defaults__", (image,))
-    monkeypatch.setattr(making.create, "__defaults__", (image,))
+    monkeypatch.setattr(making, "IMAGE_PACKAGES_FILE", image)
     wheels = tmp_path / "wheels"
     wheel(wheels, "good", "1.0", "pytest>=2", "helper", scripts=["good-tool"])
     wheel(wheels, "helper", "2.0")
@@ -177,7 +176,7 @@ def test_what_was_a_folder_is_not_frozen_and_takes_the_checksums_along():
 
     lines = list(manifest.requirements_lines(manifest.Manifest(image, packages, "")))
 
-    assert "# mine==0.1 was a folder; pass it in addition to this file" == lines[1]
+    assert "# mine==0.1 was a directory; pass it in addition to this file" == lines[1]
     assert "x==1" == lines[2]
 
 
@@ -278,7 +277,7 @@ def test_an_interrupted_build_leaves_nothing(site, number):
     program = (
         "import sys; from pathlib import Path\n"
         "from jaxsif.overlay import create as making\n"
-        "making.create.__defaults__ = making.read_image.__defaults__ = (Path('packages.txt'),)\n"
+        "making.IMAGE_PACKAGES_FILE = Path('packages.txt')\n"
         "from jaxsif.cli import main; sys.exit(main(sys.argv[1:]))"
     )
 
@@ -295,7 +294,7 @@ def test_an_interrupted_build_leaves_nothing(site, number):
 
 
 def test_what_a_killed_build_left_is_removed_by_the_next(site, capsys):
-    own = f".jax-sif-env.{platform.node()}-"
+    own = f".jax-sif-packages.{platform.node()}-"
     left, elsewhere = site / f"{own}4194305", site / f"{own}4194306"
     running = site / f"{own}{os.getppid()}"
     for path in (left, elsewhere, running):
@@ -438,12 +437,10 @@ def test_an_image_with_the_same_packages_on_another_python_differs():
 
 def test_whoever_says_any_image_is_not_refused():
     image = manifest.parse_image("# 0000000000000000 a\nx==1\n")
-    found = manifest.Manifest(
-        manifest.parse_image("# 1111111111111111 b\nx==2\n"), (), ""
-    )
+    other = manifest.parse_image("# 1111111111111111 b\nx==2\n")
 
-    assert [] == list(incompatibilities(found, image, is_any_image=True))
-    assert 1 == len(list(incompatibilities(found, image, is_any_image=False)))
+    assert [] == list(incompatibilities(other, image, is_any_image=True))
+    assert 1 == len(list(incompatibilities(other, image, is_any_image=False)))
 
 
 @pytest.mark.parametrize("text", ["", "x==1\n", "# short name\n"])
@@ -467,8 +464,8 @@ def test_the_file_is_written_by_a_hidden_name_first(site):
 
 
 def test_a_folder_that_is_not_there_is_named_before_anything_is_done(site):
-    with pytest.raises(UsageError, match="the container sees no folder '/no/such'"):
-        create(CreateRequest(Path("/no/such/my.sqsh"), ("--", "good")))
+    with pytest.raises(UsageError, match="the container sees no directory '/no/such'"):
+        create(Path("/no/such/my.sqsh"), ("--", "good"))
 
 
 def test_a_disk_that_pip_finds_full_is_told_from_that_of_the_file():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxsif.core.errors import FAIL, PASS, UsageError
+from jaxsif.core.text import plural
 
 _EXAMPLES = """\
   jax-sif packages create my.sqsh flax optax       packages from pip's index
@@ -45,7 +46,7 @@ def _epilog() -> str:
 
 
 def _create(chosen: argparse.Namespace) -> int:
-    from jaxsif.overlay.create import CreateRequest, create
+    from jaxsif.overlay.create import create
 
     pip_args = [*chosen.pip]
     for name in ("find_links", "requirement"):
@@ -64,16 +65,13 @@ def _create(chosen: argparse.Namespace) -> int:
                 f"{package!r} is not a package; for an option of pip: --pip={package}"
             )
     file = chosen.file
-    done = create(
-        CreateRequest(file, (*pip_args, "--", *chosen.packages), chosen.force)
-    )
-    made = done.manifest
-    for package in made.packages:
+    pip_args += ["--", *chosen.packages]
+    manifest = create(file, pip_args, is_replaced=chosen.force)
+    for package in manifest.packages:
         print(f"  {package.name} {package.version}")
-    count = len(made.packages)
     print(
-        f"{file}: {count} package{'' if count == 1 else 's'}, {done.size_bytes / 1e6:.1f} MB, on top"
-        f" of {made.image.name}"
+        f"{file}: {plural(len(manifest.packages), 'package')},"
+        f" {file.stat().st_size / 1e6:.1f} MB, on top of {manifest.image.name}"
     )
     print(f"  jax-sif job G8N2p8 --env {file} train.py | sbatch")
     return PASS
@@ -100,7 +98,7 @@ def _info(chosen: argparse.Namespace) -> int:
         "requested": ", ".join(requested),
         "packages": len(found.packages),
         "size": f"{chosen.file.stat().st_size / 1e6:.1f} MB",
-        "content": found.content[:16],
+        "digest": found.digest[:16],
     }
     for name, value in rows.items():
         print(f"{name:<9}  {value}")
@@ -122,7 +120,7 @@ def _check(chosen: argparse.Namespace) -> int:
 
     image = read_image()
     problems = list(
-        incompatibilities(read(chosen.file), image, is_any_image=chosen.any_image)
+        incompatibilities(read(chosen.file).image, image, is_any_image=chosen.any_image)
     )
     for problem in problems:
         print(f"{chosen.file}: {problem.text}\n  -> {problem.remedy}")

@@ -16,7 +16,7 @@ from jaxsif.core.errors import CouldNotTell
 DESCRIPTION = Path(paths.IMAGE_JSON)
 BILL_OF_MATERIALS = Path(paths.BILL_OF_MATERIALS)
 # Of the user's own packages, where some are mounted.
-PACKAGES_DESCRIPTION = Path(paths.PACKAGES_DIR, "env.json")
+PACKAGES_DESCRIPTION = Path(paths.PACKAGES_DIR, "packages.json")
 
 # Of a checkout, and of the recipe in an image.
 _PINS = tuple(
