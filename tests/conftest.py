@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from browsing import BROWSERS
-from golden import GoldenPlugin, Goldens
+from golden import Goldens
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,16 +22,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    goldens = Goldens(is_rewriting=config.getoption("golden_rewrite"))
-    config.pluginmanager.register(GoldenPlugin(goldens), "golden")
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Keep the tests of a file in one worker, because they share what they set up.
+
+    Only each fault of the matrix, a job by itself, may go anywhere.
+    """
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.path.name != "test_faults.py":
+                item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+@pytest.fixture(scope="session")
+def _goldens(request: pytest.FixtureRequest) -> Goldens:
+    return Goldens(is_rewriting=request.config.getoption("golden_rewrite"))
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+def golden(
+    _goldens: Goldens, request: pytest.FixtureRequest
+) -> Callable[[str, str], None]:
     """`golden(name, text)` compares with tests/golden/ROOM/NAME.txt."""
-    plugin = request.config.pluginmanager.get_plugin("golden")
-    return functools.partial(plugin.goldens.check, request.path.parent.name)
+    return functools.partial(_goldens.check, request.path.parent.name)
 
 
 @pytest.fixture(autouse=True)

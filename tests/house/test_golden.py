@@ -1,17 +1,14 @@
-"""The comparison with golden files: it fails for other, missing and unused texts."""
+"""The golden files: another, a missing and an unused text fail."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
+from pathlib import Path
 
 import pytest
 from checkout import TESTS
-from golden import Goldens
-
-# A conftest as that of this suite, for a suite of one room.
-CONFTEST = (TESTS / "conftest.py").read_text()
+from golden import FOLDER, Goldens
 
 
 @pytest.fixture
@@ -45,45 +42,40 @@ def test_one_name_for_two_texts_fails(folder):
         goldens.check("room", "greeting", "hello")
 
 
-def test_rewriting_writes_and_deletes(folder):
-    goldens = Goldens(folder, is_rewriting=True)
-    goldens.check("room", "farewell", "bye")
+def test_rewriting_writes(folder):
+    Goldens(folder, is_rewriting=True).check("room", "farewell", "bye")
 
-    assert goldens.unused(["room"]) == []
-    assert [p.name for p in folder.rglob("*.txt")] == ["farewell.txt"]
+    assert (folder / "room/farewell.txt").read_text() == "bye\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status"),
-    [
-        ((), 1),
-        # None of these has run every test of the room.
-        (("room/test_one.py",), 0),
-        (("-k", "greets"), 0),
-        (("room/test_one.py::test_greets", "room/test_two.py"), 0),
-        (("--collect-only",), 0),
-    ],
-)
-def test_unused_file_fails_a_whole_run(tmp_path, arguments, status):
-    room = tmp_path / "room"
-    room.mkdir()
-    (tmp_path / "conftest.py").write_text(
-        "from pathlib import Path\nimport golden, functools\n"
-        f"golden.Goldens = functools.partial(golden.Goldens, Path({str(tmp_path)!r}))\n"
-        + CONFTEST.partition("from __future__ import annotations\n")[2]
-    )
-    (room / "test_one.py").write_text("def test_greets(golden): golden('greeting', '')")
-    (room / "test_two.py").write_text("def test_nothing(): pass")
-    (room / "greeting.txt").write_text("\n")
-    (room / "unused.txt").write_text("\n")
+def used_names(source: str) -> list[re.Pattern[str]]:
+    """The names of golden files in a test; a value in an f-string stands for any."""
+    calls = re.findall(r"""\bgolden\(\s*(f?)(["'])(.+?)\2""", source)
+    return [
+        re.compile(
+            ".+".join(map(re.escape, re.split(r"\{.*?\}", name) if is_f else [name]))
+        )
+        for is_f, _, name in calls
+    ]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--rootdir", tmp_path, *arguments],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(TESTS / "helpers")},
-        capture_output=True,
-        text=True,
-    )
 
-    assert done.returncode == status, done.stdout + done.stderr
-    assert ("no test uses" in done.stdout) == bool(status)
+def is_used(path: Path) -> bool:
+    """Whether a test of its room names a golden file."""
+    tests = (TESTS / path.parent.name).glob("test_*.py")
+    names = [name for test in tests for name in used_names(test.read_text())]
+    return any(name.fullmatch(path.stem) for name in names)
+
+
+def test_every_golden_file_is_used():
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+
+    assert len(files) > 10
+    assert [] == [path for path in files if not is_used(path)]
+
+
+def test_unused_file_is_found():
+    source = 'golden("one", a)\ngolden(f"two-{x.name}", b)\nother("three")'
+    names = ["one", "two-four", "two-", "three"]
+
+    used = [n for n in names if any(p.fullmatch(n) for p in used_names(source))]
+    assert ["one", "two-four"] == used
