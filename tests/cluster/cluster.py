@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MINICLUSTER = CHECKOUT / "minicluster" / "minicluster"
@@ -39,6 +41,8 @@ class Job:
     started_at: float = 0.0
     # When the last line was written, which is the verdict's.
     spoken_at: float = 0.0
+    # The file of the verdict, empty where there is none.
+    verdict_file: str = ""
 
     @property
     def verdict(self) -> str:
@@ -46,6 +50,17 @@ class Job:
         words = ("PASS  ", "FAIL  ", "COULD NOT TELL  ")
         lines = [x for x in self.output.splitlines() if x.startswith(words)]
         return lines[-1] if lines else ""
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """The findings of the verdict file, the first cause first."""
+        verdicts = json.loads(self.verdict_file or '{"verdicts": []}')["verdicts"]
+        return [finding for verdict in verdicts for finding in verdict["findings"]]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the findings."""
+        return [finding["kind"] for finding in self.findings]
 
 
 @dataclass(frozen=True)
@@ -154,17 +169,22 @@ class Cluster:
             more = environment.get("PYTHONPATH")
             environment["PYTHONPATH"] = f"{more}:{folder}" if more else str(folder)
         path = job if isinstance(job, Path) else CHECKOUT / "jobs" / f"{job}.slurm"
+        name = f"{path.stem}-{uuid.uuid4().hex[:8]}"
+        verdict_file = f"/home/hpc/{name}.json"
+        environment.setdefault("JAX_SIF_VERDICT_FILE", verdict_file)
         variables = [f"{name}={value}" for name, value in environment.items()]
         done = self.run(
             "env",
             *variables,
             str(SUBMIT),
             MODULE,
-            f"{path.stem}-{uuid.uuid4().hex[:8]}.out",
+            f"{name}.out",
             *options,
             str(path),
             limit_s=limit_s,
         )
         output, _, times = done.stdout.rpartition("submit.sh: ")
+        times, _, verdict = times.partition("\n")
         started_at, spoken_at = map(float, times.split()[:2])
-        return Job(done.returncode, output + done.stderr, started_at, spoken_at)
+        output += done.stderr
+        return Job(done.returncode, output, started_at, spoken_at, verdict)

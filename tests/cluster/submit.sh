@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Loads a module, submits a job, waits for it and prints its output: submit.sh MODULE OUTPUT SBATCH-ARGUMENT...; runs on the login node.
+# Loads a module, submits a job, waits for it, prints its output and its verdict file: submit.sh MODULE OUTPUT SBATCH-ARGUMENT...; runs on the login node.
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 
@@ -41,4 +41,5 @@ if [[ -e $output ]]; then
   rm "$output"
 fi
 echo "submit.sh: $started_at $spoken_at ($job)"
+if [[ -e ${JAX_SIF_VERDICT_FILE:-} ]]; then cat "$JAX_SIF_VERDICT_FILE"; fi
 exit "$status"

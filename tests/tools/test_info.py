@@ -112,7 +112,7 @@ def test_json_holds_recipe_and_labels_too(folder, runtime, capsys) -> None:
 
 
 def test_a_missing_image_names_path_and_command(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no .*cpu\.sif; .* build-image ACCEL=cpu"):
+    with pytest.raises(UsageError, match=r"cpu\.sif.* ACCEL=cpu"):
         info.find_image("cpu", tmp_path)
 
 
@@ -127,7 +127,7 @@ def test_an_image_that_cannot_be_read_is_an_error(
 ) -> None:
     runtime.with_name(f"{verb}.json").unlink()
 
-    with pytest.raises(BuildError, match=r"(?s)cannot look into '.*WARNING: a word"):
+    with pytest.raises(BuildError, match="WARNING: a word"):
         shown(folder, capsys)
 
 

@@ -86,16 +86,18 @@ def test_the_key_of_a_signed_image_goes_with_it(checkout, prefix, key) -> None:
 
 
 def test_no_unsigned_image_takes_the_place_of_a_signed_one(
-    checkout, prefix, key
+    checkout, prefix, key, golden
 ) -> None:
     install.install("cpu", prefix)
     before = tree(prefix)
     key.unlink()
     (checkout / "build" / f"{image_name('cpu')}.sif").write_text("another image")
 
-    with pytest.raises(UsageError, match=r"is signed, and .* is not: sign it"):
+    with pytest.raises(UsageError) as raised:
         install.install("cpu", prefix)
 
+    text = str(raised.value).replace(image_name("cpu"), "IMAGE")
+    golden("install-unsigned", text.replace(str(prefix.parent), "DIR"))
     assert before == tree(prefix)
 
 
@@ -196,7 +198,7 @@ def test_too_little_space_is_found_before_a_byte_is_written(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
 
-    with pytest.raises(BuildError, match=r"sif needs 0\.000 GB in .*are free"):
+    with pytest.raises(BuildError, match=r"0\.000 GB"):
         install.install("cpu", prefix)
     assert not prefix.exists()
 
@@ -256,4 +258,4 @@ def test_a_folder_that_keeps_others_out_is_told(
     prefix.mkdir(parents=True)
     install.install("cpu", prefix)
 
-    assert f"but others may not enter {prefix}: chmod" in capsys.readouterr().out
+    assert f"{prefix}: chmod" in capsys.readouterr().out

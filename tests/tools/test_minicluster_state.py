@@ -37,7 +37,7 @@ def homes(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("purge", [False, True])
 def test_a_folder_that_no_cluster_made_is_left_alone(homes, purge):
-    with pytest.raises(UsageError, match="takes a new or empty folder"):
+    with pytest.raises(UsageError, match="new or empty"):
         cluster.down(State(homes, homes), purge)
 
     assert 4 == len([*homes.glob("*/file")])
