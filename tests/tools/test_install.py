@@ -97,7 +97,7 @@ def test_no_unsigned_image_takes_the_place_of_a_signed_one(
         install.install("cpu", prefix)
 
     text = str(raised.value).replace(image_name("cpu"), "IMAGE")
-    golden("install-unsigned", text.replace(str(prefix.parent), "DIR"))
+    golden("install-unsigned", text.replace(str(checkout.parent), "DIR"))
     assert before == tree(prefix)
 
 
