@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsif.core.records import encode
-from jaxsif.launch.output import MOST_LINE_BYTES, Relay, Sink, label
+from jaxsif.launch.output import MAX_LINE_BYTES, Relay, Sink, label
 
 
 class Written(Sink):
@@ -85,7 +85,7 @@ def test_an_endless_line_is_passed_on_in_pieces_and_takes_no_memory():
     content = sink.everything()
     assert 40 * 65536 == content.count(b"x")
     assert b"\nline\n" in content
-    assert content.endswith(b"xend\n") and 40 * 65536 > 2 * MOST_LINE_BYTES
+    assert content.endswith(b"xend\n") and 40 * 65536 > 2 * MAX_LINE_BYTES
 
 
 def test_each_line_has_its_label_once_however_it_was_cut():
@@ -103,7 +103,7 @@ def test_a_long_line_that_is_passed_on_in_pieces_has_one_label():
     sink = Written()
     one = Relay(sink, b"0 n| ")
 
-    feed(one, b"x" * (MOST_LINE_BYTES + 1), b"y\n")
+    feed(one, b"x" * (MAX_LINE_BYTES + 1), b"y\n")
 
     assert 1 == sink.everything().count(b"0 n| ")
 

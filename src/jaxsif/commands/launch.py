@@ -41,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("no program; write it after the topology: -- python train.py")
 
     from jaxsif.launch import faults
-    from jaxsif.launch.run import LaunchOptions, launch
-    from jaxsif.launch.supervisor import Limits
+    from jaxsif.launch.launch import LaunchOptions, launch
+    from jaxsif.launch.supervisor import LaunchLimits
 
     ranks = {
         faults.KILL: chosen.kill_rank,
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
             chosen.devices,
             chosen.log_dir,
             chosen.label,
-            Limits(chosen.grace, chosen.time_limit),
+            LaunchLimits(chosen.grace, chosen.time_limit),
             faults.plan(ranks, chosen.after, topology.processes),
         )
     )

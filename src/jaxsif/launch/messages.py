@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jaxsif.core.text import format_table, plural
 from jaxsif.launch import faults
+from jaxsif.launch.environment import LocalJob, RankPlacement
 from jaxsif.launch.faults import Fault
-from jaxsif.launch.plan import LocalJob, RankPlacement
-from jaxsif.launch.ranks import Rank, describe_exit
+from jaxsif.launch.processes import RankProcess, describe_exit
 
 _NAME = "jax-sif launch"
 
@@ -28,7 +28,7 @@ def starting(job: LocalJob, address: str) -> str:
     )
 
 
-def failure(rank: Rank) -> str:
+def failure(rank: RankProcess) -> str:
     """In srun's format, which `jax-sif verify` and `jax-sif explain` read."""
     reason = describe_exit(rank.status or 0)
     return f"{_NAME}: error: {rank.place.node}: task {rank.place.rank}: {reason}"
@@ -39,39 +39,39 @@ def reason(text: str) -> str:
     return f"{_NAME}: {text}"
 
 
-def terminating(running: Sequence[Rank], grace_s: float) -> str:
+def terminating(running: Sequence[RankProcess], grace_s: float) -> str:
     count = plural(len(running), "rank")
     return f"{_NAME}: ending {count}, with SIGKILL after {grace_s:g} s"
 
 
-def injected(rank: Rank, kind: str) -> str:
+def injected(rank: RankProcess, kind: str) -> str:
     return f"{_NAME}: injected: {rank.place} is {faults.DESCRIPTIONS[kind]}"
 
 
-def fault_not_injected(rank: Rank, fault: Fault) -> str:
+def fault_not_injected(rank: RankProcess, fault: Fault) -> str:
     return f"{_NAME}: not injected: {rank.place} has ended already"
 
 
-def was_terminated_by_launcher(rank: Rank) -> bool:
+def was_terminated_by_launcher(rank: RankProcess) -> bool:
     """Whether it ended because of the launcher's signal."""
     return rank.is_terminating and rank.status in _ENDED_BY_LAUNCHER
 
 
 def summary(
-    ranks: Sequence[Rank], log_of: Callable[[RankPlacement], Path | None]
+    ranks: Sequence[RankProcess], log_of: Callable[[RankPlacement], Path | None]
 ) -> str:
-    """A table with a row per rank: node, exit, duration, log."""
+    """A table with a row per rank: node, exit, duration, and log if there are logs."""
     rows = [("rank", "node", "ended", "after", "log")]
     for rank in ranks:
         place, log = rank.place, log_of(rank.place)
         duration = f"{rank.duration_s:.1f} s" if rank.was_started else "-"
-        shown = str(log) if log and rank.was_started else ""
-        rows.append((str(place.rank), place.node, _exit_reason(rank), duration, shown))
+        path = str(log) if log and rank.was_started else ""
+        rows.append((str(place.rank), place.node, _exit_reason(rank), duration, path))
     has_logs = any(row[4] for row in rows[1:])
-    return "\n".join(format_table(rows if has_logs else [row[:4] for row in rows]))
+    return "\n".join(format_table([row if has_logs else row[:4] for row in rows]))
 
 
-def _exit_reason(rank: Rank) -> str:
+def _exit_reason(rank: RankProcess) -> str:
     if not rank.was_started:
         return faults.DESCRIPTIONS[faults.SKIP]
     if rank.status is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -10,17 +11,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from jaxsif.launch import faults, messages
+from jaxsif.launch.environment import RankPlacement
 from jaxsif.launch.faults import Fault
-from jaxsif.launch.guard import Guard
-from jaxsif.launch.loop import Loop
-from jaxsif.launch.plan import RankPlacement
-from jaxsif.launch.ranks import Rank, exit_status
-from jaxsif.launch.streams import Streams
+from jaxsif.launch.output import OutputForwarder
+from jaxsif.launch.processes import Guard, RankProcess, exit_status
 
 TIME_LIMIT_STATUS = 124
 READER_GONE_STATUS = 128 + signal.SIGPIPE
+
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # A terminal and a container may deliver the same Ctrl-C twice within this time.
 _SAME_INTERRUPT_S = 0.5
@@ -29,7 +31,7 @@ _DRAIN_S = 1.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class LaunchLimits:
     """Time between SIGTERM and SIGKILL, and the time limit of the launch, if any."""
 
     grace_s: float
@@ -37,49 +39,56 @@ class Limits:
 
 
 class Supervisor:
-    """One launch. `run` returns its exit status: that of the first failure, or 0."""
+    """One launch, in the running event loop."""
 
     def __init__(
         self,
-        loop: Loop,
-        streams: Callable[[Callable[[OSError], None]], Streams],
-        ranks: Sequence[Rank],
-        limits: Limits,
+        ranks: Sequence[RankProcess],
+        output: OutputForwarder,
+        limits: LaunchLimits,
         planned: Sequence[Fault],
     ) -> None:
-        """`streams` creates the streams from a callback for a broken pipe."""
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._ranks = ranks
+        self._output = output
         self._limits = limits
         self._faults = planned
         self._status: int | None = None
         self._interrupted_s: float | None = None
         self._is_drained = False
-        self.streams = streams(self._on_broken_pipe)
+        self._error: BaseException | None = None
         self._guard = Guard(limits.grace_s)
 
-    def run(
+    async def run(
         self,
         args: Sequence[str],
         environment: Callable[[RankPlacement], Mapping[str, str]],
     ) -> int:
-        """Starts all ranks and returns when all have ended. Raises KitError."""
+        """Starts all ranks; returns the status of the first failure, or 0, when all ended.
+
+        Raises KitError.
+        """
         self._install_handlers()
         try:
             self._start(args, environment)
-            self._run_until(lambda: not any(rank.is_running for rank in self._ranks))
-            self._drain()
+            await self._wait_until(lambda: not any(r.is_running for r in self._ranks))
+            await self._drain()
         finally:
             self._kill_all()
-        self.streams.complete()
-        self.streams.print_message(messages.summary(self._ranks, self.streams.log_of))
-        self._run_until(lambda: self.streams.is_written)
+        self._output.complete_line()
+        self._output.print_message(messages.summary(self._ranks, self._output.log_of))
+        await self._wait_until(lambda: self._output.is_written)
+        # This process is about to exit; a late Ctrl-C must not change its exit status.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
         return self._status or 0
 
     def _install_handlers(self) -> None:
-        self._loop.on_signal(signal.SIGCHLD, self._reap)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._loop.on_signal(number, partial(self._interrupt, number))
+        self._loop.set_exception_handler(self._on_error)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        for number in _ENDING_SIGNALS:
+            # Those that are ignored already, such as SIGHUP under nohup, stay ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal_handler(number, self._interrupt, number)
 
     def _start(
         self,
@@ -91,7 +100,7 @@ class Supervisor:
             if rank.place.rank in skipped:
                 self._print_injected(rank, faults.SKIP)
                 continue
-            output, errors = self.streams.open(rank.place)
+            output, errors = self._output.open(rank.place)
             try:
                 rank.start(args, environment(rank.place), output, errors)
             finally:
@@ -104,24 +113,29 @@ class Supervisor:
         if self._limits.time_limit_s is not None:
             self._loop.call_later(self._limits.time_limit_s, self._on_time_limit)
 
-    def _run_until(self, is_done: Callable[[], bool]) -> None:
-        self.streams.process_events()
+    async def _wait_until(self, is_done: Callable[[], bool]) -> None:
+        """Raises the error of an event handler, if there is one."""
         while not is_done():
-            self._loop.run_once()
-            self.streams.process_events()
+            await self._output.changed.wait()
+            self._output.changed.clear()
+            if self._error is not None:
+                raise self._error
+            if self._output.write_error is not None:
+                self._on_write_error(self._output.write_error)
 
-    def _drain(self) -> None:
+    async def _drain(self) -> None:
         """Forwards the remaining output of the ranks, even to a slow reader."""
         self._loop.call_later(_DRAIN_S, self._on_drain_timeout)
-        self._run_until(
+        await self._wait_until(
             lambda: (
-                self.streams.is_written
-                and (not self.streams.is_open or self._is_drained)
+                self._output.is_written
+                and (not self._output.is_open or self._is_drained)
             )
         )
 
     def _on_drain_timeout(self) -> None:
         self._is_drained = True
+        self._output.changed.set()
 
     def _kill_all(self) -> None:
         """No rank may outlive the launch."""
@@ -131,9 +145,16 @@ class Supervisor:
             self._reap()
             time.sleep(0.001)
         self._guard.close()
-        self.streams.close()
+        self._output.close()
 
     # Event handlers.
+
+    def _on_error(
+        self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> None:
+        error = context.get("exception") or RuntimeError(context["message"])
+        self._error = self._error or error
+        self._output.changed.set()
 
     def _reap(self) -> None:
         """Polls all ranks, so that a rank that hangs does not hide the others."""
@@ -141,11 +162,12 @@ class Supervisor:
             if rank.has_ended():
                 self._guard.forget(rank.group)
                 self._on_rank_exit(rank)
+        self._output.changed.set()
 
-    def _on_rank_exit(self, rank: Rank) -> None:
+    def _on_rank_exit(self, rank: RankProcess) -> None:
         if not rank.has_failed or messages.was_terminated_by_launcher(rank):
             return
-        self.streams.print_message(messages.failure(rank))
+        self._output.print_message(messages.failure(rank))
         self._end("", exit_status(rank.status or 0))
 
     def _end(self, reason: str, status: int) -> None:
@@ -155,9 +177,9 @@ class Supervisor:
         self._status = status
         running = [rank for rank in self._ranks if rank.is_running]
         if reason:
-            self.streams.print_message(messages.reason(reason))
+            self._output.print_message(messages.reason(reason))
         if running:
-            self.streams.print_message(
+            self._output.print_message(
                 messages.terminating(running, self._limits.grace_s)
             )
         for rank in running:
@@ -179,14 +201,14 @@ class Supervisor:
         elif any(rank.is_running for rank in self._ranks):
             self._kill()
         else:
-            self.streams.close_broken()
             self._is_drained = True
+            self._output.discard()
 
     def _on_time_limit(self) -> None:
         limit = f"time limit of {self._limits.time_limit_s:g} s reached"
         self._end(limit, TIME_LIMIT_STATUS)
 
-    def _on_broken_pipe(self, error: OSError) -> None:
+    def _on_write_error(self, error: OSError) -> None:
         is_reader = error.errno == errno.EPIPE
         status = READER_GONE_STATUS if is_reader else 1
         self._end(f"cannot write to standard output ({error.strerror})", status)
@@ -194,7 +216,7 @@ class Supervisor:
     def _inject(self, fault: Fault) -> None:
         rank = self._ranks[fault.rank]
         if not rank.is_running or rank.is_terminating:
-            self.streams.print_message(messages.fault_not_injected(rank, fault))
+            self._output.print_message(messages.fault_not_injected(rank, fault))
             return
         self._print_injected(rank, fault.kind)
         if fault.kind == faults.KILL:
@@ -204,7 +226,7 @@ class Supervisor:
         else:
             self._slow_down(rank)
 
-    def _slow_down(self, rank: Rank) -> None:
+    def _slow_down(self, rank: RankProcess) -> None:
         """Alternately stops and continues the rank until it ends."""
         if not rank.is_running or rank.is_terminating:
             return
@@ -214,5 +236,5 @@ class Supervisor:
         rank.send(number)
         self._loop.call_later(pause_s, partial(self._slow_down, rank))
 
-    def _print_injected(self, rank: Rank, kind: str) -> None:
-        self.streams.print_message(messages.injected(rank, kind))
+    def _print_injected(self, rank: RankProcess, kind: str) -> None:
+        self._output.print_message(messages.injected(rank, kind))

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from jaxsif.core.errors import KitError, UsageError
-from jaxsif.launch import ports
+from jaxsif.launch import environment as ports
 from jaxsif.rank.preflight import check_port_free
 
 
@@ -50,7 +50,7 @@ def test_an_ended_launch_gives_its_port_back(free):
 
 def test_a_launch_in_another_process_gives_it_back_even_when_killed(free):
     program = (
-        "import sys, time; from jaxsif.launch import ports;"
+        "import sys, time; from jaxsif.launch import environment as ports;"
         f" held = ports.reserve_port({free}); print(held.number, flush=True); time.sleep(600)"
     )
     other = subprocess.Popen(
@@ -108,22 +108,22 @@ def test_where_no_port_is_free_it_says_what_to_do(free):
 
 
 def test_the_ports_lie_above_those_of_job_steps_and_below_those_of_linux():
-    assert (12288 + 20011, 32767) == (ports.CANDIDATES[0], ports.CANDIDATES[-1])
+    assert (12288 + 20011, 32767) == (ports.PORTS[0], ports.PORTS[-1])
 
 
 def test_launches_have_ids_of_their_own_at_one_time_and_at_one_port(free):
     with socket.socket() as lock:
-        held = [ports.ReservedPort(number, lock) for number in ports.CANDIDATES]
+        held = [ports.ReservedPort(number, lock) for number in ports.PORTS]
         ids = {port.job_id(now_s) for port in held for now_s in (1.8e9, 1.8e9 + 0.02)}
 
-    assert 2 * len(ports.CANDIDATES) == len(ids)
+    assert 2 * len(ports.PORTS) == len(ids)
     assert all(0 <= number < 2**31 for number in ids)
 
 
 @pytest.mark.parametrize("port", ["x", "0", "70000", "-1"])
 def test_a_port_of_the_users_that_is_none_is_refused(port):
     with pytest.raises(UsageError, match="expected a port"):
-        ports.require_free(port)
+        ports.require_free_port(port)
 
 
 def test_a_port_of_the_users_on_which_somebody_listens_is_refused():
@@ -131,4 +131,4 @@ def test_a_port_of_the_users_on_which_somebody_listens_is_refused():
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(UsageError, match="which another program uses"),
     ):
-        ports.require_free(str(server.getsockname()[1]))
+        ports.require_free_port(str(server.getsockname()[1]))

@@ -7,10 +7,10 @@ import pytest
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.topology import parse_topology
-from jaxsif.launch.devices import Machine, choose, detect_gpus
+from jaxsif.launch.environment import LocalGpus, choose_devices, detect_gpus
 
 TOPOLOGY = parse_topology("G4N2p4")
-NONE, FOUR = Machine(()), Machine(("0", "1", "2", "3"))
+NONE, FOUR = LocalGpus(()), LocalGpus(("0", "1", "2", "3"))
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ NONE, FOUR = Machine(()), Machine(("0", "1", "2", "3"))
         (
             "auto",
             {},
-            Machine(("0",)),
+            LocalGpus(("0",)),
             ("cpu", "this machine shows 1 GPU, G4N2p4 needs 4"),
         ),
         (
             "auto",
             {},
-            Machine(FOUR.gpus, has_cuda=False),
+            LocalGpus(FOUR.gpus, has_cuda=False),
             ("cpu", "this image's JAX has no CUDA"),
         ),
         (
@@ -59,13 +59,13 @@ NONE, FOUR = Machine(()), Machine(("0", "1", "2", "3"))
     ],
 )
 def test_the_choice_has_a_reason(asked, environment, machine, expected):
-    devices = choose(asked, TOPOLOGY, environment, machine)
+    devices = choose_devices(asked, TOPOLOGY, environment, machine)
 
     assert expected == (devices.kind, devices.reason)
 
 
 def test_no_more_gpus_than_needed_are_taken():
-    assert ("0", "1") == choose("gpu", parse_topology("G2N2p2"), {}, FOUR).gpus
+    assert ("0", "1") == choose_devices("gpu", parse_topology("G2N2p2"), {}, FOUR).gpus
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_no_more_gpus_than_needed_are_taken():
         (
             "gpu",
             {},
-            Machine(("0", "2")),
+            LocalGpus(("0", "2")),
             "G4N2p4 (2 nodes x 2 processes x 1 devices) needs 2 x 2 x 1 = 4, this machine"
             " shows 2 (0,2)",
         ),
@@ -103,7 +103,7 @@ def test_what_cannot_be_is_refused_with_the_arithmetic(
     asked, environment, machine, words
 ):
     with pytest.raises(UsageError) as raised:
-        choose(asked, TOPOLOGY, environment, machine)
+        choose_devices(asked, TOPOLOGY, environment, machine)
 
     assert words in str(raised.value)
 

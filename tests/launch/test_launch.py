@@ -10,7 +10,7 @@ from launching import launch
 
 from jaxsif.commands.launch import duration_s
 from jaxsif.core.errors import UsageError
-from jaxsif.launch.program import ENTRY, ProgramNotFound, command
+from jaxsif.launch.launch import ENTRY, ProgramNotFound, command
 
 SHOW = 'printf "%s\\n" "$@"'
 

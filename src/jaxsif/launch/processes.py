@@ -1,4 +1,4 @@
-"""The process group of one rank: start, signals, exit."""
+"""The processes of a launch: a process group for each rank, and a guard that ends them."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from jaxsif.core.errors import KitError
-from jaxsif.launch.plan import RankPlacement
+from jaxsif.launch.environment import RankPlacement
+
+# A shell, because it starts in a millisecond and needs little memory.
+_GUARD = Path(__file__).with_name("guard.sh")
 
 
-class Rank:
+class RankProcess:
     """One rank. It has its own session, so that it is ended with its children."""
 
     def __init__(self, place: RankPlacement) -> None:
@@ -26,7 +30,7 @@ class Rank:
         self.is_terminating = False
         self.is_stopped = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._started_s = 0.0
+        self._start_time_s = 0.0
 
     @property
     def is_running(self) -> bool:
@@ -54,7 +58,7 @@ class Rank:
         errors: int,
     ) -> None:
         """Starts the process. Raises KitError."""
-        self._started_s = time.monotonic()
+        self._start_time_s = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 args,
@@ -85,6 +89,7 @@ class Rank:
         self.send(signal.SIGKILL if self.is_stopped else signal.SIGTERM)
 
     def kill(self) -> None:
+        """Sends SIGKILL."""
         self.is_terminating |= self.is_running
         self.send(signal.SIGKILL)
 
@@ -97,7 +102,7 @@ class Rank:
             return False
         # Immediately, before the id can be reused.
         _send(self._process.pid, signal.SIGKILL)
-        self.duration_s = time.monotonic() - self._started_s
+        self.duration_s = time.monotonic() - self._start_time_s
         self.status = status
         return True
 
@@ -106,6 +111,42 @@ def _send(group: int, number: signal.Signals) -> None:
     # macOS returns EPERM for a group with only a zombie left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+class Guard:
+    """Ends process groups if the launcher is killed: a shell process beside it."""
+
+    def __init__(self, grace_s: float) -> None:
+        """`grace_s`: time between SIGTERM and SIGKILL."""
+        self._shell = subprocess.Popen(
+            ["/bin/sh", str(_GUARD), f"{grace_s:g}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C and a kill of the launcher's process group must not reach it.
+            start_new_session=True,
+            bufsize=0,
+        )
+
+    def watch(self, group: int) -> None:
+        """Adds a process group."""
+        self._send(f"watch {group}\n")
+
+    def forget(self, group: int) -> None:
+        """Removes a group that has ended, since its id may be reused."""
+        self._send(f"forget {group}\n")
+
+    def close(self) -> None:
+        """Ends the guard, after all groups have ended."""
+        if self._shell.stdin:
+            self._shell.stdin.close()
+        self._shell.wait()
+
+    def _send(self, line: str) -> None:
+        # If the guard was killed, the launch continues without it.
+        with contextlib.suppress(BrokenPipeError):
+            if self._shell.stdin:
+                self._shell.stdin.write(line.encode())
 
 
 def exit_status(status: int) -> int:

@@ -14,13 +14,13 @@ from checkout import ROOT
 from jaxsif.core.errors import UsageError
 from jaxsif.core.topology import parse_topology
 from jaxsif.launch import certificates
-from jaxsif.launch.devices import Devices
-from jaxsif.launch.plan import (
+from jaxsif.launch.environment import (
+    Devices,
     LocalJob,
     RankPlacement,
     caller_environment,
-    environment,
     placements,
+    rank_environment,
 )
 from jaxsif.rank import launchers
 from jaxsif.rank.launchers.machine import this_machine
@@ -31,7 +31,7 @@ JOB = LocalJob(parse_topology("G4N2p4"), CPU, id=77, port=32299, cpus=16)
 
 
 def of(rank: int, job: LocalJob = JOB, **users: str) -> dict[str, str]:
-    return environment(job, placements(job.topology)[rank], users)
+    return rank_environment(job, placements(job.topology)[rank], users)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def _through_entry(job: LocalJob, place: RankPlacement) -> str:
     users = {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(
         ["/bin/sh", str(ENTRY), "sh", "-c", script],
-        env=environment(job, place, users),
+        env=rank_environment(job, place, users),
         capture_output=True,
         text=True,
     )
