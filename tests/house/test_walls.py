@@ -163,7 +163,9 @@ def test_a_way_to_jax_through_another_module_is_found():
     assert reaches_jax("verdict.exits", graph)
 
 
-@pytest.mark.parametrize("module", ["jaxsif.cli", "jaxsif.verify", "jaxsif.arrays"])
+@pytest.mark.parametrize(
+    "module", ["jaxsif.cli", "jaxsif.commands.verify", "jaxsif.arrays"]
+)
 def test_the_tool_and_the_doors_to_rooms_start_without_jax(module):
     program = f"import sys, {module}; print('jax' in sys.modules)"
 

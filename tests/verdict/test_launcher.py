@@ -11,7 +11,7 @@ import pytest
 from checkout import SRC
 from sample_records import make_record
 
-from jaxsif import launcher
+from jaxsif.commands import verify_loop
 from jaxsif.core.records import encode
 
 BIN = SRC.parent / "bin"
@@ -23,8 +23,9 @@ SAYS = f"printf '@jaxsif2 {KEY} launcher srun: error: node2: task 5: Killed\\n'"
 LAUNCHER = f"{SAYS}; exec sleep 60"
 VERIFY = """
 import sys
-from jaxsif import launcher, verify
-verify._SRUN_EXIT_TIMEOUT_S, verify._PROGRAM_SILENT_S, launcher._GRACE_S = 0.2, 1.0, 2.0
+from jaxsif.commands import verify, verify_loop
+verify_loop._SRUN_EXIT_TIMEOUT_S, verify_loop._PROGRAM_SILENT_S = 0.2, 1.0
+verify_loop.SIGTERM_GRACE_S = 2.0
 sys.exit(verify.verify("-", "G8N2p8", None, is_program=len(sys.argv) > 1))
 """
 
@@ -141,7 +142,7 @@ def test_what_marks_the_launchers_lines_is_not_taken_for_the_launcher(tmp_path):
 def test_a_shell_with_more_to_start_is_not_ended_for_a_step_that_is_done(monkeypatch):
     with subprocess.Popen(["sh", "-c", "sleep 60; true"]) as shell:
         monkeypatch.setenv("JAX_SIF_SRUN_PID", str(shell.pid))
-        has_ended = launcher.terminate_srun("all ranks are done", only="srun")
+        has_ended = verify_loop.terminate_srun("all ranks are done", only="srun")
         is_alive = shell.poll() is None
         shell.kill()
 

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from jaxsif import baseline
+from jaxsif.commands import baseline
 from jaxsif.core.errors import UsageError
 from jaxsif.job import allocation, configs
 from jaxsif.job.schema import Site

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_records import G8N2P8, healthy, make_record, records
 
+from jaxsif.commands.verify import verify
 from jaxsif.core.history import JobState
 from jaxsif.core.records import KEY_VARIABLE, encode, job_keys, launcher_line
 from jaxsif.verdict.stream import Stream
 from jaxsif.verdict.verdict import judge
-from jaxsif.verify import verify
 
 KEY, OTHER = "5e8fc2d9", "0badcafe"
 JOB = {

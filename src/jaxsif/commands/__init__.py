@@ -1,10 +1,10 @@
-"""The words of each command: its options and help; a file per command, imported only when that command is asked for."""
+"""The names and help of all commands; each is one file here, imported on demand."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-# In the order in which a person meets them. The file that reads a command's options has
-# its name and a function `main(arguments) -> exit status`.
+# In the order in which users meet them. A command's file has its name, and a function
+# `main(arguments) -> exit status`.
 COMMANDS = {
     "job": "print a job script: a topology or profile, a site, a program",
     "accept": "submit every check, and end with one verdict",

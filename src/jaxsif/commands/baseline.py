@@ -1,18 +1,27 @@
-"""`jax-sif baseline`: its options."""
+"""`jax-sif baseline`: keep the speeds of successful runs in a file."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxsif.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from jaxsif.bandwidth.baseline import Baseline
+
+BASELINE_VARIABLE = "JAX_SIF_BASELINE"
+DEFAULT_FILE = "baseline.toml"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parses the options; adds to the baseline or shows it."""
-    from jaxsif.baseline import BASELINE_VARIABLE, DEFAULT_FILE, add, show
-
+    """Parse the options; add to the baseline or show it."""
     parser = argparse.ArgumentParser(
         prog="jax-sif baseline",
         description="Records the speeds of successful runs in a file to commit;"
@@ -39,3 +48,78 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.subcommand == "add":
         return add(chosen.verdicts, chosen.file)
     return show(chosen.file)
+
+
+def requested_baseline(
+    file: str | None, environment: Mapping[str, str]
+) -> Baseline | None:
+    """The requested baseline, or None. Raises UsageError."""
+    name = file or environment.get(BASELINE_VARIABLE)
+    return read(Path(name)) if name else None
+
+
+def read(path: Path) -> Baseline:
+    """Read a baseline. Raises UsageError if the file is unreadable or not a baseline."""
+    from jaxsif.bandwidth import baseline as baselines
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the baseline {str(path)!r}: {reason}; jax-sif baseline add"
+            " writes one, and the container must see it"
+        ) from error
+    return baselines.parse(text, str(path))
+
+
+def add(verdicts: Sequence[str], path: Path) -> int:
+    """Add the speeds of successful runs; a missing file is created."""
+    from jaxsif.bandwidth import baseline as baselines
+    from jaxsif.core.atomic_write import atomic_write
+    from jaxsif.core.text import plural
+
+    baseline = read(path) if path.exists() else baselines.Baseline(str(path))
+    for name in verdicts:
+        try:
+            for verdict in _verdicts(name):
+                baseline = baselines.with_run_added(baseline, verdict, name)
+        except (AttributeError, ArithmeticError, LookupError, TypeError) as error:
+            raise UsageError(
+                f"{name}: a field is missing or of another type ({error}); give a file"
+                " that jax-sif verify --verdict-file has written"
+            ) from error
+    atomic_write(path, baselines.render(baseline), "it is as it was before")
+    sys.stdout.write(
+        f"{path}: {plural(len(baseline.runs), 'speed')}, learned from"
+        f" {plural(len(verdicts), 'more run')}\n"
+    )
+    return 0
+
+
+def show(path: Path) -> int:
+    """Print a baseline."""
+    from jaxsif.bandwidth import baseline as baselines
+
+    sys.stdout.write(baselines.table(read(path)))
+    return 0
+
+
+def _verdicts(name: str) -> list[Mapping[str, Any]]:
+    from jaxsif.verdict import render
+
+    try:
+        content = json.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the verdict {name!r}: {reason}; give a file that jax-sif verify"
+            " --verdict-file has written"
+        ) from error
+    if not isinstance(content, dict) or content.get("schema") != render.SCHEMA:
+        raise UsageError(
+            f"{name} holds no verdict ({render.SCHEMA}); give a file that jax-sif verify"
+            " --verdict-file has written"
+        )
+    found: list[Mapping[str, Any]] = content["verdicts"]
+    return found

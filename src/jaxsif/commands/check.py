@@ -1,14 +1,24 @@
-"""`jax-sif check`: its options. Runs in a job script before srun."""
+"""`jax-sif check`: end a job in its first second if it cannot work."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from jaxsif.commands.baseline import BASELINE_VARIABLE, requested_baseline
+from jaxsif.core.errors import FAIL, PASS, KitError, Problem, UsageError
+from jaxsif.core.paths import ANY_IMAGE_VARIABLE
+from jaxsif.core.slurm_env import JOB_ID
+
+_NAMED_BY = "jax-sif job --env FILE"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parses the options and runs the checks."""
+    """Parse the options and run the checks."""
     parser = argparse.ArgumentParser(
         prog="jax-sif check",
         description="Compares a job's allocation with $JAX_SIF_TOPOLOGY before the"
@@ -22,7 +32,86 @@ def main(arguments: Sequence[str]) -> int:
         "--packages", metavar="FILE", help="packages that must fit the image"
     )
     chosen = parser.parse_args(arguments)
-
-    from jaxsif.check import check
-
     return check(chosen.program, packages=chosen.packages)
+
+
+def check(
+    program: str | None,
+    environment: Mapping[str, str] = os.environ,
+    packages: str | None = None,
+) -> int:
+    """Print a verdict if there is a problem, otherwise nothing.
+
+    Running this code already proves that the image and its runtime work.
+    """
+    from jaxsif.core.evidence import Finding
+    from jaxsif.core.topology import TOPOLOGY_VARIABLE, parse_topology
+    from jaxsif.job.allocation import mismatches
+    from jaxsif.verdict import render
+    from jaxsif.verdict.verdict import Verdict
+
+    if JOB_ID not in environment:
+        raise UsageError(
+            "jax-sif check compares a job's allocation with the requested topology, but"
+            " this is not a job; use it in a job script (jax-sif job prints one)"
+        )
+    label = environment.get(TOPOLOGY_VARIABLE)
+    if not label:
+        raise UsageError(
+            f"{TOPOLOGY_VARIABLE} is not set; set it to the job's topology: export"
+            f" {TOPOLOGY_VARIABLE}=G8N2p4"
+        )
+    topology = parse_topology(label)
+    problems = [
+        *mismatches(environment, topology),
+        *_packages_incompatible(packages, environment),
+        *_program_missing(program),
+        *_baseline_unreadable(environment),
+    ]
+    if not problems:
+        return PASS
+    findings = tuple(Finding(t.kind, t.text, t.remedy) for t in problems)
+    sys.stdout.write(render.text(Verdict("", topology, {}, findings, FAIL)))
+    return FAIL
+
+
+def _program_missing(program: str | None) -> Iterator[Problem]:
+    if program is not None and not Path(program).is_file():
+        yield Problem(
+            "program-missing",
+            f"{program!r} does not exist in the container (working directory"
+            f" {os.getcwd()!r})",
+            "submit from the program's directory, or mount its directory in the container"
+            " (binds of the site, APPTAINER_BIND)",
+        )
+
+
+def _baseline_unreadable(environment: Mapping[str, str]) -> Iterator[Problem]:
+    """The verdict would report it as well, but only after the ranks have finished."""
+    try:
+        requested_baseline(None, environment)
+    except KitError as error:
+        yield Problem(
+            "baseline-unreadable", str(error), f"or unset {BASELINE_VARIABLE}"
+        )
+
+
+def _packages_incompatible(
+    packages: str | None, environment: Mapping[str, str]
+) -> Iterator[Problem]:
+    if packages is None:
+        return
+    from jaxsif.overlay.create import read_image
+    from jaxsif.overlay.manifest import incompatibilities, read
+
+    is_any_image = environment.get(ANY_IMAGE_VARIABLE) == "1"
+    try:
+        made_for = read(Path(packages)).image
+    except KitError as error:
+        yield Problem(
+            "packages-incompatible",
+            str(error),
+            f"give the job another file: {_NAMED_BY}",
+        )
+        return
+    yield from incompatibilities(made_for, read_image(), is_any_image=is_any_image)

@@ -1,16 +1,55 @@
-"""`jax-sif verify`: its options."""
+"""`jax-sif verify`: read a job's output as it arrives and end with a verdict."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from jaxsif.commands.baseline import requested_baseline
+from jaxsif.core import strict_json
+from jaxsif.core.atomic_write import atomic_write
+from jaxsif.core.errors import (
+    COULD_NOT_TELL,
+    PASS,
+    REQUEUE,
+    CouldNotTell,
+    KitError,
+    UsageError,
+)
+from jaxsif.core.history import JobState
+from jaxsif.core.hostlist import expand
+from jaxsif.core.image import kit_version
+from jaxsif.core.interruption import Interruption, keep_in_memory
+from jaxsif.core.records import KEY_VARIABLE, REQUEUE_REQUEST, job_keys
+from jaxsif.core.slurm_env import JOB_NODE_LIST
+from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
+
+if TYPE_CHECKING:
+    from jaxsif.logs.diagnosis import Diagnosis
+    from jaxsif.logs.scanner import LogScanner
+    from jaxsif.verdict.stream import Stream
+    from jaxsif.verdict.verdict import Verdict
+
+_STANDARD_INPUT = "-"
+
+# Printed instead of a verdict.
+_NO_VERDICT = (
+    "NO VERDICT  no rank reported anything and no error was found; keeping the program's"
+    " exit status\n"
+    "   -> call jaxsif.initialize_distributed() first, so that the verdict can name ranks,"
+    " devices and causes\n"
+)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parses the options and verifies the output."""
+    """Parse the options and verify the output."""
     parser = argparse.ArgumentParser(
         prog="jax-sif verify",
         description="Prints a job's output as it arrives, then a verdict.",
@@ -48,9 +87,6 @@ def main(arguments: Sequence[str]) -> int:
         " $JAX_SIF_BASELINE)",
     )
     chosen = parser.parse_args(arguments)
-
-    from jaxsif.verify import verify
-
     return verify(
         chosen.log,
         chosen.topology,
@@ -59,3 +95,189 @@ def main(arguments: Sequence[str]) -> int:
         is_strict=chosen.strict,
         baseline_file=chosen.baseline,
     )
+
+
+def verify(
+    log: str,
+    label: str | None,
+    verdict_file: Path | None,
+    *,
+    is_program: bool = False,
+    is_strict: bool = False,
+    baseline_file: str | None = None,
+) -> int:
+    """Verify a job's output and return the exit status.
+
+    Args:
+      log: a file's path, or `-` for standard input.
+      label: the requested topology; default: the job's variable, then the records.
+      verdict_file: file for the verdicts as JSON.
+      is_program: whether it is a user's program, which need not report anything. The exit
+        status is then 0 if no error is known, so that srun's counts.
+      is_strict: whether warnings fail.
+      baseline_file: speeds to compare with; default: the job's variable, if any.
+    """
+    # Everything is imported before the output ends; see _read_files().
+    from jaxsif.commands.verify_loop import Follower, Progress
+    from jaxsif.logs.scanner import LogScanner
+    from jaxsif.verdict import render
+    from jaxsif.verdict.stream import Stream
+    from jaxsif.verdict.verdict import is_empty, judge
+
+    baseline = requested_baseline(baseline_file, os.environ)
+    topology = _requested_topology(label, os.environ)
+    nodes = _job_nodes(os.environ)
+    job_state = JobState(topology.processes if topology else None, nodes)
+    scanner = LogScanner(believes_records=False)
+    progress = Progress(job_state, topology, is_program=is_program)
+    # A file may belong to any job, a pipe's data to this one.
+    keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
+    stream = Stream(job_state.add, job_state.add_line, keys)
+
+    def conclude() -> int:
+        """Write the verdict on the output so far."""
+        verdicts = judge(
+            job_state,
+            topology or _reported_topology(job_state, stream),
+            stream.damaged,
+            nodes,
+            replace(_diagnosis(job_state, scanner), newer_records=stream.newer),
+            is_strict=is_strict,
+            baseline=baseline,
+            foreign=stream.foreign,
+            is_program=is_program,
+        )
+        is_unasked = is_program and not stream.damaged and all(map(is_empty, verdicts))
+        # Programs search for the verdict at the start of a line.
+        sys.stdout.write("\n" if progress.is_mid_line else "")
+        progress.is_mid_line = False
+        for verdict in verdicts:
+            sys.stdout.write(_NO_VERDICT if is_unasked else render.text(verdict))
+        sys.stdout.flush()
+        if verdict_file is not None:
+            _write_json(verdict_file, verdicts)
+        return PASS if is_unasked else _status(verdicts)
+
+    with _open(log) as source:
+        interruption = None if _is_file(source) else Interruption()
+        if interruption is not None:
+            _read_files()
+            keep_in_memory()
+        follower = Follower(stream, scanner, progress, interruption, conclude)
+        follower.follow(source)
+    if stream.foreign:
+        _note_foreign(stream.foreign)
+    return conclude()
+
+
+def _read_files() -> None:
+    """Read what a verdict needs while the image is certainly mounted.
+
+    At a job's end Slurm ends the program that mounts it, and no file opens any more.
+    """
+    from jaxsif.bandwidth import hardware
+
+    kit_version()
+    hardware.table()
+
+
+def _status(verdicts: list[Verdict]) -> int:
+    status = _worst([verdict.program_status or verdict.status for verdict in verdicts])
+    return REQUEUE if status == PASS and _requests_requeue(verdicts) else status
+
+
+def _diagnosis(job_state: JobState, scanner: LogScanner) -> Diagnosis:
+    for histories in job_state.steps.values():
+        for history in histories.values():
+            scanner.set_rank_node([history.rank], history.node, is_certain=True)
+    return scanner.diagnosis()
+
+
+def _requests_requeue(verdicts: list[Verdict]) -> bool:
+    """Whether a program requests that its job be requeued."""
+    histories = (
+        history for verdict in verdicts for history in verdict.histories.values()
+    )
+    return any(REQUEUE_REQUEST in history.phases for history in histories)
+
+
+def _is_file(source: BinaryIO) -> bool:
+    return stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+
+
+def _open(log: str) -> BinaryIO:
+    try:
+        return sys.stdin.buffer if log == _STANDARD_INPUT else open(log, "rb")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the log {log!r}: {error.strerror}; give the path of a job's"
+            " output, or - for standard input"
+        ) from error
+
+
+def _requested_topology(
+    label: str | None, environment: Mapping[str, str]
+) -> Topology | None:
+    label = label or environment.get(TOPOLOGY_VARIABLE)
+    return parse_topology(label) if label else None
+
+
+def _job_nodes(environment: Mapping[str, str]) -> list[str]:
+    """The job's nodes, if running inside the job."""
+    try:
+        return expand(environment.get(JOB_NODE_LIST, ""))
+    except ValueError:
+        return []
+
+
+def _note_foreign(lines: int) -> None:
+    print(
+        f"jax-sif: {lines} lines look like records but are not from this job (their key"
+        f" differs from {KEY_VARIABLE}); they are shown as text and ignored",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _reported_topology(job_state: JobState, stream: Stream) -> Topology:
+    """The topology that the ranks reported, if it is not given otherwise."""
+    if not job_state.steps and stream.newer:
+        raise CouldNotTell(
+            "all records in the input are from a newer jax-sif than this one; use the"
+            " jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif verify"
+        )
+    for histories in job_state.steps.values():
+        for history in histories.values():
+            label = history.fact("started", "topology")
+            if label:
+                return parse_topology(str(label))
+    if job_state.launched:
+        return parse_topology(job_state.launched)
+    raise UsageError(
+        f"no topology: {TOPOLOGY_VARIABLE} is not set and no record names one; run"
+        " jax-sif verify --topology G8N2p4 (8 devices, 2 nodes, 4 processes)"
+    )
+
+
+def _write_json(path: Path, verdicts: list[Verdict]) -> None:
+    from jaxsif.verdict import render
+
+    content = {
+        "schema": render.SCHEMA,
+        "kit": kit_version(),
+        "verdicts": [render.as_json(verdict) for verdict in verdicts],
+    }
+    try:
+        atomic_write(
+            path,
+            strict_json.encode(content),
+            "the verdict above is valid, only the file is missing",
+        )
+    except KitError as error:
+        print(f"jax-sif: warning: {error}", file=sys.stderr)
+
+
+def _worst(statuses: list[int]) -> int:
+    """A failure outweighs doubt, doubt outweighs a pass."""
+    failures = [s for s in statuses if s not in (PASS, COULD_NOT_TELL)]
+    return max(failures, default=max(statuses))

@@ -19,9 +19,10 @@ from checkout import ROOT, SRC
 from fake_nvml import FakeNvml
 from nodes import STEP, gpus, image, put, well
 
-from jaxsif import cli, doctor
+from jaxsif import cli
+from jaxsif.commands import doctor
+from jaxsif.commands.doctor import node_name
 from jaxsif.core.errors import Problem
-from jaxsif.doctor import carry_out, node_name
 from jaxsif.node import DiskSpace
 from jaxsif.node.doctor import checks as host_checks
 from jaxsif.node.doctor import gpu_checks
@@ -52,7 +53,7 @@ def with_nvml(nvml, checks=QUICK):
 
 def diagnose(host_info, checks=QUICK, **facts) -> NodeReport:
     begun = NodeReport(node_name(host_info), "image", True, **facts)
-    return carry_out(begun, host_info, checks, 20.0, is_shown=True)
+    return doctor.run(begun, host_info, checks, 20.0, is_shown=True)
 
 
 @pytest.fixture
@@ -439,7 +440,7 @@ def test_it_runs_on_this_machine_with_an_empty_environment(options):
 
 def test_the_doctor_itself_does_not_load_jax():
     program = (
-        "import sys, jaxsif.doctor; from jaxsif import cli;"
+        "import sys, jaxsif.commands.doctor; from jaxsif import cli;"
         "cli.main(['doctor', '--quick']); print('jax' in sys.modules)"
     )
 
