@@ -1,4 +1,4 @@
-"""Renews the table of rules and the sample in docs/lint.md."""
+"""Writes the tables of rules and the sample in docs/lint.md again."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "lint.md"
 COMMAND = "renew it with: python tools/lint_page.py"
 
-_RULES = re.compile(r"(?ms)^## The rules\n.*\Z")
+_RULES = re.compile(r"(?ms)^## Rules\n.*\Z")
 _SAMPLE = re.compile(r"(?m)^    \$ jax-sif lint (\S+)\n(?:    .*\n)*")
 
 
 def renewed(page: str) -> str:
-    """The page, with the sample run again and the rules as they are now."""
+    """Return the page with a new sample and the current rules."""
     from jaxsif.lint.report import rules_as_markdown
     from jaxsif.lint.rules import TOPICS
 
-    rules = f"## The rules\n\n{rules_as_markdown(TOPICS).rstrip()}\n"
+    rules = f"## Rules\n\n{rules_as_markdown(TOPICS).rstrip()}\n"
     return _RULES.sub(lambda _: rules, _SAMPLE.sub(_sample, page))
 
 

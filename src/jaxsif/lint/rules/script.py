@@ -151,7 +151,7 @@ def _explain_option(option: CommandOption) -> Violation:
 @rule(
     "directive-word",
     ERROR,
-    fix="write values as --option=value, without blanks; put a comment behind #",
+    fix="write values as --option=value, without blanks; put a comment after #",
     why="sbatch refuses a directive with a word that is neither option nor value, and one"
     " with blanks around `=`",
     source="tried with Slurm 26.05: Invalid directive found in batch script",
@@ -216,14 +216,14 @@ def directive_comment(script: Script) -> Iterator[Violation]:
 
 
 @rule(
-    "output-folder",
+    "output-directory",
     WARNING,
     fix="create the directory before you submit",
     why="Slurm opens the job's output before the first line of the script runs; if it"
     " does not create the directory itself (26.05 does), the job ends without a trace",
     source="sbatch manual; tried with Slurm 26.05",
 )
-def output_folder(script: Script) -> Iterator[Violation]:
+def output_directory(script: Script) -> Iterator[Violation]:
     """The script creates the directory of its own output, which is too late"""
     created = {
         posixpath.normpath(word.text)
@@ -383,7 +383,7 @@ TOPICS = {
         directive_twice,
         directive_variable,
         directive_comment,
-        output_folder,
+        output_directory,
     ),
     "Exit status": (
         strict_mode,

@@ -348,7 +348,7 @@ def wait_missing(script: Script) -> Iterator[Violation]:
     if not waits and all(
         run.is_background or run.line <= last for run in script.workloads
     ):
-        yield Violation(last, "the script ends without waiting for this step")
+        yield Violation(last, "no wait follows this step")
 
 
 TOPICS = {
