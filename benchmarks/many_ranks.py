@@ -18,9 +18,9 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests/helpers")]
 
 from sample_records import healthy, make_record, output  # noqa: E402  (needs the path above)
 
-from jaxsif.core.slurm_env import Identity  # noqa: E402
-from jaxsif.core.topology import parse_topology  # noqa: E402
-from jaxsif.rank import peers  # noqa: E402
+from jaxsif.core.slurm_env import Identity  # noqa: E402  (as above)
+from jaxsif.core.topology import parse_topology  # noqa: E402  (as above)
+from jaxsif.rank import peers  # noqa: E402  (as above)
 
 LABEL = "G10000N1250p10000"
 PROCESSES = 10_000

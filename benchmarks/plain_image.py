@@ -10,10 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import build_image  # noqa: E402  (needs the path above)
-import build_run  # noqa: E402
-import placing  # noqa: E402
-import versions  # noqa: E402
-from builder import find_builder  # noqa: E402
+import build_run  # noqa: E402  (as above)
+import placing  # noqa: E402  (as above)
+import versions  # noqa: E402  (as above)
+from builder import find_builder  # noqa: E402  (as above)
 
 RECIPE = ROOT / "benchmarks/plain/Singularity.def"
 IMAGE = ROOT / "build" / f"plain-{versions.jax_version('cpu')}-cpu.sif"

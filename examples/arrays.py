@@ -12,12 +12,12 @@ from jaxsif import initialize_distributed
 info = initialize_distributed()
 
 import jax  # noqa: E402  (after initialize_distributed, see docs/start.md)
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.sharding import NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as P  # noqa: E402
+import jax.numpy as jnp  # noqa: E402  (as above)
+import numpy as np  # noqa: E402  (as above)
+from jax.sharding import NamedSharding  # noqa: E402  (as above)
+from jax.sharding import PartitionSpec as P  # noqa: E402  (as above)
 
-from jaxsif import arrays  # noqa: E402
+from jaxsif import arrays  # noqa: E402  (as above)
 
 # A mesh arranges the devices of all processes along named axes; this one has a single
 # axis. P(AXIS) splits the first dimension into one piece per device of that axis.

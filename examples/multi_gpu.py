@@ -11,10 +11,10 @@ from jaxsif import initialize_distributed
 initialize_distributed()
 
 import jax  # noqa: E402  (after initialize_distributed, see docs/start.md)
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.sharding import Mesh, NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as P  # noqa: E402
+import jax.numpy as jnp  # noqa: E402  (as above)
+import numpy as np  # noqa: E402  (as above)
+from jax.sharding import Mesh, NamedSharding  # noqa: E402  (as above)
+from jax.sharding import PartitionSpec as P  # noqa: E402  (as above)
 
 parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
 parser.add_argument("--devices", type=int, help="number of devices; by default all")

@@ -14,12 +14,12 @@ from jaxsif import initialize_distributed, report_speed
 initialize_distributed()
 
 import jax  # noqa: E402  (after initialize_distributed, see docs/start.md)
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.sharding import Mesh, NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as P  # noqa: E402
+import jax.numpy as jnp  # noqa: E402  (as above)
+import numpy as np  # noqa: E402  (as above)
+from jax.sharding import Mesh, NamedSharding  # noqa: E402  (as above)
+from jax.sharding import PartitionSpec as P  # noqa: E402  (as above)
 
-from jaxsif import arrays  # noqa: E402
+from jaxsif import arrays  # noqa: E402  (as above)
 
 AXIS = "particle"
 

@@ -17,14 +17,14 @@ signal.signal(signal.SIGURG, lambda *_: signalled.set())
 
 info = initialize_distributed()
 import flax.linen as nn  # noqa: E402  (import JAX only after joining the group)
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-import orbax.checkpoint as ocp  # noqa: E402
-from jax.experimental import multihost_utils  # noqa: E402
-from jax.sharding import Mesh, NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as P  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import jax  # noqa: E402  (as above)
+import numpy as np  # noqa: E402  (as above)
+import optax  # noqa: E402  (as above)
+import orbax.checkpoint as ocp  # noqa: E402  (as above)
+from jax.experimental import multihost_utils  # noqa: E402  (as above)
+from jax.sharding import Mesh, NamedSharding  # noqa: E402  (as above)
+from jax.sharding import PartitionSpec as P  # noqa: E402  (as above)
+from tqdm import tqdm  # noqa: E402  (as above)
 
 # An array on all devices of all processes: a full copy on each, or split by rows.
 mesh = Mesh(np.array(jax.devices()), ("devices",))

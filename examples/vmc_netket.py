@@ -9,10 +9,10 @@ from jaxsif import initialize_distributed, report_speed
 
 # Before NetKet, whose import starts JAX's devices: after that no group can be joined.
 info = initialize_distributed()
-import jax  # noqa: E402
-import netket as nk  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
+import jax  # noqa: E402  (after initialize_distributed, see docs/start.md)
+import netket as nk  # noqa: E402  (as above)
+import numpy as np  # noqa: E402  (as above)
+import optax  # noqa: E402  (as above)
 
 
 def exact_energy(spins, field):

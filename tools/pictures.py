@@ -13,7 +13,7 @@ COMMAND = "renew them with: python tools/pictures.py"
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "src"))
 
-from jaxsif.core.topology import Topology, parse_topology  # noqa: E402
+from jaxsif.core.topology import Topology, parse_topology  # noqa: E402  (needs the path above)
 
 LABELS = ("G4N1p4", "G4N2p4", "G4N2p2", "G4N1p1", "G8N2p4")
 

@@ -20,8 +20,8 @@ MINICLUSTER = CHECKOUT / "minicluster" / "minicluster"
 
 sys.path.append(str(MINICLUSTER.parent))
 import mirror  # noqa: E402  (needs the path above)
-import slurm  # noqa: E402
-from state import start_ticks  # noqa: E402
+import slurm  # noqa: E402  (as above)
+from state import start_ticks  # noqa: E402  (as above)
 
 # What a task sees, as one line; its rank comes first, so that sorting orders them.
 SHOW = 'echo "$SLURM_PROCID $(hostname) gpus=$CUDA_VISIBLE_DEVICES cpus=$JAX_NUM_CPU_DEVICES"'

@@ -131,7 +131,7 @@ class Reporter:
         """Import JAX, and note its time for the next record."""
         began_s = round(time.time(), 3)
         self.write(records.IMPORTING)
-        import jax  # noqa: F401
+        import jax  # noqa: F401  (the time of the import counts)
 
         self.write(records.IMPORTING, is_over=True)
         self._import_s = began_s, round(time.time(), 3)

@@ -17,7 +17,7 @@ def reach(point):
 
 
 import jax  # noqa: E402  (as a program would, after what the fault has done)
-import jax.numpy as jnp  # noqa: E402
+import jax.numpy as jnp  # noqa: E402  (as above)
 
 jax.distributed.initialize()
 reach("after connected")

@@ -6,7 +6,7 @@ import traceback
 from _group import add_up, end_well, join, work
 
 try:
-    import no_such_module  # noqa: F401
+    import no_such_module  # noqa: F401  (its absence is what is tried)
 except ImportError:
     traceback.print_exc()
 work(5)

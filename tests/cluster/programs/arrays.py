@@ -13,14 +13,14 @@ from jaxsif import initialize_distributed
 initialize_distributed()
 
 import jax  # noqa: E402  (after initialize_distributed, as docs/start.md says)
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.experimental import multihost_utils  # noqa: E402
-from jax.sharding import NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as P  # noqa: E402
+import jax.numpy as jnp  # noqa: E402  (as above)
+import numpy as np  # noqa: E402  (as above)
+from jax.experimental import multihost_utils  # noqa: E402  (as above)
+from jax.sharding import NamedSharding  # noqa: E402  (as above)
+from jax.sharding import PartitionSpec as P  # noqa: E402  (as above)
 
-from jaxsif import arrays  # noqa: E402
-from jaxsif.core.errors import KitError  # noqa: E402
+from jaxsif import arrays  # noqa: E402  (as above)
+from jaxsif.core.errors import KitError  # noqa: E402  (as above)
 
 RANK, RANKS = jax.process_index(), jax.process_count()
 LAST = RANKS - 1

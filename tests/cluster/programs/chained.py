@@ -35,7 +35,7 @@ with phase_reporter() as reporter:
         around = programs(group, collective, "f32", shape)
 
         def wrong(received: jax.Array, trial: int) -> int:
-            counts = around.wrong(received, group.broadcast_int(trial))  # noqa: B023
+            counts = around.wrong(received, group.broadcast_int(trial))  # noqa: B023  (called within the same turn)
             return int(counts.addressable_shards[0].data[0])
 
         found = []

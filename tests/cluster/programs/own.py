@@ -10,8 +10,8 @@ from jaxsif import initialize_distributed
 
 initialize_distributed()
 import jax  # noqa: E402  (after initialize_distributed, as docs/start.md says)
-import numpy as np  # noqa: E402
-from jax.experimental import multihost_utils  # noqa: E402
+import numpy as np  # noqa: E402  (as above)
+from jax.experimental import multihost_utils  # noqa: E402  (as above)
 
 if jax.process_index() == jax.process_count() - 1:
     fault = os.environ.get("FAULT")

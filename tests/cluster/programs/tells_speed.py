@@ -7,7 +7,7 @@ from jaxsif import initialize_distributed, report_speed
 
 initialize_distributed()
 import jax  # noqa: E402  (after the group is there)
-import jax.numpy as jnp  # noqa: E402
+import jax.numpy as jnp  # noqa: E402  (as above)
 
 multiply = jax.jit(lambda x: x @ x)
 x = multiply(jnp.eye(256)).block_until_ready()

@@ -5,6 +5,6 @@ from jaxsif import initialize_distributed
 
 initialize_distributed()
 import good  # noqa: E402  (after initialize_distributed, as docs/start.md says)
-import jax  # noqa: E402
+import jax  # noqa: E402  (as above)
 
 print(f"rank {jax.process_index()}: {good.__file__}", flush=True)
