@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from jaxsif.commands.baseline import requested_baseline
+from jaxsif.commands.interruption import Interruption, keep_in_memory
 from jaxsif.core import strict_json
 from jaxsif.core.atomic_write import atomic_write
 from jaxsif.core.errors import (
@@ -26,7 +27,6 @@ from jaxsif.core.errors import (
 from jaxsif.core.history import JobState
 from jaxsif.core.hostlist import expand
 from jaxsif.core.image import kit_version
-from jaxsif.core.interruption import Interruption, keep_in_memory
 from jaxsif.core.records import KEY_VARIABLE, REQUEUE_REQUEST, job_keys
 from jaxsif.core.slurm_env import JOB_NODE_LIST
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from jaxsif.commands.interruption import Interruption
 from jaxsif.core.errors import KitError
 from jaxsif.core.history import JobState
-from jaxsif.core.interruption import Interruption
 from jaxsif.core.records import PHASES
 from jaxsif.core.topology import Topology
 from jaxsif.logs.scanner import LogScanner
