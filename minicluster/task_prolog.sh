@@ -5,8 +5,8 @@ set -eu
 
 # Slurm applies each printed `export NAME=VALUE` and `unset NAME` to the task's environment.
 
-# shellcheck source=src/jaxsif/local_devices.sh
-. "$(dirname "$0")/../src/jaxsif/local_devices.sh"
+# shellcheck source=src/jaxsif/start/local_devices.sh
+. "$(dirname "$0")/../src/jaxsif/start/local_devices.sh"
 
 # A batch script and a nested srun pass their environment on. A value that this program set
 # for them is not the user's choice, so it must not apply to the tasks below.

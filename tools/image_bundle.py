@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from jaxsif import start
 from jaxsif.cli import main as run
+from jaxsif.start import bundle
 
 # What the commands that people wait for load. An image has no profile of its users', and
 # its tool is not in a job, so some of them end with a complaint.
@@ -44,8 +44,8 @@ def main() -> None:
         if Path(spec.cached).is_file():
             code = Path(spec.cached).read_bytes()[_HEADER_BYTES:]
             modules[name] = (spec.origin, code)
-    bundle = {"stamp": start.stamp(), "modules": modules}
-    Path(start.BUNDLE).write_bytes(marshal.dumps(bundle))
+    content = {"stamp": bundle.stamp(), "modules": modules}
+    Path(bundle.BUNDLE).write_bytes(marshal.dumps(content))
     print(f"{len(modules)} modules")
 
 

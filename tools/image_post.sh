@@ -152,18 +152,20 @@ take_plotly() {
 install_kit() {
   mkdir -p "$kit/bin"
   printf '%s\n' '#!/bin/sh' '# Runs the kit; in the container.' \
-    "exec $python $kit/lib/jaxsif/start.py \"\$@\"" > "$kit/bin/jax-sif"
+    "exec $python $kit/lib/jaxsif/start/bundle.py \"\$@\"" > "$kit/bin/jax-sif"
   # After the image's own packages, which take precedence; with the .pth files of the
   # user's packages. Empty until a file of jax-sif packages is mounted.
   mkdir "$kit/env"
   users=$kit/env/lib/python$PYTHON_VERSION/site-packages
   printf '%s\n' "$kit/lib" \
     "import os, site; os.path.isdir('$users') and site.addsitedir('$users')" \
-    "$(cat "$kit/lib/jaxsif/unhandled.pth")" \
+    "$(cat "$kit/lib/jaxsif/start/unhandled.pth")" \
     > "$(echo "$venv"/lib/python*/site-packages)/jax-sif.pth"
   find "$kit" -type d -exec chmod 755 {} +
   find "$kit" -type f -exec chmod 644 {} +
-  chmod 755 "$kit/lib/jaxsif/entry" "$kit/bin/jax-sif"
+  chmod 755 "$kit/lib/jaxsif/start/entry" "$kit/bin/jax-sif"
+  # The path that job scripts name; it stays, wherever the file is.
+  ln -s start/entry "$kit/lib/jaxsif/entry"
 }
 
 compile_all() {
@@ -174,7 +176,7 @@ compile_all() {
   find "$venv" "$kit" /usr/lib/python3* -name __pycache__ -prune -exec rm -rf {} +
   "$python" -B -m compileall -q -j 1 --invalidation-mode unchecked-hash \
     "$venv/lib" "$kit/lib" "$kit/diag" /usr/lib/python3*
-  # The time that everything in the image has; start.py knows the folder by it.
+  # The time that everything in the image has; start/bundle.py knows the folder by it.
   touch -d "@$SOURCE_DATE_EPOCH" "$kit/lib/jaxsif"
 }
 

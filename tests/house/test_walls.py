@@ -202,10 +202,10 @@ def test_slurm_is_named_in_identity_alone():
 
 
 def test_paths_in_the_image_are_written_in_one_place():
-    # start.py runs before any other module of the kit.
+    # start/bundle.py runs before any other module of the kit.
     naming = [str(p.relative_to(SRC)) for p in FILES if "/opt/jax" in p.read_text()]
 
-    assert naming == ["jaxsif/core/paths.py", "jaxsif/start.py"]
+    assert naming == ["jaxsif/core/paths.py", "jaxsif/start/bundle.py"]
 
 
 def test_a_topology_is_taken_apart_in_one_place_only():

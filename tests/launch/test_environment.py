@@ -25,7 +25,7 @@ from jaxsif.launch.environment import (
 from jaxsif.rank import launchers
 from jaxsif.rank.launchers.machine import this_machine
 
-ENTRY = ROOT / "src/jaxsif/entry"
+ENTRY = ROOT / "src/jaxsif/start/entry"
 CPU = Devices("--devices cpu")
 JOB = LocalJob(parse_topology("G4N2p4"), CPU, id=77, port=32299, cpus=16)
 

@@ -22,7 +22,7 @@ from jaxsif.rank.launchers.slurm import as_slurm_env
 # How they were made, and where their truth comes from, each file says of itself; most by
 # tests/cluster/record_environments.py.
 FOLDER = TESTS / "environments"
-ENTRY = ROOT / "src/jaxsif/entry"
+ENTRY = ROOT / "src/jaxsif/start/entry"
 RECORDINGS = {
     path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))
 }

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from checkout import SRC, TESTS
 
-from jaxsif import authority
 from jaxsif.core.errors import Problem
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import preflight
+from jaxsif.start import certificates
 
-SECRET = b"s" * authority.SECRET_BYTES
+SECRET = b"s" * certificates.SECRET_BYTES
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def test_a_different_service_at_the_address_is_detected(answer, text):
 def tls(path, step: str) -> Callable[[socket.socket], object]:
     """A coordinator of a step, with certificates."""
     file = path / f"{step}.pem"
-    file.write_bytes(authority.credentials(SECRET, step, "node1"))
+    file.write_bytes(certificates.credentials(SECRET, step, "node1"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(file)
@@ -98,10 +98,10 @@ def tls(path, step: str) -> Callable[[socket.socket], object]:
 
 def credentials(path, step: str) -> dict[str, str]:
     file = path / "mine.pem"
-    file.write_bytes(authority.credentials(SECRET, step, "node1"))
+    file.write_bytes(certificates.credentials(SECRET, step, "node1"))
     return {
         "JAX_MTLS_CERT_FILE": str(file),
-        "JAX_MTLS_PEER_URI_PREFIX": authority.group_uri(step),
+        "JAX_MTLS_PEER_URI_PREFIX": certificates.group_uri(step),
     }
 
 

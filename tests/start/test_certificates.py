@@ -1,281 +1,194 @@
-"""What a program finds that the entry has started with certificates, and when it is not started at all."""
+"""The certificates of a step: its ranks know each other, nobody else gets in, and the secret stays private."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import errno
 import os
-import signal
+import socket
+import ssl
 import stat
-import subprocess
-import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from checkout import ROOT
 
-ENTRY = ROOT / "src/jaxsif/entry"
-SHARED = Path("/dev/shm"), Path("/tmp")
-MTLS = ("CERT_FILE", "KEY_FILE", "CA_FILE", "PEER_URI_PREFIX")
+from jaxsif.start import certificates
 
-STEP = {
-    "PATH": "/usr/bin:/bin",
-    # There is no image, so its Python is named, as jax-sif launch does.
-    "JAX_SIF_PYTHON": sys.executable,
-    "SLURM_CLUSTER_NAME": "box",
-    "SLURM_JOB_ID": "7",
-    "SLURM_STEP_ID": "0",
-    "SLURM_PROCID": "1",
-    "SLURM_LOCALID": "0",
-    "SLURM_NODEID": "1",
-    "SLURM_STEP_NUM_TASKS": "2",
-    "SLURM_STEP_NUM_NODES": "2",
-    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
-    "SLURM_STEP_NODELIST": "node[1-2]",
-    "SLURMD_NODENAME": "node2",
-    "CUDA_VISIBLE_DEVICES": "",
-}
-ONE_NODE = {"SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_TASKS_PER_NODE": "2"}
+SECRET = b"s" * certificates.SECRET_BYTES
+STEP = "box.7.0.0"
 
 
-@pytest.fixture
-def step(tmp_path) -> dict[str, str]:
-    return {**STEP, "HOME": str(tmp_path)}
+def context(folder: Path, side: int, secret: bytes, step: str) -> ssl.SSLContext:
+    """One side of a connection, with the certificates that a node makes for itself."""
+    file = folder / f"{side}-{len(list(folder.iterdir()))}.pem"
+    file.write_bytes(certificates.credentials(secret, step, "node1"))
+    made = ssl.SSLContext(side)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.load_verify_locations(file)
+    made.load_cert_chain(file)
+    return made
 
 
-def enter(
-    environment: dict[str, str], *command: str, **options: object
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(ENTRY), *command],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        **options,
-    )
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> dict:
+    """The client's view of the server's certificate; raises where either refuses."""
+    ours, theirs = socket.socketpair()
+    errors: list[Exception] = []
 
+    def serve() -> None:
+        try:
+            with server.wrap_socket(theirs, server_side=True) as secure:
+                secure.recv(1)
+        except (ssl.SSLError, OSError) as error:
+            errors.append(error)
+            theirs.close()
 
-SHOW = 'echo "$JAX_MTLS_CERT_FILE"; grep -c "BEGIN" "$JAX_MTLS_CERT_FILE"; sleep "$0"'
-
-
-def is_guarded(done: subprocess.CompletedProcess[str]) -> bool:
-    """Whether SHOW found a key and two certificates."""
-    return (0, "3") == (done.returncode, done.stdout.strip().rpartition("\n")[2])
-
-
-def test_names_that_another_user_took_first_do_not_matter(step):
-    """Two mkdir of foreseeable names took the certificates away."""
-    taken = [place / "jax-sif-box.7.0.0" for place in SHARED]
-    mine = [place / f"jax-sif-{os.getuid()}" for place in SHARED]
-    made = [path for path in (*taken, *mine) if not path.exists()]
-    for path in made:
-        path.write_text("")
+    thread = threading.Thread(target=serve)
+    thread.start()
     try:
-        assert is_guarded(enter(step, "sh", "-c", SHOW, "0"))
+        with client.wrap_socket(ours) as secure:
+            secure.send(b"x")
+            return secure.getpeercert() or {}
     finally:
-        for path in made:
-            path.unlink()
+        ours.close()
+        thread.join(10)
+        if errors:
+            raise errors[0]
+
+
+def test_two_nodes_of_a_step_know_each_other_without_having_met(tmp_path):
+    server = context(tmp_path, ssl.PROTOCOL_TLS_SERVER, SECRET, STEP)
+    client = context(tmp_path, ssl.PROTOCOL_TLS_CLIENT, SECRET, STEP)
+
+    certificate = handshake(server, client)
+
+    assert ("URI", "spiffe://jax-sif/box.7.0.0/") in certificate["subjectAltName"]
 
 
 @pytest.mark.parametrize(
-    "name", ["results", "checkpoints", "paper", "env-abc123", "box.6.0.0"]
-)
-def test_nothing_in_a_shared_place_is_removed_or_left(step, tmp_path, name):
-    """A user's folder jax-sif-results in /dev/shm was deleted with all it held."""
-    unique = f"jax-sif-{name}-{os.getpid()}"
-    folders = [place / unique for place in (*SHARED, tmp_path)]
-    try:
-        for folder in folders:
-            folder.mkdir()
-            (folder / "loss.csv").write_text("mine")
-            os.utime(folder, (0, 0))
-        before = [set(os.listdir(place)) for place in SHARED]
-
-        assert is_guarded(
-            enter({**step, "TMPDIR": str(tmp_path)}, "sh", "-c", SHOW, "0")
-        )
-
-        assert all((folder / "loss.csv").read_text() == "mine" for folder in folders)
-        new = set.union(*(set(os.listdir(p)) - b for p, b in zip(SHARED, before)))
-        assert not {name for name in new if name.startswith("jax-sif")}
-    finally:
-        for folder in folders:
-            (folder / "loss.csv").unlink(missing_ok=True)
-            folder.rmdir()
-
-
-def test_the_file_is_the_users_alone_and_children_find_it(step):
-    child = 'sh -c "stat -Lc %a:%u $JAX_MTLS_KEY_FILE; cat $JAX_MTLS_KEY_FILE"; :'
-
-    done = enter(step, "sh", "-c", child)
-
-    mode, _, text = done.stdout.partition("\n")
-    assert f"600:{os.getuid()}" == mode
-    secret = Path(step["HOME"], ".config/jax-sif/secret")
-    assert 0o600 == stat.S_IMODE(secret.stat().st_mode)
-    assert secret.read_bytes().hex() not in text
-    assert text.startswith("-----BEGIN PRIVATE KEY-----")
-
-
-def test_every_descriptor_of_the_programs_is_kept(step, tmp_path):
-    """PMI-2, for one, hands its socket on by number."""
-    files = [os.open(tmp_path / str(n), os.O_CREAT | os.O_RDWR) for n in range(20)]
-    try:
-        look = f"readlink $(printf '/proc/self/fd/%s ' {' '.join(map(str, files))})"
-        done = enter(step, "sh", "-c", look, pass_fds=files)
-    finally:
-        for number in files:
-            os.close(number)
-
-    assert [str(tmp_path / str(n)) for n in range(20)] == done.stdout.splitlines()
-
-
-def test_nothing_else_of_the_environment_changes(step):
-    # Python sets LC_CTYPE where there is no locale.
-    off = enter({**step, "JAX_SIF_MTLS": "off"}, "env", "-0").stdout.split("\0")
-    on = enter(step, "env", "-0").stdout.split("\0")
-
-    def names(items: list[str]) -> set[str]:
-        return {item.partition("=")[0] for item in items}
-
-    assert {f"JAX_MTLS_{name}" for name in MTLS} == names(on) - names(off)
-    assert {"JAX_SIF_MTLS"} == names(off) - names(on)
-
-
-def test_arguments_and_exit_status_pass_unchanged(step):
-    awkward = ["a b", "", "*", "$HOME", "'\"", "line\nbreak", "ü", "-c", "\udcff"]
-
-    done = subprocess.run(
-        [str(ENTRY), "sh", "-c", 'printf "%s\\0" "$@"; exit 7', "sh", *awkward],
-        env=step,
-        capture_output=True,
-    )
-
-    assert awkward == [os.fsdecode(x) for x in done.stdout.split(b"\0")][:-1]
-    assert done.returncode == 7
-
-
-def test_a_program_starts_as_a_shell_starts_it(step, tmp_path):
-    bare = tmp_path / "bare"
-    bare.write_text("echo without a first line\n")
-    closed = tmp_path / "closed"
-    closed.write_text("")
-    bare.chmod(0o755)
-
-    assert "without a first line\n" == enter(step, str(bare)).stdout
-    assert 127 == enter(step, "no-such-program").returncode
-    assert 126 == enter(step, str(closed)).returncode
-
-
-def test_a_closed_pipe_ends_the_program_as_ever(step):
-    # Python ignores SIGPIPE, and what is ignored stays so.
-    ignored = enter(step, "grep", "SigIgn", "/proc/self/status").stdout.split()[1]
-
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        assert not int(ignored, 16) >> (number - 1) & 1
-
-
-FIRST = {"SLURM_PROCID": "0", "SLURM_NODEID": "0", "SLURMD_NODENAME": "node1"}
-
-
-def test_all_ranks_of_a_step_ask_for_one_name(step):
-    ask = "printenv", "JAX_MTLS_PEER_URI_PREFIX"
-
-    prefixes = {enter(rank, *ask).stdout for rank in (step, {**step, **FIRST})}
-
-    assert {"spiffe://jax-sif/box.7.0.0/\n"} == prefixes
-
-
-@pytest.mark.parametrize(
-    "names",
+    ("secret", "step"),
     [
-        {"JAX_COORDINATOR_ADDRESS": "größe:5555"},
-        {"JAX_COORDINATOR_ADDRESS": "[fd00::1]:5555"},
-        {"JAX_COORDINATOR_ADDRESS": f"{'x' * 300}:5555"},
-        {"JAX_COORDINATOR_ADDRESS": "..:5555"},
-        {"JAX_COORDINATOR_ADDRESS": "a\udcffb:5555"},
-        {"SLURM_CLUSTER_NAME": "Großrechner 1"},
-        {"SLURM_CLUSTER_NAME": "a\udcffb"},
+        (b"t" * certificates.SECRET_BYTES, STEP),
+        (SECRET, "box.7.1.0"),
+        (SECRET, "box.8.0.0"),
+        (SECRET, "box.7.0.1"),
+        (SECRET, "bow.7.0.0"),
     ],
 )
-def test_odd_names_have_certificates_too(step, names):
-    """A name that is not ASCII cost every rank a traceback, and the certificates."""
-    done = enter({**step, **names}, "sh", "-c", SHOW, "0")
+def test_another_user_job_step_or_restart_is_refused(tmp_path, secret, step):
+    server = context(tmp_path, ssl.PROTOCOL_TLS_SERVER, SECRET, STEP)
+    client = context(tmp_path, ssl.PROTOCOL_TLS_CLIENT, secret, step)
 
-    assert is_guarded(done), done.stderr
-
-
-NO_SECRET = {"JAX_SIF_SECRET_FILE": "/proc/secret"}
+    with pytest.raises(ssl.SSLError):
+        handshake(server, client)
 
 
-@pytest.mark.parametrize("place", [{}, FIRST])
-@pytest.mark.parametrize("home", [NO_SECRET, {"HOME": "/dev/null"}])
-def test_a_rank_that_can_have_no_secret_does_not_start(step, place, home):
-    """Another node may have one, and its ranks would wait for minutes."""
-    rank = {**step, **home, **place}
+def test_a_clock_that_is_an_hour_late_does_not_matter(tmp_path):
+    from cryptography import x509
 
-    done = enter(rank, "echo", "started")
-    chosen = enter({**rank, "JAX_SIF_MTLS": "off"}, "echo", "started")
-
-    who = f"rank {rank['SLURM_PROCID']} on {rank['SLURMD_NODENAME']}"
-    assert (1, "") == (done.returncode, done.stdout)
-    assert f"{who}: the group cannot be authenticated: " in done.stderr
-    assert "JAX_SIF_MTLS=off" in done.stderr
-    assert 1 == done.stderr.count("\n")
-    assert (0, "started\n", "") == (chosen.returncode, chosen.stdout, chosen.stderr)
+    pem = certificates.credentials(SECRET, STEP, "node1")
+    for certificate in x509.load_pem_x509_certificates(pem):
+        begins_s = certificate.not_valid_before_utc.timestamp()
+        assert begins_s < time.time() - 12 * 3600
 
 
-def test_the_kits_own_tool_joins_no_group_and_needs_none(step, tmp_path):
-    tool = tmp_path / "jax-sif"
-    tool.write_text('#!/bin/sh\necho "[$JAX_MTLS_CERT_FILE]"\n')
-    tool.chmod(0o755)
+def test_the_secret_is_made_once_however_many_ranks_come(tmp_path):
+    path = tmp_path / "configuration" / "jax-sif" / "secret"
 
-    done = enter({**step, **NO_SECRET}, str(tool), "doctor")
+    with ThreadPoolExecutor(16) as pool:
+        secrets = set(pool.map(certificates.user_secret, [path] * 64))
 
-    assert (0, "[]\n", "") == (done.returncode, done.stdout, done.stderr)
-
-
-def without_home(step: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in step.items() if name != "HOME"}
+    assert 1 == len(secrets)
+    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+    assert 0o700 == stat.S_IMODE(path.parent.stat().st_mode)
+    assert ["secret"] == os.listdir(path.parent)
 
 
-def test_where_no_rank_can_have_a_secret_the_group_starts_with_a_warning(step):
-    alike = [{**step, **ONE_NODE, **NO_SECRET}, without_home(step)]
-    for homeless in alike:
-        first = enter(homeless, "sh", "-c", 'echo "[$JAX_MTLS_CERT_FILE]"')
-        second = enter({**homeless, "SLURM_LOCALID": "1"}, "echo", "started")
-        strict = enter({**homeless, "JAX_SIF_MTLS": "required"}, "echo", "started")
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_secret_that_others_can_read_is_refused(tmp_path, mode):
+    path = tmp_path / "secret"
+    path.write_bytes(SECRET)
+    path.chmod(mode)
 
-        assert (0, "[]\n") == (first.returncode, first.stdout)
-        assert "on node2: the group is not authenticated: " in first.stderr
-        assert (0, "started\n", "") == (second.returncode, second.stdout, second.stderr)
-        assert (1, "") == (strict.returncode, strict.stdout)
+    with pytest.raises(certificates.UnsafeSecretError, match=f"mode {mode:o}"):
+        certificates.user_secret(path)
 
 
-@pytest.mark.parametrize(("content", "mode"), [(b"s" * 32, 0o644), (b"short", 0o600)])
-def test_a_secret_that_others_may_know_stops_the_group_anywhere(
-    step, tmp_path, content, mode
+@pytest.mark.parametrize("content", [b"short", b"", SECRET + b"s"])
+def test_a_secret_of_another_length_is_refused(tmp_path, content):
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+    with pytest.raises(certificates.UnsafeSecretError, match="does not have 32 bytes"):
+        certificates.user_secret(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.EROFS, certificates.NoSecretError),
+        (errno.EACCES, certificates.NoSecretError),
+        # Another user may have filled the disk: no reason to start without.
+        (errno.ENOSPC, OSError),
+        (errno.EDQUOT, OSError),
+    ],
+)
+def test_a_full_disk_is_not_taken_for_a_missing_home(
+    tmp_path, monkeypatch, number, error
 ):
-    secret = tmp_path / "secret"
-    secret.write_bytes(content)
-    secret.chmod(mode)
+    def fail(*words, **options):
+        raise OSError(number, os.strerror(number))
 
-    done = enter(
-        {**step, **ONE_NODE, "JAX_SIF_SECRET_FILE": str(secret)}, "echo", "started"
-    )
+    monkeypatch.setattr(tempfile, "mkstemp", fail)
 
-    assert (1, "") == (done.returncode, done.stdout)
-    assert "remove it, and a new one is made" in done.stderr
-    assert content == secret.read_bytes()
+    with pytest.raises(error):
+        certificates.user_secret(tmp_path / "secret")
 
 
-def test_a_python_that_cannot_make_certificates_starts_nothing(step):
-    done = enter({**step, "JAX_SIF_PYTHON": "/no-such-python"}, "echo", "started")
+def test_the_file_has_no_name_and_its_number_is_out_of_the_way():
+    number = certificates.reserve_port(b"content")
+    try:
+        assert number >= 300
+        assert 0o600 == stat.S_IMODE(os.fstat(number).st_mode)
+        assert 0 == os.fstat(number).st_nlink
+        # Each reader begins at the start.
+        for _ in range(2):
+            assert b"content" == Path(f"/proc/self/fd/{number}").read_bytes()
+    finally:
+        os.close(number)
 
-    assert (127, "") == (done.returncode, done.stdout)
 
+def test_without_memory_files_the_first_place_that_has_room_is_taken(
+    tmp_path, monkeypatch
+):
+    def refuse(name: str) -> int:
+        raise OSError(errno.ENOSYS, "not implemented")
 
-def test_each_choice_is_told_with_its_reason(step):
-    done = enter({**step, "JAX_SIF_VERBOSE": "1"}, "true")
+    full = []
+    make = tempfile.TemporaryFile
 
-    assert "(only ranks of step box.7.0.0 can join)" in done.stderr
+    def first_is_full(dir: str, **options: Any) -> Any:
+        if not full:
+            full.append(dir)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make(dir=dir, **options)
+
+    monkeypatch.setattr(certificates.os, "memfd_create", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", first_is_full)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    number = certificates.reserve_port(b"content")
+
+    try:
+        assert ["/dev/shm"] == full
+        assert 0 == os.fstat(number).st_nlink
+        assert b"content" == Path(f"/proc/self/fd/{number}").read_bytes()
+        assert [] == os.listdir(tmp_path)
+    finally:
+        os.close(number)

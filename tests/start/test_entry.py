@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
-ENTRY = ROOT / "src/jaxsif/entry"
+ENTRY = ROOT / "src/jaxsif/start/entry"
 
 STEP = {
     "SLURM_JOB_ID": "7",
@@ -510,9 +510,10 @@ OTHER = "# fedcba9876543210 jax-sif-2.0-cpu (Python 3.13, x86_64)"
 def kit(tmp_path):
     """The kit as it lies in an image, with packages mounted."""
     folder = tmp_path / "lib/jaxsif"
-    folder.mkdir(parents=True)
-    for name in ("entry", "local_devices.sh", "rank_0_host.sh", "authority.py"):
-        shutil.copy(ENTRY.parent / name, folder)
+    (folder / "start").mkdir(parents=True)
+    for name in ("entry", "local_devices.sh", "rank_0_host.sh", "certificates.py"):
+        shutil.copy(ENTRY.parent / name, folder / "start")
+    (folder / "entry").symlink_to("start/entry")
     (tmp_path / "packages.txt").write_text(f"{LINE}\njax==1.0\n")
     (tmp_path / "env").mkdir()
     (tmp_path / "env/image.txt").write_text(f"{LINE}\njax==1.0\n")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from checkout import ROOT
 
-SCRIPT = ROOT / "src/jaxsif/local_devices.sh"
+SCRIPT = ROOT / "src/jaxsif/start/local_devices.sh"
 
 
 def ids(**environment: str) -> str:

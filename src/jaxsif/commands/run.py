@@ -11,7 +11,7 @@ from pathlib import Path
 from jaxsif.core.errors import UsageError
 from jaxsif.launch import certificates
 
-_ENTRY = Path(__file__).parent.parent / "entry"
+_ENTRY = Path(__file__).parents[1] / "start/entry"
 _USAGE = """usage: jax-sif run PROGRAM [ARGUMENT ...]
 
 Starts a program as `singularity run` of the image does: sets the coordinator port and

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 # The image's Python environment with JAX, and the kit's own files. (The shell programs,
-# and `start.py`, which runs before any other module, write them out.)
+# and `start/bundle.py`, which runs before any other module, write them out.)
 VENV = "/opt/jax"
 KIT = "/opt/jax-sif"
 IMAGE_JSON = f"{KIT}/image.json"

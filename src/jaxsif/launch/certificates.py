@@ -61,7 +61,9 @@ def make(step: str, host: str) -> dict[str, str]:
     The launcher keeps the file open until it ends. All ranks are on this machine, so a
     fresh secret is enough.
     """
-    from jaxsif import authority
+    from jaxsif.start import certificates
 
-    content = authority.credentials(os.urandom(authority.SECRET_BYTES), step, host)
-    return authority.variables(step, authority.reserve_port(content))
+    content = certificates.credentials(
+        os.urandom(certificates.SECRET_BYTES), step, host
+    )
+    return certificates.variables(step, certificates.reserve_port(content))

@@ -39,7 +39,7 @@ from jaxsif.launch.processes import RankProcess
 from jaxsif.launch.supervisor import LaunchLimits, Supervisor
 
 # The entry point of the image as well.
-ENTRY = Path(__file__).resolve().parent.parent / "entry"
+ENTRY = Path(__file__).resolve().parents[1] / "start/entry"
 
 Which = Callable[[str], str | None]
 

@@ -32,7 +32,7 @@ BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
 LOCAL_DEVICES_VARIABLE = "JAX_LOCAL_DEVICE_IDS"
 
 # The rule by which tasks share a node's GPUs; the image's entry uses it as well.
-_RULE = Path(__file__).resolve().parent.parent / "local_devices.sh"
+_RULE = Path(__file__).resolve().parents[1] / "start/local_devices.sh"
 _APPLY_RULE = '. "$0"; jaxsif_local_device_ids; printf %s "$local_device_ids"'
 
 # JAX's timeout is longer than ours, whose report names the cause.

@@ -17,7 +17,7 @@ from jaxsif.core.errors import UsageError
 RUN_VARIABLE = "JAX_SIF_RUN_ID"
 
 # The image's entry has the same rule, because it also holds for other programs.
-_RANK_0_RULE = Path(__file__).resolve().parents[2] / "rank_0_host.sh"
+_RANK_0_RULE = Path(__file__).resolve().parents[2] / "start/rank_0_host.sh"
 _APPLY_RULE = '. "$0"; jaxsif_rank_0_host; printf %s "$host"'
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from jaxsif import start
+from jaxsif.start import bundle
 
 PROGRAM = """
 import sys; sys.path.insert(0, {src!r})
-from jaxsif import start
-print(start.install_bundle({bundle!r}))
+from jaxsif.start import bundle
+print(bundle.install_bundle({bundle!r}))
 try:
     import bundled
     print(bundled.WHERE, bundled.__file__)
@@ -33,9 +33,9 @@ def imports(tmp_path):
         modules = {"bundled": ("/no/such/bundled.py", code)}
         path = tmp_path / "bundle"
         path.write_bytes(
-            marshal.dumps({"stamp": start.stamp(), "modules": modules, **changes})
+            marshal.dumps({"stamp": bundle.stamp(), "modules": modules, **changes})
         )
-        src = str(Path(start.__file__).parents[1])
+        src = str(Path(bundle.__file__).parents[2])
         program = PROGRAM.format(src=src, bundle=str(path))
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -54,7 +54,7 @@ def test_a_bundle_of_another_checkout_is_not_used(imports):
 
 
 def test_without_a_bundle_modules_come_as_usual(tmp_path):
-    assert not start.install_bundle(str(tmp_path / "none"))
+    assert not bundle.install_bundle(str(tmp_path / "none"))
 
 
 def test_it_starts_the_tool_from_anywhere(tmp_path):
@@ -62,7 +62,7 @@ def test_it_starts_the_tool_from_anywhere(tmp_path):
     (tmp_path / "argparse.py").write_text("raise SystemExit('not mine')")
 
     done = subprocess.run(
-        [sys.executable, start.__file__, "profile", "list"],
+        [sys.executable, bundle.__file__, "profile", "list"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

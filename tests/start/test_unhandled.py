@@ -13,7 +13,7 @@ from checkout import SRC
 from jaxsif.core.records import MARKER, MARKER_BYTES, decode
 
 # What site does with a line of a .pth file.
-SITE = f"exec(open({str(SRC / 'jaxsif' / 'unhandled.pth')!r}).read())\n"
+SITE = f"exec(open({str(SRC / 'jaxsif/start/unhandled.pth')!r}).read())\n"
 RANK = {
     "JAX_SIF_TOPOLOGY": "G8N2p8",
     "SLURM_CLUSTER_NAME": "box",

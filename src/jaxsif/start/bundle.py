@@ -1,4 +1,4 @@
-"""Start the tool in the image from one file: opening a module takes a millisecond."""
+"""Start the tool in the image from a file of byte code: a module takes a millisecond."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class BundleFinder:
 
 def stamp() -> int:
     """Differs if another checkout is mounted over the image's package."""
-    return int(os.stat(os.path.dirname(os.path.abspath(__file__))).st_mtime)
+    return int(
+        os.stat(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))).st_mtime
+    )
 
 
 def install_bundle(path: str = BUNDLE) -> bool:

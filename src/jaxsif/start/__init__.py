@@ -1,0 +1,2 @@
+"""How a program starts in the image: entry point, certificates, exceptions, the tool."""
+# SPDX-License-Identifier: Apache-2.0
