@@ -89,7 +89,9 @@ def rules_as_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
     """Return the rules with fix, reason and source, for docs/lint.md."""
     parts = []
     for topic, rules in topics.items():
-        parts.append(f"### {topic}\n\n| Rule | Mistake | Fix | Reason |\n|---|---|---|---|\n")
+        parts.append(
+            f"### {topic}\n\n| Rule | Mistake | Fix | Reason |\n|---|---|---|---|\n"
+        )
         for rule in rules:
             cells = (
                 f"`{rule.id}`",
