@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
+from jaxsif.core.records import StartedRecord
 
 RANKS = 1024
 ENTRY = "/opt/jax-sif/lib/jaxsif/entry"
@@ -48,17 +49,24 @@ def write(log, records: int) -> None:
     """A stream in which every rank reports the same phase repeatedly."""
     lines = [
         encode(
-            {
-                "phase": "started",
-                "rank": rank,
-                "step": "bench.1.0.0",
-                "node": f"node{rank // 8 + 1}",
-                "time": 1.7e9 + rank,
-                "processes": RANKS,
-                "nodes": "node[1-128]",
-                "platform": "gpu",
-                "image": "0123abcd",
-            }
+            StartedRecord(
+                rank=rank,
+                step="bench.1.0.0",
+                node=f"node{rank // 8 + 1}",
+                time=1.7e9 + rank,
+                processes=RANKS,
+                local_rank=rank % 8,
+                nodes="node[1-128]",
+                topology=None,
+                platform="gpu",
+                network=None,
+                image="0123abcd",
+                packages=None,
+                program=None,
+                may_miss=None,
+                process_start=None,
+                entry_start=None,
+            )
         )
         for rank in range(RANKS)
     ]

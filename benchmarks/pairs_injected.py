@@ -30,7 +30,7 @@ from slow_network import (  # noqa: E402  (needs the path above)
     make_node_slow,
 )
 
-from jaxsif.core.records import MARKER  # noqa: E402  (needs the path above)
+from jaxsif.core.record_lines import MARKER  # noqa: E402  (needs the path above)
 
 BYTES = 512 << 10
 SPEEDS = (0.2, 0.6)

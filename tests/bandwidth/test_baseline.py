@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import msgspec
 import pytest
-from sample_records import encode
 from speeds import fabrics, measured, verdict_on
 
 from jaxsif import cli
 from jaxsif.bandwidth import baseline
 from jaxsif.bandwidth.baseline import Baseline, Key
 from jaxsif.core.errors import UsageError
+from jaxsif.core.record_lines import encode
+from jaxsif.core.verdict_file import SCHEMA
 from jaxsif.verdict import render
 
 CPU = fabrics(gpu=None, gpus=0, nvlink=None, cards=[])
@@ -23,14 +24,15 @@ KEY = Key("cpu", "G8N2p8", "all-reduce", "f32", 2**26)
 def run(busbw: float, *more, **chosen):
     """A verdict for programs."""
     measurements = measured(busbw, size_bytes=2**26)
-    return render.as_json(verdict_on(CPU, measurements, *more, **chosen))
+    return render.step_verdict(verdict_on(CPU, measurements, *more, **chosen))
 
 
 @pytest.fixture
 def verdict_file(tmp_path):
-    def write(name: str, *verdicts, schema: str = render.SCHEMA) -> Path:
+    def write(name: str, *verdicts, schema: str = SCHEMA) -> Path:
         path = tmp_path / name
-        path.write_text(json.dumps({"schema": schema, "verdicts": list(verdicts)}))
+        content = {"schema": schema, "kit": "1.0", "verdicts": verdicts}
+        path.write_bytes(msgspec.json.encode(content))
         return path
 
     return write
@@ -85,7 +87,7 @@ def test_a_failed_run_is_rejected():
 
 
 def test_a_run_that_measured_nothing_is_rejected():
-    nothing = render.as_json(verdict_on())
+    nothing = render.step_verdict(verdict_on())
 
     with pytest.raises(
         UsageError, match=r"no bandwidth was measured.*bandwidth\.slurm"
@@ -159,7 +161,10 @@ def test_what_is_no_verdict_is_refused(verdict_file, tmp_path, capsys):
     other = verdict_file("1.json", run(0.4), schema="other/1")
 
     assert 2 == cli.main(["baseline", "add", str(other), f"--file={tmp_path}/b.toml"])
-    assert "1.json holds no verdict (jax-sif/verdict/1)" in capsys.readouterr().err
+    assert (
+        "1.json' has the schema 'other/1', expected 'jax-sif/verdict/1'"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("way", ["option", "variable"])

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from sample_records import G8N2P8, healthy, make_record, records
-from speeds import GIB, card, fabrics, measured, verdict_on
+from speeds import GIB, by_rank, card, fabrics, measured, verdict_on
 
 from jaxsif.bandwidth import results
 from jaxsif.bandwidth.baseline import Baseline, Key
@@ -93,7 +94,7 @@ def test_small_sizes_are_not_expected_to_be_fast():
 
 
 def test_the_time_is_the_median_of_the_trials_of_the_mean_of_the_ranks():
-    (point,) = results.points({r["rank"]: [r] for r in measured(100.0)})
+    (point,) = results.points(by_rank(measured(100.0)))
 
     assert 100.0 == pytest.approx(point.bus_gb_per_s)
     assert 0.01 == pytest.approx(point.spread)
@@ -104,17 +105,16 @@ def test_the_time_is_the_median_of_the_trials_of_the_mean_of_the_ranks():
     [
         {"times_us": []},
         {"times_us": [0.0]},
-        {"times_us": None},
         {"collective": "gossip"},
         {"dtype": "f8"},
-        {"size_bytes": -1},
-        {"devices": None},
+        {"size_bytes": 0},
+        {"devices": 0},
     ],
 )
 def test_records_of_other_programs_are_no_measurements(broken):
-    odd = [{**record, **broken} for record in measured(100.0)]
+    odd = [replace(record, **broken) for record in measured(100.0)]
 
-    assert [] == results.points({r["rank"]: [r] for r in odd})
+    assert [] == results.points(by_rank(odd))
 
 
 def text_of(*measurements, topology=None) -> tuple[str, str]:
@@ -180,9 +180,12 @@ def test_a_card_that_is_down_is_named_with_its_node():
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"by": "nccl", "kind": "sockets"}, "NCCL uses TCP instead of InfiniBand"),
         (
-            {"by": "nccl", "kind": "infiniband", "gpudirect": False},
+            {"reported_by": "nccl", "kind": "sockets"},
+            "NCCL uses TCP instead of InfiniBand",
+        ),
+        (
+            {"reported_by": "nccl", "kind": "infiniband", "gpudirect": False},
             "NCCL works without GPUDirect RDMA",
         ),
     ],

@@ -7,7 +7,8 @@ import re
 
 import pytest
 from checkout import ROOT
-from speeds import GIB, H100, card, fabrics
+from msgspec.structs import replace
+from speeds import GIB, H100, by_rank, card, fabrics
 
 from jaxsif.bandwidth import hardware
 from jaxsif.bandwidth.collectives import COLLECTIVES
@@ -19,7 +20,7 @@ PAGE = ROOT / "docs/hardware.md"
 
 def expected(label: str, collective: str = "all-reduce", size: int = GIB, **node):
     topology = parse_topology(label)
-    records = {r["rank"]: [r] for r in fabrics(topology, **node)}
+    records = by_rank(fabrics(topology, **node))
     return hardware.expected(collective, size, topology, hardware.nodes(records))
 
 
@@ -98,15 +99,15 @@ def test_nothing_is_expected_without_a_published_value_or_rule(
 def test_nodes_of_two_kinds_have_no_expected_value():
     topology = parse_topology("G8N2p8")
     first, second = fabrics(topology)
-    second["gpu"] = "NVIDIA A100"
-    found = hardware.nodes({0: [first], 4: [second]})
+    second = replace(second, gpu="NVIDIA A100")
+    found = hardware.nodes(by_rank([first, second]))
 
     assert hardware.expected("all-reduce", GIB, topology, found) is None
 
 
 def test_without_a_nodes_record_nothing_is_expected():
     topology = parse_topology("G8N2p8")
-    found = hardware.nodes({0: fabrics(topology)[:1]})
+    found = hardware.nodes(by_rank(fabrics(topology)[:1]))
 
     assert hardware.expected("all-reduce", GIB, topology, found) is None
 
@@ -133,7 +134,7 @@ def test_hardware_keeps_its_name_when_a_card_fails():
     all_down = [card(n, is_active=False) for n in range(4)]
 
     names = {
-        hardware.hardware_name(hardware.nodes({r["rank"]: [r] for r in records}))
+        hardware.hardware_name(hardware.nodes(by_rank(records)))
         for records in (
             fabrics(topology),
             fabrics(topology, node2=lost),

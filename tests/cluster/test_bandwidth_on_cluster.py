@@ -68,7 +68,7 @@ def test_the_job_of_the_profile_measures_every_collective(cluster):
     assert {"float", "bfloat16", "int32"} == {row[2] for row in rows(job.output)}
     assert {"0"} == {row[8] for row in rows(job.output)}
     assert "broadcast f32: JAX does not implement it on cpu devices" in job.output
-    measured = [r["measured"] for r in verdict["ranks"]]
+    measured = [r["measurements"] for r in verdict["ranks"]]
     told = {m["collective"] for m in measured[7] if m["phase"] == "bandwidth"}
     assert {
         "all-reduce",
@@ -82,7 +82,7 @@ def test_the_job_of_the_profile_measures_every_collective(cluster):
 
 
 def _has_fabric(rank: dict) -> bool:
-    return any(m["phase"] == "fabric" for m in rank["measured"])
+    return any(m["phase"] == "fabric" for m in rank["measurements"])
 
 
 def test_several_devices_in_a_process_are_measured_too(cluster):

@@ -8,8 +8,8 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from jaxsif.report.document import SCHEMA_FILE, parse
-from jaxsif.report.phases import ENTERED, LABELS, timelines
+from jaxsif.core.verdict_file import json_schema, parse
+from jaxsif.report.phases import LABELS, timelines
 
 pytestmark = pytest.mark.cluster
 
@@ -27,7 +27,7 @@ def content(cluster) -> bytes:
 
 
 def test_the_schema_holds_for_a_job_of_this_cluster(content):
-    validator = Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))
+    validator = Draft202012Validator(json_schema())
 
     assert [] == [error.message for error in validator.iter_errors(json.loads(content))]
 
@@ -37,9 +37,9 @@ def test_ranks_in_the_image_tell_where_their_start_went(content):
 
     words = {stretch.word for life in timelines(verdict) for stretch in life.stretches}
     assert set(LABELS.values()) == words
-    entered = [
-        rank.fact(*ENTERED) - rank.fact("started", "began") for rank in verdict.ranks
-    ]
+    started = [rank.started for rank in verdict.ranks if rank.started]
+    entered = [record.entry_start - record.process_start for record in started]
+    assert len(entered) == 8
     assert all(-0.02 <= seconds < 30 for seconds in entered)
 
 

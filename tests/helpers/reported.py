@@ -9,18 +9,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sample_records import healthy, make_record, records
+from sample_records import Job, fields_of, healthy, make_record, records
 
 from jaxsif.bandwidth import results
 from jaxsif.bandwidth.figures import bandwidths
 from jaxsif.bandwidth.hardware import Expectation
 from jaxsif.bandwidth.rating import RatedPoint
+from jaxsif.core import verdict_file
 from jaxsif.core.history import JobState, RankHistory
+from jaxsif.core.records import Record
+from jaxsif.core.strict_json import encode
 from jaxsif.core.topology import Topology, parse_topology
+from jaxsif.core.verdict_file import SCHEMA, RankReport, StepVerdict
 from jaxsif.pairs.figures import node_pairs
-from jaxsif.report import document as documents
-from jaxsif.verdict import render
-from jaxsif.verdict.verdict import judge
+from jaxsif.verdict.render import step_verdict
+from jaxsif.verdict.verdict import Verdict, judge
 
 G8N2P8 = parse_topology("G8N2p8")
 MIB = 1 << 20
@@ -45,9 +48,9 @@ def passed(topology: Topology = G8N2P8) -> dict[str, Any]:
 def failed(topology: Topology = G8N2P8) -> dict[str, Any]:
     """Rank 5 on node2 is foreign, sums wrongly, and its node is slow with all others."""
     job = _job(topology)
-    for told in job.values():
-        told["identity"].update(foreign=1, slots=[[5, 0]])
-    job[5]["allreduce"].update(got=9.0, wrong=1)
+    for phases in job.values():
+        phases["identity"].update(foreign_count=1, foreign_slots=[[5, 0]])
+    job[5]["allreduce"].update(sum=9.0, wrong_elements=1)
     del job[6]["done"], job[6]["identity"]
     verdict = _verdict(job, topology, slow_node="node2")
     verdict["findings"].append(
@@ -72,31 +75,39 @@ def missing(topology: Topology = G8N2P8) -> dict[str, Any]:
 
 def silent() -> dict[str, Any]:
     """Nobody told anything."""
-    return document(render.as_json(judge(JobState(), G8N2P8)[0]))
+    return document(as_json(judge(JobState(), G8N2P8)[0]))
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as in the file."""
+    content: dict[str, Any] = json.loads(
+        encode(msgspec.to_builtins(step_verdict(verdict)))
+    )
+    return content
 
 
 def document(*verdicts: dict[str, Any]) -> dict[str, Any]:
     """As the file holds them, through JSON."""
-    content = {"schema": render.SCHEMA, "verdicts": verdicts}
+    content = {"schema": SCHEMA, "kit": "1.0", "verdicts": verdicts}
     read: dict[str, Any] = json.loads(json.dumps(content))
     return read
 
 
-def _job(topology: Topology) -> dict[int, dict[str, dict[str, Any]]]:
+def _job(topology: Topology) -> Job:
     job = healthy(topology)
     noise = random.Random(7)
-    for rank, told in job.items():
+    for rank, phases in job.items():
         late_s = 0.02 * (rank % 4) + noise.random() * 0.15
-        for phase, record in told.items():
+        for phase, record in phases.items():
             record["time"] = round(_BEGAN_S + _ELAPSED_S[phase] + late_s, 3)
             record["step"] = "minicluster.7.0.0"
-        told["started"].update(
+        phases["started"].update(
             program="all reduce.py 1a2b3c4d",
-            began=_BEGAN_S + 0.05 * noise.random(),
-            entered=_BEGAN_S + 0.4 + late_s / 2,
+            process_start=_BEGAN_S + 0.05 * noise.random(),
+            entry_start=_BEGAN_S + 0.4 + late_s / 2,
         )
-        told["connected"]["checked"] = round(_BEGAN_S + 1.1 + late_s, 3)
-        told["connected"]["imported"] = round(_BEGAN_S + 1.9 + late_s, 3)
+        phases["connected"]["preflight_done"] = round(_BEGAN_S + 1.1 + late_s, 3)
+        phases["connected"]["jax_imported"] = round(_BEGAN_S + 1.9 + late_s, 3)
     return job
 
 
@@ -104,7 +115,7 @@ def _judged(job: dict[int, Any], topology: Topology) -> dict[str, Any]:
     job_state = JobState()
     for record in records(job):
         job_state.add(record)
-    return render.as_json(judge(job_state, topology)[0])
+    return as_json(judge(job_state, topology)[0])
 
 
 def _verdict(
@@ -117,9 +128,10 @@ def _verdict(
     nodes = [f"node{i + 1}" for i in range(topology.nodes)]
     for rank in verdict["ranks"]:
         pairs = _pairs(rank, nodes, topology, slow_node, noise)
-        rank["measured"] = [*_node_records(rank, topology)]
-        rank["measured"] += _bandwidths(rank, topology, slow_node, noise)
-        rank["measured"] += pairs
+        measurements = [*_node_records(rank, topology)]
+        measurements += _bandwidths(rank, topology, slow_node, noise)
+        measurements += pairs
+        rank["measurements"] = [fields_of(record) for record in measurements]
     return with_figures(verdict, topology)
 
 
@@ -128,14 +140,15 @@ def with_figures(
 ) -> dict[str, Any]:
     """The figures of what was measured, made by the judge's code; of all-reduce f32 the
     largest size is rated, or that of `rated_bytes`."""
+    ranks = msgspec.convert(verdict["ranks"], list[RankReport])
     histories = {
-        rank["rank"]: RankHistory(
-            rank["rank"], rank["node"], rank["told"], measured=rank["measured"]
+        rank.rank: RankHistory(
+            rank.rank, rank.node, rank.phases, measurements=list(rank.measurements)
         )
-        for rank in verdict["ranks"]
+        for rank in ranks
     }
     source = "the slower of NVLink and 4 network cards, times 0.9"
-    points = results.points({r: h.measured for r, h in histories.items()})
+    points = results.points(histories)
     if rated_bytes is not None:
         points = [point for point in points if point.size_bytes == rated_bytes]
     rated = [
@@ -149,7 +162,7 @@ def with_figures(
     return verdict
 
 
-def _node_records(rank: dict[str, Any], topology: Topology) -> Iterator[dict[str, Any]]:
+def _node_records(rank: dict[str, Any], topology: Topology) -> Iterator[Record]:
     if rank["rank"] % topology.processes_per_node:
         return
     nic = {"kind": "infiniband", "gb_per_s": 25.0, "is_active": True}
@@ -167,18 +180,18 @@ def _node_records(rank: dict[str, Any], topology: Topology) -> Iterator[dict[str
         rank["rank"],
         "transport",
         rank["node"],
-        by="nccl",
+        reported_by="nccl",
         kind="sockets" if is_odd else "infiniband",
         interfaces=["eth0"] if is_odd else ["mlx5_0", "mlx5_1"],
         count=1 if is_odd else 2,
         gpudirect=not is_odd,
-        words="sockets on eth0" if is_odd else "NVLink, InfiniBand x2, GPUDirect",
+        summary="sockets on eth0" if is_odd else "NVLink, InfiniBand x2, GPUDirect",
     )
 
 
 def _bandwidths(
     rank: dict[str, Any], topology: Topology, slow_node: str, noise: random.Random
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Record]:
     """A latency of 18 us and 12.9 GB/s of bus bandwidth, less on a slow node."""
     sizes = [8 * 4**i for i in range(14)]
     plans = [
@@ -201,10 +214,10 @@ def _bandwidths(
                 dtype=dtype,
                 size_bytes=size_bytes,
                 count=size_bytes // (2 if dtype == "bf16" else 4),
-                chained=8,
+                repetitions=8,
                 times_us=[round(time_us * noise.gauss(1.0, 0.02), 2) for _ in range(5)],
                 compile_s=0.21,
-                wrong=3
+                wrong_elements=3
                 if slow_node and rank["rank"] == 5 and size_bytes == sizes[9]
                 else 0,
                 devices=topology.devices,
@@ -217,7 +230,7 @@ def _pairs(
     topology: Topology,
     slow_node: str,
     noise: random.Random,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Record]:
     """A full round robin by the circle; one exchange of the last pair never ends."""
     per_node = topology.processes_per_node
     own = nodes.index(rank["node"])
@@ -241,7 +254,7 @@ def _pairs(
             times_us=[]
             if never
             else [round(time_us * noise.gauss(1.0, 0.03), 2) for _ in range(5)],
-            wrong=0,
+            wrong_elements=0,
             timed_out=never,
         )
 
@@ -250,15 +263,15 @@ def _pairs(
 HOSTILE = '<b>"node"&\'\x1b[31m\\\u202e,=1\r\nx{y}'
 
 
-def verdicts(*contents: dict[str, Any]) -> tuple[documents.Verdict, ...]:
+def verdicts(*contents: dict[str, Any]) -> tuple[StepVerdict, ...]:
     return tuple(
         verdict
         for content in contents
-        for verdict in documents.parse(json.dumps(content).encode(), "job.json")
+        for verdict in verdict_file.parse(json.dumps(content).encode(), "job.json")
     )
 
 
-def hostile() -> tuple[documents.Verdict, ...]:
+def hostile() -> tuple[StepVerdict, ...]:
     """A failure whose every name and text comes from an enemy."""
     content = failed(parse_topology("G24N12p24"))
     text = json.dumps(content).replace("node2", json.dumps(HOSTILE)[1:-1])

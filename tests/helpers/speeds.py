@@ -9,7 +9,7 @@ from sample_records import G8N2P8, healthy, make_record, records
 
 from jaxsif.bandwidth.baseline import Baseline
 from jaxsif.bandwidth.collectives import bus_factor
-from jaxsif.core.history import JobState
+from jaxsif.core.history import JobState, RankHistory
 from jaxsif.core.records import Record
 from jaxsif.core.topology import Topology
 from jaxsif.verdict.verdict import Verdict, judge
@@ -45,11 +45,11 @@ def measured(
             dtype=dtype,
             size_bytes=size_bytes,
             count=size_bytes // 4,
-            chained=4,
+            repetitions=4,
             times_us=[time * x for x in trials],
             local_us=[100.0 * (slow or {}).get(rank, 1.0)] * 5,
             compile_s=0.1,
-            wrong=(wrong or {}).get(rank, 0),
+            wrong_elements=(wrong or {}).get(rank, 0),
             devices=topology.devices,
         )
         for rank in range(topology.processes)
@@ -92,6 +92,14 @@ def fabrics(
         )
         for index in range(topology.nodes)
     ]
+
+
+def by_rank(measurements: list[Record]) -> dict[int, RankHistory]:
+    """The ranks that report these measurements."""
+    return {
+        record.rank: RankHistory(record.rank, record.node, measurements=[record])
+        for record in measurements
+    }
 
 
 def verdict_on(

@@ -7,24 +7,25 @@ from sample_records import healthy, make_record, records
 
 from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
+from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.scaling import results
 from jaxsif.scaling.plan import Study
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
 
 
-def verdict(label: str, **speed) -> dict:
-    """A healthy job's, as `jax-sif verify --verdict-file` writes it."""
+def verdict(label: str, **speed) -> StepVerdict:
+    """A healthy job's, as in the verdict file."""
     job = healthy(parse_topology(label))
     if speed:
         job[0]["speed"] = make_record(0, "speed", **speed)
-    for told in job.values():
-        told["connected"]["time"] = 100.0
-        told["done"]["time"] = 110.0
+    for phases in job.values():
+        phases["connected"]["time"] = 100.0
+        phases["done"]["time"] = 110.0
     job_state = JobState()
     for record in records(job):
         job_state.add(record)
-    return render.as_json(judge(job_state, parse_topology(label))[0])
+    return render.step_verdict(judge(job_state, parse_topology(label))[0])
 
 
 def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:

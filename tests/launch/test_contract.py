@@ -8,7 +8,7 @@ from nodes import well
 from sample_records import make_record
 
 from jaxsif.core.history import JobState
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
 from jaxsif.core.slurm_env import is_local_launch
 from jaxsif.logs.scanner import scan
 from jaxsif.node import limits

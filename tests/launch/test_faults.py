@@ -8,9 +8,10 @@ import sys
 
 import pytest
 from launching import command, environment, launch
+from sample_records import fields_of, make_record
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.records import MARKER_BYTES
+from jaxsif.core.record_lines import MARKER_BYTES
 from jaxsif.launch.faults import Fault, plan
 
 FOREVER = "while :; do sleep 0.1; done"
@@ -108,13 +109,14 @@ def test_a_fault_that_comes_too_late_says_so():
 )
 def test_the_verdict_names_the_rank(words, finding):
     narrates = (
-        "from jaxsif.core.records import encode, rank_key; import os, time;"
+        "from jaxsif.core.record_lines import encode_fields, rank_key; import os, time;"
+        f" started = {fields_of(make_record(0, 'started', processes=4))!r};"
         " rank = int(os.environ['SLURM_PROCID']);"
-        " print(encode({'rank': rank, 'step': 'local.1.0.0', 'phase': 'started',"
-        " 'node': os.environ['SLURMD_NODENAME'], 'time': 1.0, 'processes': 4,"
+        " started |= {'rank': rank, 'step': 'local.1.0.0',"
+        " 'node': os.environ['SLURMD_NODENAME'],"
         " 'nodes': os.environ['SLURM_STEP_NODELIST'],"
-        " 'topology': os.environ['JAX_SIF_TOPOLOGY']}, rank_key(os.environ)), end='',"
-        " flush=True);"
+        " 'topology': os.environ['JAX_SIF_TOPOLOGY']};"
+        " print(encode_fields(started, rank_key(os.environ)), end='', flush=True);"
         " time.sleep(1)"
     )
     words = command("G4N2p4", *words, "--", sys.executable, "-c", narrates)

@@ -8,7 +8,7 @@ import tempfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
 from jaxsif.launch.output import MAX_LINE_BYTES, Relay, Sink, label
 
 

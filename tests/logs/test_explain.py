@@ -16,7 +16,7 @@ from checkout import ROOT
 from sample_records import make_record
 
 from jaxsif import cli
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
 from jaxsif.logs.catalogue import load
 
 LOGS = ROOT / "tests/logs"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sample_records import make_record
 
 from jaxsif.core.hostlist import expand
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
 from jaxsif.logs.scanner import (
     MAX_LINE_BYTES,
     LineFilter,

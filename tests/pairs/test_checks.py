@@ -51,10 +51,9 @@ def measured(
                                 partner_node=f"node{other + 1}",
                                 size_bytes=size,
                                 times_us=[] if time_us is None else [time_us] * 5,
-                                wrong=0,
                                 timed_out=time_us is None,
+                                **facts,
                             )
-                            | facts
                         )
     return emitted
 
@@ -177,7 +176,7 @@ def test_two_nodes_alone_are_a_warning():
 def test_one_node_measured_nothing_and_so_nothing_is_reported():
     facts = {"round": 0, "kind": "disjoint", "partner": 0, "partner_node": "node1"}
     alone = make_record(
-        0, "pair", **facts, size_bytes=0, times_us=[], wrong=0, timed_out=False
+        0, "pair", **facts, size_bytes=0, times_us=[], wrong_elements=0, timed_out=False
     )
     judged = verdict("G1N1p1", even, more=[alone])
 
@@ -208,7 +207,7 @@ def timeouts(first: int, second: int, size_bytes: int) -> list[Record]:
             partner=other,
             partner_node=f"node{other + 1}",
             times_us=[],
-            wrong=0,
+            wrong_elements=0,
             timed_out=True,
         )
         for own, other in ((first, second), (second, first))
@@ -250,7 +249,7 @@ def test_a_late_link_of_a_node_that_is_named_already_is_not_reported_as_well():
 
 def test_wrong_data_fails_whatever_its_speed():
     topology = parse_topology("G8N8p8")
-    wrong = measured(topology, even, even, wrong=3)[0]
+    wrong = measured(topology, even, even, wrong_elements=3)[0]
     judged = verdict("G8N8p8", even, more=[wrong])
 
     assert ("data-corrupt-pair", 1) == (judged.findings[0].kind, judged.status)

@@ -6,11 +6,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from typing import Any
 
 import pytest
+from sample_records import make_record
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.records import Record
 from jaxsif.core.slurm_env import Identity
 from jaxsif.pairs import coordinator
 from jaxsif.pairs.coordinator import (
@@ -24,7 +25,7 @@ from jaxsif.pairs.coordinator import (
 from jaxsif.pairs.model import PairTiming
 from jaxsif.pairs.rounds import Round
 
-FACTS = {"round": 2, "partner": 3, "partner_node": "node4", "size_bytes": 8}
+TIMED_OUT = make_record(1, "pair", "node2", partner_node="node4", timed_out=True)
 
 
 class Store:
@@ -145,11 +146,11 @@ class RecordingReporter:
     identity = Identity("box.7.0.0", 1, 4, 0, "node2", "")
 
     def __init__(self) -> None:
-        self.records: list[tuple[str, dict[str, Any]]] = []
+        self.records: list[Record] = []
 
-    def write(self, phase: str, *, is_flushed: bool, **facts: Any) -> None:
+    def write(self, record: Record, *, is_flushed: bool) -> None:
         assert not is_flushed
-        self.records.append((phase, facts))
+        self.records.append(record)
 
 
 @pytest.fixture(autouse=True)
@@ -165,18 +166,17 @@ def test_a_partner_that_does_not_respond_is_reported_before_the_rank_ends(capfd)
         statuses.append(status)
         ended.set()
 
-    with PartnerTimeout(reporter, 0.05, FACTS, end):
+    with PartnerTimeout(reporter, 0.05, lambda: TIMED_OUT, end):
         assert ended.wait(10)
 
-    outcome = {"times_us": [], "wrong": 0, "timed_out": True}
-    assert [("pair", {**FACTS, **outcome})] == reporter.records
+    assert [TIMED_OUT] == reporter.records
     assert [1] == statuses
 
 
 def test_there_is_no_timeout_while_the_partner_responds():
     reporter = RecordingReporter()
     statuses: list[int] = []
-    with PartnerTimeout(reporter, 1.0, FACTS, statuses.append) as waiting:
+    with PartnerTimeout(reporter, 1.0, lambda: TIMED_OUT, statuses.append) as waiting:
         for _ in range(12):
             time.sleep(0.1)
             waiting.reset()
@@ -187,7 +187,7 @@ def test_there_is_no_timeout_while_the_partner_responds():
 def test_there_is_no_timeout_after_the_block_has_ended():
     reporter = RecordingReporter()
     statuses: list[int] = []
-    with PartnerTimeout(reporter, 0.1, FACTS, statuses.append):
+    with PartnerTimeout(reporter, 0.1, lambda: TIMED_OUT, statuses.append):
         pass
     time.sleep(0.3)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from sample_records import G8N2P8, healthy, make_record, records
+from sample_records import G8N2P8, healthy, make_record, records, typed
 
 from jaxsif.core.history import JobState
 from jaxsif.logs.scanner import scan
@@ -65,9 +65,7 @@ def test_a_problem_reported_by_rank_0_about_another_names_only_the_other():
 
 
 def test_the_exception_that_arrived_first_is_the_cause_regardless_of_clocks():
-    late_clock = make_record(5, "failed", "node2", error="OSError: disk") | {
-        "time": 9e9
-    }
+    late_clock = make_record(5, "failed", "node2", error="OSError: disk", time=9e9)
 
     verdict = verdict_on(
         broken(), late_clock, make_record(0, "failed", error="ValueError: shape")
@@ -101,15 +99,23 @@ def test_ranks_at_another_place_are_named_with_their_line():
     verdict = verdict_on(
         broken(after="devices"),
         make_record(
-            5, "waiting", "node2", where="after devices", line="train.py:7 in step"
+            5,
+            "waiting",
+            "node2",
+            position="after devices",
+            source_line="train.py:7 in step",
         ),
         make_record(
             0,
-            "stuck",
-            for_s=7.0,
-            apart=[
-                {"place": "in allreduce", "count": 7, "ranks": [0, 1, 2, 3, 4, 6, 7]},
-                {"place": "after devices", "count": 1, "ranks": [5]},
+            "deadline_exceeded",
+            waited_s=7.0,
+            desynchronized=[
+                {
+                    "position": "in allreduce",
+                    "count": 7,
+                    "ranks": [0, 1, 2, 3, 4, 6, 7],
+                },
+                {"position": "after devices", "count": 1, "ranks": [5]},
             ],
         ),
         make_record(1, "failed", error="RuntimeError: the coordinator is gone"),
@@ -124,7 +130,11 @@ def test_ranks_at_another_place_are_named_with_their_line():
 
 def test_an_expired_deadline_names_the_phase_and_the_line():
     stuck = make_record(
-        3, "stuck", missing="done", for_s=120.0, line="train.py:7 in step"
+        3,
+        "deadline_exceeded",
+        missing_phase="done",
+        waited_s=120.0,
+        source_line="train.py:7 in step",
     )
 
     verdict = verdict_on(broken(after="identity"), stuck)
@@ -141,7 +151,11 @@ def test_a_rank_that_never_came_is_the_cause_of_the_others_deadline():
     for told in job.values():
         del told["connected"]
     stuck = make_record(
-        0, "stuck", missing="connected", for_s=120.0, line="x.py:1 in <module>"
+        0,
+        "deadline_exceeded",
+        missing_phase="connected",
+        waited_s=120.0,
+        source_line="x.py:1 in <module>",
     )
 
     assert ["rank-missing", "deadline-exceeded"] == kinds(verdict_on(job, stuck))[:2]
@@ -166,7 +180,7 @@ CANCELLED = "slurmstepd: error: *** STEP 7.0 ON node1 CANCELLED AT 2026-01-02T03
 def test_an_end_from_outside_names_no_rank_and_proves_nothing(line, reason):
     verdict = verdict_on(
         broken(),
-        make_record(5, "terminated", "node2", where="after devices"),
+        make_record(5, "terminated", "node2", position="after devices"),
         said=line,
     )
 
@@ -232,7 +246,7 @@ def test_programs_that_srun_did_not_number_are_independent_runs():
     for _ in range(8):
         for phase, record in healthy()[0].items():
             more = {"processes": 1} if phase == "started" else {}
-            job_state.add({**record, **more})
+            job_state.add(typed({**record, **more}))
 
     (verdict,) = judge(job_state, G8N2P8)
 
@@ -245,7 +259,7 @@ def test_programs_that_srun_did_not_number_are_independent_runs():
 def test_a_stopped_rank_that_gets_the_sigterm_of_the_end_is_not_excused():
     verdict = verdict_on(
         broken(after="devices"),
-        make_record(5, "terminated", "node2", where="in allreduce"),
+        make_record(5, "terminated", "node2", position="in allreduce"),
         said="F1121 04:53:05.0 1 client.h:86] Terminating process because the JAX"
         " distributed service detected fatal errors. absl::Status: UNAVAILABLE: The"
         " following tasks are unhealthy (stopped sending heartbeats):\n5\n"
@@ -260,7 +274,7 @@ def test_a_stopped_rank_that_gets_the_sigterm_of_the_end_is_not_excused():
 def test_wrong_numbers_come_before_the_ranks_that_srun_ended_for_their_sake():
     job = healthy()
     for rank in range(7):
-        job[rank]["identity"].update(foreign=1, slots=[[7, 0]])
+        job[rank]["identity"].update(foreign_count=1, foreign_slots=[[7, 0]])
     del job[7]["done"]
 
     verdict = verdict_on(job, said="srun: error: node2: task 7: Terminated")
@@ -272,7 +286,7 @@ def test_devices_that_were_not_reported_are_no_pass():
     job = healthy()
     for told in job.values():
         del told["devices"]
-        told["connected"]["has_met"] = True
+        told["connected"]["peers_verified"] = True
 
     verdict = verdict_on(job)
 
@@ -299,13 +313,13 @@ NODE_FAILURE = (
 def test_a_node_that_slurm_has_given_up_is_named_with_its_ranks(is_interrupted):
     job_state = JobState(nodes=["node1", "node2"])
     for rank in range(4):
-        job_state.add(healthy()[rank]["started"])
+        job_state.add(typed(healthy()[rank]["started"]))
     if is_interrupted:
         job_state.interrupt("SIGTERM")
     for line in NODE_FAILURE.splitlines():
         job_state.add_line(line)
     for rank in range(4):
-        job_state.add(make_record(rank, "terminated", for_s=1.0))
+        job_state.add(make_record(rank, "terminated", waited_s=1.0))
 
     (verdict,) = judge(job_state, G8N2P8, diagnosis=scan(NODE_FAILURE.splitlines()))
 

@@ -9,7 +9,10 @@ from types import SimpleNamespace
 import pytest
 from fake_nvml import LOST, FakeNvml, NVMLError
 from nodes import gpus, put, well
+from sample_records import stamp
 
+from jaxsif.core.record_lines import decode, encode
+from jaxsif.core.records import NicInfo
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank.fabric import fabric, report_hardware
 from jaxsif.rank.reporter import Reporter
@@ -25,6 +28,9 @@ def node(tmp_path):
     return well(tmp_path)
 
 
+AT = stamp(0)
+
+
 def driver(monkeypatch, *found: dict, **facts) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*found, **facts))
 
@@ -34,19 +40,12 @@ def test_a_node_tells_its_gpus_and_cards(monkeypatch, node, version, speed):
     links = {(link,): version for link in range(18)}
     driver(monkeypatch, *[{"NvLinkVersion": links}] * 2)
 
-    assert {
-        "gpu": "NVIDIA H100 80GB HBM3",
-        "gpus": 2,
-        "nvlink_gb_per_s": speed,
-        "nics": [
-            {
-                "name": "mlx5_0:1",
-                "kind": "infiniband",
-                "gb_per_s": 50.0,
-                "is_active": True,
-            }
-        ],
-    } == fabric(node)
+    record = fabric(AT, node)
+
+    assert ("NVIDIA H100 80GB HBM3", 2) == (record.gpu, record.gpus)
+    assert speed == record.nvlink_gb_per_s
+    assert [NicInfo("mlx5_0:1", "infiniband", 50.0, True)] == record.nics
+    assert record == decode(encode(record).encode(), 0)
 
 
 def test_the_slowest_gpu_counts(monkeypatch, node):
@@ -58,27 +57,27 @@ def test_the_slowest_gpu_counts(monkeypatch, node):
         {"NvLinkVersion": versions, "NvLinkState": half},
     )
 
-    assert 225.0 == fabric(node)["nvlink_gb_per_s"]
+    assert 225.0 == fabric(AT, node).nvlink_gb_per_s
 
 
 @pytest.mark.parametrize("version", [99, NVMLError(3)])
 def test_links_that_nobody_knows_have_no_speed(monkeypatch, node, version):
     driver(monkeypatch, {"NvLinkVersion": {(n,): version for n in range(18)}})
 
-    assert fabric(node)["nvlink_gb_per_s"] is None
+    assert fabric(AT, node).nvlink_gb_per_s is None
 
 
 def test_without_the_drivers_answer_there_are_no_gpus_to_tell_of(monkeypatch, node):
     driver(monkeypatch, init=LOST)
 
-    assert (None, 0) == (fabric(node)["gpu"], fabric(node)["gpus"])
+    assert (None, 0) == (fabric(AT, node).gpu, fabric(AT, node).gpus)
 
 
 def test_a_node_with_cpu_devices_does_not_ask_the_driver(monkeypatch, node):
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace())
     node.environment["JAX_PLATFORMS"] = "cpu"
 
-    assert (None, 0) == (fabric(node)["gpu"], fabric(node)["gpus"])
+    assert (None, 0) == (fabric(AT, node).gpu, fabric(AT, node).gpus)
 
 
 def test_the_first_rank_of_a_node_tells_for_all(capfd):

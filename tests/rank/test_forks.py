@@ -59,7 +59,7 @@ if child: assert ended(child) == 0
 child = os.fork()
 if child == 0:
     jaxsif.report_speed(1, 1)
-    session.current().reporter.say("done")
+    session.current().reporter.done()
     session.current().reporter.failed(ValueError())
     os._exit(0)
 assert ended(child) == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jaxsif.core.records import RanksAtPosition
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import peers
 
@@ -144,6 +145,6 @@ def test_ranks_at_one_place_are_in_step_and_others_are_listed():
     peers.publish_position(store, 3, "after devices")
 
     assert [
-        {"place": "in allreduce", "count": 3, "ranks": [0, 1, 2]},
-        {"place": "after devices", "count": 1, "ranks": [3]},
+        RanksAtPosition(3, "in allreduce", [0, 1, 2]),
+        RanksAtPosition(1, "after devices", [3]),
     ] == peers.compare_positions(store, "in allreduce")

@@ -106,12 +106,14 @@ MANY = "nid[" + ",".join(f"{n:06d}" for n in range(0, 9000, 15)) + "]"
 
 def test_fault_hook_is_called_at_each_point():
     program = (
+        "from jaxsif.core.records import AllReduceRecord\n"
         "from jaxsif.rank import phase_reporter, reporter\n"
         "points = []\n"
         "reporter.fault_hook = lambda reporter, point: points.append(point)\n"
         "with phase_reporter() as reporter:\n"
         "    reporter.enters('allreduce')\n"
-        "    reporter.say('allreduce')\n"
+        "    reporter.emit(AllReduceRecord(**reporter.stamp(), sum=1.0,"
+        " wrong_elements=0, expected=1))\n"
         "print(points)\n"
     )
     done = subprocess.run(

@@ -3,28 +3,33 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 
 import pytest
 from checkout import SRC
 
-# Times so short that a test takes moments; `said` takes the place of records.
+from jaxsif.core.record_lines import MARKER_BYTES, decode
+from jaxsif.core.records import DeadlineExceededRecord, Record
+
+# Times so short that a test takes moments; `emit` writes them as they are.
 PREAMBLE = """
 import os, signal, sys, threading, time
+from jaxsif.core.record_lines import encode
+from jaxsif.core.records import RanksAtPosition
 from jaxsif.rank import watchdog
+AT = {"rank": 5, "step": "box.7.0.0", "node": "node2", "time": 1.0}
 from jaxsif.rank.limits import Limits
 watchdog.WAITING_S, watchdog.COMPARING_S, watchdog._FLUSH_DELAY_S = 0.1, 0.2, 0.0
 
-def said(phase, **facts):
-    os.write(1, f"{phase} {facts}\\n".encode())
+def emit(record):
+    os.write(1, encode(record).encode())
 
 def start(deadline_s=float("inf"), is_lockstep=False, **more):
     more.setdefault("reporting_s", float("inf"))
     phases = dict.fromkeys(("connected", "devices", "end"), deadline_s)
     dog = watchdog.Watchdog(
-        said, "rank 5 on node2", Limits(phases, 6, 10, is_lockstep, **more)
+        emit, lambda: AT, "rank 5 on node2", Limits(phases, 6, 10, is_lockstep, **more)
     )
     dog.start()
     return dog
@@ -47,14 +52,20 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def recorded(done: subprocess.CompletedProcess[str]) -> list[Record]:
+    """The records in the output."""
+    lines = done.stdout.encode().splitlines()
+    return [decode(line, 0) for line in lines if line.startswith(MARKER_BYTES)]
+
+
 def test_a_phase_that_takes_too_long_ends_the_process_with_stacks():
     done = run("start(deadline_s=0.3); stuck_in_a_collective()")
 
     assert 1 == done.returncode
-    assert (
-        "stuck {'missing': 'connected', 'for_s': 0.3, 'where': 'after start'"
-        in done.stdout
-    )
+    (record,) = recorded(done)
+    assert isinstance(record, DeadlineExceededRecord)
+    assert ("connected", 0.3) == (record.missing_phase, record.waited_s)
+    assert ("after start", []) == (record.position, record.desynchronized)
     assert "jax-sif: rank 5 on node2: no 'connected' after 0 s" in done.stderr
     assert "in stuck_in_a_collective" in done.stderr
     assert 2 <= done.stderr.count("(most recent call first)")
@@ -93,7 +104,7 @@ stuck_in_a_collective()
 
     assert 143 == done.returncode
     assert "ended by SIGTERM (after start, <string>:" in done.stderr
-    assert "terminated {" in done.stdout
+    assert ["terminated"] == [record.phase for record in recorded(done)]
 
 
 def test_a_handler_of_the_programs_own_gets_the_sigterm():
@@ -129,15 +140,15 @@ def test_until_it_has_connected_a_rank_reports_at_intervals(is_lockstep):
 dog = start(is_lockstep={is_lockstep}, reporting_s=0.1)
 time.sleep(0.55)
 dog.reached("connected", "devices")
-said("connected")
+print("connected", flush=True)
 dog.entered("allreduce")
 time.sleep(0.05)
 os._exit(0)
 """
     )
-    before, after = done.stdout.split("connected")
+    before, after = done.stdout.split("connected\n")
 
-    assert before.count("waiting {'where': 'after start'") in (2, 3, 4, 5)
+    assert before.count('"position":"after start"') in (2, 3, 4, 5)
     assert "waiting" not in after
 
 
@@ -145,7 +156,7 @@ def test_a_waiting_rank_reports_and_publishes_its_position():
     done = run(
         """
 dog = start(is_lockstep=True)
-dog.post = lambda place: said("posted", place=place)
+dog.post = lambda position: print("posted", position, flush=True)
 dog.reached("devices", "end")
 dog.entered("allreduce")
 time.sleep(0.4)
@@ -153,11 +164,13 @@ os._exit(0)
 """
     )
 
-    assert "waiting {'where': 'in allreduce', 'for_s': 0.1" in done.stdout
-    assert "posted {'place': 'in allreduce'}" in done.stdout
+    assert ["in allreduce"] == [record.position for record in recorded(done)]
+    assert "posted in allreduce" in done.stdout
 
 
-@pytest.mark.parametrize(("apart", "status"), [("None", 0), ("[{'place': 'x'}]", 1)])
+@pytest.mark.parametrize(
+    ("apart", "status"), [("None", 0), ("[RanksAtPosition(1, 'x', [5])]", 1)]
+)
 def test_ranks_at_different_places_are_ended_and_others_are_not(apart, status):
     done = run(
         f"""
@@ -170,14 +183,16 @@ os._exit(0)
     )
 
     assert status == done.returncode, done.stderr
-    assert status == len(re.findall(r"stuck \{'for_s': [\d.]+, 'apart':", done.stdout))
+    ended = [r for r in recorded(done) if isinstance(r, DeadlineExceededRecord)]
+    assert status == len(ended)
+    assert all(["x"] == [p.position for p in r.desynchronized] for r in ended)
 
 
 def test_a_blocked_final_report_does_not_keep_the_process():
     done = run(
         """
 watchdog._FINAL_WRITE_TIMEOUT_S = 0.2
-said = lambda *words, **facts: stuck_in_a_collective()
+emit = lambda record: stuck_in_a_collective()
 start(deadline_s=0.2)
 stuck_in_a_collective()
 """

@@ -108,7 +108,7 @@ def test_a_jobs_output_is_no_verdict(tmp_path):
 
 def test_no_verdict_at_all_could_not_tell(tmp_path):
     path = tmp_path / "job.json"
-    path.write_text('{"schema": "jax-sif/verdict/1", "verdicts": []}')
+    path.write_text('{"schema": "jax-sif/verdict/1", "kit": "1.0", "verdicts": []}')
 
     done = report(path)
 
@@ -118,7 +118,7 @@ def test_no_verdict_at_all_could_not_tell(tmp_path):
 
 def test_a_spoiled_record_leaves_no_half_result(failed):
     content = json.loads(failed.read_text())
-    content["verdicts"][0]["ranks"][0]["measured"][0]["nics"] = 4
+    content["verdicts"][0]["ranks"][0]["measurements"][0]["nics"] = 4
     failed.write_text(json.dumps(content))
 
     done = report(
@@ -126,7 +126,7 @@ def test_a_spoiled_record_leaves_no_half_result(failed):
     )
 
     assert 2 == done.returncode
-    assert "fabric record of rank 0 on node1" in done.stderr
+    assert "ranks[0].measurements[0].nics" in done.stderr
     assert ["job.json"] == [path.name for path in failed.parent.iterdir()]
 
 

@@ -8,36 +8,40 @@ from typing import Any
 
 import pytest
 import reported
+from sample_records import fields_of, make_record
 
-from jaxsif.bandwidth.figures import Figure
+from jaxsif.core import verdict_file
 from jaxsif.core.topology import parse_topology
-from jaxsif.pairs.figures import NodePairs
-from jaxsif.report import bandwidth, document, pairs, phases
+from jaxsif.core.verdict_file import BandwidthFigure, NodePairs
+from jaxsif.report import bandwidth, pairs, phases
 from jaxsif.report.environment import environment
 
+TIMES = ("time", "process_start", "entry_start", "preflight_done", "jax_imported")
 G24N12P24 = parse_topology("G24N12p24")
 
 
-def verdict(content: dict[str, Any]) -> document.Verdict:
-    return document.parse(json.dumps(content).encode(), "job.json")[0]
+def verdict(content: dict[str, Any]) -> verdict_file.StepVerdict:
+    return verdict_file.parse(json.dumps(content).encode(), "job.json")[0]
 
 
-def bare(**measured: list[dict[str, Any]]) -> document.Verdict:
+def bare(**measured: list[dict[str, Any]]) -> verdict_file.StepVerdict:
     """A pass whose ranks measured just this: `node1_0=[...]` is rank 0's."""
     content = reported.passed()
     for rank in content["verdicts"][0]["ranks"]:
-        told = measured.get(f"rank{rank['rank']}", [])
-        rank["measured"] = [{**rank["told"]["done"], **record} for record in told]
+        own = measured.get(f"rank{rank['rank']}", [])
+        rank["measurements"] = [
+            fields_of(make_record(rank["rank"], node=rank["node"], **facts))
+            for facts in own
+        ]
     reported.with_figures(content["verdicts"][0], reported.G8N2P8)
     return verdict(content)
 
 
-def bandwidths(found: document.Verdict) -> tuple[Figure, ...]:
-    assert found.bandwidth is not None
+def bandwidths(found: verdict_file.StepVerdict) -> tuple[BandwidthFigure, ...]:
     return found.bandwidth
 
 
-def node_pairs(found: document.Verdict) -> NodePairs:
+def node_pairs(found: verdict_file.StepVerdict) -> NodePairs:
     return found.pairs or NodePairs()
 
 
@@ -180,8 +184,8 @@ def test_nodes_stand_by_switch_where_slurm_tells_it():
     content = reported.passed(G24N12P24)
     for rank in content["verdicts"][0]["ranks"]:
         odd = int(rank["node"].removeprefix("node")) % 2
-        for record in rank["measured"]:
-            record["place"] = f"core.s{odd}"
+        for record in rank["measurements"]:
+            record["switch"] = f"core.s{odd}"
     reported.with_figures(content["verdicts"][0], G24N12P24)
 
     nodes = [node.node for node in node_pairs(verdict(content)).nodes]
@@ -216,8 +220,8 @@ def test_every_node_counts_by_its_own_clock():
     content = reported.passed()
     for rank in content["verdicts"][0]["ranks"]:
         if rank["node"] == "node2":
-            for record in rank["told"].values():
-                for name in ("time", "began", "entered", "checked", "imported"):
+            for record in rank["phases"].values():
+                for name in TIMES:
                     if name in record:
                         record[name] += 3600
 
@@ -228,7 +232,7 @@ def test_every_node_counts_by_its_own_clock():
 
 def test_the_budget_names_the_slowest_rank_of_each_stretch():
     content = reported.passed()
-    content["verdicts"][0]["ranks"][6]["told"]["devices"]["time"] += 0.5
+    content["verdicts"][0]["ranks"][6]["phases"]["devices"]["time"] += 0.5
 
     parts = {
         part.word: part
@@ -243,7 +247,8 @@ def test_the_budget_names_the_slowest_rank_of_each_stretch():
 def test_what_is_not_told_of_the_start_is_said():
     content = reported.passed()
     for rank in content["verdicts"][0]["ranks"]:
-        del rank["told"]["started"]["entered"], rank["told"]["connected"]["imported"]
+        rank["phases"]["started"]["entry_start"] = None
+        rank["phases"]["connected"]["jax_imported"] = None
 
     notes = " ".join(phases.unknown(verdict(content)))
 
@@ -254,9 +259,10 @@ def test_what_is_not_told_of_the_start_is_said():
 
 def test_a_rank_that_failed_lives_until_its_last_word():
     content = reported.failed()
-    told = content["verdicts"][0]["ranks"][6]["told"]
-    told["failed"] = {**told["allreduce"], "phase": "failed"}
-    told["failed"]["time"] += 2
+    reached = content["verdicts"][0]["ranks"][6]["phases"]
+    reached["failed"] = {**reached["allreduce"], "phase": "failed"}
+    reached["failed"] |= {"error": "ValueError", "problems": []}
+    reached["failed"]["time"] += 2
 
     life = phases.timelines(verdict(content))[6]
 
@@ -276,7 +282,7 @@ def test_of_many_ranks_those_are_shown_that_findings_name():
 
 def test_the_environment_says_who_differs():
     content = reported.passed()
-    content["verdicts"][0]["ranks"][5]["told"]["connected"]["jax"] = "0.9"
+    content["verdicts"][0]["ranks"][5]["phases"]["connected"]["jax"] = "0.9"
 
     facts = {(f.name, f.value): f.holders for f in environment(verdict(content))}
 

@@ -154,8 +154,10 @@ def rows(text: str) -> list[dict[str, str]]:
 def test_there_is_a_row_for_each_rank_measurement_and_trial():
     content = reported.passed()
     ranks = content["verdicts"][0]["ranks"]
-    told = sum(len(rank["told"]) for rank in ranks)
-    trials = sum(len(m.get("times_us", ())) for rank in ranks for m in rank["measured"])
+    told = sum(len(rank["phases"]) for rank in ranks)
+    trials = sum(
+        len(m.get("times_us", ())) for rank in ranks for m in rank["measurements"]
+    )
 
     found = rows(as_csv(verdicts(content)))
 
@@ -165,7 +167,7 @@ def test_there_is_a_row_for_each_rank_measurement_and_trial():
 
 def test_a_row_holds_the_sample_as_it_was_measured():
     content = reported.passed()
-    record = content["verdicts"][0]["ranks"][5]["measured"][0]
+    record = content["verdicts"][0]["ranks"][5]["measurements"][0]
 
     row = next(
         row
@@ -229,7 +231,7 @@ def test_every_metric_is_a_gauge_with_help_and_names_its_unit(make):
 def test_no_series_stands_twice_when_several_verdicts_are_given():
     older, newer = reported.failed(), reported.passed()
     for rank in newer["verdicts"][0]["ranks"]:
-        for record in rank["told"].values():
+        for record in rank["phases"].values():
             record["time"] += 100
     text = as_prometheus(verdicts(newer, older))
 

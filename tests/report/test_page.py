@@ -202,7 +202,9 @@ def download(found: Page) -> str:
 def test_every_sample_is_in_the_page(label):
     content = reported.passed(parse_topology(label))
     ranks = content["verdicts"][0]["ranks"]
-    trials = sum(len(m.get("times_us", ())) for rank in ranks for m in rank["measured"])
+    trials = sum(
+        len(m.get("times_us", ())) for rank in ranks for m in rank["measurements"]
+    )
 
     rows = list(csv.reader(io.StringIO(download(page(content)), newline="")))
 

@@ -4,7 +4,8 @@
 import json
 
 import reported
-from sample_records import G8N2P8, healthy, records
+from reported import as_json
+from sample_records import G8N2P8, healthy, records, typed
 
 from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
@@ -55,10 +56,10 @@ def test_a_big_job_shows_only_the_ranks_that_need_a_look():
 
 def test_text_and_json_say_the_same():
     job = healthy()
-    job[3]["allreduce"].update(got=7.0, wrong=1)
+    job[3]["allreduce"].update(sum=7.0, wrong_elements=1)
     verdict = _verdict(job)
 
-    values = json.loads(json.dumps(render.as_json(verdict)))
+    values = json.loads(json.dumps(as_json(verdict)))
 
     assert (values["status"], values["verdict"]) == (1, "FAIL")
     assert values["summary"] in render.text(verdict)
@@ -71,10 +72,10 @@ def test_programs_learn_what_was_expected_and_whose_word_that_is():
     for record in records(healthy()):
         job_state.add(record)
     for rank in reported.passed()["verdicts"][0]["ranks"]:
-        for record in rank["measured"]:
-            job_state.add({**record, "step": "box.7.0.0"})
+        for record in rank["measurements"]:
+            job_state.add(typed({**record, "step": "box.7.0.0"}))
 
-    (values,) = [render.as_json(verdict) for verdict in judge(job_state, G8N2P8)]
+    (values,) = [as_json(verdict) for verdict in judge(job_state, G8N2P8)]
 
     expected = {(e["collective"], e["dtype"]): e for e in values["expected"]}
     assert expected["all-reduce", "f32"]["bus_gb_per_s"] > 0

@@ -13,8 +13,8 @@ import pytest
 import sample_records
 
 from jaxsif.cli import main
+from jaxsif.core import verdict_file
 from jaxsif.core.strict_json import encode
-from jaxsif.report import document
 
 NAN, INF = float("nan"), float("inf")
 HALF = "\ud83d"
@@ -63,7 +63,7 @@ def judged(tmp_path: Path, job: Any) -> Path | None:
 @pytest.mark.parametrize("got", [NAN, INF])
 def test_a_device_that_computes_no_number_is_reported(tmp_path, capsys, got):
     job = sample_records.healthy()
-    job[3]["allreduce"].update(got=got, wrong=1)
+    job[3]["allreduce"].update(sum=got, wrong_elements=1)
     file = judged(tmp_path, job)
 
     json.loads(file.read_text(), parse_constant=pytest.fail)
@@ -82,7 +82,7 @@ def test_a_verdict_on_any_records_is_read_again(tmp_path, seed):
             record[name] = chance.choice([*ODD, nested(100)])
     file = judged(tmp_path, job)
     if file is not None:
-        assert document.read(file)
+        assert verdict_file.read(file)
 
 
 @pytest.mark.parametrize("field", ["rank", "node", "time", "step", "phase"])
@@ -92,4 +92,4 @@ def test_a_verdict_on_any_address_is_read_again(tmp_path, field, value):
     job[3]["devices"][field] = value
     file = judged(tmp_path, job)
     if file is not None:
-        assert document.read(file)
+        assert verdict_file.read(file)

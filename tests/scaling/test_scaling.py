@@ -8,12 +8,15 @@ import io
 import json
 import subprocess
 
+import msgspec
 import pytest
 from checkout import ROOT
+from msgspec.structs import replace
 from studies import efficient, runs, verdict
 
 from jaxsif import cli
 from jaxsif.core.errors import UsageError
+from jaxsif.core.verdict_file import SCHEMA, VerdictFile
 from jaxsif.scaling import page, plan, render, results
 from jaxsif.scaling.plan import Study
 
@@ -38,7 +41,8 @@ def test_without_it_whole_runs_are_compared():
 
 def test_a_job_that_failed_has_no_speed_and_says_why():
     told = verdict("G8N2p8", items=300.0, seconds=2.0, unit="pictures")
-    told |= {"status": 1, "verdict": "FAIL", "summary": "G8N2p8: rank 3 is dead"}
+    summary = "G8N2p8: rank 3 is dead"
+    told = replace(told, status=1, verdict="FAIL", summary=summary)
 
     run = results.run_of(2, told)
 
@@ -460,7 +464,7 @@ def test_a_study_is_shown_from_its_verdicts(tmp_path, monkeypatch, capsys):
         facts = {"items": 100.0, "seconds": seconds, "unit": "samples"}
         told = verdict(f"G{4 * nodes}N{nodes}p{4 * nodes}", **facts)
         path = tmp_path / f"scale-train/{nodes}.json"
-        path.write_text(json.dumps({"verdicts": [told]}))
+        path.write_bytes(msgspec.json.encode(VerdictFile(SCHEMA, "1.0", (told,))))
     capsys.readouterr()
 
     status = scale("show", "scale-train")

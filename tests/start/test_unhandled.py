@@ -10,7 +10,7 @@ import sys
 import pytest
 from checkout import SRC
 
-from jaxsif.core.records import MARKER, MARKER_BYTES, decode
+from jaxsif.core.record_lines import MARKER, MARKER_BYTES, decode
 
 # What site does with a line of a .pth file.
 SITE = f"exec(open({str(SRC / 'jaxsif/start/unhandled.pth')!r}).read())\n"
@@ -88,8 +88,8 @@ def test_the_exception_that_ends_a_rank_is_recorded_and_its_end_stays_its_own(
     done = run(text)
 
     (record,) = recorded(done)
-    assert ("failed", 5, "node2") == (record["phase"], record["rank"], record["node"])
-    assert "Odd" in text or "ValueError: no such data" == record["error"]
+    assert ("failed", 5, "node2") == (record.phase, record.rank, record.node)
+    assert "Odd" in text or "ValueError: no such data" == record.error
     assert 1 == done.returncode
     assert "Traceback (most recent call last)" in done.stderr
     assert "excepthook" not in done.stderr
@@ -149,7 +149,7 @@ def test_a_program_that_uses_the_kit_is_recorded_once(run):
         "from jaxsif.rank.session import phase_reporter\nwith phase_reporter():\n    1 / 0\n"
     )
 
-    assert ["failed"] == [r["phase"] for r in recorded(done) if r["phase"] == "failed"]
+    assert ["failed"] == [r.phase for r in recorded(done) if r.phase == "failed"]
 
 
 def test_a_healthy_program_loads_nothing_for_it(run):

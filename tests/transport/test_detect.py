@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 from checkout import TESTS
+from sample_records import stamp
 
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import decode, encode
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank.reporter import Reporter
 from jaxsif.transport import detect
@@ -194,34 +194,33 @@ def test_the_first_rank_of_each_node_reports_and_the_record_fits(
     jax("cpu", jax_cpu_collectives_implementation="mpi")
     written = []
     reporter = Reporter(rank(number))
-    monkeypatch.setattr(
-        reporter, "write", lambda phase, **facts: written.append((phase, facts))
-    )
+    monkeypatch.setattr(reporter, "write", written.append)
 
     reporter.transport()
 
-    assert ["transport"] * count == [phase for phase, _ in written]
+    assert ["transport"] * count == [record.phase for record in written]
+    assert written == [decode(encode(record).encode(), 0) for record in written]
 
 
 def test_a_rank_reports_the_declared_network(monkeypatch):
-    written = {}
+    written = []
     monkeypatch.setenv("JAX_SIF_NETWORK", "slingshot")
     reporter = Reporter(rank())
-    monkeypatch.setattr(reporter, "write", lambda phase, **facts: written.update(facts))
+    monkeypatch.setattr(reporter, "write", written.append)
 
     reporter.started()
 
-    assert "slingshot" == written["network"]
+    assert ["slingshot"] == [record.network for record in written]
 
 
 def test_a_record_with_very_many_cards_fits():
     names = tuple(f"rdmap{i:04}s0-with-a-long-name" for i in range(500))
     way = detect.Transport("nccl", "efa", "EFA x500", interfaces=names, count=500)
 
-    facts = json.loads(json.dumps(detect.as_fields(way)))
+    record = detect.record(stamp(0), way)
 
-    assert 500 == facts["count"]
-    assert encode({"phase": "transport", **facts})
+    assert 500 == record.count
+    assert decode(encode(record).encode(), 0).count == 500
 
 
 def test_what_nccl_warned_of_is_printed_when_the_program_fails(monkeypatch, capsys):

@@ -72,12 +72,14 @@ def _cpu(job: Job) -> None:
 
 
 def _gpu_twice(job: Job) -> None:
-    set_fact(job, [6], "devices", local=[{"id": 6, "uuid": "GPU-7"}])
+    set_fact(
+        job, [6], "devices", local_devices=[{"id": 6, "kind": "A100", "uuid": "GPU-7"}]
+    )
 
 
 def _two_local_devices(job: Job) -> None:
-    local = [{"id": i, "uuid": f"GPU-{i}"} for i in (4, 40)]
-    set_fact(job, [4], "devices", local=local)
+    local = [{"id": i, "kind": "A100", "uuid": f"GPU-{i}"} for i in (4, 40)]
+    set_fact(job, [4], "devices", local_devices=local, local_count=2)
 
 
 def _four_in_all(job: Job) -> None:
@@ -97,11 +99,11 @@ def _other_nccl(job: Job) -> None:
 
 
 def _wrong_sum(job: Job) -> None:
-    set_fact(job, [3], "allreduce", got=7.0, wrong=1)
+    set_fact(job, [3], "allreduce", sum=7.0, wrong_elements=1)
 
 
 def _foreign(job: Job) -> None:
-    set_fact(job, range(8), "identity", foreign=1, slots=[[5, 0]])
+    set_fact(job, range(8), "identity", foreign_count=1, foreign_slots=[[5, 0]])
 
 
 def _swapped(job: Job) -> None:
@@ -312,7 +314,11 @@ def test_a_rank_that_computes_wrongly_does_not_implicate_the_others():
     job = healthy()
     _foreign(job)
     set_fact(
-        job, [5], "identity", foreign=7, slots=[[r, 0] for r in range(8) if r != 5]
+        job,
+        [5],
+        "identity",
+        foreign_count=7,
+        foreign_slots=[[r, 0] for r in range(8) if r != 5],
     )
 
     assert "in the slot of rank 5 on node2" in verdict_on(job).findings[0].text

@@ -1,4 +1,4 @@
-"""The board: what each rank has said, in memory that grows with ranks alone."""
+"""The state of a job, in memory that grows with its ranks alone."""
 # SPDX-License-Identifier: Apache-2.0
 
 import tracemalloc
@@ -10,10 +10,10 @@ from jaxsif.core.history import JobState
 
 def test_a_later_restart_replaces_the_earlier_run():
     job_state = JobState()
-    job_state.add({**make_record(0, "started"), "step": "box.7.0.0"})
-    job_state.add({**make_record(1, "started"), "step": "box.7.0.0"})
-    job_state.add({**make_record(0, "started"), "step": "box.7.0.1"})
-    job_state.add({**make_record(1, "done"), "step": "box.7.0.0"})
+    job_state.add(make_record(0, "started", step="box.7.0.0"))
+    job_state.add(make_record(1, "started", step="box.7.0.0"))
+    job_state.add(make_record(0, "started", step="box.7.0.1"))
+    job_state.add(make_record(1, "done", step="box.7.0.0"))
 
     assert {s: list(r) for s, r in job_state.steps.items()} == {"box.7.0": [0]}
     assert (job_state.count["started"], job_state.count["done"]) == (1, 0)
@@ -21,8 +21,8 @@ def test_a_later_restart_replaces_the_earlier_run():
 
 def test_two_steps_are_kept_apart():
     job_state = JobState()
-    job_state.add({**make_record(0, "started"), "step": "box.7.0.0"})
-    job_state.add({**make_record(0, "started"), "step": "box.7.1.0"})
+    job_state.add(make_record(0, "started", step="box.7.0.0"))
+    job_state.add(make_record(0, "started", step="box.7.1.0"))
 
     assert list(job_state.steps) == ["box.7.0", "box.7.1"]
 
@@ -49,6 +49,6 @@ def test_all_that_a_rank_measured_is_kept_and_is_no_phase():
         job_state.add(make_record(0, "bandwidth", size_bytes=size))
 
     history = job_state.steps["box.7.0"][0]
-    assert [8, 16] == [record["size_bytes"] for record in history.measured]
+    assert [8, 16] == [record.size_bytes for record in history.measurements]
     assert "started" == history.phase
     assert 0 == job_state.count["bandwidth"]

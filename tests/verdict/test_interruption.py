@@ -16,7 +16,7 @@ import pytest
 from checkout import SRC
 from sample_records import healthy, output, records
 
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
 
 
 class Reader:

@@ -12,7 +12,7 @@ from checkout import SRC
 from sample_records import make_record
 
 from jaxsif.commands import verify_loop
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
 
 BIN = SRC.parent / "bin"
 

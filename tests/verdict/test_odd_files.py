@@ -12,11 +12,11 @@ import pytest
 
 from jaxsif.commands import baseline
 from jaxsif.core.errors import UsageError
+from jaxsif.core.verdict_file import SCHEMA
 from jaxsif.job import allocation, configs
 from jaxsif.job.schema import Site
 from jaxsif.overlay import manifest
 from jaxsif.report.samples import _cell
-from jaxsif.verdict.render import SCHEMA
 
 IMAGE = "# 0123456789abcdef jax-sif\njax==0.12.0\n"
 PACKAGE = {"name": "flax", "version": "0.10", "sha256": None, "is_requested": True}
@@ -89,7 +89,7 @@ def test_an_odd_line_of_the_image_is_refused(line):
 )
 def test_a_verdict_of_odd_types_teaches_nothing(tmp_path, verdict):
     file = tmp_path / "odd.json"
-    file.write_text(json.dumps({"schema": SCHEMA, "verdicts": [verdict]}))
+    file.write_text(json.dumps({"schema": SCHEMA, "kit": "1.0", "verdicts": [verdict]}))
 
     with pytest.raises(UsageError, match=r"odd\.json"):
         baseline.add([str(file)], tmp_path / "known.toml")

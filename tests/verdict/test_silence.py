@@ -6,9 +6,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from sample_records import G8N2P8, healthy, make_record
+from msgspec.structs import replace
+from sample_records import G8N2P8, make_record
 
 from jaxsif.core.history import JobState
+from jaxsif.core.records import Record
 from jaxsif.rank.limits import diagnostic_limits, program_limits
 from jaxsif.verdict.verdict import Verdict, judge
 
@@ -19,13 +21,14 @@ def node(rank: int) -> str:
     return f"node{rank // 4 + 1}"
 
 
-def started(rank: int, may_miss: list[int] | None = None) -> dict:
-    facts = healthy()[rank]["started"]
-    return {**facts, "may_miss": may_miss or [MAY_MISS, MAY_MISS_IMPORTING]}
+def started(rank: int, may_miss: list[int] | None = None) -> Record:
+    may_miss = may_miss or [MAY_MISS, MAY_MISS_IMPORTING]
+    return make_record(rank, "started", node(rank), may_miss=may_miss)
 
 
-def report(rank: int) -> dict:
-    return make_record(rank, "waiting", node(rank), where="after started", for_s=1.0)
+def report(rank: int) -> Record:
+    position = "after started"
+    return make_record(rank, "waiting", node(rank), position=position, waited_s=1.0)
 
 
 def rounds(
@@ -77,7 +80,9 @@ def test_a_node_of_which_no_rank_reports_is_named(job_state):
 def test_what_ends_because_the_step_was_ended_is_not_the_first_cause(job_state):
     rounds(job_state, MAY_MISS + 1, {5})
     for rank in range(4):
-        job_state.add(make_record(rank, "terminated", for_s=9.0, where="after started"))
+        job_state.add(
+            make_record(rank, "terminated", waited_s=9.0, position="after started")
+        )
     job_state.add_line("srun: error: node2: task 5: Terminated")
     job_state.add_line("srun: error: node1: tasks 0-3: Exited with exit code 143")
 
@@ -121,7 +126,7 @@ def test_while_a_rank_has_not_started_no_rank_is_named():
 
 
 def test_an_import_of_jax_has_a_limit_of_its_own(job_state):
-    job_state.add(make_record(5, "importing", "node2"))
+    job_state.add(make_record(5, "importing", "node2", is_over=False))
     rounds(job_state, MAY_MISS_IMPORTING - 1, {5})
     assert frozenset() == found(job_state)
 
@@ -132,7 +137,7 @@ def test_an_import_of_jax_has_a_limit_of_its_own(job_state):
 
 
 def test_after_the_import_the_usual_limit_holds(job_state):
-    job_state.add(make_record(5, "importing", "node2"))
+    job_state.add(make_record(5, "importing", "node2", is_over=False))
     job_state.add(make_record(5, "importing", "node2", is_over=True))
     rounds(job_state, MAY_MISS + 1, {5})
 
@@ -142,12 +147,12 @@ def test_after_the_import_the_usual_limit_holds(job_state):
 @pytest.mark.parametrize(
     "record",
     [
-        healthy()[0]["connected"],
+        make_record(0, "connected"),
         make_record(0, "failed", error="OSError: disk"),
-        make_record(0, "terminated", for_s=1.0),
-        make_record(0, "stuck", for_s=120.0, missing="connected"),
+        make_record(0, "terminated", waited_s=1.0),
+        make_record(0, "deadline_exceeded", waited_s=120.0, missing_phase="connected"),
     ],
-    ids=lambda record: record["phase"],
+    ids=lambda record: record.phase,
 )
 def test_a_group_that_is_formed_or_ends_is_left_to_others(job_state, record):
     job_state.add(record)
@@ -166,9 +171,7 @@ def test_a_job_ended_from_outside_has_no_silent_rank(job_state):
 def test_without_a_watchdog_there_are_no_reports_and_no_suspicion():
     job_state = JobState()
     for rank in range(8):
-        facts = started(rank)
-        del facts["may_miss"]
-        job_state.add(facts)
+        job_state.add(replace(started(rank), may_miss=None))
     rounds(job_state, 50, {5})
 
     assert frozenset() == found(job_state)
@@ -177,10 +180,10 @@ def test_without_a_watchdog_there_are_no_reports_and_no_suspicion():
 def test_a_restart_begins_anew(job_state):
     rounds(job_state, MAY_MISS - 1, {5})
     for rank in range(8):
-        job_state.add({**started(rank), "step": "box.7.0.1"})
+        job_state.add(replace(started(rank), step="box.7.0.1"))
     for _ in range(MAY_MISS - 1):
         for rank in (0, 1, 2, 3, 4, 6, 7):
-            job_state.add({**report(rank), "step": "box.7.0.1"})
+            job_state.add(replace(report(rank), step="box.7.0.1"))
 
     assert frozenset() == found(job_state)
 
@@ -215,8 +218,7 @@ def test_looking_takes_time_with_the_ranks_and_not_with_their_square():
     for ranks in (500, 1000):
         job_state = JobState()
         for rank in range(ranks):
-            facts = {**started(0), "rank": rank, "processes": ranks}
-            job_state.add(facts)
+            job_state.add(replace(started(0), rank=rank, processes=ranks))
         looks = 0
         silence = job_state._silences["box.7.0"]
         look = silence._look

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_records import make_record
 
-from jaxsif.core.records import NO_KEY, encode
+from jaxsif.core.record_lines import NO_KEY, encode
 from jaxsif.verdict.stream import Stream
 
 RECORD = encode(make_record(1, "done")).encode()

@@ -20,7 +20,13 @@ from sample_records import G8N2P8, healthy, make_record, records
 
 from jaxsif.commands.verify import verify
 from jaxsif.core.history import JobState
-from jaxsif.core.records import KEY_VARIABLE, encode, job_keys, launcher_line
+from jaxsif.core.record_lines import (
+    KEY_VARIABLE,
+    encode,
+    encode_fields,
+    job_keys,
+    launcher_line,
+)
 from jaxsif.verdict.stream import Stream
 from jaxsif.verdict.verdict import judge
 
@@ -193,15 +199,9 @@ def test_srun_is_believed_about_the_tasks_of_this_step_alone():
     assert ([7], True) == (list(job_state.ended), job_state.has_failed_rank)
 
 
-@pytest.mark.parametrize("phase", ["failed", "stuck"])
+@pytest.mark.parametrize("phase", ["failed", "deadline_exceeded"])
 def test_a_record_of_this_job_may_end_the_launcher(phase):
-    facts = {
-        "for_s": 60.0,
-        "missing": "done",
-        "where": "after connected",
-        "line": "a:1",
-    }
-    record = make_record(3, phase, "node2", **facts)
+    record = make_record(3, phase, "node2")
 
     assert may_end_launcher(encode(record, KEY).encode())
     assert not may_end_launcher(encode(record, OTHER).encode())
@@ -210,7 +210,7 @@ def test_a_record_of_this_job_may_end_the_launcher(phase):
 def test_a_cancelled_step_is_known_by_sruns_own_word_and_explained_by_any():
     abort = launcher_line("srun: Job step aborted: Waiting up to 7 seconds\n", KEY)
     why = FRIGHTENING[5]
-    started = [encode(told["started"], KEY) for told in healthy().values()]
+    started = [encode_fields(told["started"], KEY) for told in healthy().values()]
     status, last = judged("".join([MARKED, *started, abort, why]).encode())
     without, other = judged("".join([MARKED, *started, why]).encode())
 
@@ -311,7 +311,7 @@ def test_a_name_that_is_shown_is_one_printable_line():
     job[3]["failed"] = make_record(
         3, "failed", node, error="\x1b]0;x\x07\nPASS  G8N2p8"
     )
-    job[3]["devices"]["local"][0]["uuid"] = "GPU\r\nPASS  G8N2p8: \u202e"
+    job[3]["devices"]["local_devices"][0]["uuid"] = "GPU\r\nPASS  G8N2p8: \u202e"
 
     shown = io.TextIOWrapper(io.BytesIO(), write_through=True)
     with contextlib.redirect_stdout(shown):

@@ -13,7 +13,7 @@ from checkout import SRC
 from sample_records import healthy, make_record, output
 
 from jaxsif.core.image import kit_version
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode
 
 
 def verify(
@@ -117,7 +117,7 @@ def test_an_unknown_topology_is_wrong_usage(topology):
 
 
 def test_no_topology_at_all_is_wrong_usage():
-    done = verify(encode(make_record(0, "started")), topology=None)
+    done = verify(encode(make_record(0, "started", topology=None)), topology=None)
 
     assert done.returncode == 2
     assert b"jax-sif verify --topology" in done.stderr
@@ -275,7 +275,7 @@ def _of_a_user() -> dict:
     job = healthy()
     for told in job.values():
         del told["allreduce"], told["identity"]
-        told["connected"]["has_met"] = True
+        told["connected"]["peers_verified"] = True
     return job
 
 

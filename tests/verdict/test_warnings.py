@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from reported import as_json
 from sample_records import G8N2P8, healthy, records
 
 from jaxsif.core.evidence import Finding
@@ -54,6 +55,6 @@ def test_a_pass_with_a_warning_shows_it_and_says_so(verdict):
 
 
 def test_the_json_marks_findings_that_are_warnings(verdict):
-    findings = render.as_json(verdict(WARNING, FAILURE))["findings"]
+    findings = as_json(verdict(WARNING, FAILURE))["findings"]
 
     assert [True, False] == [finding["is_warning"] for finding in findings]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxsif.bandwidth import hardware, results
 from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES
 from jaxsif.core.errors import UsageError
 from jaxsif.core.text import format_size, format_table, printable
+from jaxsif.core.verdict_file import StepVerdict
 
 SCHEMA = "jax-sif/baseline/1"
 
@@ -126,28 +127,25 @@ def _toml_string(text: str) -> str:
     return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def with_run_added(
-    baseline: Baseline, verdict: Mapping[str, Any], run_id: str
-) -> Baseline:
-    """Return the baseline with one more run, the verdict of `jax-sif verify`.
+def with_run_added(baseline: Baseline, verdict: StepVerdict, run_id: str) -> Baseline:
+    """Return the baseline with one more run, a verdict of `jax-sif verify --verdict-file`.
 
     Raises UsageError if the run did not pass, measured nothing or had wrong elements.
     """
-    if verdict.get("verdict") != "PASS":
+    if verdict.verdict != "PASS":
         raise UsageError(
-            f"{run_id}: the verdict is {verdict.get('verdict')!r}, expected 'PASS'; add"
+            f"{run_id}: the verdict is {verdict.verdict!r}, expected 'PASS'; add"
             " only runs that are known to be good"
         )
-    ranks: Sequence[Mapping[str, Any]] = verdict.get("ranks") or ()
-    records = {rank["rank"]: rank.get("measured") or [] for rank in ranks}
-    found = results.points(records)
+    ranks = {rank.rank: rank for rank in verdict.ranks}
+    found = results.points(ranks)
     if not found:
         raise UsageError(
             f"{run_id}: no bandwidth was measured there; run jobs/bandwidth.slurm and"
             " write its verdict with jax-sif verify --verdict-file FILE"
         )
-    name = hardware.hardware_name(hardware.nodes(records))
-    label = str(verdict["topology"]["label"])
+    name = hardware.hardware_name(hardware.nodes(ranks))
+    label = verdict.topology.label
     runs = dict(baseline.runs)
     for point in found:
         key = Key(name, label, point.collective, point.dtype, point.size_bytes)

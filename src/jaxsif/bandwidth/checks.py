@@ -28,7 +28,7 @@ def wrong_elements(evidence: StepEvidence) -> Iterator[Finding]:
     """Collectives delivered values that differ from those sent."""
     corrupt_points = [
         point
-        for point in results.points(rating.records_of(evidence.histories))
+        for point in results.points(evidence.histories)
         if any(point.wrong.values())
     ]
     if not corrupt_points:
@@ -80,14 +80,15 @@ def bandwidth_low(evidence: StepEvidence) -> Iterator[Finding]:
     """Speeds are below what the hardware, or an earlier run, is known to reach."""
     if evidence.has_failed:
         return
-    records = rating.records_of(evidence.histories)
     rated = rating.rate_points(evidence.histories, evidence.topology, evidence.baseline)
     # Results with the same likely cause are reported once, failures before warnings.
     by_cause: dict[tuple[bool, str, str], list[RatedPoint]] = defaultdict(list)
     for point in rated:
         if not point.is_good:
             is_failure = (point.ratio or 0.0) < FAIL_RATIO
-            cause, remedy = rating.likely_cause(point, evidence.topology, records)
+            cause, remedy = rating.likely_cause(
+                point, evidence.topology, evidence.histories
+            )
             by_cause[is_failure, cause, remedy].append(point)
     for (is_failure, cause, remedy), group in sorted(
         by_cause.items(), key=lambda item: not item[0][0]
@@ -117,10 +118,10 @@ def _too_slow(group: Sequence[RatedPoint], cause: str) -> str:
 def baseline_no_match(evidence: StepEvidence) -> Iterator[Finding]:
     """The given baseline has no entry for what ran."""
     baseline = evidence.baseline
-    records = rating.records_of(evidence.histories)
-    if baseline is None or evidence.has_failed or not results.points(records):
+    histories = evidence.histories
+    if baseline is None or evidence.has_failed or not results.points(histories):
         return
-    name = hardware.hardware_name(hardware.nodes(records))
+    name = hardware.hardware_name(hardware.nodes(histories))
     label = evidence.topology.label
     if not baseline.has_entry(name, label):
         known = sorted({f"{key.topology} on {key.hardware}" for key in baseline.runs})
@@ -140,7 +141,7 @@ def stragglers(evidence: StepEvidence) -> Iterator[Finding]:
         return
     found = [
         point
-        for point in results.points(rating.records_of(evidence.histories))
+        for point in results.points(evidence.histories)
         if point.size_bytes >= _MIN_BYTES
     ]
     for activity, times in (

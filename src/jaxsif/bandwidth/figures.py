@@ -6,44 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-import msgspec
-
 from jaxsif.bandwidth import collectives, rating, results
 from jaxsif.core.history import Histories
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """A collective at one size.
-
-    `time_us` is nccl-tests': the mean of the ranks in each trial, the median of these
-    over the trials. The fastest and the slowest are single ranks, by their own medians.
-    What was expected, its source and `ratio`, measured by expected, are there where the
-    verdict rated this size.
-    """
-
-    collective: str
-    dtype: str
-    size_bytes: int
-    devices: int
-    ranks: int
-    time_us: float
-    alg_gb_per_s: float
-    bus_gb_per_s: float
-    slowest_bus_gb_per_s: float
-    fastest_bus_gb_per_s: float
-    slowest_rank: int
-    slowest_node: str
-    wrong: int = 0
-    expected_bus_gb_per_s: float | None = None
-    ratio: float | None = None
-    source: str = ""
+from jaxsif.core.verdict_file import BandwidthFigure
 
 
 def bandwidths(
     histories: Histories, rated: Iterable[rating.RatedPoint]
-) -> tuple[Figure, ...]:
+) -> tuple[BandwidthFigure, ...]:
     """One figure per collective, type and size; the sizes of a test in ascending order."""
-    found = results.points(rating.records_of(histories))
+    found = results.points(histories)
     tests = {test: i for i, test in enumerate(dict.fromkeys(p.test for p in found))}
     ratings = {_key(measured.point): measured for measured in rated}
     return tuple(
@@ -58,7 +30,7 @@ def _key(point: results.Point) -> tuple[str, str, int]:
 
 def _figure(
     point: results.Point, histories: Histories, rated: rating.RatedPoint | None
-) -> Figure:
+) -> BandwidthFigure:
     times = {rank: median(of_rank) for rank, of_rank in point.times_us.items()}
     slowest = max(times, key=lambda rank: times[rank])
     fastest_gb_per_s, slowest_gb_per_s = (
@@ -68,7 +40,7 @@ def _figure(
         for time_us in (min(times.values()), times[slowest])
     )
     expectation = rated.expectation if rated else None
-    return Figure(
+    return BandwidthFigure(
         collective=point.collective,
         dtype=point.dtype,
         size_bytes=point.size_bytes,
@@ -79,7 +51,7 @@ def _figure(
         bus_gb_per_s=point.bus_gb_per_s,
         slowest_bus_gb_per_s=slowest_gb_per_s,
         fastest_bus_gb_per_s=fastest_gb_per_s,
-        slowest_rank=int(slowest),
+        slowest_rank=slowest,
         slowest_node=histories[slowest].node,
         wrong=sum(point.wrong.values()),
         expected_bus_gb_per_s=expectation.gb_per_s if expectation else None,

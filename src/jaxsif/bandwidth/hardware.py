@@ -6,14 +6,14 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import tomllib
 
-from jaxsif.core.records import Record
+from jaxsif.core.records import FabricRecord, NicInfo, Reported
 from jaxsif.core.topology import Topology
 
 ETHERNET = "ethernet"
@@ -43,16 +43,6 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Nic:
-    """One port of a network card."""
-
-    name: str
-    kind: str
-    gb_per_s: float
-    is_active: bool
-
-
-@dataclass(frozen=True)
 class Node:
     """One node's hardware, from its `fabric` record."""
 
@@ -60,10 +50,10 @@ class Node:
     gpu: str | None
     gpus: int
     nvlink_gb_per_s: float | None
-    nics: tuple[Nic, ...]
+    nics: tuple[NicInfo, ...]
 
     @property
-    def compute_nics(self) -> tuple[Nic, ...]:
+    def compute_nics(self) -> tuple[NicInfo, ...]:
         """The cards that NCCL would use: of the fastest kind, at most one per GPU.
 
         Slower cards, and those beyond the number of GPUs, are for storage and logins.
@@ -85,35 +75,23 @@ class Node:
         return sum(nic.gb_per_s for nic in self.compute_nics if nic.is_active)
 
 
-def nodes(records: Mapping[int, Iterable[Record]]) -> list[Node]:
-    """Every node that reported its hardware, by name; `records` are by rank."""
+def nodes(ranks: Mapping[int, Reported]) -> list[Node]:
+    """Every node that reported its hardware, by name; `ranks` by number."""
     found = {
-        record["node"]: _node(record)
-        for emitted in records.values()
-        for record in emitted
-        if record.get("phase") == "fabric"
+        record.node: _node(record)
+        for reported in ranks.values()
+        for record in reported.measured(FabricRecord)
     }
     return [found[name] for name in sorted(found)]
 
 
-def _node(record: Record) -> Node:
-    cards = tuple(
-        Nic(
-            str(nic.get("name")),
-            str(nic.get("kind")),
-            float(nic.get("gb_per_s") or 0.0),
-            bool(nic.get("is_active")),
-        )
-        for nic in record.get("nics") or ()
-        if isinstance(nic, dict)
-    )
-    gpu, nvlink = record.get("gpu"), record.get("nvlink_gb_per_s")
+def _node(record: FabricRecord) -> Node:
     return Node(
-        record["node"],
-        str(gpu) if gpu else None,
-        int(record.get("gpus") or 0),
-        float(nvlink) if nvlink else None,
-        cards,
+        record.node,
+        record.gpu or None,
+        record.gpus,
+        record.nvlink_gb_per_s or None,
+        tuple(record.nics),
     )
 
 

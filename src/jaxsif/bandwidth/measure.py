@@ -28,6 +28,7 @@ from jaxsif.bandwidth.programs import (
     is_unimplemented,
     programs,
 )
+from jaxsif.core.records import BandwidthRecord
 from jaxsif.core.text import format_size
 from jaxsif.rank import memory
 from jaxsif.rank.reporter import Reporter
@@ -177,18 +178,20 @@ class _Run:
         sample = sampler.measure(shape, self._last_us)
         self._last_us = sample.synchronized_us
         self._reporter.has_wrong_results |= sample.wrong > 0
-        self._reporter.say(
-            "bandwidth",
-            collective=series.collective,
-            dtype=series.dtype,
-            size_bytes=shape.size_bytes,
-            count=shape.count,
-            chained=sample.repetitions,
-            times_us=[round(t, 3) for t in sample.times_us],
-            local_us=[round(t, 1) for t in sample.local_us],
-            compile_s=round(sample.compile_s, 3),
-            wrong=sample.wrong,
-            devices=self._group.size,
+        self._reporter.emit(
+            BandwidthRecord(
+                **self._reporter.stamp(),
+                collective=series.collective,
+                dtype=series.dtype,
+                size_bytes=shape.size_bytes,
+                count=shape.count,
+                devices=self._group.size,
+                repetitions=sample.repetitions,
+                times_us=[round(t, 3) for t in sample.times_us],
+                local_us=[round(t, 1) for t in sample.local_us],
+                compile_s=round(sample.compile_s, 3),
+                wrong_elements=sample.wrong,
+            )
         )
         self._print_row(shape, sample)
 

@@ -12,7 +12,7 @@ from jaxsif.bandwidth.hardware import Expectation, Node
 from jaxsif.bandwidth.results import Point
 from jaxsif.core.evidence import WARN_RATIO
 from jaxsif.core.history import Histories
-from jaxsif.core.records import Record
+from jaxsif.core.records import Reported, TransportRecord
 from jaxsif.core.text import format_size, plural
 from jaxsif.core.topology import Topology
 
@@ -61,17 +61,12 @@ class RatedPoint:
         )
 
 
-def records_of(histories: Histories) -> dict[int, list[Record]]:
-    return {rank: history.measured for rank, history in histories.items()}
-
-
 def rate_points(
     histories: Histories, topology: Topology, baseline: Baseline | None
 ) -> list[RatedPoint]:
     """Per test, the largest size for which a speed is expected, or the largest."""
-    records = records_of(histories)
-    found = results.points(records)
-    nodes = hardware.nodes(records)
+    found = results.points(histories)
+    nodes = hardware.nodes(histories)
     chosen = []
     for top in results.largest(found):
         of_same_test = [point for point in found if point.test == top.test]
@@ -97,7 +92,7 @@ def headline(
     measured = next(m for m in points if m.point == first)
     if measured.expectation:
         return measured.description
-    name = hardware.hardware_name(hardware.nodes(records_of(histories)))
+    name = hardware.hardware_name(hardware.nodes(histories))
     return (
         f"{measured.description} (no expected value for {name}; learn one: jax-sif baseline"
         " add)"
@@ -123,13 +118,13 @@ def _expected(
 
 
 def likely_cause(
-    measured: RatedPoint, topology: Topology, records: Mapping[int, Sequence[Record]]
+    measured: RatedPoint, topology: Topology, ranks: Mapping[int, Reported]
 ) -> tuple[str, str]:
     """The likely cause of a low speed, and the remedy; observed facts before guesses.
 
     Returns text for the finding, which may be empty, and the remedy.
     """
-    nodes = hardware.nodes(records)
+    nodes = hardware.nodes(ranks)
     down = [
         f"{nic.name} on {node.name}"
         for node in nodes
@@ -137,7 +132,9 @@ def likely_cause(
         if not nic.is_active
     ]
     transports = [
-        r for emitted in records.values() for r in emitted if _is_transport(r)
+        record
+        for reported in ranks.values()
+        for record in reported.measured(TransportRecord)
     ]
     if topology.nodes > 1 and down:
         return (
@@ -150,14 +147,14 @@ def likely_cause(
         for node in nodes
         for nic in node.compute_nics
     )
-    if any(r.get("kind") == "sockets" and r.get("by") == "nccl" for r in transports):
+    if any(r.kind == "sockets" and r.reported_by == "nccl" for r in transports):
         if fast:
             return ("NCCL uses TCP instead of InfiniBand", _HINT_RDMA)
         return (
             "NCCL uses TCP",
             "no RDMA card was found on these nodes; should there be one?",
         )
-    if any(r.get("gpudirect") is False for r in transports):
+    if any(r.gpudirect is False for r in transports):
         return ("NCCL works without GPUDirect RDMA", _HINT_GPUDIRECT)
     return _cause_from_ratio(measured, topology, nodes)
 
@@ -178,10 +175,6 @@ _HINT_LOAD = (
     "is something else running on these nodes? Compare with a run on others, and learn"
     " the baseline from several runs"
 )
-
-
-def _is_transport(record: Record) -> bool:
-    return record.get("phase") == "transport"
 
 
 def _cause_from_ratio(

@@ -7,7 +7,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jaxsif.bandwidth.collectives import (
     COLLECTIVES,
@@ -16,7 +15,7 @@ from jaxsif.bandwidth.collectives import (
     interquartile,
     mean_over_ranks,
 )
-from jaxsif.core.records import Record
+from jaxsif.core.records import BandwidthRecord, Reported
 from jaxsif.core.text import format_size
 
 # The test in the verdict's line, if there are several.
@@ -71,46 +70,41 @@ class Point:
         return f"{self.collective}{dtype} at {format_size(self.size_bytes)}"
 
 
-def points(records: Mapping[int, Iterable[Record]]) -> list[Point]:
-    """All points, in the order of measurement; `records` are by rank."""
-    found: dict[tuple[str, str, int], dict[int, Record]] = defaultdict(dict)
-    for rank, emitted in records.items():
-        for record in emitted:
-            if record.get("phase") == "bandwidth" and _is_complete(record):
-                key = record["collective"], record["dtype"], record["size_bytes"]
+def points(ranks: Mapping[int, Reported]) -> list[Point]:
+    """All points, in the order of measurement; `ranks` by number."""
+    found: dict[tuple[str, str, int], dict[int, BandwidthRecord]] = defaultdict(dict)
+    for rank, reported in ranks.items():
+        for record in reported.measured(BandwidthRecord):
+            if _is_known(record):
+                key = record.collective, record.dtype, record.size_bytes
                 found[key][rank] = record
     return [_point(*key, by_rank) for key, by_rank in found.items()]
 
 
-def _is_complete(record: Mapping[str, Any]) -> bool:
-    """Whether a record has the fields of a point: any program may emit records."""
-    times = record.get("times_us")
-    return (
-        record.get("collective") in COLLECTIVES
-        and record.get("dtype") in DTYPES
-        and all(_is_positive_int(record.get(n)) for n in ("size_bytes", "devices"))
-        and isinstance(times, list)
-        and bool(times)
-        and all(isinstance(t, (int, float)) and t > 0 for t in times)
+def _is_known(record: BandwidthRecord) -> bool:
+    """Whether a speed follows from it: any program may emit records."""
+    return bool(
+        record.collective in COLLECTIVES
+        and record.dtype in DTYPES
+        and record.size_bytes
+        and record.devices
+        and record.times_us
+        and min(record.times_us) > 0
     )
 
 
-def _is_positive_int(value: object) -> bool:
-    return isinstance(value, int) and value > 0
-
-
 def _point(
-    collective: str, dtype: str, size_bytes: int, by_rank: Mapping[int, Record]
+    collective: str, dtype: str, size_bytes: int, by_rank: Mapping[int, BandwidthRecord]
 ) -> Point:
     first = next(iter(by_rank.values()))
     return Point(
         collective,
         dtype,
         size_bytes,
-        first["devices"],
-        {rank: tuple(r["times_us"]) for rank, r in by_rank.items()},
-        {rank: tuple(r.get("local_us") or ()) for rank, r in by_rank.items()},
-        {rank: int(r.get("wrong") or 0) for rank, r in by_rank.items()},
+        first.devices,
+        {rank: tuple(r.times_us) for rank, r in by_rank.items()},
+        {rank: tuple(r.local_us) for rank, r in by_rank.items()},
+        {rank: r.wrong_elements for rank, r in by_rank.items()},
     )
 
 

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxsif.core.errors import UsageError
 
@@ -76,19 +75,14 @@ def read(path: Path) -> Baseline:
 def add(verdicts: Sequence[str], path: Path) -> int:
     """Add the speeds of successful runs; a missing file is created."""
     from jaxsif.bandwidth import baseline as baselines
+    from jaxsif.core import verdict_file
     from jaxsif.core.atomic_write import atomic_write
     from jaxsif.core.text import plural
 
     baseline = read(path) if path.exists() else baselines.Baseline(str(path))
     for name in verdicts:
-        try:
-            for verdict in _verdicts(name):
-                baseline = baselines.with_run_added(baseline, verdict, name)
-        except (AttributeError, ArithmeticError, LookupError, TypeError) as error:
-            raise UsageError(
-                f"{name}: a field is missing or of another type ({error}); give a file"
-                " that jax-sif verify --verdict-file has written"
-            ) from error
+        for verdict in verdict_file.read(Path(name)):
+            baseline = baselines.with_run_added(baseline, verdict, name)
     atomic_write(path, baselines.render(baseline), "it is as it was before")
     sys.stdout.write(
         f"{path}: {plural(len(baseline.runs), 'speed')}, learned from"
@@ -103,23 +97,3 @@ def show(path: Path) -> int:
 
     sys.stdout.write(baselines.table(read(path)))
     return 0
-
-
-def _verdicts(name: str) -> list[Mapping[str, Any]]:
-    from jaxsif.verdict import render
-
-    try:
-        content = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"cannot read the verdict {name!r}: {reason}; give a file that jax-sif verify"
-            " --verdict-file has written"
-        ) from error
-    if not isinstance(content, dict) or content.get("schema") != render.SCHEMA:
-        raise UsageError(
-            f"{name} holds no verdict ({render.SCHEMA}); give a file that jax-sif verify"
-            " --verdict-file has written"
-        )
-    found: list[Mapping[str, Any]] = content["verdicts"]
-    return found

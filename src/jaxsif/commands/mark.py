@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from jaxsif.core.records import job_keys, launcher_line
+from jaxsif.core.record_lines import job_keys, launcher_line
 
 
 def main(arguments: Sequence[str]) -> int:

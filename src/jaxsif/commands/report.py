@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxsif.report.document import Verdict
+    from jaxsif.core.verdict_file import StepVerdict
 
 
 def main(arguments: Sequence[str]) -> int:
     """Reads verdicts, prints them, and writes the requested files."""
     chosen = _parser().parse_args(arguments)
 
+    from jaxsif.core import verdict_file
     from jaxsif.core.atomic_write import atomic_write
     from jaxsif.core.errors import PASS, CouldNotTell
-    from jaxsif.report import document
     from jaxsif.report.terminal import as_text
 
-    verdicts = [v for path in chosen.verdicts for v in document.read(path)]
+    verdicts = [v for path in chosen.verdicts for v in verdict_file.read(path)]
     if not verdicts:
         raise CouldNotTell(
             f"no verdict in {', '.join(map(str, chosen.verdicts))}; verify the job's"
@@ -77,7 +77,7 @@ def _files(chosen: argparse.Namespace) -> list[tuple[str, Path]]:
     return [("html", chosen.verdicts[0].with_suffix(".html"))]
 
 
-def _content(kind: str, verdicts: Sequence[Verdict]) -> str:
+def _content(kind: str, verdicts: Sequence[StepVerdict]) -> str:
     """The text of one file. Formats are imported on demand."""
     if kind == "junit":
         from jaxsif.report.junit import as_junit
@@ -94,7 +94,7 @@ def _content(kind: str, verdicts: Sequence[Verdict]) -> str:
     return _page(verdicts)
 
 
-def _page(verdicts: Sequence[Verdict]) -> str:
+def _page(verdicts: Sequence[StepVerdict]) -> str:
     from jaxsif.html.document import PLOTLY_MISSING, plotly_js
     from jaxsif.report.page import as_html
 

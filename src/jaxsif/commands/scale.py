@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxsif.commands import job
 from jaxsif.core.errors import PASS, KitError, UsageError
 
 if TYPE_CHECKING:
+    from jaxsif.core.verdict_file import StepVerdict
     from jaxsif.scaling.plan import Study
     from jaxsif.scaling.render import Summary
     from jaxsif.scaling.results import Row, Run
@@ -129,15 +129,15 @@ def _run(job: Path, nodes: int) -> Run:
     return results.run_without_verdict(nodes, text, output)
 
 
-def _verdict(path: Path) -> dict[str, Any] | None:
+def _verdict(path: Path) -> StepVerdict | None:
     """The verdict of a job; None if there is no file."""
-    try:
-        content = json.loads(path.read_text())
-        verdict: dict[str, Any] = content["verdicts"][-1]
-        return verdict
-    except FileNotFoundError:
+    from jaxsif.core import verdict_file
+
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    try:
+        return verdict_file.read(path)[-1]
+    except (UsageError, IndexError) as error:
         raise KitError(
             f"{str(path)!r} is not a verdict of jax-sif ({error}); remove it, or run the"
             " job again"

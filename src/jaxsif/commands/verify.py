@@ -27,7 +27,8 @@ from jaxsif.core.errors import (
 from jaxsif.core.history import JobState
 from jaxsif.core.hostlist import expand
 from jaxsif.core.image import kit_version
-from jaxsif.core.records import KEY_VARIABLE, REQUEUE_REQUEST, job_keys
+from jaxsif.core.record_lines import KEY_VARIABLE, job_keys
+from jaxsif.core.records import REQUEUE_REQUEST
 from jaxsif.core.slurm_env import JOB_NODE_LIST
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 
@@ -145,6 +146,7 @@ def verify(
             is_strict=is_strict,
             baseline=baseline,
             foreign=stream.foreign,
+            mismatched=stream.mismatched,
             is_program=is_program,
         )
         is_unasked = is_program and not stream.damaged and all(map(is_empty, verdicts))
@@ -248,9 +250,8 @@ def _reported_topology(job_state: JobState, stream: Stream) -> Topology:
         )
     for histories in job_state.steps.values():
         for history in histories.values():
-            label = history.fact("started", "topology")
-            if label:
-                return parse_topology(str(label))
+            if history.started and history.started.topology:
+                return parse_topology(history.started.topology)
     if job_state.launched:
         return parse_topology(job_state.launched)
     raise UsageError(
@@ -260,17 +261,20 @@ def _reported_topology(job_state: JobState, stream: Stream) -> Topology:
 
 
 def _write_json(path: Path, verdicts: list[Verdict]) -> None:
+    import msgspec
+
+    from jaxsif.core.verdict_file import SCHEMA, VerdictFile
     from jaxsif.verdict import render
 
-    content = {
-        "schema": render.SCHEMA,
-        "kit": kit_version(),
-        "verdicts": [render.as_json(verdict) for verdict in verdicts],
-    }
+    content = VerdictFile(
+        schema=SCHEMA,
+        kit=kit_version(),
+        verdicts=tuple(map(render.step_verdict, verdicts)),
+    )
     try:
         atomic_write(
             path,
-            strict_json.encode(content),
+            strict_json.encode(msgspec.to_builtins(content)),
             "the verdict above is valid, only the file is missing",
         )
     except KitError as error:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from jaxsif.core.history import Histories, RankExit
 from jaxsif.core.hostlist import expand
 from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, TERMINATED
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 WARN_RATIO, FAIL_RATIO = 0.85, 0.70
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """A problem: what and where it is, its remedy, and the ranks it names."""
 
     kind: str
@@ -69,9 +70,7 @@ class StepEvidence:
     @property
     def is_without_kit(self) -> bool:
         """Whether no rank uses the kit, so that only its exits can be checked."""
-        has_started = any(
-            "started" in history.phases for history in self.histories.values()
-        )
+        has_started = any(history.started for history in self.histories.values())
         return self.is_program and not has_started
 
     @property
@@ -84,7 +83,7 @@ class StepEvidence:
             return False
         histories = self.histories.values()
         return len(histories) >= self.topology.processes and all(
-            "connected" in history.phases and _HAS_ENDED.isdisjoint(history.phases)
+            history.connected and _HAS_ENDED.isdisjoint(history.phases)
             for history in histories
         )
 
@@ -112,7 +111,9 @@ class StepEvidence:
             return self.nodes
         # All ranks report the same list; expand it once.
         lists = {
-            history.fact("started", "nodes") for history in self.histories.values()
+            history.started.nodes
+            for history in self.histories.values()
+            if history.started and history.started.nodes
         }
         for nodes in map(_expand_or_empty, lists):
             if len(nodes) == count:
@@ -125,8 +126,8 @@ _HAS_ENDED = {"done", FAILED, DEADLINE_EXCEEDED, TERMINATED}
 Check = Callable[[StepEvidence], Iterator[Finding]]
 
 
-def _expand_or_empty(node_list: object) -> Sequence[str]:
+def _expand_or_empty(node_list: str) -> Sequence[str]:
     try:
-        return expand(node_list) if isinstance(node_list, str) else ()
+        return expand(node_list)
     except ValueError:
         return ()

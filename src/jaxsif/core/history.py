@@ -8,15 +8,18 @@ import signal
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 from jaxsif.core.hostlist import MAX_NAMES, expand
 from jaxsif.core.records import (
     DEADLINE_EXCEEDED,
     FAILED,
-    MEASUREMENT_KINDS,
     PHASES,
+    AllReduceRecord,
+    Measurement,
+    PhaseRecord,
     Record,
+    Reported,
+    StartedRecord,
 )
 from jaxsif.core.silence import Silence
 from jaxsif.core.text import printable
@@ -26,39 +29,22 @@ _MAX_MEASUREMENTS = 4096
 
 
 @dataclass
-class RankHistory:
+class RankHistory(Reported):
     """One rank: the last record of each reported phase, and all its measurements."""
 
     rank: int
     node: str
-    phases: dict[str, Record] = field(default_factory=dict)
+    phases: dict[str, PhaseRecord] = field(default_factory=dict)
     # When each phase arrived, counted in records: clocks of two nodes may disagree.
     arrival: dict[str, int] = field(default_factory=dict)
     # Above 1 if two programs reported as this rank; the first one's records are lost.
     start_count: int = 0
-    measured: list[Record] = field(default_factory=list)
-
-    def fact(self, phase: str, name: str) -> Any:
-        """A fact of a phase; None if the rank never reported it."""
-        return self.phases.get(phase, {}).get(name)
+    measurements: list[Measurement] = field(default_factory=list)
 
     @property
     def phase(self) -> str:
         """The last phase reached."""
         return next((p for p in reversed(PHASES) if p in self.phases), "unknown")
-
-    @property
-    def local_device_count(self) -> int | None:
-        """None if never reported; the list of devices may be shortened."""
-        local = self.fact("devices", "local")
-        if local is None:
-            return None
-        count = self.fact("devices", "local_count")
-        return count if isinstance(count, int) else len(local)
-
-    @property
-    def is_done(self) -> bool:
-        return "done" in self.phases
 
     @property
     def may_begin_anew(self) -> bool:
@@ -67,9 +53,9 @@ class RankHistory:
         An evaluation may follow its training in the same step. False if dropping this
         history would lose measurements.
         """
-        has_measured = bool(self.measured) or "allreduce" in self.phases
-        has_group = self.fact("started", "processes") not in (None, 1)
-        return self.is_done and has_group and not has_measured
+        has_measured = bool(self.measurements) or self.last(AllReduceRecord)
+        has_group = self.started is not None and self.started.processes != 1
+        return bool(self.is_done and has_group and not has_measured)
 
 
 Histories = dict[int, RankHistory]
@@ -164,23 +150,24 @@ class JobState:
 
     def add(self, record: Record) -> None:
         """Add one record; a later restart of a step replaces the earlier one."""
-        histories = self._histories_of(record["step"])
+        histories = self._histories_of(record.step)
         if histories is None:
             return
-        rank, phase = record["rank"], record["phase"]
+        rank, phase = record.rank, record.phase
         if rank not in histories:
-            histories[rank] = RankHistory(rank, record["node"])
+            histories[rank] = RankHistory(rank, record.node)
         self._records += 1
         if not self.is_ended_from_outside:
-            self._silences[record["step"].rpartition(".")[0]].add(record)
-        if phase == "started" and histories[rank].may_begin_anew:
+            self._silences[record.step.rpartition(".")[0]].add(record)
+        is_start = isinstance(record, StartedRecord)
+        if is_start and histories[rank].may_begin_anew:
             self.count.subtract(list(histories[rank].phases))
-            histories[rank] = RankHistory(rank, record["node"])
-        if phase in MEASUREMENT_KINDS:
-            if len(histories[rank].measured) < _MAX_MEASUREMENTS:
-                histories[rank].measured.append(record)
+            histories[rank] = RankHistory(rank, record.node)
+        if isinstance(record, Measurement):
+            if len(histories[rank].measurements) < _MAX_MEASUREMENTS:
+                histories[rank].measurements.append(record)
             return
-        histories[rank].start_count += phase == "started"
+        histories[rank].start_count += is_start
         phases = histories[rank].phases
         self.count[phase] += phase not in phases
         phases[phase] = record

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from jaxsif.core.history import Histories, RankHistory
 from jaxsif.core.text import format_ranks_and_nodes
+
+T = TypeVar("T")
 
 
 def where(histories: Sequence[RankHistory]) -> str:
@@ -30,12 +32,14 @@ def sorted_by_arrival(
 
 
 def group_by_value(
-    histories: Histories, phase: str, name: str, expected: set[Any]
-) -> Iterator[tuple[Any, list[RankHistory]]]:
-    """Each unexpected value of a fact, with the ranks that reported it."""
-    by_value: dict[Any, list[RankHistory]] = defaultdict(list)
+    histories: Histories,
+    value_of: Callable[[RankHistory], T | None],
+    expected: set[T],
+) -> Iterator[tuple[T, list[RankHistory]]]:
+    """Each unexpected value, with its ranks; None is no value."""
+    by_value: dict[T, list[RankHistory]] = defaultdict(list)
     for history in histories.values():
-        value = history.fact(phase, name)
+        value = value_of(history)
         if value is not None and value not in expected:
             by_value[value].append(history)
     yield from by_value.items()

@@ -6,7 +6,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from jaxsif.core.records import IMPORTING, WAITING, WARNINGS, Record
+from jaxsif.core.records import (
+    ImportingRecord,
+    Record,
+    StartedRecord,
+    WaitingRecord,
+    WarningsRecord,
+)
 
 
 @dataclass
@@ -48,30 +54,29 @@ class Silence:
         self._is_over = False
 
     def add(self, record: Record) -> None:
-        """Notes one record of the step."""
+        """Add one record of the step."""
         if self._is_over:
             return
-        phase, number = record["phase"], record["rank"]
         self._count += 1
-        if phase == "started":
-            self._start(number, record)
-        elif number in self._ranks and phase == WAITING:
-            self._report(number)
-        elif number in self._ranks and phase == IMPORTING:
-            rank = self._ranks[number]
-            rank.last, rank.is_importing = self._count, not record.get("is_over")
-        elif phase != WARNINGS:
+        if isinstance(record, StartedRecord):
+            self._start(record)
+        elif record.rank in self._ranks and isinstance(record, WaitingRecord):
+            self._report(record.rank)
+        elif record.rank in self._ranks and isinstance(record, ImportingRecord):
+            rank = self._ranks[record.rank]
+            rank.last, rank.is_importing = self._count, not record.is_over
+        elif not isinstance(record, WarningsRecord):
             # The group is formed, or is ending: JAX's heartbeats and Slurm take over.
             self._is_over = True
 
-    def _start(self, number: int, record: Record) -> None:
-        limits = record.get("may_miss")
+    def _start(self, record: StartedRecord) -> None:
+        limits = record.may_miss
         if limits is None:
             # It reports nothing of the kind: nothing follows from its silence.
             self._is_over = True
             return
-        self._processes = record["processes"]
-        self._ranks[number] = _Rank(limits[0], limits[1], self._count)
+        self._processes = record.processes
+        self._ranks[record.rank] = _Rank(limits[0], limits[1], self._count)
 
     def _report(self, number: int) -> None:
         rank = self._ranks[number]

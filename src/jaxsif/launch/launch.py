@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxsif.core.errors import KitError
-from jaxsif.core.records import KEY_LENGTH, job_keys
+from jaxsif.core.record_lines import KEY_LENGTH, job_keys
 from jaxsif.core.topology import Topology
 from jaxsif.launch import certificates, messages
 from jaxsif.launch.environment import (

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxsif.core.errors import KitError
-from jaxsif.core.records import MARKER_BYTES, NO_KEY, launcher_line
+from jaxsif.core.record_lines import MARKER_BYTES, NO_KEY, launcher_line
 from jaxsif.launch.environment import RankPlacement
 
 # Longer lines are forwarded in pieces. (A record of the kit has at most 4096 bytes.)

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from jaxsif.core.records import MARKER
+from jaxsif.core.record_lines import MARKER
 from jaxsif.core.text import printable
 from jaxsif.logs import catalogue as causes
 from jaxsif.logs.catalogue import Catalogue, Cause, Match

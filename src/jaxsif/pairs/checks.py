@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
+from jaxsif.core.records import FabricRecord, PairRecord
 from jaxsif.core.text import listed
 from jaxsif.pairs.model import (
     BANDWIDTH,
@@ -23,12 +24,12 @@ from jaxsif.pairs.results import PairResults, pair_results
 def corrupt_exchanges(evidence: StepEvidence) -> Iterator[Finding]:
     """The received data differ from the data sent."""
     for history in evidence.histories.values():
-        wrong = [r for r in history.measured if r["phase"] == "pair" and r.get("wrong")]
+        wrong = [r for r in history.measured(PairRecord) if r.wrong_elements]
         if wrong:
-            partners = sorted({str(record["partner_node"]) for record in wrong})
+            partners = sorted({record.partner_node for record in wrong})
             yield Finding(
                 "data-corrupt-pair",
-                f"{where([history])}: {sum(r['wrong'] for r in wrong)} elements from"
+                f"{where([history])}: {sum(r.wrong_elements for r in wrong)} elements from"
                 f" {listed(partners)} are not what was sent",
                 "do not trust results from this allocation; leave the affected node out:"
                 f" --exclude={history.node}",
@@ -149,11 +150,10 @@ def _expected_gb_per_s(evidence: StepEvidence) -> float | None:
     Only for GPUs: CPU devices do not come near it.
     """
     cards = [
-        sum(nic["gb_per_s"] for nic in record["nics"] if nic["is_active"])
+        sum(nic.gb_per_s for nic in record.nics if nic.is_active)
         for history in evidence.histories.values()
-        if history.fact("devices", "backend") == "gpu"
-        for record in history.measured
-        if record["phase"] == "fabric"
+        if history.devices and history.devices.backend == "gpu"
+        for record in history.measured(FabricRecord)
     ]
     return min(cards, default=0.0) or None
 

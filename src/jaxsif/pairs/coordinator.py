@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.records import PairRecord
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.text import plural
 from jaxsif.pairs.model import (
@@ -224,13 +225,13 @@ class PartnerTimeout:
         self,
         reporter: Reporter,
         limit_s: float,
-        facts: Mapping[str, Any],
+        record: Callable[[], PairRecord],
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """`facts`: fields of the `pair` record that reports the timeout."""
+        """`record`: returns the record that reports the timeout."""
         self._reporter = reporter
         self._limit_s = limit_s
-        self._facts = facts
+        self._record = record
         self._end = end
         self._last_response_s = 0.0
         self._is_over = threading.Event()
@@ -254,12 +255,12 @@ class PartnerTimeout:
         self._expire()
 
     def _expire(self) -> None:
-        outcome = {"times_us": [], "wrong": 0, "timed_out": True}
-        self._reporter.write("pair", is_flushed=False, **self._facts, **outcome)
+        record = self._record()
+        self._reporter.write(record, is_flushed=False)
         identity = self._reporter.identity
         print(
-            f"jax-sif: rank {identity.rank} on {identity.node}: {self._facts['partner_node']} did"
-            f" not respond for {self._limit_s:g} s",
+            f"jax-sif: rank {identity.rank} on {identity.node}:"
+            f" {record.partner_node} did not respond for {self._limit_s:g} s",
             file=sys.__stderr__,
             flush=True,
         )

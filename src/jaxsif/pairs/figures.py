@@ -8,71 +8,11 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from statistics import median
 
-import msgspec
-
 from jaxsif.core.history import Histories
-from jaxsif.core.records import Record
+from jaxsif.core.records import PairRecord
+from jaxsif.core.verdict_file import NodePair, NodePairs, PairNode, SlowPart
 from jaxsif.pairs.model import Pair, SearchResult, as_pair
 from jaxsif.pairs.results import PairResults, pair_records, pair_results
-
-
-class NodePair(msgspec.Struct, frozen=True):
-    """Two nodes, at the largest size that their devices exchanged.
-
-    `gb_per_s` is from one node to the other, and as much back at the same time; None
-    if no exchange finished. `ratio` is to the healthy pairs of the same kind: those
-    below one switch, or those across. `ranks` are those that were slowest.
-    """
-
-    nodes: tuple[str, str]
-    size_bytes: int
-    gb_per_s: float | None = None
-    ratio: float | None = None
-    trials: int = 0
-    wrong: int = 0
-    timed_out: bool = False
-    ranks: tuple[int, int] = (0, 0)
-
-    @property
-    def name(self) -> str:
-        return " and ".join(self.nodes)
-
-
-class PairNode(msgspec.Struct, frozen=True):
-    """One node by its pairs; `ratio` leaves out other slow nodes and slow links."""
-
-    node: str
-    switch: str = ""
-    pairs: int = 0
-    timed_out: int = 0
-    ratio: float | None = None
-    slowest_gb_per_s: float | None = None
-    median_gb_per_s: float | None = None
-
-
-class SlowPart(msgspec.Struct, frozen=True):
-    """A slow node, link of two nodes, uplink of a switch, or path between two switches."""
-
-    kind: str
-    nodes: tuple[str, ...]
-    ratio: float
-    switches: tuple[str, ...] = ()
-    is_failure: bool = True
-
-
-class NodePairs(msgspec.Struct, frozen=True):
-    """All pairs of a step, the slowest first; the nodes by switch, then by rank."""
-
-    nodes: tuple[PairNode, ...] = ()
-    pairs: tuple[NodePair, ...] = ()
-    median_gb_per_s: float | None = None
-    spread: float = 0.0
-    # More than half of the nodes are slow: the fault is not in single nodes.
-    is_cluster_wide: bool = False
-    slow: tuple[SlowPart, ...] = ()
-
-    def of_node(self, node: str) -> list[NodePair]:
-        return [pair for pair in self.pairs if node in pair.nodes]
 
 
 def node_pairs(histories: Histories, devices_per_node: int) -> NodePairs | None:
@@ -81,9 +21,9 @@ def node_pairs(histories: Histories, devices_per_node: int) -> NodePairs | None:
     if pairs is None or not pairs.outcomes:
         return None
     numbers = {node: number for number, node in enumerate(pairs.nodes)}
-    records: dict[Pair, list[Record]] = defaultdict(list)
+    records: dict[Pair, list[PairRecord]] = defaultdict(list)
     for record in pair_records(histories):
-        ends = (numbers.get(record["node"]), numbers.get(record["partner_node"]))
+        ends = (numbers.get(record.node), numbers.get(record.partner_node))
         if ends[0] is not None and ends[1] is not None and ends[0] != ends[1]:
             records[as_pair(ends[0], ends[1])].append(record)
     result = pairs.bandwidth()
@@ -118,7 +58,7 @@ def _order(pairs: PairResults) -> dict[int, int]:
 
 def _pairs(
     pairs: PairResults,
-    records: Mapping[Pair, Sequence[Record]],
+    records: Mapping[Pair, Sequence[PairRecord]],
     result: SearchResult,
     order: Mapping[int, int],
 ) -> tuple[NodePair, ...]:
@@ -130,19 +70,19 @@ def _pairs(
     found = []
     for pair, of_pair in records.items():
         first, second = sorted(pair, key=order.__getitem__)
-        size_bytes = max(record["size_bytes"] for record in of_pair)
-        largest = [r for r in of_pair if r["size_bytes"] == size_bytes]
-        slowest = max(largest, key=lambda r: median(r["times_us"] or (inf,)))
+        size_bytes = max(record.size_bytes for record in of_pair)
+        largest = [r for r in of_pair if r.size_bytes == size_bytes]
+        slowest = max(largest, key=lambda r: median(r.times_us or (inf,)))
         found.append(
             NodePair(
                 nodes=(pairs.nodes[first], pairs.nodes[second]),
                 size_bytes=size_bytes,
                 gb_per_s=pairs.gb_per_s(median(times[pair])) if times[pair] else None,
                 ratio=ratios.get(pair),
-                trials=sum(len(record["times_us"]) for record in largest),
-                wrong=sum(int(record.get("wrong") or 0) for record in of_pair),
-                timed_out=any(record["timed_out"] for record in of_pair),
-                ranks=(int(slowest["rank"]), int(slowest["partner"])),
+                trials=sum(len(record.times_us) for record in largest),
+                wrong=sum(record.wrong_elements for record in of_pair),
+                timed_out=any(record.timed_out for record in of_pair),
+                ranks=(slowest.rank, slowest.partner),
             )
         )
     return tuple(sorted(found, key=_slowness))

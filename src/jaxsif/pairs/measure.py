@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsif.core.errors import KitError, UsageError
+from jaxsif.core.records import PairRecord
 from jaxsif.core.slurm_env import TOPOLOGY_ADDRESS
 from jaxsif.pairs.coordinator import PairCoordinator, PartnerTimeout, RoundPlanner, Task
 from jaxsif.pairs.rounds import DISJOINT
@@ -128,13 +130,7 @@ class _PairRun:
         self._exchange = PairExchange(
             _devices(task.local_ranks), _devices(task.remote_ranks)
         )
-        self._facts = {
-            "round": task.number,
-            "kind": task.kind,
-            "partner": self._exchange.partner_rank,
-            "partner_node": task.partner,
-            "place": switch,
-        }
+        self._switch = switch
 
     def measure(
         self, coordinator: PairCoordinator, specs: Sequence[MessageSpec]
@@ -161,8 +157,8 @@ class _PairRun:
     ) -> Timings:
         # For the watchdog: the deadline applies to this step alone.
         self._reporter.enters("pairs")
-        facts = {**self._facts, "size_bytes": prepared.spec.size_bytes}
-        with PartnerTimeout(self._reporter, self._timeout_s, facts) as timeout:
+        record = partial(self._record, prepared.spec, Timings([], 0), timed_out=True)
+        with PartnerTimeout(self._reporter, self._timeout_s, record) as timeout:
             connected = self._exchange.connect(prepared) if is_first else Timings([], 0)
             timeout.reset()
             return connected + self._exchange.time_trials(
@@ -171,14 +167,23 @@ class _PairRun:
 
     def _report(self, spec: MessageSpec, measured: Timings) -> None:
         self._reporter.has_wrong_results |= measured.wrong > 0
-        self._reporter.say(
-            "pair",
-            **self._facts,
+        self._reporter.emit(self._record(spec, measured))
+
+    def _record(
+        self, spec: MessageSpec, measured: Timings, *, timed_out: bool = False
+    ) -> PairRecord:
+        return PairRecord(
+            **self._reporter.stamp(),
+            round=self._task.number,
+            kind=self._task.kind,
+            partner=self._exchange.partner_rank,
+            partner_node=self._task.partner,
+            switch=self._switch,
             size_bytes=spec.size_bytes,
-            chained=spec.chained,
+            repetitions=spec.chained,
             times_us=measured.times_us,
-            wrong=measured.wrong,
-            timed_out=False,
+            wrong_elements=measured.wrong,
+            timed_out=timed_out,
         )
 
 
@@ -196,17 +201,20 @@ def _report_single_node(reporter: Reporter, switch: str) -> None:
         print(
             f"{identity.node} is the only node: there is no pair to measure", flush=True
         )
-    reporter.say(
-        "pair",
-        round=0,
-        kind=DISJOINT,
-        partner=identity.rank,
-        partner_node=identity.node,
-        place=switch,
-        size_bytes=0,
-        times_us=[],
-        wrong=0,
-        timed_out=False,
+    reporter.emit(
+        PairRecord(
+            **reporter.stamp(),
+            round=0,
+            kind=DISJOINT,
+            partner=identity.rank,
+            partner_node=identity.node,
+            switch=switch,
+            size_bytes=0,
+            repetitions=0,
+            times_us=[],
+            wrong_elements=0,
+            timed_out=False,
+        )
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxsif.core.history import Histories
-from jaxsif.core.records import Record
+from jaxsif.core.records import PairRecord
 from jaxsif.core.text import plural
 from jaxsif.pairs.locate import locate_slow_elements
 from jaxsif.pairs.model import (
@@ -22,8 +22,6 @@ from jaxsif.pairs.model import (
     merge_rank_times,
     pair_timing,
 )
-
-_FIELDS = {"round", "partner", "partner_node", "size_bytes", "times_us", "timed_out"}
 
 
 @dataclass(frozen=True)
@@ -104,37 +102,35 @@ def pair_results(histories: Histories, devices_per_node: int) -> PairResults | N
     for rank in sorted(histories):
         ranks[histories[rank].node].append(rank)
     numbers = {node: number for number, node in enumerate(ranks)}
-    switches = {record["node"]: str(record.get("place") or "") for record in records}
+    switches = {record.node: record.switch for record in records}
     return PairResults(
         nodes=tuple(ranks),
         switches=[switches.get(node, "") for node in ranks],
         ranks=tuple(ranks.values()),
         outcomes=_outcomes(records, numbers),
-        rounds=max(record["round"] for record in records),
+        rounds=max(record.round for record in records),
         devices_per_node=devices_per_node,
     )
 
 
-def pair_records(histories: Histories) -> Iterator[Record]:
-    """The whole records of all exchanges, rank by rank."""
+def pair_records(histories: Histories) -> Iterator[PairRecord]:
+    """The records of all exchanges, rank by rank."""
     for history in histories.values():
-        for record in history.measured:
-            if record["phase"] == "pair" and record.keys() >= _FIELDS:
-                yield record
+        yield from history.measured(PairRecord)
 
 
 def _outcomes(
-    pair_records: Sequence[Record], numbers: Mapping[str, int]
+    pair_records: Sequence[PairRecord], numbers: Mapping[str, int]
 ) -> dict[int, list[PairTiming]]:
     """The timing of each pair in each round, as rank 0 merged them for its plan."""
     samples: dict[tuple[int, int, Pair], list[PairSample]] = defaultdict(list)
     for record in pair_records:
-        ends = (numbers.get(record["node"]), numbers.get(record["partner_node"]))
+        ends = (numbers.get(record.node), numbers.get(record.partner_node))
         if ends[0] is None or ends[1] is None or ends[0] == ends[1]:
             continue
-        key = (record["size_bytes"], record["round"], as_pair(ends[0], ends[1]))
-        times = [] if record["timed_out"] else record["times_us"]
-        samples[key].append((record["rank"], record["partner"], times))
+        key = (record.size_bytes, record.round, as_pair(ends[0], ends[1]))
+        times = [] if record.timed_out else record.times_us
+        samples[key].append((record.rank, record.partner, times))
     sizes = {size for size, _, _ in samples}
     latency_size = min(sizes) if len(sizes) > 1 else None
     outcomes: dict[int, list[PairTiming]] = defaultdict(list)

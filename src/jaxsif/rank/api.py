@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from jaxsif.core import records
 from jaxsif.core.errors import UsageError
+from jaxsif.core.records import RequeueRecord, SpeedRecord
 from jaxsif.rank import session
+from jaxsif.rank.reporter import Reporter
 
 _MAX_UNIT = 40
 
@@ -32,12 +32,16 @@ def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
             raise UsageError(
                 f"report_speed() got {name}={value!r}, expected a number above 0"
             )
-    _emit(
-        "speed",
-        items=float(items),
-        seconds=round(float(seconds), 6),
-        unit=unit[:_MAX_UNIT],
-    )
+    reporter = _reporter_of_rank_0()
+    if reporter is not None:
+        reporter.write(
+            SpeedRecord(
+                **reporter.stamp(),
+                items=float(items),
+                seconds=float(seconds),
+                unit=unit[:_MAX_UNIT],
+            )
+        )
 
 
 def request_requeue() -> None:
@@ -49,14 +53,16 @@ def request_requeue() -> None:
 
     Raises UsageError if there is no group yet.
     """
-    _emit(records.REQUEUE_REQUEST)
+    reporter = _reporter_of_rank_0()
+    if reporter is not None:
+        reporter.write(RequeueRecord(**reporter.stamp()))
 
 
-def _emit(phase: str, **facts: Any) -> None:
+def _reporter_of_rank_0() -> Reporter | None:
+    """Its reporter; None in other ranks. Raises UsageError without a group."""
     current = session.current()
     if current is None:
         raise UsageError(
             "this process is not a rank yet; call jaxsif.initialize_distributed() first"
         )
-    if current.identity.rank == 0:
-        current.reporter.write(phase, **facts)
+    return current.reporter if current.identity.rank == 0 else None

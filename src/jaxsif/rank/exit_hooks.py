@@ -122,7 +122,7 @@ def report_exit(reporter: Reporter) -> None:
         if distributed.has_devices():
             reporter.devices()
     with harmless("the report of a good end"):
-        reporter.say("done")
+        reporter.done()
 
 
 def exit_now(status: int) -> NoReturn:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import asdict
-from typing import Any
 
+from jaxsif.core.records import FabricRecord, NicInfo, Stamp
 from jaxsif.node import HostInfo, inspect_host, nvml
 from jaxsif.node.rdma import read_interfaces
 from jaxsif.rank.reporter import Reporter
@@ -19,21 +18,25 @@ _MAX_PORTS = 40
 def report_hardware(reporter: Reporter) -> None:
     """Write one record per node, by its first rank."""
     if reporter.identity.local_rank == 0:
-        reporter.say("fabric", **fabric(inspect_host(os.environ)))
+        reporter.emit(fabric(reporter.stamp(), inspect_host(os.environ)))
 
 
-def fabric(host_info: HostInfo) -> dict[str, Any]:
-    """The facts of the record, from the driver and the kernel, without JAX."""
+def fabric(stamp: Stamp, host_info: HostInfo) -> FabricRecord:
+    """The record, from the driver and the kernel, without JAX."""
     gpus = _gpus() if host_info.expects_gpus else ()
     speeds = [g.nvlink_gb_per_s for g in gpus if g.nvlink_gb_per_s is not None]
     ports = read_interfaces(host_info)
-    return {
-        "gpu": gpus[0].name if gpus else None,
-        "gpus": len(gpus),
+    return FabricRecord(
+        **stamp,
+        gpu=gpus[0].name if gpus else None,
+        gpus=len(gpus),
         # The slowest: a ring is as fast as its slowest link.
-        "nvlink_gb_per_s": min(speeds) if speeds else None,
-        "nics": [asdict(port) for port in ports[:_MAX_PORTS]],
-    }
+        nvlink_gb_per_s=min(speeds) if speeds else None,
+        nics=[
+            NicInfo(port.name, port.kind, port.gb_per_s, port.is_active)
+            for port in ports[:_MAX_PORTS]
+        ],
+    )
 
 
 def _gpus() -> tuple[nvml.Gpu, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from jaxsif.core import image
 from jaxsif.core.errors import Problem
+from jaxsif.core.records import RanksAtPosition
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.text import MAX_NAMED, format_ranks, format_ranks_and_nodes
 
@@ -175,7 +176,7 @@ def publish_position(client: Any, rank: int, position: str) -> None:
     client.key_value_set(f"{_POSITION_PREFIX}{rank}", position, True)
 
 
-def compare_positions(client: Any, own: str) -> list[dict[str, Any]] | None:
+def compare_positions(client: Any, own: str) -> list[RanksAtPosition] | None:
     """The positions at which ranks wait, each with some ranks; None if only one."""
     ranks_by_position: dict[str, list[int]] = defaultdict(list)
     for key, position in client.key_value_dir_get(_POSITION_PREFIX):
@@ -183,6 +184,6 @@ def compare_positions(client: Any, own: str) -> list[dict[str, Any]] | None:
     if len({own, *ranks_by_position}) < 2:
         return None
     return [
-        {"place": position, "count": len(ranks), "ranks": sorted(ranks)[:MAX_NAMED]}
+        RanksAtPosition(len(ranks), position, sorted(ranks)[:MAX_NAMED])
         for position, ranks in ranks_by_position.items()
     ]

@@ -7,12 +7,28 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxsif.core import image, records
+from jaxsif.core import image, record_lines
 from jaxsif.core.errors import Problem
 from jaxsif.core.paths import NETWORK_VARIABLE, PLATFORM_VARIABLE
+from jaxsif.core.records import (
+    PHASES,
+    AllReduceRecord,
+    ConnectedRecord,
+    DevicesRecord,
+    DoneRecord,
+    FailedRecord,
+    IdentityRecord,
+    ImportingRecord,
+    LocalDevice,
+    Record,
+    ReportedProblem,
+    Stamp,
+    StartedRecord,
+    WarningsRecord,
+)
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node.guard import harmless, say_on_stderr
@@ -43,7 +59,7 @@ class Reporter:
         self.identity = identity
         self.has_wrong_results = False
         self._is_enabled = is_enabled
-        self._key = records.rank_key(os.environ)
+        self._key = record_lines.rank_key(os.environ)
         self._process = os.getpid()
         self._output = standard_output()
         self._has_complained = False
@@ -60,15 +76,24 @@ class Reporter:
         """False in a forked child, which is not a rank."""
         return os.getpid() == self._process
 
-    def say(self, phase: str, **facts: Any) -> None:
-        """Write one record in one piece, after everything printed so far."""
-        self.write(phase, **facts)
-        if phase in records.PHASES and self.is_of_this_process:
-            following = records.PHASES.index(phase) + 1
-            self.phase_observer(phase, (*records.PHASES, "end")[following])
-            fault_hook(self, f"after {phase}")
+    def stamp(self) -> Stamp:
+        """The fields that every record of this rank has, as of now."""
+        return {
+            "rank": self.identity.rank,
+            "step": self.identity.step,
+            "node": self.identity.node,
+            "time": round(time.time(), 3),
+        }
 
-    def write(self, phase: str, *, is_flushed: bool = True, **facts: Any) -> None:
+    def emit(self, record: Record) -> None:
+        """Write one record in one piece, after everything printed so far."""
+        self.write(record)
+        if record.phase in PHASES and self.is_of_this_process:
+            following = PHASES.index(record.phase) + 1
+            self.phase_observer(record.phase, (*PHASES, "end")[following])
+            fault_hook(self, f"after {record.phase}")
+
+    def write(self, record: Record, *, is_flushed: bool = True) -> None:
         """Write only the record. `is_flushed=False`: from a thread that must not wait.
 
         Never raises: a failed write must not end a program. A forked child writes nothing.
@@ -76,22 +101,12 @@ class Reporter:
         if not self._is_enabled or not self.is_of_this_process:
             return
         try:
-            line = records.encode(self._addressed(phase, facts), self._key)
+            line = record_lines.encode(record, self._key)
             if is_flushed:
                 flush_stdout()
             self._output.write(line.encode())
         except Exception as error:
-            self._complain(phase, error)
-
-    def _addressed(self, phase: str, facts: Mapping[str, Any]) -> records.Record:
-        return {
-            "phase": phase,
-            "rank": self.identity.rank,
-            "step": self.identity.step,
-            "node": self.identity.node,
-            "time": round(time.time(), 3),
-            **facts,
-        }
+            self._complain(record.phase, error)
 
     def _complain(self, phase: str, error: Exception) -> None:
         """Explain once why the verdict lacks a record of this rank."""
@@ -110,30 +125,32 @@ class Reporter:
 
         `may_miss`: see `Limits.may_miss`; used by `verify` to compare the ranks.
         """
-        began_s = clock.began_s()
-        self.say(
-            "started",
-            began=began_s,
-            entered=clock.entered_s(os.environ, began_s),
-            processes=self.identity.processes,
-            local_rank=self.identity.local_rank,
-            nodes=self.identity.node_list,
-            topology=os.environ.get(TOPOLOGY_VARIABLE),
-            platform=os.environ.get(PLATFORM_VARIABLE, "gpu"),
-            network=os.environ.get(NETWORK_VARIABLE),
-            may_miss=may_miss,
-            image=image.fingerprint(),
-            packages=image.fingerprint(image.PACKAGES_DESCRIPTION),
-            program=peers.program_fingerprint(),
+        process_start_s = clock.began_s()
+        self.emit(
+            StartedRecord(
+                **self.stamp(),
+                processes=self.identity.processes,
+                local_rank=self.identity.local_rank,
+                nodes=self.identity.node_list,
+                topology=os.environ.get(TOPOLOGY_VARIABLE),
+                platform=os.environ.get(PLATFORM_VARIABLE, "gpu"),
+                network=os.environ.get(NETWORK_VARIABLE),
+                image=image.fingerprint(),
+                packages=image.fingerprint(image.PACKAGES_DESCRIPTION),
+                program=peers.program_fingerprint(),
+                may_miss=None if may_miss is None else list(may_miss),
+                process_start=process_start_s,
+                entry_start=clock.entered_s(os.environ, process_start_s),
+            )
         )
 
     def jax_import_started(self) -> None:
         """Import JAX, and note its time for the next record."""
         began_s = round(time.time(), 3)
-        self.write(records.IMPORTING)
+        self.write(ImportingRecord(**self.stamp(), is_over=False))
         import jax  # noqa: F401  (the time of the import counts)
 
-        self.write(records.IMPORTING, is_over=True)
+        self.write(ImportingRecord(**self.stamp(), is_over=True))
         self._import_s = began_s, round(time.time(), 3)
 
     def connected(self, *, has_proof: bool = False) -> None:
@@ -148,15 +165,17 @@ class Reporter:
         # its devices. There is no public way to it (JAX 0.12).
         from jax._src.distributed import global_state
 
-        self.say(
-            "connected",
-            checked=self._import_s[0],
-            imported=self._import_s[1],
-            process_index=global_state.process_id,
-            process_count=global_state.num_processes,
-            jax=jax.__version__,
-            jaxlib=jaxlib.version.__version__,
-            has_met=has_proof,
+        self.emit(
+            ConnectedRecord(
+                **self.stamp(),
+                process_index=global_state.process_id,
+                process_count=global_state.num_processes,
+                jax=jax.__version__,
+                jaxlib=jaxlib.version.__version__,
+                peers_verified=has_proof,
+                preflight_done=self._import_s[0],
+                jax_imported=self._import_s[1],
+            )
         )
 
     def devices(self) -> None:
@@ -166,17 +185,21 @@ class Reporter:
 
         from jaxsif.rank import devices
 
-        self.say(
-            "devices",
-            backend=jax.default_backend(),
-            # A long list does not fit a record.
-            local_count=jax.local_device_count(),
-            local=[
-                {"id": device.id, "kind": device.device_kind, "uuid": uuid}
-                for device, uuid in devices.with_uuids(self.identity.node, os.environ)
-            ],
-            total=jax.device_count(),
-            nccl=devices.nccl_version(),
+        self.emit(
+            DevicesRecord(
+                **self.stamp(),
+                backend=jax.default_backend(),
+                local_devices=[
+                    LocalDevice(device.id, device.device_kind, uuid)
+                    for device, uuid in devices.with_uuids(
+                        self.identity.node, os.environ
+                    )
+                ],
+                # A long list does not fit a record.
+                local_count=jax.local_device_count(),
+                total=jax.device_count(),
+                nccl=devices.nccl_version(),
+            )
         )
 
     def enters(self, collective: str) -> None:
@@ -194,11 +217,13 @@ class Reporter:
         )
         wrong = values != jax.device_count()
         self.has_wrong_results |= bool(wrong.any())
-        self.say(
-            "allreduce",
-            expected=jax.device_count(),
-            got=float(values[wrong.argmax()]),
-            wrong=int(wrong.sum()),
+        self.emit(
+            AllReduceRecord(
+                **self.stamp(),
+                sum=float(values[wrong.argmax()]),
+                wrong_elements=int(wrong.sum()),
+                expected=jax.device_count(),
+            )
         )
 
     def prove_identity(self) -> None:
@@ -208,7 +233,13 @@ class Reporter:
         self.enters("identity")
         foreign = identity_check.foreign_slots(self.identity)
         self.has_wrong_results |= bool(foreign)
-        self.say("identity", foreign=len(foreign), slots=foreign[:8])
+        self.emit(
+            IdentityRecord(
+                **self.stamp(),
+                foreign_count=len(foreign),
+                foreign_slots=[list(slot) for slot in foreign[:8]],
+            )
+        )
 
     def enable_nccl_log(self) -> None:
         """Let NCCL log its transports; call before any other JAX function."""
@@ -231,11 +262,11 @@ class Reporter:
 
         found = transport.detect_transport(self.identity, self._nccl_log)
         if found is not None:
-            self.say("transport", **transport.as_fields(found))
+            self.emit(transport.record(self.stamp(), found))
 
     def warn(self, problems: Sequence[Problem]) -> None:
         """Report problems that do not end the program."""
-        self.say(records.WARNINGS, problems=_as_facts(problems))
+        self.emit(WarningsRecord(**self.stamp(), problems=_reported(problems)))
 
     def failed(self, error: BaseException) -> None:
         """Report the exception that ended the program.
@@ -247,15 +278,21 @@ class Reporter:
             for warning in self._nccl_log.warnings() if self._nccl_log else ():
                 print(warning, file=sys.stderr)
         text = "".join(traceback.format_exception_only(error)).strip().partition("\n")
-        self.say(records.FAILED, error=text[0][:_MAX_TEXT])
+        error_line = text[0][:_MAX_TEXT]
+        self.emit(FailedRecord(**self.stamp(), error=error_line, problems=[]))
 
     def start_failed(self, problems: Sequence[Problem]) -> None:
         """Report why the program cannot run here."""
-        self.say(records.FAILED, problems=_as_facts(problems))
+        found = _reported(problems)
+        self.emit(FailedRecord(**self.stamp(), error=None, problems=found))
+
+    def done(self) -> None:
+        """Report that the program ended successfully."""
+        self.emit(DoneRecord(**self.stamp()))
 
 
-def _as_facts(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def _reported(problems: Sequence[Problem]) -> list[ReportedProblem]:
     return [
-        {"kind": t.kind, "text": t.text, "remedy": t.remedy, "ranks": t.ranks}
-        for t in problems
+        ReportedProblem(problem.kind, problem.text, problem.remedy, list(problem.ranks))
+        for problem in problems
     ]

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from jaxsif.core.errors import Problem, UsageError
+from jaxsif.core.records import Record
 from jaxsif.core.slurm_env import KUBERNETES, Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node import inspect_host, mpi, start_problems
@@ -50,7 +51,9 @@ class Session:
         self.reporter = reporter
         self.who = f"rank {identity.rank} on {identity.node}"
         self.is_connected = False
-        self._watchdog = Watchdog(self._report_from_thread, self.who, limits)
+        self._watchdog = Watchdog(
+            self._report_from_thread, reporter.stamp, self.who, limits
+        )
 
     def begin(self) -> None:
         """Report that this rank has started, and start its watchdog."""
@@ -210,8 +213,8 @@ class Session:
             exit_now(1)
         self.reporter.warn(problems)
 
-    def _report_from_thread(self, phase: str, **facts: Any) -> None:
-        self.reporter.write(phase, is_flushed=False, **facts)
+    def _report_from_thread(self, record: Record) -> None:
+        self.reporter.write(record, is_flushed=False)
 
     def _leave_to_parent(self) -> None:
         """Called in a forked child, which is not a rank."""
@@ -269,7 +272,7 @@ def phase_reporter() -> Iterator[Reporter]:
         if not (isinstance(error, SystemExit) and error.code in (None, 0)):
             fail(session.reporter, error, partial(traceback.print_exception, error))
         good_exit = error
-    session.reporter.say("done")
+    session.reporter.done()
     if session.reporter.has_wrong_results and session.reporter.is_of_this_process:
         _verify_all_finished()
         exit_now(1)

@@ -15,8 +15,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
+from jaxsif.core.records import (
+    DeadlineExceededRecord,
+    RanksAtPosition,
+    Record,
+    Stamp,
+    TerminatedRecord,
+    WaitingRecord,
+)
 from jaxsif.rank.limits import COMPARING_S, WAITING_S, Limits
 
 # The final report may be lost if the output is blocked.
@@ -24,7 +31,7 @@ _FINAL_WRITE_TIMEOUT_S = 2.0
 # All ranks of a step find the same deadline expired within this time.
 _FLUSH_DELAY_S = 0.5
 
-Emit = Callable[..., None]
+Emit = Callable[[Record], None]
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,17 @@ class Watchdog:
     it works even if the program waits in a collective forever.
     """
 
-    def __init__(self, emit: Emit, who: str, limits: Limits) -> None:
+    def __init__(
+        self, emit: Emit, stamp: Callable[[], Stamp], who: str, limits: Limits
+    ) -> None:
         """
         Args:
           emit: writes a record.
+          stamp: returns the fields of every record.
           who: this rank's label, e.g. `rank 5 on node2`.
         """
         self._emit = emit
+        self._stamp = stamp
         self._who = who
         self._limits = limits
         self._where = Position("start")
@@ -63,7 +74,7 @@ class Watchdog:
         os.set_blocking(self._wake_fd, False)
         # Set once there is a group: publish and compare positions.
         self.post: Callable[[str], None] | None = None
-        self.compare: Callable[[str], list[dict[str, Any]] | None] | None = None
+        self.compare: Callable[[str], list[RanksAtPosition] | None] | None = None
 
     def start(self) -> None:
         """Start the thread; JAX_SIF_WATCHDOG=off disables it."""
@@ -142,9 +153,9 @@ class Watchdog:
             self._report_waiting(age_s)
         if age_s >= COMPARING_S and self.compare and not self._has_compared:
             self._has_compared = True
-            apart = self.compare(str(self._where))
-            if apart:
-                self._exit_on_desync(age_s, apart)
+            positions = self.compare(str(self._where))
+            if positions:
+                self._exit_on_desync(age_s, positions)
 
     def _is_joining(self) -> bool:
         """Whether there is no group yet; then only `verify` sees which ranks are missing."""
@@ -155,7 +166,14 @@ class Watchdog:
 
     def _report_waiting(self, age_s: float) -> None:
         where = str(self._where)
-        self._emit("waiting", where=where, for_s=round(age_s, 1), line=_line())
+        self._emit(
+            WaitingRecord(
+                **self._stamp(),
+                waited_s=round(age_s, 1),
+                position=where,
+                source_line=_line(),
+            )
+        )
         if self.post:
             # The coordinator may be gone; this thread must not wait for it.
             threading.Thread(target=self.post, args=(where,), daemon=True).start()
@@ -165,40 +183,42 @@ class Watchdog:
             f"{self._who}: no {self._next_phase!r} after {age_s:.0f} s"
             f" ({self._where}, {_line()})"
         )
-        self._end(
-            text,
-            1,
-            "stuck",
-            missing=self._next_phase,
-            for_s=round(age_s, 1),
-            where=str(self._where),
-            line=_line(),
-        )
+        self._end(text, 1, self._deadline_exceeded(age_s, []))
 
-    def _exit_on_desync(self, age_s: float, apart: list[dict[str, Any]]) -> None:
+    def _exit_on_desync(self, age_s: float, positions: list[RanksAtPosition]) -> None:
         text = f"{self._who}: the ranks are at different places since {age_s:.0f} s"
-        self._end(text, 1, "stuck", for_s=round(age_s, 1), apart=apart)
+        self._end(text, 1, self._deadline_exceeded(age_s, positions))
+
+    def _deadline_exceeded(
+        self, age_s: float, positions: list[RanksAtPosition]
+    ) -> DeadlineExceededRecord:
+        return DeadlineExceededRecord(
+            **self._stamp(),
+            waited_s=round(age_s, 1),
+            position=str(self._where),
+            source_line=_line(),
+            missing_phase=self._next_phase,
+            desynchronized=positions,
+        )
 
     def _exit_on_sigterm(self) -> None:
         age_s = self._age_s()
         text = f"{self._who}: ended by SIGTERM ({self._where}, {_line()})"
-        self._end(
-            text,
-            128 + signal.SIGTERM,
-            "terminated",
-            has_stacks=age_s > WAITING_S,
-            for_s=round(age_s, 1),
-            where=str(self._where),
-            line=_line(),
+        record = TerminatedRecord(
+            **self._stamp(),
+            waited_s=round(age_s, 1),
+            position=str(self._where),
+            source_line=_line(),
         )
+        self._end(text, 128 + signal.SIGTERM, record, has_stacks=age_s > WAITING_S)
 
     def _end(
-        self, text: str, status: int, phase: str, has_stacks: bool = True, **facts: Any
+        self, text: str, status: int, record: Record, *, has_stacks: bool = True
     ) -> None:
         """Report the cause and end the process; Slurm then ends the step."""
 
         def report() -> None:
-            self._emit(phase, **facts)
+            self._emit(record)
             print(f"jax-sif: {text}", file=sys.__stderr__, flush=True)
             if has_stacks:
                 faulthandler.dump_traceback(file=2, all_threads=True)
@@ -206,7 +226,7 @@ class Watchdog:
         writer = threading.Thread(target=report, daemon=True)
         writer.start()
         writer.join(_FINAL_WRITE_TIMEOUT_S)
-        if phase == "stuck":
+        if isinstance(record, DeadlineExceededRecord):
             time.sleep(_FLUSH_DELAY_S)
         os._exit(status)
 

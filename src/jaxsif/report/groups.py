@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jaxsif.core.evidence import Finding
+from jaxsif.core.records import TransportRecord
 from jaxsif.core.text import format_gb_per_s, format_size, plural
-from jaxsif.pairs.figures import NodePairs
+from jaxsif.core.verdict_file import NodePairs, StepVerdict
 from jaxsif.report.bandwidth import headlines
-from jaxsif.report.document import Finding, Verdict
 
 # By the kind of a finding. Other kinds, such as causes of the log catalogue, belong to
 # the end of the ranks.
@@ -77,7 +78,7 @@ def test_case_of(finding: Finding) -> str:
     return _SOFTWARE if is_version else _ENDS
 
 
-def test_cases(verdict: Verdict) -> list[TestCase]:
+def test_cases(verdict: StepVerdict) -> list[TestCase]:
     """All test cases of a verdict; bandwidth per collective, pairs per node."""
     found: list[TestCase] = [
         _of_phase(verdict, _PROCESSES, "connected"),
@@ -92,32 +93,30 @@ def test_cases(verdict: Verdict) -> list[TestCase]:
     return [*found, *_pairs(verdict, verdict.pairs or NodePairs())]
 
 
-def _of_phase(verdict: Verdict, name: str, phase: str) -> TestCase:
-    count = sum(phase in rank.told for rank in verdict.ranks)
+def _of_phase(verdict: StepVerdict, name: str, phase: str) -> TestCase:
+    count = sum(phase in rank.phases for rank in verdict.ranks)
     text = f"{count} of {verdict.topology.processes} ranks reported it"
     return TestCase(name, count, _findings(verdict, name), text)
 
 
-def _findings(verdict: Verdict, group: str) -> tuple[Finding, ...]:
+def _findings(verdict: StepVerdict, group: str) -> tuple[Finding, ...]:
     return tuple(f for f in verdict.findings if test_case_of(f) == group)
 
 
-def _transport(verdict: Verdict) -> Iterator[TestCase]:
+def _transport(verdict: StepVerdict) -> Iterator[TestCase]:
     lines = {
-        f"{rank.node}: {record.get('words', '')}"
-        for rank in verdict.ranks
-        for record in rank.measured
-        if record.get("phase") == "transport"
+        f"{rank.node}: {record.summary}"
+        for rank, record in verdict.measured(TransportRecord)
     }
     findings = _findings(verdict, _TRANSPORT)
     if lines or findings:
         yield TestCase(_TRANSPORT, len(lines), findings, "\n".join(sorted(lines)))
 
 
-def _bandwidths(verdict: Verdict) -> Iterator[TestCase]:
+def _bandwidths(verdict: StepVerdict) -> Iterator[TestCase]:
     """One case per collective, and one for findings without a collective."""
     rest = list(_findings(verdict, _BANDWIDTH))
-    for point in headlines(verdict.bandwidth or ()):
+    for point in headlines(verdict.bandwidth):
         title = f"{point.collective} {point.dtype}"
         own = [f for f in rest if point.collective in f.text]
         rest = [f for f in rest if f not in own]
@@ -130,7 +129,7 @@ def _bandwidths(verdict: Verdict) -> Iterator[TestCase]:
         yield TestCase(_BANDWIDTH, None, tuple(rest))
 
 
-def _pairs(verdict: Verdict, pairs: NodePairs) -> Iterator[TestCase]:
+def _pairs(verdict: StepVerdict, pairs: NodePairs) -> Iterator[TestCase]:
     """One case per node with the findings on its ranks, and one for the rest."""
     findings = _findings(verdict, _PAIRS)
     node_of = {rank.rank: rank.node for rank in verdict.ranks}

@@ -8,16 +8,17 @@ from datetime import datetime, timezone
 from xml.etree import ElementTree as ET
 
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL
+from jaxsif.core.evidence import Finding
 from jaxsif.core.text import MAX_NODES_IN_REPORT, format_ranks_and_nodes
+from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.html.markup import escape_invisible
-from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.groups import TestCase, test_cases
 
 # The case that every verdict has.
 _VERDICT = "verdict"
 
 
-def as_junit(verdicts: Iterable[Verdict]) -> str:
+def as_junit(verdicts: Iterable[StepVerdict]) -> str:
     """A suite for each verdict, with a case for each check.
 
     A finding is a failure, an uncertain one an error, and a check without records is
@@ -32,7 +33,7 @@ def as_junit(verdicts: Iterable[Verdict]) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def _suite(verdict: Verdict) -> ET.Element:
+def _suite(verdict: StepVerdict) -> ET.Element:
     name = f"jax-sif {verdict.topology.label} {verdict.name}"
     cases = [_case(group, verdict) for group in test_cases(verdict)]
     cases.append(_verdict_case(verdict))
@@ -47,14 +48,14 @@ def _suite(verdict: Verdict) -> ET.Element:
     )
     for key, count in counts.items():
         suite.set(key, str(count))
-    if verdict.began_s is not None:
-        when = datetime.fromtimestamp(verdict.began_s, timezone.utc)
+    if verdict.start_time_s is not None:
+        when = datetime.fromtimestamp(verdict.start_time_s, timezone.utc)
         suite.set("timestamp", when.strftime("%Y-%m-%dT%H:%M:%S"))
     suite.extend(cases)
     return suite
 
 
-def _case(group: TestCase, verdict: Verdict) -> ET.Element:
+def _case(group: TestCase, verdict: StepVerdict) -> ET.Element:
     case = _named(group.name, verdict)
     wrong = [f for f in group.findings if not f.is_warning]
     if wrong:
@@ -69,7 +70,7 @@ def _case(group: TestCase, verdict: Verdict) -> ET.Element:
     return case
 
 
-def _verdict_case(verdict: Verdict) -> ET.Element:
+def _verdict_case(verdict: StepVerdict) -> ET.Element:
     case = _named(_VERDICT, verdict)
     kind = {FAIL: "failure", COULD_NOT_TELL: "error"}.get(verdict.status)
     if kind is not None:
@@ -82,7 +83,7 @@ def _verdict_case(verdict: Verdict) -> ET.Element:
 
 
 def _add_failure(
-    case: ET.Element, kind: str, findings: list[Finding], verdict: Verdict
+    case: ET.Element, kind: str, findings: list[Finding], verdict: StepVerdict
 ) -> None:
     """One element with all findings, because readers show only the first."""
     problem = ET.SubElement(case, kind, message=escape_invisible(findings[0].text))
@@ -90,28 +91,27 @@ def _add_failure(
     problem.text = escape_invisible("\n\n".join(_words(f, verdict) for f in findings))
 
 
-def _words(finding: Finding, verdict: Verdict) -> str:
+def _words(finding: Finding, verdict: StepVerdict) -> str:
     named = format_ranks_and_nodes(
-        ((rank, verdict.slow_nodes[rank]) for rank in finding.ranks),
+        ((rank, verdict.named_ranks[rank]) for rank in finding.ranks),
         MAX_NODES_IN_REPORT,
     )
     who = f"\nnames: {named}" if named else ""
     return f"{finding.text}\n-> {finding.remedy}{who}"
 
 
-def _named(name: str, verdict: Verdict) -> ET.Element:
+def _named(name: str, verdict: StepVerdict) -> ET.Element:
     classname = f"jax-sif.{verdict.topology.label}"
     return ET.Element(
         "testcase", name=escape_invisible(name), classname=escape_invisible(classname)
     )
 
 
-def _length_s(verdict: Verdict) -> float:
+def _length_s(verdict: StepVerdict) -> float:
     """The time from the first to the last record of a node; the longest of all nodes."""
     times: dict[str, list[float]] = {}
     for rank in verdict.ranks:
-        known = [rank.time_s(phase) for phase in rank.told]
-        times.setdefault(rank.node, []).extend(t for t in known if t is not None)
+        times.setdefault(rank.node, []).extend(rank.times_s.values())
     return max((max(t) - min(t) for t in times.values() if t), default=0.0)
 
 

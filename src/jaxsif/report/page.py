@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsif.core.text import format_time
+from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.html.document import html_document
 from jaxsif.html.markup import Markup, SectionBuilder, table, tag
-from jaxsif.report.document import Verdict
-from jaxsif.report.figures import figures, missing
+from jaxsif.report.figures import figures
 from jaxsif.report.sections import bandwidth, pairs, samples, time
 from jaxsif.report.sections import ranks as ranks_and_more
 from jaxsif.report.sections.head import findings, head
@@ -17,7 +17,7 @@ from jaxsif.report.sections.head import findings, head
 _MADE_BY = "Made by jax-sif report from what jax-sif verify --verdict-file wrote."
 
 
-def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
+def as_html(verdicts: Sequence[StepVerdict], plotly: str | None) -> str:
     """The page. `plotly`: the library's source; without it there are only tables."""
     articles = [
         _article(SectionBuilder(f"v{i}", bool(plotly)), verdict)
@@ -27,14 +27,13 @@ def as_html(verdicts: Sequence[Verdict], plotly: str | None) -> str:
     return html_document(_title(verdicts), parts, _MADE_BY, plotly)
 
 
-def _article(frame: SectionBuilder, verdict: Verdict) -> Markup:
+def _article(frame: SectionBuilder, verdict: StepVerdict) -> Markup:
     """One verdict, the most important parts first."""
-    reckoned, missing_figures = figures(verdict), missing(verdict)
+    reckoned = figures(verdict)
     return tag(
         "article",
         head(frame, reckoned),
         findings(frame, verdict),
-        tag("p", missing_figures) if missing_figures else None,
         bandwidth.section(frame, reckoned),
         pairs.section(frame, reckoned),
         time.timeline(frame, reckoned),
@@ -47,13 +46,13 @@ def _article(frame: SectionBuilder, verdict: Verdict) -> Markup:
     )
 
 
-def _title(verdicts: Sequence[Verdict]) -> str:
+def _title(verdicts: Sequence[StepVerdict]) -> str:
     first = verdicts[0]
     more = f" and {len(verdicts) - 1} more" if len(verdicts) > 1 else ""
     return f"{first.verdict} {first.topology.label} {first.name}{more}"
 
 
-def _navigation(verdicts: Sequence[Verdict]) -> Markup | None:
+def _navigation(verdicts: Sequence[StepVerdict]) -> Markup | None:
     """An overview of several verdicts, with links."""
     if len(verdicts) < 2:
         return None
@@ -63,7 +62,9 @@ def _navigation(verdicts: Sequence[Verdict]) -> Markup | None:
             verdict.topology.label,
             verdict.program,
             verdict.name,
-            format_time(verdict.began_s) if verdict.began_s is not None else "-",
+            format_time(verdict.start_time_s)
+            if verdict.start_time_s is not None
+            else "-",
             verdict.summary,
         )
         for i, verdict in enumerate(verdicts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxsif.pairs.figures import NodePair, NodePairs
+from jaxsif.core.verdict_file import NodePair, NodePairs
 
 # A heat map of more nodes than this shows groups of neighbours.
 MOST_CELLS = 128

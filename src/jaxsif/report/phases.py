@@ -7,33 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from jaxsif.report.document import Rank, Verdict
+from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, PHASES, TERMINATED
+from jaxsif.core.verdict_file import RankReport, StepVerdict
 
-# A milestone begins and ends intervals: a phase, and its field that contains a time.
-Milestone = tuple[str, str]
+# A milestone begins and ends intervals. Most are the records of phases.
+Milestone = str
 
-BEGAN: Milestone = ("started", "began")
-ENTERED: Milestone = ("started", "entered")
-STARTED: Milestone = ("started", "time")
-CHECKED: Milestone = ("connected", "checked")
-IMPORTED: Milestone = ("connected", "imported")
-CONNECTED: Milestone = ("connected", "time")
-DEVICES: Milestone = ("devices", "time")
-ALL_REDUCED: Milestone = ("allreduce", "time")
-IDENTIFIED: Milestone = ("identity", "time")
-DONE: Milestone = ("done", "time")
-ENDS: tuple[Milestone, ...] = (
-    ("failed", "time"),
-    ("stuck", "time"),
-    ("terminated", "time"),
-)
+PROCESS_START, ENTRY_START = "process_start", "entry_start"
+PREFLIGHT_DONE, JAX_IMPORTED = "preflight_done", "jax_imported"
+STARTED, CONNECTED, DEVICES, ALL_REDUCED, IDENTIFIED, DONE = PHASES
+ENDS: tuple[Milestone, ...] = (FAILED, DEADLINE_EXCEEDED, TERMINATED)
 
-MARKS = (
-    BEGAN,
-    ENTERED,
+MILESTONES = (
+    PROCESS_START,
+    ENTRY_START,
     STARTED,
-    CHECKED,
-    IMPORTED,
+    PREFLIGHT_DONE,
+    JAX_IMPORTED,
     CONNECTED,
     DEVICES,
     ALL_REDUCED,
@@ -43,10 +33,10 @@ MARKS = (
 
 # Labels of the intervals, by the milestone at their end.
 LABELS = {
-    ENTERED: "process begins, image opens",
+    ENTRY_START: "process begins, image opens",
     STARTED: "entry and Python start",
-    CHECKED: "checks node and way to rank 0",
-    IMPORTED: "JAX is imported",
+    PREFLIGHT_DONE: "checks node and way to rank 0",
+    JAX_IMPORTED: "JAX is imported",
     CONNECTED: "joins the group",
     DEVICES: "finds its devices",
     ALL_REDUCED: "first all-reduce: compile and run",
@@ -57,9 +47,9 @@ _ENDED = "until its end"
 
 # Why an interval is unknown, by the missing milestone.
 _UNKNOWN = {
-    BEGAN: "when the process began: recorded by an older jax-sif, or /proc is hidden",
-    ENTERED: "when the image was open: the program was not started by the image's entry",
-    IMPORTED: "when JAX was imported: the program did not call initialize_distributed()",
+    PROCESS_START: "when the process began: recorded by an older jax-sif, or /proc is hidden",
+    ENTRY_START: "when the image was open: the program was not started by the image's entry",
+    JAX_IMPORTED: "when JAX was imported: the program did not call initialize_distributed()",
     ALL_REDUCED: "the program reported no all-reduce",
 }
 
@@ -81,7 +71,7 @@ class Interval:
 class RankTimeline:
     """The intervals of one rank, in order."""
 
-    rank: Rank
+    rank: RankReport
     stretches: tuple[Interval, ...]
 
     @property
@@ -97,10 +87,10 @@ class Part:
     ranks: int
     median_s: float
     longest_s: float
-    slowest: Rank
+    slowest: RankReport
 
 
-def timelines(verdict: Verdict) -> list[RankTimeline]:
+def timelines(verdict: StepVerdict) -> list[RankTimeline]:
     """The timeline of every rank.
 
     Times are relative to the first record of the rank's node, since clocks of nodes may
@@ -131,7 +121,7 @@ def startup_breakdown(found: Sequence[RankTimeline]) -> list[Part]:
     return parts
 
 
-def unknown(verdict: Verdict) -> list[str]:
+def unknown(verdict: StepVerdict) -> list[str]:
     """What is unknown about the start, and why; empty without ranks."""
     marks: set[Milestone] = set()
     for rank in verdict.ranks:
@@ -153,7 +143,7 @@ def chosen(
     return sorted(by_need[:most], key=lambda life: life.rank.rank)
 
 
-def _stretches(rank: Rank, zeros: dict[str, float]) -> tuple[Interval, ...]:
+def _stretches(rank: RankReport, zeros: dict[str, float]) -> tuple[Interval, ...]:
     times = sorted(_times(rank).items(), key=lambda mark: mark[1])
     zero = zeros.get(rank.node, 0.0)
     return tuple(
@@ -162,10 +152,17 @@ def _stretches(rank: Rank, zeros: dict[str, float]) -> tuple[Interval, ...]:
     )
 
 
-def _times(rank: Rank) -> dict[Milestone, float]:
-    found = {}
-    for mark in (*MARKS, *ENDS):
-        value = rank.fact(*mark)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            found[mark] = float(value)
-    return found
+def _times(rank: RankReport) -> dict[Milestone, float]:
+    """The known milestones, in order."""
+    times: dict[Milestone, float | None] = {**rank.times_s}
+    if rank.started is not None:
+        times[PROCESS_START] = rank.started.process_start
+        times[ENTRY_START] = rank.started.entry_start
+    if rank.connected is not None:
+        times[PREFLIGHT_DONE] = rank.connected.preflight_done
+        times[JAX_IMPORTED] = rank.connected.jax_imported
+    return {
+        mark: time_s
+        for mark in (*MILESTONES, *ENDS)
+        if (time_s := times.get(mark)) is not None
+    }

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from jaxsif.core.verdict_file import RankReport, StepVerdict
 from jaxsif.html.markup import escape_invisible
-from jaxsif.report.document import Rank, Verdict
 from jaxsif.report.phases import startup_breakdown, timelines
 
 Labels = dict[str, str]
@@ -30,7 +30,7 @@ class Metric:
             yield f"{self.name}{_labels(labels)} {value!r}"
 
 
-def as_prometheus(verdicts: Iterable[Verdict]) -> str:
+def as_prometheus(verdicts: Iterable[StepVerdict]) -> str:
     """The latest verdict of each cluster and topology, as gauges.
 
     Steps are no labels: every job would begin new series.
@@ -48,7 +48,7 @@ def as_prometheus(verdicts: Iterable[Verdict]) -> str:
 Sample = tuple[str, str, Labels, float]
 
 
-def _samples(verdict: Verdict) -> Iterator[Sample]:
+def _samples(verdict: StepVerdict) -> Iterator[Sample]:
     yield from _judgement(verdict)
     yield from _nodes(verdict)
     yield from _bandwidths(verdict)
@@ -62,19 +62,19 @@ def _samples(verdict: Verdict) -> Iterator[Sample]:
         )
 
 
-def _judgement(verdict: Verdict) -> Iterator[Sample]:
+def _judgement(verdict: StepVerdict) -> Iterator[Sample]:
     yield (
         "jaxsif_verdict_status",
         "Exit status of jax-sif verify: 0 pass, 1 fail, 3 COULD NOT TELL.",
         {},
         float(verdict.status),
     )
-    if verdict.began_s is not None:
+    if verdict.start_time_s is not None:
         yield (
             "jaxsif_verdict_timestamp_seconds",
             "Time of the first record of the step, in seconds since 1970.",
             {},
-            verdict.began_s,
+            verdict.start_time_s,
         )
     for severity, is_warning in (("failure", False), ("warning", True)):
         count = sum(f.is_warning == is_warning for f in verdict.findings)
@@ -92,33 +92,34 @@ def _judgement(verdict: Verdict) -> Iterator[Sample]:
     )
 
 
-def _software(verdict: Verdict) -> Labels:
-    facts = (
-        ("image", "started", "image"),
-        ("jax", "connected", "jax"),
-        ("jaxlib", "connected", "jaxlib"),
-        ("nccl", "devices", "nccl"),
-        ("platform", "devices", "backend"),
-    )
-    labels = {}
-    for label, phase, fact in facts:
-        values = [rank.fact(phase, fact) for rank in verdict.ranks]
-        known = next((value for value in values if value is not None), "")
-        labels[label] = str(known)
-    return labels
+def _software(verdict: StepVerdict) -> Labels:
+    started = [rank.started for rank in verdict.ranks if rank.started]
+    connected = [rank.connected for rank in verdict.ranks if rank.connected]
+    devices = [rank.devices for rank in verdict.ranks if rank.devices]
+    return {
+        "image": _first(record.image for record in started),
+        "jax": _first(record.jax for record in connected),
+        "jaxlib": _first(record.jaxlib for record in connected),
+        "nccl": _first(record.nccl for record in devices),
+        "platform": _first(record.backend for record in devices),
+    }
 
 
-def _nodes(verdict: Verdict) -> Iterator[Sample]:
-    by_node: dict[str, list[Rank]] = {}
+def _first(values: Iterable[str | None]) -> str:
+    return next((value for value in values if value is not None), "")
+
+
+def _nodes(verdict: StepVerdict) -> Iterator[Sample]:
+    by_node: dict[str, list[RankReport]] = {}
     for rank in verdict.ranks:
         by_node.setdefault(rank.node, []).append(rank)
-    slow_nodes = verdict.slow_nodes
+    slow_nodes = verdict.named_ranks
     for node, ranks in by_node.items():
         yield (
             "jaxsif_node_ranks_done",
             "Ranks of a node that reached the end of the program.",
             {"node": node},
-            float(sum("done" in rank.told for rank in ranks)),
+            float(sum("done" in rank.phases for rank in ranks)),
         )
         yield (
             "jaxsif_node_ranks_named",
@@ -128,8 +129,8 @@ def _nodes(verdict: Verdict) -> Iterator[Sample]:
         )
 
 
-def _bandwidths(verdict: Verdict) -> Iterator[Sample]:
-    for point in verdict.bandwidth or ():
+def _bandwidths(verdict: StepVerdict) -> Iterator[Sample]:
+    for point in verdict.bandwidth:
         labels = {
             "collective": point.collective,
             "dtype": point.dtype,
@@ -162,7 +163,7 @@ def _bandwidths(verdict: Verdict) -> Iterator[Sample]:
             )
 
 
-def _pairs(verdict: Verdict) -> Iterator[Sample]:
+def _pairs(verdict: StepVerdict) -> Iterator[Sample]:
     """Per node, not per pair: a thousand nodes have half a million pairs."""
     for node in verdict.pairs.nodes if verdict.pairs else ():
         for which, speed in (
@@ -184,9 +185,9 @@ def _pairs(verdict: Verdict) -> Iterator[Sample]:
         )
 
 
-def _newest(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
-    found: dict[tuple[str, str], Verdict] = {}
-    for verdict in sorted(verdicts, key=lambda v: v.began_s or 0.0):
+def _newest(verdicts: Iterable[StepVerdict]) -> dict[tuple[str, str], StepVerdict]:
+    found: dict[tuple[str, str], StepVerdict] = {}
+    for verdict in sorted(verdicts, key=lambda v: v.start_time_s or 0.0):
         # A step is cluster.job.step, and the name of a cluster may contain dots.
         cluster = verdict.step.rsplit(".", 2)[0]
         found[cluster, verdict.topology.label] = verdict

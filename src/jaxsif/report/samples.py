@@ -8,8 +8,8 @@ import io
 from collections.abc import Iterable, Iterator
 
 from jaxsif.bandwidth import collectives
-from jaxsif.report.document import Verdict
-from jaxsif.report.measured import Bandwidth, Pair, told
+from jaxsif.core.records import BandwidthRecord, PairRecord
+from jaxsif.core.verdict_file import StepVerdict
 
 COLUMNS = (
     "step",
@@ -37,7 +37,7 @@ Row = dict[str, object]
 _FORMULA = ("=", "+", "-", "@")
 
 
-def as_csv(verdicts: Iterable[Verdict]) -> str:
+def as_csv(verdicts: Iterable[StepVerdict]) -> str:
     """CSV (RFC 4180) with a header; fields that do not apply are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\r\n")
@@ -55,33 +55,30 @@ def _cell(value: object) -> object:
     return f"'{value}" if is_formula else value
 
 
-def rows(verdict: Verdict) -> Iterator[Row]:
+def rows(verdict: StepVerdict) -> Iterator[Row]:
     """The phases' times, then bandwidths, then pairs."""
     yield from _phases(verdict)
     yield from _bandwidths(verdict)
     yield from _pairs(verdict)
 
 
-def _phases(verdict: Verdict) -> Iterator[Row]:
+def _phases(verdict: StepVerdict) -> Iterator[Row]:
     """Times of the phases, in microseconds after the first of the rank's node."""
     zeros: dict[str, float] = {}
     for rank in verdict.ranks:
-        for phase in rank.told:
-            if (time_s := rank.time_s(phase)) is not None:
-                zeros[rank.node] = min(zeros.get(rank.node, time_s), time_s)
+        for time_s in rank.times_s.values():
+            zeros[rank.node] = min(zeros.get(rank.node, time_s), time_s)
     for rank in verdict.ranks:
-        for phase in rank.told:
-            if (time_s := rank.time_s(phase)) is not None:
-                time_us = round((time_s - zeros[rank.node]) * 1e6)
-                yield {
-                    **_who(verdict, rank.rank, rank.node),
-                    "measurement": f"phase {phase}",
-                    "time_us": time_us,
-                }
+        for phase, time_s in rank.times_s.items():
+            yield {
+                **_who(verdict, rank.rank, rank.node),
+                "measurement": f"phase {phase}",
+                "time_us": round((time_s - zeros[rank.node]) * 1e6),
+            }
 
 
-def _bandwidths(verdict: Verdict) -> Iterator[Row]:
-    for rank, result in told(verdict, "bandwidth", Bandwidth):
+def _bandwidths(verdict: StepVerdict) -> Iterator[Row]:
+    for rank, result in verdict.measured(BandwidthRecord):
         factor = _bus_factor(result)
         for trial, time_us in enumerate(result.times_us):
             speed = _gb_per_s(result.size_bytes, time_us)
@@ -96,12 +93,12 @@ def _bandwidths(verdict: Verdict) -> Iterator[Row]:
                 "time_us": time_us,
                 "alg_gb_per_s": _rounded(speed),
                 "bus_gb_per_s": _rounded(speed and speed * factor),
-                "wrong": result.wrong,
+                "wrong": result.wrong_elements,
             }
 
 
-def _pairs(verdict: Verdict) -> Iterator[Row]:
-    for rank, pair in told(verdict, "pair", Pair):
+def _pairs(verdict: StepVerdict) -> Iterator[Row]:
+    for rank, pair in verdict.measured(PairRecord):
         # One row without a time for an exchange that timed out.
         for trial, time_us in enumerate(pair.times_us or (None,)):
             speed = None if time_us is None else _gb_per_s(pair.size_bytes, time_us)
@@ -115,12 +112,12 @@ def _pairs(verdict: Verdict) -> Iterator[Row]:
                 "trial": trial,
                 "time_us": time_us,
                 "alg_gb_per_s": _rounded(speed),
-                "wrong": pair.wrong,
+                "wrong": pair.wrong_elements,
                 "timed_out": int(pair.timed_out),
             }
 
 
-def _who(verdict: Verdict, rank: int, node: str) -> Row:
+def _who(verdict: StepVerdict, rank: int, node: str) -> Row:
     return {
         "step": verdict.step,
         "topology": verdict.topology.label,
@@ -133,7 +130,7 @@ def _gb_per_s(size_bytes: int, time_us: float) -> float | None:
     return collectives.algorithm_gb_per_s(size_bytes, time_us) if time_us > 0 else None
 
 
-def _bus_factor(result: Bandwidth) -> float:
+def _bus_factor(result: BandwidthRecord) -> float:
     """1 for a collective of a later jax-sif."""
     known = result.collective in collectives.COLLECTIVES
     return collectives.bus_factor(result.collective, result.devices) if known else 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxsif.bandwidth.figures import Figure
 from jaxsif.core.text import (
     MAX_FINDINGS,
     format_significant,
@@ -13,18 +12,16 @@ from jaxsif.core.text import (
     format_table,
     not_shown,
 )
+from jaxsif.core.verdict_file import BandwidthFigure, NodePair, StepVerdict
 from jaxsif.html.markup import escape_invisible
-from jaxsif.pairs.figures import NodePair
 from jaxsif.report.bandwidth import headlines
-from jaxsif.report.document import Verdict
-from jaxsif.report.figures import missing
 from jaxsif.report.phases import startup_breakdown, timelines
 
 _MAX_RANKS = 16
 _MAX_PAIRS = 8
 
 
-def as_text(verdict: Verdict) -> str:
+def as_text(verdict: StepVerdict) -> str:
     """The verdict, the findings, then the data."""
     blocks = [
         [f"{verdict.verdict}  {verdict.summary}"],
@@ -32,7 +29,6 @@ def as_text(verdict: Verdict) -> str:
         list(_ranks(verdict)),
         list(_bandwidth(verdict)),
         list(_pairs(verdict)),
-        [text] if (text := missing(verdict)) else [],
         list(_budget(verdict)),
     ]
     lines = [line for block in blocks if block for line in (*block, "")]
@@ -44,7 +40,7 @@ def _one_line(text: str) -> str:
     return escape_invisible(text).replace("\n", "\n   ")
 
 
-def _findings(verdict: Verdict) -> Iterator[str]:
+def _findings(verdict: StepVerdict) -> Iterator[str]:
     for number, finding in enumerate(verdict.findings[:MAX_FINDINGS], 1):
         sign = "warning: " if finding.is_warning else ""
         yield f"{number}. {sign}{finding.text}"
@@ -53,12 +49,12 @@ def _findings(verdict: Verdict) -> Iterator[str]:
     yield from not_shown(MAX_FINDINGS, len(verdict.findings), "finding")
 
 
-def _ranks(verdict: Verdict) -> Iterator[str]:
+def _ranks(verdict: StepVerdict) -> Iterator[str]:
     """All ranks of a small job, otherwise those with findings or without an end."""
     shown = list(verdict.ranks)
     if len(shown) > _MAX_RANKS:
-        named = verdict.slow_nodes
-        shown = [r for r in shown if r.rank in named or "done" not in r.told]
+        named = verdict.named_ranks
+        shown = [r for r in shown if r.rank in named or "done" not in r.phases]
         shown = shown[:_MAX_RANKS]
     rows = [(str(r.rank), r.node, r.phase) for r in shown]
     if rows:
@@ -66,14 +62,14 @@ def _ranks(verdict: Verdict) -> Iterator[str]:
     yield from not_shown(len(shown), len(verdict.ranks), "rank")
 
 
-def _bandwidth(verdict: Verdict) -> Iterator[str]:
-    rows = [_bandwidth_row(point) for point in headlines(verdict.bandwidth or ())]
+def _bandwidth(verdict: StepVerdict) -> Iterator[str]:
+    rows = [_bandwidth_row(point) for point in headlines(verdict.bandwidth)]
     if rows:
         head = ("collective", "type", "size", "time us", "busbw GB/s", "of expected")
         yield from format_table([(*head, "wrong", "slowest rank"), *rows], "<<>>>>><")
 
 
-def _bandwidth_row(point: Figure) -> tuple[str, ...]:
+def _bandwidth_row(point: BandwidthFigure) -> tuple[str, ...]:
     return (
         point.collective,
         point.dtype,
@@ -86,7 +82,7 @@ def _bandwidth_row(point: Figure) -> tuple[str, ...]:
     )
 
 
-def _pairs(verdict: Verdict) -> Iterator[str]:
+def _pairs(verdict: StepVerdict) -> Iterator[str]:
     found = verdict.pairs
     if found is None:
         return
@@ -105,7 +101,7 @@ def pair_row(pair: NodePair) -> tuple[str, str, str, str]:
     return pair.name, f"{speed}{note}", f"{pair.ratio:.2f}", str(pair.wrong)
 
 
-def _budget(verdict: Verdict) -> Iterator[str]:
+def _budget(verdict: StepVerdict) -> Iterator[str]:
     rows = [
         (
             part.word,

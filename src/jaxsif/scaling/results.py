@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
+from jaxsif.core.records import DoneRecord, SpeedRecord
+from jaxsif.core.verdict_file import RankReport, StepVerdict
 from jaxsif.scaling.plan import Study
 
 # Up to this number of nodes -> the efficiency of a program that scales well.
@@ -89,37 +90,33 @@ def run_without_verdict(nodes: int, output: str, file: object) -> Run:
     return Run(nodes, 0, None, "", f"no verdict; see its output: {file}")
 
 
-def run_of(nodes: int, verdict: Mapping[str, Any]) -> Run:
+def run_of(nodes: int, verdict: StepVerdict) -> Run:
     """The run of a job with a verdict."""
-    devices = int(verdict["topology"]["devices"])
-    if verdict["status"] != 0:
-        message = f"{verdict['verdict']}: {_failure_reason(verdict)}"
-        return Run(nodes, devices, None, "", message, failed=verdict["status"] == 1)
-    speeds = [
-        record
-        for rank in verdict["ranks"]
-        for record in rank["measured"]
-        if record["phase"] == "speed"
-    ]
+    devices = verdict.topology.devices
+    if verdict.status != 0:
+        message = f"{verdict.verdict}: {_failure_reason(verdict)}"
+        return Run(nodes, devices, None, "", message, failed=verdict.status == 1)
+    speeds = [record for _, record in verdict.measured(SpeedRecord)]
     if speeds:
         last = speeds[-1]
-        return Run(nodes, devices, last["items"] / last["seconds"], last["unit"], "")
-    seconds = [_wall_time_s(rank["told"]) for rank in verdict["ranks"]]
+        return Run(nodes, devices, last.items / last.seconds, last.unit, "")
+    seconds = [_wall_time_s(rank) for rank in verdict.ranks]
     longest_s = max(seconds, default=0.0)
     if longest_s <= 0:
         return Run(nodes, devices, None, "", "no rank reported its start and end")
     return Run(nodes, devices, 1 / longest_s, WALL_TIME_UNIT, "")
 
 
-def _failure_reason(verdict: Mapping[str, Any]) -> str:
-    return str(verdict["summary"]).partition(": ")[2] or str(verdict["summary"])
+def _failure_reason(verdict: StepVerdict) -> str:
+    return verdict.summary.partition(": ")[2] or verdict.summary
 
 
-def _wall_time_s(phases: Mapping[str, Mapping[str, Any]]) -> float:
+def _wall_time_s(rank: RankReport) -> float:
     """Time from joining the group to the end, by the rank's clock."""
-    if not {"connected", "done"} <= phases.keys():
+    done = rank.last(DoneRecord)
+    if rank.connected is None or done is None:
         return 0.0
-    return float(phases["done"]["time"] - phases["connected"]["time"])
+    return done.time - rank.connected.time
 
 
 def compare(study: Study, runs: Sequence[Run]) -> list[Row]:

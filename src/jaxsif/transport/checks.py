@@ -30,7 +30,7 @@ def network_not_used(evidence: StepEvidence) -> Iterator[Finding]:
     by_cause: dict[tuple[str, str, str], list[NodeTransport]] = defaultdict(list)
     for transport in node_transports(evidence.histories):
         declared = transport.expected_network
-        is_nccl = transport.record.get("by") == "nccl"
+        is_nccl = transport.record.reported_by == "nccl"
         if declared in _NETWORKS and is_nccl and _is_fallback(declared, transport.kind):
             by_cause[declared, transport.text, _reason(declared, transport)].append(
                 transport
@@ -104,10 +104,10 @@ def nvlink_missing(evidence: StepEvidence) -> Iterator[Finding]:
     within = [
         t
         for t in node_transports(evidence.histories)
-        if t.record.get("within") is not None
+        if t.record.intra_node is not None
     ]
-    having = [t for t in within if t.record["within"] == "nvlink"]
-    lacking = [t for t in within if t.record["within"] in ("pcie", "shared-memory")]
+    having = [t for t in within if t.record.intra_node == "nvlink"]
+    lacking = [t for t in within if t.record.intra_node in ("pcie", "shared-memory")]
     if having and lacking:
         yield Finding(
             "nvlink-missing",
@@ -124,7 +124,7 @@ def gpudirect_missing(evidence: StepEvidence) -> Iterator[Finding]:
     group = [
         t
         for t in node_transports(evidence.histories)
-        if t.kind in _FAST and t.record.get("gpudirect") is False
+        if t.kind in _FAST and t.record.gpudirect is False
     ]
     if group:
         yield Finding(
@@ -168,10 +168,10 @@ def network_not_exercised(evidence: StepEvidence) -> Iterator[Finding]:
     group = [
         t
         for t in node_transports(evidence.histories)
-        if t.expected_network in _NETWORKS and t.record.get("by") != "nccl"
+        if t.expected_network in _NETWORKS and t.record.reported_by != "nccl"
     ]
     if group:
-        network = _NETWORKS[group[0].expected_network]
+        network = _NETWORKS[str(group[0].expected_network)]
         yield Finding(
             "network-not-exercised",
             f"{_uses(group)} {group[0].text}, as CPU devices always do; the cluster's"
@@ -188,7 +188,7 @@ def transport_unknown(evidence: StepEvidence) -> Iterator[Finding]:
         t
         for t in node_transports(evidence.histories)
         if not t.is_known
-        and t.record.get("by") == "nccl"
+        and t.record.reported_by == "nccl"
         and t.expected_network in _NETWORKS
     ]
     if unread:

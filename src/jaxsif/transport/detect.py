@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from jaxsif.core.records import Stamp, TransportRecord
 from jaxsif.core.slurm_env import Identity
 from jaxsif.node import inspect_host
 from jaxsif.transport import sockets
@@ -157,10 +157,19 @@ def _coordinator_port() -> int | None:
     return int(port) if port.isdecimal() else None
 
 
-def as_fields(transport: Transport) -> dict[str, Any]:
-    """The fields of its record, with as many names as fit."""
-    fields = asdict(transport)
-    return {
-        name: list(value[:_MAX_NAMED]) if isinstance(value, tuple) else value
-        for name, value in fields.items()
-    }
+def record(stamp: Stamp, transport: Transport) -> TransportRecord:
+    """Its record, with as many names as fit."""
+    return TransportRecord(
+        **stamp,
+        reported_by=transport.by,
+        kind=transport.kind,
+        summary=transport.words,
+        interfaces=list(transport.interfaces[:_MAX_NAMED]),
+        count=transport.count,
+        gpudirect=transport.gpudirect,
+        intra_node=transport.within,
+        inter_node=transport.network,
+        version=transport.version,
+        algorithms=list(transport.algorithms[:_MAX_NAMED]),
+        reasons=list(transport.why[:_MAX_NAMED]),
+    )

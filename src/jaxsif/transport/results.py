@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxsif.core.history import Histories, RankHistory
-from jaxsif.core.records import Record
+from jaxsif.core.records import TransportRecord
 from jaxsif.core.text import MAX_NODES_IN_LINE, listed
 
 UNKNOWN = "unknown"
@@ -18,15 +18,15 @@ class NodeTransport:
     """The transport of one node, reported by one of its ranks."""
 
     history: RankHistory
-    record: Record
+    record: TransportRecord
 
     @property
     def kind(self) -> str:
-        return str(self.record.get("kind"))
+        return self.record.kind
 
     @property
     def text(self) -> str:
-        return str(self.record.get("words"))
+        return self.record.summary
 
     @property
     def is_known(self) -> bool:
@@ -35,22 +35,20 @@ class NodeTransport:
     @property
     def reasons(self) -> list[str]:
         """The library's reasons for not using a faster network."""
-        why = self.record.get("why")
-        return list(map(str, why)) if isinstance(why, list) else []
+        return self.record.reasons
 
     @property
-    def expected_network(self) -> str:
+    def expected_network(self) -> str | None:
         """The network that the site declares."""
-        return str(self.history.fact("started", "network"))
+        return self.history.started.network if self.history.started else None
 
 
 def node_transports(histories: Histories) -> list[NodeTransport]:
     """The last record of each node, in the order of ranks."""
     found: dict[str, NodeTransport] = {}
     for history in histories.values():
-        for record in history.measured:
-            if record["phase"] == "transport":
-                found[history.node] = NodeTransport(history, record)
+        for record in history.measured(TransportRecord):
+            found[history.node] = NodeTransport(history, record)
     return list(found.values())
 
 

@@ -9,20 +9,28 @@ from collections.abc import Iterator
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.history import RankHistory
 from jaxsif.core.naming import ranks_of, where
-from jaxsif.core.records import PHASES
+from jaxsif.core.records import (
+    PHASES,
+    AllReduceRecord,
+    BandwidthRecord,
+    IdentityRecord,
+)
 
 
 def foreign_peers(case: StepEvidence) -> Iterator[Finding]:
     """The all-reduce contains a value that no rank of this run contributes."""
     reporting_ranks = [
-        s for s in case.histories.values() if s.fact("identity", "foreign")
+        s
+        for s in case.histories.values()
+        if (identity := s.last(IdentityRecord)) and identity.foreign_count
     ]
     if not reporting_ranks:
         return
     votes = Counter(
         rank
         for history in reporting_ranks
-        for rank in {slot[0] for slot in history.fact("identity", "slots")}
+        if (identity := history.last(IdentityRecord))
+        for rank in {slot[0] for slot in identity.foreign_slots}
     )
     # A rank that computes wrongly implicates all others; each has only its vote.
     implicated = {rank for rank, n in votes.items() if n == max(votes.values())}
@@ -43,11 +51,11 @@ def wrong_sums(case: StepEvidence) -> Iterator[Finding]:
     """The all-reduce of ones differs from the number of devices."""
     by_sum: dict[float, list[RankHistory]] = defaultdict(list)
     for history in case.histories.values():
-        got = history.fact("allreduce", "got")
-        if got is not None and (
-            got != case.topology.devices or history.fact("allreduce", "wrong")
+        record = history.last(AllReduceRecord)
+        if record is not None and (
+            record.value != case.topology.devices or record.wrong_elements
         ):
-            by_sum[got].append(history)
+            by_sum[record.value].append(history)
     for got, group in by_sum.items():
         yield Finding(
             "wrong-sum",
@@ -65,8 +73,8 @@ def peers_not_verified(case: StepEvidence) -> Iterator[Finding]:
         s
         for s in case.histories.values()
         if s.is_done
-        and "identity" not in s.phases
-        and not s.fact("connected", "has_met")
+        and not s.last(IdentityRecord)
+        and not (s.connected and s.connected.peers_verified)
     ]
     if silent:
         yield Finding(
@@ -101,11 +109,7 @@ def _results(history: RankHistory) -> set[str]:
     # devices_not_reported covers the devices.
     phases = {p for p in PHASES if p in history.phases and p != "devices"}
     measured = {
-        f"{r['collective']} {r['dtype']} at {r['size_bytes']} bytes"
-        for r in history.measured
-        if r["phase"] == "bandwidth" and r.keys() >= _POINT
+        f"{r.collective} {r.dtype} at {r.size_bytes} bytes"
+        for r in history.measured(BandwidthRecord)
     }
     return phases | measured
-
-
-_POINT = {"collective", "dtype", "size_bytes"}

@@ -5,23 +5,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.history import RankHistory
 from jaxsif.core.naming import group_by_value, ranks_of, where
+from jaxsif.core.records import (
+    ConnectedRecord,
+    DevicesRecord,
+    PhaseRecord,
+    StartedRecord,
+)
 
 
 def platform_differs(case: StepEvidence) -> Iterator[Finding]:
     """JAX runs on CPU instead of the requested GPUs, or vice versa."""
     by_platform: dict[tuple[str, str], list[RankHistory]] = defaultdict(list)
     for history in case.histories.values():
-        requested, got = (
-            history.fact("started", "platform"),
-            history.fact("devices", "backend"),
-        )
-        if got is not None and got != requested:
-            by_platform[(str(requested), str(got))].append(history)
+        requested = history.started.platform if history.started else "nothing"
+        got = history.devices.backend if history.devices else requested
+        if got != requested:
+            by_platform[requested, got].append(history)
     for (requested, got), group in by_platform.items():
         yield Finding(
             "platform",
@@ -33,9 +36,7 @@ def platform_differs(case: StepEvidence) -> Iterator[Finding]:
 
 def devices_not_reported(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that finished without reporting their devices."""
-    silent = [
-        s for s in case.histories.values() if s.is_done and "devices" not in s.phases
-    ]
+    silent = [s for s in case.histories.values() if s.is_done and not s.devices]
     if silent:
         yield Finding(
             "devices-not-reported",
@@ -51,9 +52,9 @@ def shared_devices(case: StepEvidence) -> Iterator[Finding]:
     """Two ranks, or two devices of one, are the same physical GPU."""
     holders: dict[str, list[RankHistory]] = defaultdict(list)
     for history in case.histories.values():
-        for device in history.fact("devices", "local") or ():
-            if device.get("uuid"):
-                holders[device["uuid"]].append(history)
+        for device in history.devices.local_devices if history.devices else ():
+            if device.uuid:
+                holders[device.uuid].append(history)
     for uuid, group in holders.items():
         if len(group) > 1:
             yield Finding(
@@ -67,12 +68,11 @@ def shared_devices(case: StepEvidence) -> Iterator[Finding]:
 
 def local_devices_differ(case: StepEvidence) -> Iterator[Finding]:
     """A process has more or fewer devices than the topology assigns."""
-    by_count: dict[int, list[RankHistory]] = defaultdict(list)
-    for history in case.histories.values():
-        count = history.local_device_count
-        if count is not None and count != case.topology.devices_per_process:
-            by_count[count].append(history)
-    for count, group in by_count.items():
+    for count, group in group_by_value(
+        case.histories,
+        lambda h: h.devices.local_count if h.devices else None,
+        {case.topology.devices_per_process},
+    ):
         yield Finding(
             "local-devices",
             f"{where(group)}: {count} local devices,"
@@ -86,7 +86,9 @@ def local_devices_differ(case: StepEvidence) -> Iterator[Finding]:
 def unexpected_device_total(case: StepEvidence) -> Iterator[Finding]:
     """A group has more or fewer devices in total than requested."""
     for total, group in group_by_value(
-        case.histories, "devices", "total", {case.topology.devices}
+        case.histories,
+        lambda h: h.devices.total if h.devices else None,
+        {case.topology.devices},
     ):
         yield Finding(
             "total-devices",
@@ -96,22 +98,24 @@ def unexpected_device_total(case: StepEvidence) -> Iterator[Finding]:
         )
 
 
-_VERSIONS = (
-    ("started", "image", "image"),
-    ("started", "packages", "own packages"),
-    ("connected", "jax", "JAX"),
-    ("connected", "jaxlib", "jaxlib"),
-    ("devices", "nccl", "NCCL"),
+# The record, its field, and the software.
+_VERSIONS: tuple[tuple[type[PhaseRecord], str, str], ...] = (
+    (StartedRecord, "image", "image"),
+    (StartedRecord, "packages", "own packages"),
+    (ConnectedRecord, "jax", "JAX"),
+    (ConnectedRecord, "jaxlib", "jaxlib"),
+    (DevicesRecord, "nccl", "NCCL"),
 )
 
 
 def versions_differ(case: StepEvidence) -> Iterator[Finding]:
     """The ranks do not all run the same software."""
-    for phase, name, what in _VERSIONS:
-        by_value: dict[Any, list[RankHistory]] = defaultdict(list)
+    for kind, name, what in _VERSIONS:
+        by_value: dict[str | None, list[RankHistory]] = defaultdict(list)
         for history in case.histories.values():
-            if phase in history.phases:
-                by_value[history.fact(phase, name)].append(history)
+            record = history.last(kind)
+            if record is not None:
+                by_value[getattr(record, name)].append(history)
         if len(by_value) < 2:
             continue
         *minority, (common, _) = sorted(by_value.items(), key=lambda item: len(item[1]))

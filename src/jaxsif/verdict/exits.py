@@ -5,13 +5,24 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.history import RankExit, RankHistory
 from jaxsif.core.naming import ranks_of, sorted_by_arrival, where
-from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, TERMINATED, WAITING
+from jaxsif.core.records import (
+    DEADLINE_EXCEEDED,
+    FAILED,
+    TERMINATED,
+    AllReduceRecord,
+    BandwidthRecord,
+    DeadlineExceededRecord,
+    FailedRecord,
+    IdentityRecord,
+    PairRecord,
+    RanksAtPosition,
+    WaitingRecord,
+)
 from jaxsif.core.text import format_ranks
 from jaxsif.logs import catalogue
 
@@ -30,17 +41,24 @@ def has_reported_cause(history: RankHistory | None) -> bool:
     """Whether a rank reported why it ended."""
     return history is not None and (
         not {FAILED, DEADLINE_EXCEEDED, TERMINATED}.isdisjoint(history.phases)
-        or bool(
-            history.fact("allreduce", "wrong") or history.fact("identity", "foreign")
-        )
-        or any(record.get("wrong") for record in history.measured)
+        or _has_wrong_results(history)
         or has_partner_timeout(history)
+    )
+
+
+def _has_wrong_results(history: RankHistory) -> bool:
+    sums, identity = history.last(AllReduceRecord), history.last(IdentityRecord)
+    return bool(
+        (sums is not None and sums.wrong_elements)
+        or (identity is not None and identity.foreign_count)
+        or any(record.wrong_elements for record in history.measured(BandwidthRecord))
+        or any(record.wrong_elements for record in history.measured(PairRecord))
     )
 
 
 def has_partner_timeout(history: RankHistory) -> bool:
     """Whether a rank gave up because the other node of its pair did not respond."""
-    return any(record.get("timed_out") for record in history.measured)
+    return any(record.timed_out for record in history.measured(PairRecord))
 
 
 def starts_failed(case: StepEvidence) -> Iterator[Finding]:
@@ -48,10 +66,11 @@ def starts_failed(case: StepEvidence) -> Iterator[Finding]:
     by_problem: dict[tuple[str, str, str], list[RankHistory]] = defaultdict(list)
     named_ranks: dict[tuple[str, str, str], tuple[int, ...]] = {}
     for history in sorted_by_arrival(case.histories.values(), FAILED):
-        for problem in history.fact(FAILED, "problems") or ():
-            key = (problem["kind"], problem["text"], problem["remedy"])
+        record = history.last(FailedRecord)
+        for problem in record.problems if record else ():
+            key = (problem.kind, problem.text, problem.remedy)
             by_problem[key].append(history)
-            named_ranks[key] = tuple(problem.get("ranks") or ())
+            named_ranks[key] = tuple(problem.ranks)
     for key, group in by_problem.items():
         kind, text, remedy = key
         # A problem that rank 0 reports about others names them in its text.
@@ -125,9 +144,9 @@ def _errors(case: StepEvidence) -> dict[str, list[RankHistory]]:
     """The ranks by exception, causes first, then in order of arrival."""
     by_error: dict[str, list[RankHistory]] = defaultdict(list)
     for history in sorted_by_arrival(case.histories.values(), FAILED):
-        error = history.fact(FAILED, "error")
-        if error is not None:
-            by_error[str(error)].append(history)
+        record = history.last(FailedRecord)
+        if record is not None and record.error is not None:
+            by_error[record.error].append(history)
     order = sorted(by_error.items(), key=lambda e: _follows(case, e[0], e[1][0]))
     return dict(order)
 
@@ -232,29 +251,27 @@ def terminated(case: StepEvidence) -> Iterator[Finding]:
 def desynchronized_ranks(case: StepEvidence) -> Iterator[Finding]:
     """Ranks that wait for each other at different positions in the program."""
     for history in sorted_by_arrival(case.histories.values(), DEADLINE_EXCEEDED)[:1]:
-        positions: list[Mapping[str, Any]] = (
-            history.fact(DEADLINE_EXCEEDED, "apart") or []
-        )
+        record = history.last(DeadlineExceededRecord)
+        positions = record.desynchronized if record else []
         if len(positions) < 2:
             return
-        majority = max(positions, key=lambda position: position["count"])
+        majority = max(positions, key=lambda position: position.count)
         for position in positions:
             if position is not majority:
                 yield _desynchronized(case, position, majority)
 
 
 def _desynchronized(
-    case: StepEvidence, position: Mapping[str, Any], majority: Mapping[str, Any]
+    case: StepEvidence, position: RanksAtPosition, majority: RanksAtPosition
 ) -> Finding:
-    group = [
-        case.histories[rank] for rank in position["ranks"] if rank in case.histories
-    ]
-    lines = {str(s.fact(WAITING, "line")) for s in group if s.fact(WAITING, "line")}
+    group = [case.histories[rank] for rank in position.ranks if rank in case.histories]
+    waiting = (history.last(WaitingRecord) for history in group)
+    lines = {record.source_line for record in waiting if record}
     at = f" ({', '.join(sorted(lines)[:2])})" if lines else ""
     return Finding(
         "collective-desync",
-        f"{where(group)}: {position['place']}{at}, while {majority['count']} other ranks"
-        f" wait {majority['place']}",
+        f"{where(group)}: {position.position}{at}, while {majority.count} other ranks"
+        f" wait {majority.position}",
         "all ranks must call the same collectives in the same order: check that line",
         ranks_of(group),
     )
@@ -262,18 +279,18 @@ def _desynchronized(
 
 def deadlines_exceeded(case: StepEvidence) -> Iterator[Finding]:
     """Ranks whose deadline expired."""
-    by_place: dict[tuple[str, str], list[RankHistory]] = defaultdict(list)
+    by_line: dict[tuple[str, str], list[RankHistory]] = defaultdict(list)
+    waited_s: dict[tuple[str, str], float] = {}
     for history in sorted_by_arrival(case.histories.values(), DEADLINE_EXCEEDED):
-        if history.fact(DEADLINE_EXCEEDED, "apart") is None:
-            missing, line = (
-                history.fact(DEADLINE_EXCEEDED, "missing"),
-                history.fact(DEADLINE_EXCEEDED, "line"),
-            )
-            by_place[str(missing), str(line)].append(history)
-    for (missing, line), group in by_place.items():
+        record = history.last(DeadlineExceededRecord)
+        if record is not None and not record.desynchronized:
+            key = record.missing_phase, record.source_line
+            by_line[key].append(history)
+            waited_s.setdefault(key, record.waited_s)
+    for (missing, line), group in by_line.items():
         yield Finding(
             "deadline-exceeded",
-            f"{where(group)}: no {missing!r} after {group[0].fact(DEADLINE_EXCEEDED, 'for_s'):.0f} s"
+            f"{where(group)}: no {missing!r} after {waited_s[missing, line]:.0f} s"
             f" (at {line})",
             "its stack traces are in the output above; JAX_SIF_DEADLINE_S sets the limit",
             ranks_of(group),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.history import RankHistory
 from jaxsif.core.naming import group_by_value, ranks_of, where
-from jaxsif.core.records import IMPORTING
+from jaxsif.core.records import ImportingRecord
 from jaxsif.verdict.exits import has_reported_cause
 
 # For a user's program: its exit status decides.
@@ -21,8 +21,8 @@ def independent_processes(case: StepEvidence) -> Iterator[Finding]:
     if case.topology.processes == 1:
         return
     histories = case.histories.values()
-    single = [s for s in histories if s.fact("started", "processes") == 1]
-    ungrouped = [s for s in histories if s.fact("connected", "process_count") == 1]
+    single = [s for s in histories if s.started and s.started.processes == 1]
+    ungrouped = [s for s in histories if s.connected and s.connected.process_count == 1]
     if single:
         yield Finding(
             "independent-processes",
@@ -48,7 +48,7 @@ def duplicate_ranks(case: StepEvidence) -> Iterator[Finding]:
     duplicates = [
         s
         for s in case.histories.values()
-        if s.start_count > 1 and s.fact("started", "processes") != 1
+        if s.start_count > 1 and s.started and s.started.processes != 1
     ]
     if duplicates:
         yield Finding(
@@ -62,7 +62,7 @@ def duplicate_ranks(case: StepEvidence) -> Iterator[Finding]:
 
 def unexpected_process_count(case: StepEvidence) -> Iterator[Finding]:
     """The launcher started a different number of processes than requested."""
-    started = {s.fact("started", "processes") for s in case.histories.values()} - {None}
+    started = {s.started.processes for s in case.histories.values() if s.started}
     for number in sorted(started - {case.topology.processes}):
         yield Finding(
             "process-count",
@@ -79,10 +79,10 @@ def ranks_silent(case: StepEvidence) -> Iterator[Finding]:
     by_place: dict[str, list[RankHistory]] = defaultdict(list)
     for rank in sorted(case.silent & case.histories.keys()):
         history = case.histories[rank]
-        began = (
-            history.fact(IMPORTING, "is_over") is None and IMPORTING in history.phases
-        )
-        by_place["it started to import JAX" if began else "`started`"].append(history)
+        importing = history.last(ImportingRecord)
+        is_importing = importing is not None and not importing.is_over
+        last = "it started to import JAX" if is_importing else "`started`"
+        by_place[last].append(history)
     waiting = len(case.histories) - len(case.silent)
     for place, silent in by_place.items():
         verb = "has" if len(silent) == 1 else "have"
@@ -155,7 +155,9 @@ def unexpected_nodes(case: StepEvidence) -> Iterator[Finding]:
 def unexpected_group_size(case: StepEvidence) -> Iterator[Finding]:
     """A rank is in a group of the wrong size, or has the wrong process index."""
     for count, group in group_by_value(
-        case.histories, "connected", "process_count", {1, case.topology.processes}
+        case.histories,
+        lambda h: h.connected.process_count if h.connected else None,
+        {1, case.topology.processes},
     ):
         yield Finding(
             "group-size",
@@ -167,8 +169,9 @@ def unexpected_group_size(case: StepEvidence) -> Iterator[Finding]:
     mismatched = [
         s
         for s in case.histories.values()
-        if s.fact("connected", "process_index") not in (None, s.rank)
-        and s.fact("connected", "process_count") != 1
+        if s.connected
+        and s.connected.process_index != s.rank
+        and s.connected.process_count != 1
     ]
     if mismatched:
         yield Finding(

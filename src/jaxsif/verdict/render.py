@@ -1,12 +1,9 @@
-"""Render a verdict as text and as JSON."""
+"""Render a verdict as text, and as what the verdict file holds."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
-
-import msgspec
 
 from jaxsif.bandwidth.figures import bandwidths
 from jaxsif.core.errors import PASS
@@ -21,12 +18,16 @@ from jaxsif.core.text import (
     not_shown,
     plural,
 )
+from jaxsif.core.verdict_file import (
+    ExpectedBandwidth,
+    RankReport,
+    RequestedTopology,
+    StepVerdict,
+)
 from jaxsif.pairs.figures import node_pairs
 from jaxsif.pairs.results import pair_results
 from jaxsif.transport.results import summary as transport_summary
 from jaxsif.verdict.verdict import WORDS, Verdict
-
-SCHEMA = "jax-sif/verdict/1"
 
 
 def text(verdict: Verdict) -> str:
@@ -51,7 +52,7 @@ def summary(verdict: Verdict) -> str:
     topology = verdict.topology
     nodes = list(dict.fromkeys(history.node for history in verdict.histories.values()))
     first = next(iter(verdict.histories.values()))
-    platform = first.fact("devices", "backend")
+    platform = first.devices.backend if first.devices else None
     stand_in = "" if platform == "gpu" else ", no GPU"
     devices = f" {plural(topology.devices, f'{platform} device')}{stand_in},"
     return (
@@ -78,57 +79,36 @@ def _warnings(verdict: Verdict) -> str:
     return f" {plural(count, 'warning')} above," if count else ""
 
 
-def as_json(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as JSON."""
-    return {
-        "step": verdict.step,
-        "topology": {
-            "label": verdict.topology.label,
-            "nodes": verdict.topology.nodes,
-            "processes": verdict.topology.processes,
-            "devices": verdict.topology.devices,
-        },
-        "status": verdict.status,
-        "verdict": WORDS[verdict.status],
-        "summary": summary(verdict),
-        "findings": [
-            {
-                "kind": f.kind,
-                "text": f.text,
-                "remedy": f.remedy,
-                "ranks": list(f.ranks),
-                "is_warning": f.is_warning,
-                "is_failure": f.is_failure,
-            }
-            for f in verdict.findings
-        ],
-        "expected": [
-            {
-                "collective": measured.point.collective,
-                "dtype": measured.point.dtype,
-                "size_bytes": measured.point.size_bytes,
-                "bus_gb_per_s": measured.expectation.gb_per_s,
-                "source": measured.expectation.source,
-            }
-            for measured in verdict.speeds
-            if measured.expectation is not None
-        ],
-        "bandwidth": msgspec.to_builtins(bandwidths(verdict.histories, verdict.speeds)),
-        "pairs": msgspec.to_builtins(
-            node_pairs(verdict.histories, verdict.topology.devices_per_node)
+def step_verdict(verdict: Verdict) -> StepVerdict:
+    """The verdict as in the verdict file."""
+    topology = verdict.topology
+    return StepVerdict(
+        step=verdict.step,
+        topology=RequestedTopology(
+            topology.label, topology.nodes, topology.processes, topology.devices
         ),
-        "ranks": [
-            {
-                # A bool is an int in Python, but not in JSON.
-                "rank": int(s.rank),
-                "node": s.node,
-                "phase": s.phase,
-                "told": s.phases,
-                "measured": s.measured,
-            }
+        status=verdict.status,  # type: ignore[arg-type]
+        verdict=WORDS[verdict.status],
+        summary=summary(verdict),
+        findings=verdict.findings,
+        expected=tuple(
+            ExpectedBandwidth(
+                rated.point.collective,
+                rated.point.dtype,
+                rated.point.size_bytes,
+                rated.expectation.gb_per_s,
+                rated.expectation.source,
+            )
+            for rated in verdict.speeds
+            if rated.expectation is not None
+        ),
+        bandwidth=bandwidths(verdict.histories, verdict.speeds),
+        pairs=node_pairs(verdict.histories, topology.devices_per_node),
+        ranks=tuple(
+            RankReport(s.rank, s.node, s.phase, s.phases, tuple(s.measurements))
             for s in verdict.histories.values()
-        ],
-    }
+        ),
+    )
 
 
 def _table(histories: Histories, named_ranks: set[int]) -> list[str]:
@@ -144,11 +124,10 @@ def _table(histories: Histories, named_ranks: set[int]) -> list[str]:
 
 
 def _devices(history: RankHistory) -> str:
-    local = history.fact("devices", "local")
-    if local is None:
+    if history.devices is None:
         return "-"
-    names = [device.get("uuid") or f"id {device.get('id')}" for device in local]
-    count = history.local_device_count or len(local)
+    local, count = history.devices.local_devices, history.devices.local_count
+    names = [device.uuid or f"id {device.id}" for device in local]
     more = f" and {count - len(local)} more" if count > len(local) else ""
     return f"{count}: {', '.join(names)}{more}"
 
@@ -161,5 +140,5 @@ def _seconds(histories: Histories) -> float:
     """Time from first to last record, per node: two nodes' clocks may disagree."""
     times: dict[str, list[float]] = defaultdict(list)
     for history in histories.values():
-        times[history.node] += [record["time"] for record in history.phases.values()]
+        times[history.node] += [record.time for record in history.phases.values()]
     return max(max(of_node) - min(of_node) for of_node in times.values())

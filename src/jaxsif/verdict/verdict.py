@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxsif.bandwidth import rating
 from jaxsif.bandwidth.baseline import Baseline
@@ -12,7 +13,7 @@ from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.history import Histories, JobState, RankExit
 from jaxsif.core.naming import ranks_of, where
-from jaxsif.core.records import KEY_VARIABLE
+from jaxsif.core.record_lines import KEY_VARIABLE
 from jaxsif.core.topology import Topology
 from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
 from jaxsif.verdict.checks import find
@@ -20,7 +21,11 @@ from jaxsif.verdict.processes import LEFT_QUIETLY
 
 _NO_RECORDS = "no-records"
 
-WORDS = {PASS: "PASS", FAIL: "FAIL", COULD_NOT_TELL: "COULD NOT TELL"}
+WORDS: dict[int, Literal["PASS", "FAIL", "COULD NOT TELL"]] = {
+    PASS: "PASS",
+    FAIL: "FAIL",
+    COULD_NOT_TELL: "COULD NOT TELL",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ def judge(
     is_strict: bool = False,
     baseline: Baseline | None = None,
     foreign: int = 0,
+    mismatched: int = 0,
     is_program: bool = False,
 ) -> list[Verdict]:
     """One verdict per step in the stream; COULD NOT TELL if there is no step.
@@ -65,6 +71,8 @@ def judge(
       baseline: the performance baseline.
       is_program: whether it is a user's program, which need not use the kit.
       foreign: number of records of other jobs.
+      mismatched: number of the damaged records that arrived whole, but lack a field, or
+        have one of another type: those of another version of the kit.
     """
     steps = job_state.steps
     if not steps and (
@@ -94,7 +102,7 @@ def judge(
         silence = _newer_records(newer) if newer else _no_records(damaged, foreign)
         return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
     return [
-        _judge_case(step, case, damaged, newer, is_strict)
+        _judge_case(step, case, damaged, newer, is_strict, mismatched)
         for step, case in cases.items()
     ]
 
@@ -118,16 +126,24 @@ def is_empty(verdict: Verdict) -> bool:
 
 
 def _judge_case(
-    step: str, case: StepEvidence, damaged: int, newer: int, is_strict: bool
+    step: str,
+    case: StepEvidence,
+    damaged: int,
+    newer: int,
+    is_strict: bool,
+    mismatched: int,
 ) -> Verdict:
     findings = find(case)
     if newer:
         findings.insert(0, _newer_records(newer))
     if damaged:
-        findings.append(_damaged_records(damaged))
+        findings.append(_damaged_records(damaged, mismatched))
     if all(f.is_warning for f in findings):
         findings += _unexplained(case)
     status = _status(findings, damaged, is_strict)
+    if status == PASS and mismatched:
+        # Nothing explains them but another version, whose ranks may have failed.
+        status = COULD_NOT_TELL
     headline = rating.headline(case.histories, case.topology, case.baseline)
     speeds = tuple(rating.rate_points(case.histories, case.topology, case.baseline))
     return Verdict(
@@ -182,7 +198,16 @@ _INCONCLUSIVE_KINDS = {
 }
 
 
-def _damaged_records(damaged: int) -> Finding:
+def _damaged_records(damaged: int, mismatched: int) -> Finding:
+    if mismatched:
+        return Finding(
+            "corrupt-records",
+            f"{damaged} records cannot be read; {mismatched} of them arrived whole, but"
+            " have other fields than this version of jax-sif writes",
+            "use the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif"
+            " verify",
+            is_failure=False,
+        )
     return Finding(
         "corrupt-records",
         f"{damaged} records are damaged (cut, or mixed with other output)",

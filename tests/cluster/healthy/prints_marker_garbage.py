@@ -3,7 +3,7 @@
 
 from _group import RANK, add_up, end_well, join, say
 
-from jaxsif.core.records import MARKER
+from jaxsif.core.record_lines import MARKER
 
 GARBAGE = [
     MARKER,

@@ -6,14 +6,14 @@ import io
 
 from _group import RANK, add_up, end_well, join, say, work
 
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode_fields
 
 
 def record(phase: str, **facts: object) -> str:
     """As the kit's own encoder wrote it for another job, whatever it needs to know."""
     whole = {"phase": phase, "rank": 3, "node": "node2", "time": 1.0, **facts}
     with contextlib.redirect_stderr(io.StringIO()):
-        return encode({"step": "box.7.0.0", **whole}).strip()
+        return encode_fields({"step": "box.7.0.0", **whole}).strip()
 
 
 join()
@@ -21,8 +21,8 @@ add_up()
 if RANK == 0:
     failed = record("failed", error="RuntimeError: yesterday's")
     asks = record("requeue")
-    stuck = record("stuck", reached="connected", seconds=9.0)
-    say([failed, f"prompt 17: {asks}", stuck, failed[:40], failed.replace("3", "7")])
+    late = record("deadline_exceeded", position="connected", waited_s=9.0)
+    say([failed, f"prompt 17: {asks}", late, failed[:40], failed.replace("3", "7")])
 work(20)
 add_up()
 end_well()

@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 
-from jaxsif.core.records import encode
+from jaxsif.core.record_lines import encode_fields
 
 ANOTHER = {
     "phase": "failed",
@@ -25,6 +25,6 @@ for _ in range(int(sys.argv[1])):
     for stream in (sys.stdout, sys.stderr):
         print("srun: error: node2: task 3: Exited with exit code 1", file=stream)
         print("NVRM: Xid (PCI:0002:00:00): 79, GPU has fallen off the bus", file=stream)
-        print(encode(ANOTHER, "0badcafe"), end="", file=stream, flush=True)
+        print(encode_fields(ANOTHER, "0badcafe"), end="", file=stream, flush=True)
     time.sleep(3)
 print("trained", flush=True)

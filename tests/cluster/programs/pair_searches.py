@@ -37,6 +37,6 @@ with phase_reporter() as reporter:
         searcher.connected(has_proof=True)
         searcher.devices()
         measure.run_search(searcher, specs)
-        searcher.say("done")
+        searcher.done()
         if who.rank == 0:
             (FOLDER / f"done-{number}").touch()

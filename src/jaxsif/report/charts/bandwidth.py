@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jaxsif.bandwidth.figures import Figure
 from jaxsif.core.evidence import WARN_RATIO
 from jaxsif.core.text import format_gb_per_s, format_significant, format_size, plural
+from jaxsif.core.verdict_file import BandwidthFigure
 from jaxsif.html.markup import Chart, colours, plain
 from jaxsif.report.bandwidth import rated
 
@@ -18,10 +18,10 @@ _BANDWIDTH_PX = 340
 _LABEL_PX = 17
 _MARGIN = {"r": 165, "t": 16, "l": 70, "b": 56}
 
-Series = dict[tuple[str, str], list[Figure]]
+Series = dict[tuple[str, str], list[BandwidthFigure]]
 
 
-def bandwidth(points: Sequence[Figure]) -> Chart:
+def bandwidth(points: Sequence[BandwidthFigure]) -> Chart:
     """Bus bandwidth against size, both logarithmic, with what was expected."""
     series: Series = defaultdict(list)
     for point in points:
@@ -50,7 +50,7 @@ def bandwidth(points: Sequence[Figure]) -> Chart:
     return Chart(data, layout, _bandwidth_words(series))
 
 
-def _coloured(series: Series) -> Iterator[tuple[str, list[Figure], str]]:
+def _coloured(series: Series) -> Iterator[tuple[str, list[BandwidthFigure], str]]:
     """Each line's name, points and colour."""
     pairs = zip(series.items(), colours(len(series)), strict=True)
     for (name, points), colour in pairs:
@@ -67,7 +67,7 @@ def _decades(series: Series) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _line(title: str, points: Sequence[Figure], colour: str) -> dict[str, Any]:
+def _line(title: str, points: Sequence[BandwidthFigure], colour: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -85,7 +85,7 @@ def _line(title: str, points: Sequence[Figure], colour: str) -> dict[str, Any]:
     }
 
 
-def _point_words(point: Figure) -> str:
+def _point_words(point: BandwidthFigure) -> str:
     low, high = point.slowest_bus_gb_per_s, point.fastest_bus_gb_per_s
     lines = [
         f"{point.collective} {point.dtype}, {format_size(point.size_bytes)}",
@@ -101,7 +101,7 @@ def _point_words(point: Figure) -> str:
     return "<br>".join(map(plain, lines))
 
 
-def _band(points: Sequence[Figure], colour: str) -> dict[str, Any]:
+def _band(points: Sequence[BandwidthFigure], colour: str) -> dict[str, Any]:
     """From the slowest rank to the fastest."""
     lows = [max(p.slowest_bus_gb_per_s, 1e-9) for p in points]
     highs = [p.fastest_bus_gb_per_s for p in points]
@@ -119,7 +119,9 @@ def _band(points: Sequence[Figure], colour: str) -> dict[str, Any]:
     }
 
 
-def _expected_shapes(points: Sequence[Figure], colour: str) -> list[dict[str, Any]]:
+def _expected_shapes(
+    points: Sequence[BandwidthFigure], colour: str
+) -> list[dict[str, Any]]:
     """A pass lies in the band or above it; a dashed line is what was expected."""
     judged = rated(points)
     if judged is None or judged.expected_bus_gb_per_s is None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxsif.core.evidence import FAIL_RATIO, WARN_RATIO
 from jaxsif.core.text import format_gb_per_s
+from jaxsif.core.verdict_file import NodePair
 from jaxsif.html.markup import Chart, plain
-from jaxsif.pairs.figures import NodePair
 from jaxsif.report.pairs import Cells
 
 _MOST_TICKS = 40

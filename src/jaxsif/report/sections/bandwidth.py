@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.bandwidth.figures import Figure
 from jaxsif.core.text import format_significant, format_size
+from jaxsif.core.verdict_file import BandwidthFigure
 from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
 from jaxsif.report.charts import bandwidth as chart
 from jaxsif.report.figures import Figures
@@ -38,7 +38,7 @@ def section(frame: SectionBuilder, figures: Figures) -> Markup | None:
     )
 
 
-def _expected(found: Sequence[Figure]) -> str:
+def _expected(found: Sequence[BandwidthFigure]) -> str:
     """Whose word it is, or that there is none."""
     expected = [f for f in found if f.expected_bus_gb_per_s is not None]
     sources = sorted({figure.source for figure in expected} - {""})
@@ -47,7 +47,7 @@ def _expected(found: Sequence[Figure]) -> str:
     return "" if expected else "No value was expected: none is known for this hardware."
 
 
-def _point_row(point: Figure) -> tuple[object, ...]:
+def _point_row(point: BandwidthFigure) -> tuple[object, ...]:
     return (
         point.collective,
         point.dtype,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jaxsif.core.errors import PASS
+from jaxsif.core.evidence import Finding
 from jaxsif.core.text import (
     MAX_NODES_IN_REPORT,
     format_gb_per_s,
@@ -14,10 +15,9 @@ from jaxsif.core.text import (
     format_size,
     format_time,
 )
+from jaxsif.core.verdict_file import NodePair, StepVerdict
 from jaxsif.html.markup import Markup, SectionBuilder, tag
-from jaxsif.pairs.figures import NodePair
 from jaxsif.report.bandwidth import headlines
-from jaxsif.report.document import Finding, Verdict
 from jaxsif.report.figures import Figures
 
 
@@ -25,7 +25,7 @@ def head(frame: SectionBuilder, figures: Figures) -> Markup:
     """The verdict and the main figures."""
     verdict = figures.verdict
     sign = {"PASS": "✓", "FAIL": "✗"}.get(verdict.verdict, "?")
-    when = verdict.began_s
+    when = verdict.start_time_s
     title = tag(
         "h1",
         tag("span", sign, class_="sign", aria_hidden="true"),
@@ -58,7 +58,7 @@ def _tiles(figures: Figures) -> Markup:
 
 def _shown(figures: Figures) -> Iterator[tuple[str, str]]:
     verdict = figures.verdict
-    done = sum("done" in rank.told for rank in verdict.ranks)
+    done = sum("done" in rank.phases for rank in verdict.ranks)
     yield "ranks that finished", f"{done} of {verdict.topology.processes}"
     yield "nodes", str(len({rank.node for rank in verdict.ranks}))
     for point in headlines(figures.bandwidths)[:1]:
@@ -82,7 +82,7 @@ def _slowest_pair(pairs: Sequence[NodePair]) -> Iterator[tuple[str, str]]:
         yield f"slowest pair, {pair.name}", text
 
 
-def findings(frame: SectionBuilder, verdict: Verdict) -> Markup:
+def findings(frame: SectionBuilder, verdict: StepVerdict) -> Markup:
     """The findings with their remedies, the first cause first."""
     if not verdict.findings:
         text = "No problems found." if verdict.status == PASS else "No finding."
@@ -91,10 +91,10 @@ def findings(frame: SectionBuilder, verdict: Verdict) -> Markup:
     return frame.section("findings", "Findings", tag("ol", *items, class_="findings"))
 
 
-def _finding(finding: Finding, verdict: Verdict) -> Markup:
+def _finding(finding: Finding, verdict: StepVerdict) -> Markup:
     kind = "warning" if finding.is_warning else "failure"
     names = format_ranks_and_nodes(
-        ((rank, verdict.slow_nodes[rank]) for rank in finding.ranks),
+        ((rank, verdict.named_ranks[rank]) for rank in finding.ranks),
         MAX_NODES_IN_REPORT,
     )
     return tag(

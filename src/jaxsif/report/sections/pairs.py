@@ -7,8 +7,8 @@ from collections import Counter
 
 from jaxsif.core.evidence import WARN_RATIO
 from jaxsif.core.text import format_gb_per_s, format_size, listed, plural
+from jaxsif.core.verdict_file import NodePair, NodePairs
 from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
-from jaxsif.pairs.figures import NodePair, NodePairs
 from jaxsif.report.charts.pair_map import pair_map
 from jaxsif.report.figures import Figures
 from jaxsif.report.pairs import cells
@@ -35,7 +35,7 @@ def section(frame: SectionBuilder, figures: Figures) -> Markup | None:
         "Pairs of nodes",
         text,
         _slowest_nodes(found),
-        frame.chart("map", pair_map(square, set(verdict.slow_nodes.values()))),
+        frame.chart("map", pair_map(square, set(verdict.named_ranks.values()))),
         details(
             f"The slowest {len(rows)} pairs as a table",
             table(head, rows, label=label),

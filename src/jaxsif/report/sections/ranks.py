@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from jaxsif.core.text import plural
+from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.html.markup import Markup, SectionBuilder, details, table
-from jaxsif.report.document import Verdict
 from jaxsif.report.environment import environment
 
 
-def host_info(frame: SectionBuilder, verdict: Verdict) -> Markup:
+def host_info(frame: SectionBuilder, verdict: StepVerdict) -> Markup:
     """Hardware and software of the ranks."""
     rows: list[tuple[object, ...]] = [
         (fact.name, fact.value, fact.holders or "all") for fact in environment(verdict)
@@ -28,11 +28,11 @@ def host_info(frame: SectionBuilder, verdict: Verdict) -> Markup:
     )
 
 
-def ranks(frame: SectionBuilder, verdict: Verdict) -> Markup | None:
+def ranks(frame: SectionBuilder, verdict: StepVerdict) -> Markup | None:
     """All ranks and their last phases."""
     if not verdict.ranks:
         return None
-    slow_nodes = verdict.slow_nodes
+    slow_nodes = verdict.named_ranks
     rows: list[tuple[object, ...]] = [
         (r.rank, r.node, r.phase, "named by a finding" if r.rank in slow_nodes else "")
         for r in verdict.ranks

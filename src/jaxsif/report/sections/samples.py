@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import gzip
 
+from jaxsif.core.records import BandwidthRecord, PairRecord
 from jaxsif.core.text import format_significant, format_size, plural
+from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.html.markup import (
     Markup,
     SectionBuilder,
@@ -15,8 +17,6 @@ from jaxsif.html.markup import (
     table,
     tag,
 )
-from jaxsif.report.document import Verdict
-from jaxsif.report.measured import Bandwidth, Pair, told
 from jaxsif.report.samples import as_csv
 
 # Tables with more rows are offered as a download only.
@@ -26,7 +26,7 @@ _MOST_PLAIN_BYTES = 1 << 19
 _MOST_PACKED_BYTES = 8 << 20
 
 
-def section(frame: SectionBuilder, verdict: Verdict) -> Markup:
+def section(frame: SectionBuilder, verdict: StepVerdict) -> Markup:
     """All measurements as tables and CSV."""
     return frame.section(
         "samples",
@@ -69,7 +69,7 @@ def _sample_table(name: str, samples: list[tuple[object, ...]]) -> Markup | None
     )
 
 
-def _bandwidth_samples(verdict: Verdict) -> list[tuple[object, ...]]:
+def _bandwidth_samples(verdict: StepVerdict) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [
         (
             rank.rank,
@@ -77,10 +77,10 @@ def _bandwidth_samples(verdict: Verdict) -> list[tuple[object, ...]]:
             f"{result.collective} {result.dtype}",
             format_size(result.size_bytes),
             join(*(format_significant(t) for t in result.times_us), between=" "),
-            "-" if result.compile_s is None else format_significant(result.compile_s),
-            result.wrong,
+            format_significant(result.compile_s),
+            result.wrong_elements,
         )
-        for rank, result in told(verdict, "bandwidth", Bandwidth)
+        for rank, result in verdict.measured(BandwidthRecord)
     ]
     head = (
         "rank",
@@ -94,7 +94,7 @@ def _bandwidth_samples(verdict: Verdict) -> list[tuple[object, ...]]:
     return [head, *rows] if rows else []
 
 
-def _pair_samples(verdict: Verdict) -> list[tuple[object, ...]]:
+def _pair_samples(verdict: StepVerdict) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [
         (
             rank.rank,
@@ -104,9 +104,9 @@ def _pair_samples(verdict: Verdict) -> list[tuple[object, ...]]:
             format_size(pair.size_bytes),
             join(*(format_significant(t) for t in pair.times_us), between=" ")
             or ("timed out" if pair.timed_out else "-"),
-            pair.wrong,
+            pair.wrong_elements,
         )
-        for rank, pair in told(verdict, "pair", Pair)
+        for rank, pair in verdict.measured(PairRecord)
     ]
     head = ("rank", "node", "partner", "round", "size", "times, us", "wrong")
     return [head, *rows] if rows else []

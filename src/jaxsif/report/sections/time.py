@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsif.core.text import format_ranges, format_significant, plural
+from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.html.markup import Markup, SectionBuilder, details, table, tag
 from jaxsif.report.charts import timeline as chart
-from jaxsif.report.document import Verdict
 from jaxsif.report.figures import Figures
 from jaxsif.report.phases import RankTimeline, chosen, startup_breakdown, unknown
 
@@ -20,7 +20,7 @@ def timeline(frame: SectionBuilder, figures: Figures) -> Markup | None:
     shown = [life for life in figures.timelines if life.stretches]
     if not shown:
         return None
-    slow_nodes = set(figures.verdict.slow_nodes)
+    slow_nodes = set(figures.verdict.named_ranks)
     drawn = chosen(shown, sorted(slow_nodes), _MOST_BARS)
     part = (
         f" Of {len(shown):,} ranks, {len(drawn)} are shown: those named by findings, then"
@@ -44,7 +44,7 @@ def timeline(frame: SectionBuilder, figures: Figures) -> Markup | None:
     )
 
 
-def _missing_ranks(verdict: Verdict) -> str:
+def _missing_ranks(verdict: StepVerdict) -> str:
     """The ranks without records; empty if there are none."""
     reported = {rank.rank for rank in verdict.ranks}
     missing = set(range(verdict.topology.processes)) - reported

@@ -1,28 +1,27 @@
-"""The JSON of verdicts: its schema holds for real ones, and what is wrong with another is named."""
+"""The verdict file: its schema is that of the types and holds for real ones."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
 import pytest
 import reported
+import verdict_schema
 from checkout import TESTS
 from jsonschema import Draft202012Validator
-from sample_records import healthy, records
+from reported import as_json
+from sample_records import healthy, make_record, records
 
+from jaxsif.core import verdict_file
 from jaxsif.core.errors import UsageError
 from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
-from jaxsif.report import document
-from jaxsif.report.measured import Bandwidth, told
-from jaxsif.verdict import render
 from jaxsif.verdict.verdict import judge
 
 REAL = sorted((TESTS / "verdicts").glob("*.json"))
-SCHEMA = json.loads(document.SCHEMA_FILE.read_text())
+SCHEMA = json.loads(verdict_schema.SCHEMA.read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 MADE = {
@@ -37,17 +36,22 @@ def problems(content: dict[str, Any]) -> list[str]:
     return [e.json_path + ": " + e.message for e in VALIDATOR.iter_errors(content)]
 
 
-def parsed(content: object) -> tuple[document.Verdict, ...]:
-    return document.parse(json.dumps(content).encode(), "job.json")
+def parsed(content: object) -> tuple[verdict_file.StepVerdict, ...]:
+    return verdict_file.parse(json.dumps(content).encode(), "job.json")
 
 
 def test_the_schema_is_one_itself():
     Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_judge_and_report_speak_of_the_same_schema():
-    assert render.SCHEMA == document.SCHEMA == SCHEMA["title"]
-    assert document.SCHEMA == SCHEMA["properties"]["schema"]["const"]
+def test_the_schema_and_the_table_of_records_are_those_of_the_types():
+    page = verdict_schema.PAGE.read_text()
+
+    assert verdict_schema.SCHEMA.read_text() == verdict_schema.schema(), (
+        verdict_schema.COMMAND
+    )
+    assert page == verdict_schema.renewed(page), verdict_schema.COMMAND
+    assert "`foreign_slots`" in page
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -73,16 +77,18 @@ def _judged(spoil) -> dict[str, Any]:
     job_state = JobState()
     for record in records(job):
         job_state.add(record)
-    return reported.document(*map(render.as_json, judge(job_state, reported.G8N2P8)))
+    return reported.document(*map(as_json, judge(job_state, reported.G8N2P8)))
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda job: job.pop(5),
-        lambda job: job[3]["allreduce"].update(got=7.0, wrong=1),
+        lambda job: job[3]["allreduce"].update(sum=7.0, wrong_elements=1),
         lambda job: job[2]["devices"].update(backend="cpu"),
-        lambda job: job[1].update(failed={**job[1].pop("done"), "phase": "failed"}),
+        lambda job: job[1].update(
+            failed=make_record(1, "failed", error="ValueError: x")
+        ),
         lambda job: job[4]["connected"].update(jax="2.0"),
         lambda job: [told.pop("identity") for told in job.values()],
     ],
@@ -102,8 +108,8 @@ def test_the_schema_holds_for_every_kind_of_failure(spoil):
         (["verdicts", 0, "findings"], {}),
         (["verdicts", 0, "topology", "nodes"], "2"),
         (["verdicts", 0, "ranks", 0, "rank"], "0"),
-        (["verdicts", 0, "ranks", 0, "told"], []),
-        (["verdicts", 0, "ranks", 0, "measured"], [1]),
+        (["verdicts", 0, "ranks", 0, "phases"], []),
+        (["verdicts", 0, "ranks", 0, "measurements"], [1]),
         (["verdicts", 0, "bandwidth", 0, "ratio"], "good"),
         (["verdicts", 0, "pairs", "median_gb_per_s"], "fast"),
     ],
@@ -136,17 +142,14 @@ def test_fields_of_a_later_jax_sif_are_no_error():
     assert "PASS" == parsed(content)[0].verdict
 
 
-def test_a_verdict_without_what_was_added_later_is_read():
-    content = copy.deepcopy(reported.passed())
-    verdict = content["verdicts"][0]
-    del verdict["expected"], verdict["bandwidth"], verdict["pairs"]
-    for rank in verdict["ranks"]:
-        del rank["measured"]
-    for finding in verdict["findings"]:
-        del finding["is_failure"]
+@pytest.mark.parametrize("field", ["expected", "bandwidth", "pairs", "ranks"])
+def test_a_verdict_without_a_field_is_refused(field):
+    content = reported.passed()
+    del content["verdicts"][0][field]
 
-    assert [] == problems(content)
-    assert parsed(content)
+    assert problems(content)
+    with pytest.raises(UsageError, match=f"missing required field `{field}`"):
+        parsed(content)
 
 
 @pytest.mark.parametrize(
@@ -167,33 +170,30 @@ def test_a_verdict_without_what_was_added_later_is_read():
             "'jax-sif/verdict/2', and this jax-sif reads 'jax-sif/verdict/1'.*"
             r"singularity exec \$JAX_IMAGE jax-sif report",
         ),
-        (b'{"schema": "jax-sif/verdict/1"}', "missing required field `verdicts`"),
+        (b'{"schema": "jax-sif/verdict/1"}', "missing required field `kit`"),
     ],
 )
 def test_what_is_no_verdict_is_refused_with_what_to_give(text, complaint):
     with pytest.raises(UsageError, match=complaint):
-        document.parse(text, "job.json")
+        verdict_file.parse(text, "job.json")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(
         UsageError, match=r"cannot read the verdict '.*none.json': No such"
     ):
-        document.read(tmp_path / "none.json")
+        verdict_file.read(tmp_path / "none.json")
 
 
-def test_a_spoiled_measurement_is_named_with_its_rank():
+def test_a_spoiled_measurement_is_named_by_its_place():
     content = reported.passed()
     ranks = content["verdicts"][0]["ranks"]
-    place = next(m for m in ranks[5]["measured"] if m["phase"] == "bandwidth")
-    place["times_us"] = "fast"
-    verdict = parsed(content)[0]
+    record = next(m for m in ranks[5]["measurements"] if m["phase"] == "bandwidth")
+    record["times_us"] = "fast"
 
     assert problems(content)
-    with pytest.raises(
-        UsageError, match=r"a bandwidth record of rank 5 on node2 .*times"
-    ):
-        list(told(verdict, "bandwidth", Bandwidth))
+    with pytest.raises(UsageError, match=r"ranks\[5\]\.measurements\[\d+\]\.times_us"):
+        parsed(content)
 
 
 def test_a_topology_of_one_is_read():
