@@ -1,4 +1,4 @@
-"""The door to distributed arrays: every name is there, and JAX only when a name is asked for."""
+"""The names of jaxsif.arrays: all exist, and JAX is imported at the first use."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from checkout import SRC
 
 from jaxsif import arrays
 
-ROOM = SRC / "jaxsif/arrays"
+PACKAGE = SRC / "jaxsif/arrays"
 
 
 def functions(file: str) -> dict[str, ast.FunctionDef]:
-    tree = ast.parse((ROOM / f"{file}.py").read_text())
+    tree = ast.parse((PACKAGE / f"{file}.py").read_text())
     return {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
 
 
-def test_every_name_of_the_door_is_a_function_of_the_file_that_it_names():
+def test_every_public_name_is_a_function_of_its_file():
     names = [name for names in arrays._FILES.values() for name in names]
 
     assert sorted(arrays.__all__) == sorted(names)
@@ -27,7 +27,7 @@ def test_every_name_of_the_door_is_a_function_of_the_file_that_it_names():
 
 
 @pytest.mark.parametrize("file", arrays._FILES)
-def test_every_function_says_what_it_does_and_is_typed(file):
+def test_every_function_is_documented_and_typed(file):
     for name in arrays._FILES[file]:
         function = functions(file)[name]
         arguments = [*function.args.args, *function.args.kwonlyargs]

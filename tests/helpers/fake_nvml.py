@@ -1,4 +1,4 @@
-"""A stand-in for the module pynvml: a driver whose GPUs say what a test wants them to say."""
+"""A stand-in for the module pynvml: a driver with the GPUs of a test."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

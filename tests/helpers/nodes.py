@@ -1,4 +1,4 @@
-"""Made-up nodes for the tests: a tree of files, and surroundings in which all is well."""
+"""Simulated nodes for the tests: a tree of files, and a HostInfo without problems."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

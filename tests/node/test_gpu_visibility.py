@@ -50,7 +50,7 @@ def test_a_task_that_sees_what_it_needs_has_no_trouble(node, changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "fatal", "said"),
+    ("changes", "fatal", "text"),
     [
         ({"CUDA_VISIBLE_DEVICES": ""}, True, "CUDA_VISIBLE_DEVICES='' hides every GPU"),
         ({"CUDA_VISIBLE_DEVICES": "-1"}, True, "'-1' hides every GPU"),
@@ -88,11 +88,11 @@ def test_a_task_that_sees_what_it_needs_has_no_trouble(node, changes):
         ({"JAX_LOCAL_DEVICE_IDS": "3,4,5"}, True, "there is no GPU number 4, 5"),
     ],
 )
-def test_each_way_to_see_the_wrong_gpus_is_named(node, changes, fatal, said):
+def test_each_way_to_see_the_wrong_gpus_is_named(node, changes, fatal, text):
     problem = only(visibility(node(**changes)))
 
     assert ("gpu-visibility", fatal) == (problem.kind, problem.is_fatal)
-    assert said in problem.text
+    assert text in problem.text
 
 
 def test_jax_alone_takes_the_local_rank_for_an_ordinal(tmp_path):

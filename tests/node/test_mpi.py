@@ -1,4 +1,4 @@
-"""MPI between CPUs: the wrapper that jaxlib needs, found, opened and told from others, and a launcher that MPI knows."""
+"""MPI between CPUs: the wrapper that jaxlib needs, and the launcher's PMI."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""NvmlReading GPUs through NVML: everything that is told arrives, and what is not supported is no error."""
+"""GPUs read through NVML: every field, and functions that are not supported."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def test_a_model_that_supports_nothing_is_a_gpu_all_the_same():
 
     (gpu,) = read(FakeNvml(silent)).gpus
 
-    told = {f.name for f in fields(Gpu) if getattr(gpu, f.name) not in (None, ())}
-    assert {"index"} == told
+    filled = {f.name for f in fields(Gpu) if getattr(gpu, f.name) not in (None, ())}
+    assert {"index"} == filled
 
 
 def test_an_older_module_that_lacks_names_is_no_error(monkeypatch):

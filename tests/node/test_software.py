@@ -278,7 +278,7 @@ def test_the_coordinator_is_reached_without_a_proxy(tmp_path, environment, host)
 
 
 @pytest.mark.parametrize(
-    ("environment", "host", "said"),
+    ("environment", "host", "text"),
     [
         (HTTP, "node1", "http_proxy sends"),
         ({"https_proxy": "http://p:1", **HTTP}, "node1", "https_proxy sends"),
@@ -287,7 +287,7 @@ def test_the_coordinator_is_reached_without_a_proxy(tmp_path, environment, host)
         ({**HTTP, "no_proxy": "*.cluster"}, "node1.cluster", "no_proxy='*.cluster'"),
         ({**HTTP, "NO_PROXY": "node1"}, "node1", "gRPC does not read NO_PROXY='node1'"),
         ({**HTTP, "no_proxy": "node10"}, "node1", "does not name it"),
-        # A range says nothing of a name, although the name has an address there.
+        # A range does not match a name, although the name has an address there.
         ({**HTTP, "no_proxy": "10.0.0.0/8"}, "node1", "does not name it"),
         ({**HTTP, "no_proxy": "10.0.0.0/99"}, "10.0.0.1", "does not name it"),
         (
@@ -299,12 +299,12 @@ def test_the_coordinator_is_reached_without_a_proxy(tmp_path, environment, host)
     ],
 )
 def test_the_coordinator_would_be_asked_for_through_a_proxy(
-    tmp_path, environment, host, said
+    tmp_path, environment, host, text
 ):
     problem = only(proxy(well(tmp_path, environment), host))
 
     assert ("proxy", True) == (problem.kind, problem.is_fatal)
-    assert said in problem.text
+    assert text in problem.text
     assert f"no_grpc_proxy={host}" in problem.remedy
 
 

@@ -1,4 +1,4 @@
-"""All checks before a rank starts: silent where all is well, fatal things first, and quick."""
+"""All checks before a rank starts: none on a healthy node, fatal first, fast."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def packages_txt(key: str = "0123456789abcdef", **others: str) -> str:
 
 def run(*words: str, capsys) -> tuple[int, str, str]:
     status = main(["packages", *words])
-    said = capsys.readouterr()
-    return status, said.out, said.err
+    output = capsys.readouterr()
+    return status, output.out, output.err
 
 
 def make(capsys, *words: str, file: str = "my.sqsh") -> tuple[int, str, str]:
@@ -435,7 +435,7 @@ def test_an_image_with_the_same_packages_on_another_python_differs():
     assert [] == manifest.differences(one, one)
 
 
-def test_whoever_says_any_image_is_not_refused():
+def test_with_any_image_no_image_is_refused():
     image = manifest.parse_image("# 0000000000000000 a\nx==1\n")
     other = manifest.parse_image("# 1111111111111111 b\nx==2\n")
 
@@ -469,15 +469,15 @@ def test_a_folder_that_is_not_there_is_named_before_anything_is_done(site):
 
 
 def test_a_disk_that_pip_finds_full_is_told_from_that_of_the_file():
-    said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
+    pip_output = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
 
-    assert "TMPDIR=" in making.explain_pip_error(said, {}, "image")
+    assert "TMPDIR=" in making.explain_pip_error(pip_output, {}, "image")
 
 
 def test_a_package_that_only_comes_as_source_says_what_to_do():
-    said = "  error: command 'gcc' failed\nERROR: Failed to build mpi4py\n"
+    pip_output = "  error: command 'gcc' failed\nERROR: Failed to build mpi4py\n"
 
-    text = making.explain_pip_error(said, {}, "image")
+    text = making.explain_pip_error(pip_output, {}, "image")
 
     assert "mpi4py is distributed as source" in text
     assert "--find-links" in text
@@ -485,12 +485,12 @@ def test_a_package_that_only_comes_as_source_says_what_to_do():
 
 def test_of_many_versions_in_conflict_some_are_named():
     lines = "".join(f"    x 1.{n} depends on jax<0.{n}\n" for n in range(10, 1, -1))
-    said = (
+    pip_output = (
         f"\nThe conflict is caused by:\n{lines}"
         "    The user requested (constraint) jax==0.12.0.1\n\nTo fix this you could"
     )
 
-    text = making.explain_pip_error(said, {"jax": "0.12.0.1"}, "image")
+    text = making.explain_pip_error(pip_output, {"jax": "0.12.0.1"}, "image")
 
     assert text.startswith("x 1.10 requires jax<0.10; x 1.9 requires")
     assert "and 1 more; the image has jax 0.12.0.1, which is never replaced" in text

@@ -151,7 +151,7 @@ def test_algorithms_are_named_where_nccl_names_them():
     assert (("RING", "NVLS"), ("RING",)) == (named, by_number)
 
 
-def test_lines_of_other_hosts_count_where_nobody_says_who_this_is():
+def test_lines_of_all_hosts_count_if_the_own_host_is_unknown():
     text = text_of("mixed-hosts-and-programs-2.25")
 
     assert "IB" == read_report(text, "node1").network

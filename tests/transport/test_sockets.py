@@ -1,4 +1,4 @@
-"""The interfaces that a process uses: parsing of the kernel's tables, and real connections."""
+"""The interfaces that a process uses, from the kernel's tables and real sockets."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

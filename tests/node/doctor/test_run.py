@@ -1,4 +1,4 @@
-"""The doctor on simulated nodes: table, reason, JSON, exit status, and its time limits."""
+"""The doctor on simulated nodes: table, reason, JSON, exit status, time limits."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -381,9 +381,9 @@ def test_the_full_examination_tries_what_the_quick_one_reads(gpu_node, monkeypat
 
     assert 0 == ended.status, ended.results
     assert [[None], ["GPU-0", "GPU-1", "GPU-2", "GPU-3"]] == tried
-    said = {r.check: r.summary for r in ended.results}
-    assert "4 GPUs, the slowest in 1.0 s" == said["computing on GPUs"]
-    assert "jax 0.12.0.1 in 1.0 s" == said["importing JAX"]
+    summaries = {r.check: r.summary for r in ended.results}
+    assert "4 GPUs, the slowest in 1.0 s" == summaries["computing on GPUs"]
+    assert "jax 0.12.0.1 in 1.0 s" == summaries["importing JAX"]
 
 
 def test_in_a_job_only_its_own_gpus_are_tried(gpu_node, monkeypatch):
@@ -483,7 +483,7 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize(
-    ("script", "line", "status", "told"),
+    ("script", "line", "status", "calls"),
     [
         (
             SCRIPTS[0],
@@ -510,7 +510,7 @@ SCRIPTS = [
     ],
 )
 def test_the_scripts_for_slurm_do_what_the_page_says(
-    tmp_path, script, line, status, told
+    tmp_path, script, line, status, calls
 ):
     words = f"printf 'table\\n%s\\n' \"{line}\""
     programs = {
@@ -527,6 +527,8 @@ def test_the_scripts_for_slurm_do_what_the_page_says(
     script = script.replace("/sw/jax-sif/images", str(tmp_path))
     put(tmp_path, "jax-sif.sif", "an image")
 
-    done = subprocess.run(["sh", "-c", f"exec 3> told; {script}"], cwd=tmp_path, env={})
+    done = subprocess.run(
+        ["sh", "-c", f"exec 3> calls; {script}"], cwd=tmp_path, env={}
+    )
 
-    assert (status, told) == (done.returncode, (tmp_path / "told").read_text())
+    assert (status, calls) == (done.returncode, (tmp_path / "calls").read_text())
