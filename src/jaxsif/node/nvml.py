@@ -15,7 +15,7 @@ VERSION_MISMATCH = 18
 _LOST_REASONS = {14: "its InfoROM is corrupt", 15: "it is lost", 16: "it must be reset"}
 
 _UNCORRECTED = 1
-_SINCE_LOADED, _TOTAL = 0, 1
+_VOLATILE, _AGGREGATE = 0, 1
 _MAX_NVLINKS = 36
 # Per link and direction, by NVML's number of the NVLink version (1.0, 2.0, 2.2, 3.0,
 # 3.1, 4.0, 5.0); NVIDIA states both directions together, 50 GB/s for versions 2 to 4.
@@ -161,10 +161,10 @@ def _memory(query: _NvmlQuery) -> dict[str, Any]:
     return {
         "is_ecc_on": _flag(modes[0] if modes else None),
         "uncorrected_errors": query(
-            "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _SINCE_LOADED
+            "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _VOLATILE
         ),
         "uncorrected_errors_total": query(
-            "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _TOTAL
+            "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _AGGREGATE
         ),
         "is_page_retirement_pending": _flag(
             query("nvmlDeviceGetRetiredPagesPendingStatus")

@@ -1,4 +1,4 @@
-"""Reads the transports that NCCL used from its own report (NCCL_DEBUG=INFO)."""
+"""Read the transports that NCCL used from its own report (NCCL_DEBUG=INFO)."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 # Lines of NCCL 2.18 to 2.32, src/transport/{net,net_ib,net_socket,p2p,shm,nvls}.cc,
-# src/graph/{topo,search}.cc, src/plugin/net.cc and src/init.cc; NET/OFI is aws-ofi-nccl.
+# src/graph/{topo,search}.cc, src/plugin/net.cc, src/init.cc; NET/OFI: aws-ofi-nccl.
 _HOST = re.compile(r"^(?:\[\d{4}-\d\d-\d\d [\d:.]+\] )?([^\s:\[\]]+):\d+:\d+ \[\d+\]")
 _VERSION = re.compile(r"\bN?CCL version ?:? ?(\d+\.\d+\.\d+)")
 _NETWORK = re.compile(r"NCCL INFO Using network (\S[^\n]{0,200})")
@@ -117,7 +117,7 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
     lines = [
         line[:_MAX_LINE_CHARS] for line in text[: text.rfind("\n") + 1].splitlines()
     ]
-    lines = [line for line in lines if _is_of(line, host)]
+    lines = [line for line in lines if _matches_host(line, host)]
     text = "\n".join(lines)
     channels = _channels(lines)
     network = channels[-1][0] if channels else _last(_NETWORK, text)
@@ -155,18 +155,18 @@ def warnings(text: str) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _is_of(line: str, host: str | None) -> bool:
+def _matches_host(line: str, host: str | None) -> bool:
     match = _HOST.match(line)
-    return host is None or match is None or _short(match[1]) == _short(host)
+    return host is None or match is None or _short_name(match[1]) == _short_name(host)
 
 
-def _short(host: str) -> str:
+def _short_name(host: str) -> str:
     return host.partition(".")[0]
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str | None:
-    found = pattern.findall(text)
-    return str(found[-1]).rstrip() if found else None
+    matches = pattern.findall(text)
+    return str(matches[-1]).rstrip() if matches else None
 
 
 def _channels(lines: Iterable[str]) -> list[tuple[str, int, bool]]:

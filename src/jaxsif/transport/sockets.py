@@ -1,4 +1,4 @@
-"""Finds the interfaces that a process uses, from the kernel's table of sockets."""
+"""Find the interfaces that a process uses, from the kernel's table of sockets."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -71,18 +71,20 @@ def own_connections(host_info: HostInfo) -> list[Connection]:
             target = os.readlink(host_info.path(f"{_DESCRIPTORS}/{name}"))
             own |= set(re.findall(r"^socket:\[(\d+)\]$", target))
     tables = (host_info.read(table) or "" for table in _TABLES)
-    found = (connection for table in tables for connection in read_table(table))
-    return [connection for connection in found if connection.inode in own]
+    all_connections = (
+        connection for table in tables for connection in read_table(table)
+    )
+    return [connection for connection in all_connections if connection.inode in own]
 
 
 def own_addresses(host_info: HostInfo) -> dict[str, str]:
     """The interface of each address of this node."""
-    found = dict(_ipv4_addresses())
+    names = dict(_ipv4_addresses())
     for line in (host_info.read(_ADDRESSES_6) or "").splitlines():
         fields = line.split()
         if len(fields) == 6:
-            found[_address(bytes.fromhex(fields[0]))] = fields[5]
-    return found
+            names[_address(bytes.fromhex(fields[0]))] = fields[5]
+    return names
 
 
 def _ipv4_addresses() -> Iterator[tuple[str, str]]:
@@ -117,12 +119,12 @@ def interfaces_used(
     relevant = [
         c for c in connections if ignored_port not in (c.local_port, c.remote_port)
     ]
-    away = [c for c in relevant if not _is_here(c.remote, addresses)]
-    if away:
-        names = {addresses.get(c.local, c.local) for c in away}
+    remote = [c for c in relevant if not _is_local(c.remote, addresses)]
+    if remote:
+        names = {addresses.get(c.local, c.local) for c in remote}
         return tuple(sorted(names))
     return (LOOPBACK,) if relevant else ()
 
 
-def _is_here(address: str, addresses: Mapping[str, str]) -> bool:
+def _is_local(address: str, addresses: Mapping[str, str]) -> bool:
     return address in addresses or address == "::1" or address.startswith("127.")
