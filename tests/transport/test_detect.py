@@ -138,7 +138,7 @@ def test_where_memory_cannot_be_a_file_nccl_is_left_alone(monkeypatch):
     ],
 )
 def test_nccls_log_is_enabled_if_there_will_be_gpus(environment, expected):
-    assert expected == detect.expects_gpus(environment, "JAX_SIF_PLATFORM")
+    assert expected == detect.expects_gpus(environment)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_on_gpus_the_transport_is_what_nccl_reports(
     found = detect.detect_transport(rank(), nccl_log)
 
     assert found is not None
-    assert ("nccl", words) == (found.by, found.words)
+    assert ("nccl", words) == (found.reported_by, found.summary)
 
 
 def test_a_single_process_has_no_transport(jax):
@@ -184,7 +184,7 @@ def test_on_cpu_devices_the_library_is_named(jax):
 
 def found_words() -> str:
     found = detect.detect_transport(rank(), None)
-    return found.words if found else ""
+    return found.summary if found else ""
 
 
 @pytest.mark.parametrize(("number", "count"), [(0, 1), (3, 0), (8, 1)])

@@ -99,8 +99,8 @@ def test_a_report_gives_its_facts_and_words(name):
 
     found = from_nccl(report, has_other_nodes=name not in ONE_NODE)
 
-    facts = (found.kind, found.count, found.gpudirect, found.within)
-    assert EXPECTED[name] == (found.words, facts)
+    facts = (found.kind, found.count, found.gpudirect, found.intra_node)
+    assert EXPECTED[name] == (found.summary, facts)
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -245,7 +245,7 @@ class Reporter:
         """Let NCCL log its transports; call before any other JAX function."""
         from jaxsif.transport import detect as transport
 
-        if transport.expects_gpus(os.environ, PLATFORM_VARIABLE):
+        if transport.expects_gpus(os.environ):
             self._nccl_log = transport.enable_nccl_log(
                 os.environ, self.identity.node, os.getpid()
             )

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from jaxsif.core.evidence import Check, Finding, StepEvidence
-from jaxsif.core.history import RankHistory
+from jaxsif.core.history import Histories, RankHistory
 from jaxsif.core.naming import ranks_of
-from jaxsif.transport.results import NodeTransport, node_names, node_transports
+from jaxsif.core.records import TransportRecord
+from jaxsif.core.text import MAX_NODES_IN_LINE, listed
+from jaxsif.transport.model import UNKNOWN
 
 # By the name in job/networks: its common name, and the remedy if it is not used.
 _NETWORKS = {"infiniband": "InfiniBand or RoCE", "slingshot": "Slingshot"}
 _REMEDIES = {
-    "infiniband": "see `jax-sif doctor` there: are the ports active, is libibverbs in the"
-    " container, may /dev/infiniband be opened? With NCCL_NET=IB NCCL fails instead",
+    "infiniband": "see `jax-sif doctor` there: are the ports active, is libibverbs in"
+    " the container, may /dev/infiniband be opened? With NCCL_NET=IB NCCL fails instead",
     "slingshot": "bind the site's libfabric and aws-ofi-nccl plugin into the container"
     " (docs/jobs.md); with NCCL_NET='AWS Libfabric' NCCL fails instead",
 }
@@ -23,6 +26,57 @@ _REMEDIES = {
 # unknown; libfabric without a card of its kind is TCP.
 _FAST = ("infiniband", "roce", "slingshot", "efa")
 _SLOW = ("sockets", "libfabric")
+
+
+@dataclass(frozen=True)
+class NodeTransport:
+    """The transport of one node, reported by one of its ranks."""
+
+    history: RankHistory
+    record: TransportRecord
+
+    @property
+    def kind(self) -> str:
+        return self.record.kind
+
+    @property
+    def text(self) -> str:
+        return self.record.summary
+
+    @property
+    def is_known(self) -> bool:
+        return self.kind != UNKNOWN
+
+    @property
+    def reasons(self) -> list[str]:
+        """The library's reasons for not using a faster network."""
+        return self.record.reasons
+
+    @property
+    def expected_network(self) -> str | None:
+        """The network that the site declares."""
+        return self.history.started.network if self.history.started else None
+
+
+def node_transports(histories: Histories) -> list[NodeTransport]:
+    """The last record of each node, in the order of ranks."""
+    by_node: dict[str, NodeTransport] = {}
+    for history in histories.values():
+        for record in history.measured(TransportRecord):
+            by_node[history.node] = NodeTransport(history, record)
+    return list(by_node.values())
+
+
+def summary(histories: Histories) -> str | None:
+    """`transport: NVLink, InfiniBand x8`; None if nodes differ or none reported."""
+    texts = {transport.text for transport in node_transports(histories)}
+    return f"transport: {texts.pop()}" if len(texts) == 1 else None
+
+
+def node_names(transports: Sequence[NodeTransport]) -> str:
+    """`node1`, `node1, node2`, `node1, node2, node3, node4 and 12 more nodes`."""
+    names = (transport.history.node for transport in transports)
+    return listed(names, MAX_NODES_IN_LINE, "node")
 
 
 def network_not_used(evidence: StepEvidence) -> Iterator[Finding]:
@@ -77,11 +131,9 @@ def _describe(transports: Sequence[NodeTransport]) -> str:
 
 def network_differs(evidence: StepEvidence) -> Iterator[Finding]:
     """Some nodes use sockets, others a fast network; declared by the site or not."""
-    slow_nodes = _implicated_ranks(evidence, network_not_used)
+    reported = _implicated_ranks(evidence, network_not_used)
     known = [
-        t
-        for t in node_transports(evidence.histories)
-        if t.history.rank not in slow_nodes
+        t for t in node_transports(evidence.histories) if t.history.rank not in reported
     ]
     fast = [t for t in known if t.kind in _FAST]
     for text, group in _by_text([t for t in known if t.kind in _SLOW]).items():
@@ -106,13 +158,13 @@ def nvlink_missing(evidence: StepEvidence) -> Iterator[Finding]:
         for t in node_transports(evidence.histories)
         if t.record.intra_node is not None
     ]
-    having = [t for t in within if t.record.intra_node == "nvlink"]
+    connected = [t for t in within if t.record.intra_node == "nvlink"]
     lacking = [t for t in within if t.record.intra_node in ("pcie", "shared-memory")]
-    if having and lacking:
+    if connected and lacking:
         yield Finding(
             "nvlink-missing",
             f"{_uses(lacking)} no NVLink between the GPUs ({lacking[0].text}),"
-            f" {_describe(having)} do",
+            f" {_describe(connected)} do",
             "see `nvidia-smi nvlink -s` there, and whether the fabric manager runs",
             _ranks_of(evidence, lacking),
             is_warning=True,
@@ -131,8 +183,8 @@ def gpudirect_missing(evidence: StepEvidence) -> Iterator[Finding]:
             "gpudirect-missing",
             f"{_uses(group)} {group[0].text} without GPUDirect RDMA: all data goes"
             " through the CPU's memory, at two thirds of the speed or less",
-            "load nvidia_peermem on the nodes, or the open kernel modules (DMA-BUF); see"
-            " that NCCL_NET_GDR_LEVEL does not forbid it",
+            "load nvidia_peermem on the nodes, or the open kernel modules (DMA-BUF);"
+            " check that NCCL_NET_GDR_LEVEL does not forbid it",
             _ranks_of(evidence, group),
             is_warning=True,
         )
@@ -140,22 +192,22 @@ def gpudirect_missing(evidence: StepEvidence) -> Iterator[Finding]:
 
 def transports_differ(evidence: StepEvidence) -> Iterator[Finding]:
     """Nodes use other transports than most, and no check above reports them."""
-    slow_nodes = _implicated_ranks(
+    reported = _implicated_ranks(
         evidence, network_not_used, network_differs, nvlink_missing, gpudirect_missing
     )
     known = [
         t
         for t in node_transports(evidence.histories)
-        if t.is_known and t.history.rank not in slow_nodes
+        if t.is_known and t.history.rank not in reported
     ]
     by_text = _by_text(known)
     if len(by_text) < 2:
         return
-    *few, (common, most) = sorted(by_text.items(), key=lambda item: len(item[1]))
-    for text, group in few:
+    *rare, (common, majority) = sorted(by_text.items(), key=lambda item: len(item[1]))
+    for text, group in rare:
         yield Finding(
             "transport-differs",
-            f"{_uses(group)} {text}, {_describe(most)} {common}",
+            f"{_uses(group)} {text}, {_describe(majority)} {common}",
             "compare the nodes' cards, interfaces and name resolution; the slowest sets"
             " the pace of all",
             _ranks_of(evidence, group),
@@ -218,7 +270,4 @@ def _ranks_of(
 ) -> tuple[int, ...]:
     """All ranks of the nodes: one rank reports for its node."""
     names = {transport.history.node for transport in transports}
-    group: list[RankHistory] = [
-        s for s in evidence.histories.values() if s.node in names
-    ]
-    return ranks_of(group)
+    return ranks_of([h for h in evidence.histories.values() if h.node in names])

@@ -1,13 +1,15 @@
-"""Detects which network a collective used, by NCCL's report or the sockets."""
+"""Detect which network a collective used, by NCCL's report or the sockets."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from jaxsif.core.paths import PLATFORM_VARIABLE
 from jaxsif.core.records import Stamp, TransportRecord
 from jaxsif.core.slurm_env import Identity
 from jaxsif.node import inspect_host
@@ -72,7 +74,7 @@ def enable_nccl_log(
         if name in environment:
             value = environment[name]
             return NcclLog(
-                unavailable_reason=f"{name}={value} is set, which leaves no report to read"
+                unavailable_reason=f"{name}={value} is set, so there is no report"
             )
     try:
         descriptor = os.memfd_create("nccl")
@@ -89,16 +91,16 @@ def enable_nccl_log(
 
 
 def _file_name(pattern: str, host: str, pid: int) -> str:
-    """Expand as NCCL does (src/debug.cc): %h the host without domain, %p the process."""
+    """Expand as NCCL (src/debug.cc): %h is the host without domain, %p the process."""
     parts = pattern.split("%%")
     short = host.partition(".")[0]
     return "%".join(p.replace("%h", short).replace("%p", str(pid)) for p in parts)
 
 
-def expects_gpus(environment: Mapping[str, str], platform_variable: str) -> bool:
+def expects_gpus(environment: Mapping[str, str]) -> bool:
     """Whether NCCL will be used, as far as that is known without JAX."""
-    chosen = environment.get("JAX_PLATFORMS", "").split(",")[0]
-    return environment.get(platform_variable, "gpu") == "gpu" and chosen != "cpu"
+    first = environment.get("JAX_PLATFORMS", "").split(",")[0]
+    return environment.get(PLATFORM_VARIABLE, "gpu") == "gpu" and first != "cpu"
 
 
 def detect_transport(identity: Identity, nccl_log: NcclLog | None) -> Transport | None:
@@ -137,15 +139,19 @@ def _from_sockets(identity: Identity) -> Transport:
     if library != "gloo":
         return unknown(library, f"{library} does not report its transport")
     host_info = inspect_host(os.environ)
-    used = sockets.interfaces_used(
+    interfaces = sockets.interfaces_used(
         sockets.own_connections(host_info),
         sockets.own_addresses(host_info),
         _coordinator_port(),
     )
-    if not used:
+    if not interfaces:
         return unknown("gloo", "this process has no connection to another")
     return Transport(
-        "gloo", "sockets", format_sockets(used), interfaces=used, count=len(used)
+        reported_by="gloo",
+        kind="sockets",
+        summary=format_sockets(interfaces),
+        interfaces=interfaces,
+        count=len(interfaces),
     )
 
 
@@ -158,18 +164,9 @@ def _coordinator_port() -> int | None:
 
 
 def record(stamp: Stamp, transport: Transport) -> TransportRecord:
-    """Its record, with as many names as fit."""
-    return TransportRecord(
-        **stamp,
-        reported_by=transport.by,
-        kind=transport.kind,
-        summary=transport.words,
-        interfaces=list(transport.interfaces[:_MAX_NAMED]),
-        count=transport.count,
-        gpudirect=transport.gpudirect,
-        intra_node=transport.within,
-        inter_node=transport.network,
-        version=transport.version,
-        algorithms=list(transport.algorithms[:_MAX_NAMED]),
-        reasons=list(transport.why[:_MAX_NAMED]),
-    )
+    """Return its record, with as many names as fit."""
+    fields: dict[str, Any] = {
+        name: list(value[:_MAX_NAMED]) if isinstance(value, tuple) else value
+        for name, value in asdict(transport).items()
+    }
+    return TransportRecord(**stamp, **fields)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jaxsif.transport.nccl_log import NcclReport
 
-_UNKNOWN = "unknown"
+UNKNOWN = "unknown"
 
 # libfabric's names of its providers, and the network's kind and common name.
 _PROVIDERS = {"cxi": ("slingshot", "Slingshot"), "efa": ("efa", "EFA")}
@@ -16,60 +16,60 @@ _PROVIDERS = {"cxi": ("slingshot", "Slingshot"), "efa": ("efa", "EFA")}
 
 @dataclass(frozen=True)
 class Transport:
-    """The transport that a rank detected, as in its record.
+    """The transport that a rank detected; its fields are those of TransportRecord.
 
-    `by` is the library that moves the data; `kind` the network between nodes or, if
-    nothing leaves the node, the transport within it; `interfaces` are cards or
-    interfaces. `within` is the transport between the node's own devices. `why` holds
-    the library's reasons for not using a faster network.
+    `reported_by` is the library that moves the data; `kind` the network between nodes
+    or, if nothing leaves the node, the transport within it. `intra_node` is the
+    transport between the node's own devices, `inter_node` the library's name of the
+    network.
     """
 
-    by: str
+    reported_by: str
     kind: str
-    words: str
+    summary: str
     interfaces: tuple[str, ...] = ()
     count: int = 0
     gpudirect: bool | None = None
-    within: str | None = None
-    network: str | None = None
+    intra_node: str | None = None
+    inter_node: str | None = None
     version: str | None = None
     algorithms: tuple[str, ...] = ()
-    why: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def unknown(by: str, reason: str) -> Transport:
     """Return an unknown transport, with the reason."""
-    return Transport(by, _UNKNOWN, f"not known: {reason}", why=(reason,))
+    return Transport(by, UNKNOWN, f"not known: {reason}", reasons=(reason,))
 
 
 def from_nccl(report: NcclReport, *, has_other_nodes: bool) -> Transport:
-    """`has_other_nodes`: whether ranks of other nodes belong to the group."""
+    """Interpret a report; `has_other_nodes`: whether the group spans several nodes."""
     if report.is_empty:
         return unknown("nccl", "NCCL's report names no transport")
-    within = _within(report)
-    kind, words = _between(report, has_other_nodes=has_other_nodes)
-    parts = [_WITHIN[within]] if within else []
-    if words and words not in parts:
-        parts.append(words)
+    intra_node = _intra_node(report)
+    kind, network = _inter_node(report, has_other_nodes=has_other_nodes)
+    parts = [_INTRA_NODE[intra_node]] if intra_node else []
+    if network and network not in parts:
+        parts.append(network)
     is_networked = kind not in (None, "nvlink")
     if is_networked and report.gpudirect:
         parts.append("GPUDirect")
     return Transport(
-        by="nccl",
-        kind=kind or within or _UNKNOWN,
-        words=", ".join(parts) or "not known: NCCL's report names no transport",
+        reported_by="nccl",
+        kind=kind or intra_node or UNKNOWN,
+        summary=", ".join(parts) or "not known: NCCL's report names no transport",
         interfaces=report.interfaces if is_networked else (),
         count=report.count if is_networked else 0,
         gpudirect=report.gpudirect if is_networked else None,
-        within=within,
-        network=report.network,
+        intra_node=intra_node,
+        inter_node=report.network,
         version=report.version,
         algorithms=report.algorithms,
-        why=report.fallback_reasons,
+        reasons=report.fallback_reasons,
     )
 
 
-_WITHIN = {
+_INTRA_NODE = {
     "nvlink": "NVLink",
     "pcie": "PCIe between GPUs",
     "peer-to-peer": "peer-to-peer",
@@ -77,7 +77,7 @@ _WITHIN = {
 }
 
 
-def _within(report: NcclReport) -> str | None:
+def _intra_node(report: NcclReport) -> str | None:
     """The best transport that this process uses within its node.
 
     Peer-to-peer is over NVLink or PCIe, which only the topology distinguishes.
@@ -89,7 +89,7 @@ def _within(report: NcclReport) -> str | None:
     return "shared-memory" if report.has_shared_memory else None
 
 
-def _between(
+def _inter_node(
     report: NcclReport, *, has_other_nodes: bool
 ) -> tuple[str | None, str | None]:
     """The kind of network, and its description; None if none is used.

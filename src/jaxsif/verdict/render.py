@@ -26,7 +26,7 @@ from jaxsif.core.verdict_file import (
 )
 from jaxsif.pairs.figures import node_pairs
 from jaxsif.pairs.results import pair_results
-from jaxsif.transport.results import summary as transport_summary
+from jaxsif.transport.checks import summary as transport_summary
 from jaxsif.verdict.verdict import WORDS, Verdict
 
 
