@@ -14,8 +14,8 @@ VERBOSE_VARIABLE = "JAX_SIF_VERBOSE"
 
 
 @contextlib.contextmanager
-def harmless(what: str) -> Iterator[None]:
-    """Suppress exceptions of the block; `what` describes it in a note.
+def suppress_errors(task: str) -> Iterator[None]:
+    """Suppress exceptions of the block; `task` describes it in a note.
 
     Only for the kit's own work, never around the program's code.
     """
@@ -23,17 +23,17 @@ def harmless(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         if os.environ.get(VERBOSE_VARIABLE) == "1":
-            note = f"jax-sif: {what} failed, and the program goes on: {error!r}"
-            say_on_stderr(note)
+            note = f"jax-sif: {task} failed, and the program goes on: {error!r}"
+            print_to_stderr(note)
 
 
-def guarded(what: str, check: Callable[[], Iterable[Problem]]) -> Iterator[Problem]:
+def guarded(task: str, check: Callable[[], Iterable[Problem]]) -> Iterator[Problem]:
     """Yield a check's problems; stop silently if it fails."""
-    with harmless(what):
+    with suppress_errors(task):
         yield from check()
 
 
-def say_on_stderr(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     """Print a line; the program may have closed or replaced the stream."""
     with contextlib.suppress(Exception):
         print(text, file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from jaxsif.node.guard import harmless
+from jaxsif.node.guard import suppress_errors
 from jaxsif.rank import distributed
 from jaxsif.rank.reporter import Reporter
 
@@ -64,7 +64,7 @@ def fail(
     """
     interrupted = isinstance(error, KeyboardInterrupt)
     try:
-        with harmless("the report of an exception"):
+        with suppress_errors("the report of an exception"):
             reporter.failed(error)
         _show(error, show)
     finally:
@@ -114,14 +114,14 @@ def report_exit(reporter: Reporter) -> None:
         return
     status = _RecordingSystemExit.status
     if status:
-        with harmless("the report of an exit status"):
+        with suppress_errors("the report of an exit status"):
             reporter.failed(SystemExit(status))
         exit_now(status)
-    with harmless("the report of the devices"):
+    with suppress_errors("the report of the devices"):
         # Only now: the program chooses its devices.
         if distributed.has_devices():
             reporter.devices()
-    with harmless("the report of a good end"):
+    with suppress_errors("the report of a good end"):
         reporter.done()
 
 

@@ -31,7 +31,7 @@ from jaxsif.core.records import (
 )
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
-from jaxsif.node.guard import harmless, say_on_stderr
+from jaxsif.node.guard import print_to_stderr, suppress_errors
 from jaxsif.rank import clock, peers
 from jaxsif.rank.output import flush_stdout, standard_output
 
@@ -114,7 +114,7 @@ class Reporter:
             self._has_complained = True
             who = f"rank {self.identity.rank} on {self.identity.node}"
             text = f"jax-sif: {who}: the record {phase!r} cannot be written: {error!r}"
-            say_on_stderr(text)
+            print_to_stderr(text)
 
     def leave_to_parent(self) -> None:
         """For a forked child: leave the output to its parent."""
@@ -274,7 +274,7 @@ class Reporter:
         Prints NCCL's warnings, which otherwise stay in its log.
         """
         # Only the first line; JAX adds notes unrelated to this error.
-        with harmless("NCCL's report"):
+        with suppress_errors("NCCL's report"):
             for warning in self._nccl_log.warnings() if self._nccl_log else ():
                 print(warning, file=sys.stderr)
         text = "".join(traceback.format_exception_only(error)).strip().partition("\n")

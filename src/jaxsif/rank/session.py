@@ -18,7 +18,7 @@ from jaxsif.core.records import Record
 from jaxsif.core.slurm_env import KUBERNETES, Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node import inspect_host, mpi, start_problems
-from jaxsif.node.guard import guarded, harmless, say_on_stderr
+from jaxsif.node.guard import guarded, print_to_stderr, suppress_errors
 from jaxsif.rank import distributed, launchers, mpi_world, peers, preflight
 from jaxsif.rank.distributed import DistributedInfo, distributed_info
 from jaxsif.rank.exit_hooks import (
@@ -61,7 +61,7 @@ class Session:
         self.reporter.entry_observer = self._watchdog.entered
         self._watchdog.start()
         keep_from_children(self._leave_to_parent)
-        with harmless("the report of the start"):
+        with suppress_errors("the report of the start"):
             self.reporter.started(self.limits.may_miss())
 
     def connect(self, settings: dict[str, Any]) -> DistributedInfo:
@@ -74,7 +74,7 @@ class Session:
         ordinals = self._select_devices(settings)
         if os.environ.get(PREFLIGHT_VARIABLE, "on") != "off":
             self._abort_with(self._preflight_problems(where, settings))
-        with harmless("the search for MPI's wrapper"):
+        with suppress_errors("the search for MPI's wrapper"):
             # jaxlib searches for it only if the variable is set.
             os.environ.update(mpi.jaxlib_variables(inspect_host(os.environ)))
         self.reporter.jax_import_started()
@@ -82,7 +82,7 @@ class Session:
             self._start_single()
         else:
             bind_address = None
-            with harmless("the choice of rank 0's address"):
+            with suppress_errors("the choice of rank 0's address"):
                 bind_address = distributed.address_to_bind(
                     where, self.identity, os.environ, settings
                 )
@@ -135,7 +135,7 @@ class Session:
     def _start_single(self) -> None:
         """Without a launcher there is no group, and JAX would raise ValueError."""
         self.is_connected = True
-        say_on_stderr(f"jax-sif: {self.who}: no launcher, a single process")
+        print_to_stderr(f"jax-sif: {self.who}: no launcher, a single process")
         self.reporter.connected()
 
     def _preflight_problems(
@@ -206,7 +206,7 @@ class Session:
         for problem in problems:
             sign = "" if is_over else "warning: "
             text = f"jax-sif: {self.who}: {sign}{problem.text}; {problem.remedy}"
-            say_on_stderr(text)
+            print_to_stderr(text)
         if is_over:
             self.reporter.start_failed(problems)
             time.sleep(_FLUSH_DELAY_S)
