@@ -6,8 +6,9 @@ from __future__ import annotations
 from versions import CHECKOUT
 
 from jaxsif.commands import job
-from jaxsif.job.build import JobOptions, render_job
+from jaxsif.job.build import render_job
 from jaxsif.job.configs import entries
+from jaxsif.job.request import JobOptions
 from jaxsif.job.schema import Profile
 
 FOLDER = CHECKOUT / "jobs"
@@ -19,9 +20,9 @@ EXAMPLE_ARGS = {
     "multi_gpu": "G4N1p1 examples/multi_gpu.py",
     "svgd": "G8N2p8 examples/svgd.py --posterior regression --compare"
     " --save particles.npy",
-    "train": "G8N2p8 --env my.sqsh --time 1:00:00 --signal URG@120 --requeue"
+    "train": "G8N2p8 --packages my.sqsh --time 1:00:00 --signal URG@120 --requeue"
     " examples/train.py",
-    "vmc_netket": "G8N2p8 --env my.sqsh examples/vmc_netket.py",
+    "vmc_netket": "G8N2p8 --packages my.sqsh examples/vmc_netket.py",
 }
 
 
@@ -30,7 +31,7 @@ def scripts() -> dict[str, str]:
     return {
         f"{entry.name}.slurm": render_job(
             [entry.name],
-            JobOptions(made_by=f"jax-sif job {entry.name}"),
+            JobOptions(command_line=f"jax-sif job {entry.name}"),
             environment={},
         )
         for entry in entries(Profile, {})
@@ -42,7 +43,7 @@ def example_scripts() -> dict[str, str]:
     found = {}
     for name, text in EXAMPLE_ARGS.items():
         chosen, words = job.read(job.parser(), text.split())
-        options = job.options(chosen, made_by=f"jax-sif job {text}")
+        options = job.options(chosen, command_line=f"jax-sif job {text}")
         found[f"{name}.slurm"] = render_job(words, options, environment={})
     return found
 

@@ -183,7 +183,9 @@ def test_what_is_no_file_of_packages_is_refused(desk):
 
 
 def test_a_job_on_two_nodes_has_them_in_every_rank(desk, cluster):
-    job = desk.submit("", "G4N2p4", "--env", f"{desk.folder}/my.sqsh", program(cluster))
+    job = desk.submit(
+        "", "G4N2p4", "--packages", f"{desk.folder}/my.sqsh", program(cluster)
+    )
 
     assert 0 == job.status, job.output
     for rank in range(4):
@@ -194,7 +196,7 @@ def test_a_job_on_two_nodes_has_them_in_every_rank(desk, cluster):
 def test_a_staged_job_runs_from_copies_of_image_and_packages_and_removes_them(
     desk, cluster
 ):
-    words = ("--stage", "--env", f"{desk.folder}/my.sqsh", program(cluster))
+    words = ("--stage", "--packages", f"{desk.folder}/my.sqsh", program(cluster))
     job = desk.submit("", "G2N2p2", *words, JAX_SIF_VERBOSE="1")
 
     assert 0 == job.status, job.output
@@ -210,7 +212,7 @@ def test_a_job_with_packages_of_another_image_ends_before_its_ranks_start(
     desk.must(OTHER_IMAGE)
 
     job = desk.submit(
-        *("", "G2N2p2", "--env", f"{desk.folder}/my.sqsh", program(cluster)),
+        *("", "G2N2p2", "--packages", f"{desk.folder}/my.sqsh", program(cluster)),
         binds=f",{desk.folder}/other.txt:/opt/jax-sif/packages.txt",
     )
 
@@ -228,7 +230,7 @@ def test_other_packages_on_one_node_are_a_finding(desk, cluster):
             node, "install", "-m644", f"{desk.folder}/{name}.sqsh", "/tmp/p.sqsh"
         )
 
-    job = desk.submit("", "G2N2p2", "--env", "/tmp/p.sqsh", program(cluster))
+    job = desk.submit("", "G2N2p2", "--packages", "/tmp/p.sqsh", program(cluster))
 
     assert 1 == job.status
     assert "different file of packages on rank 1 on node2" in job.verdict, job.output

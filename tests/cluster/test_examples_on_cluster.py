@@ -14,7 +14,7 @@ HOME = Path("/home/hpc")
 LOAD = 'cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"\n'
 ARRAYS = """
 rm -rf arrays-test; mkdir arrays-test
-jax-sif job --env "$3" G4N2p4 "$1/tests/cluster/programs/arrays.py" arrays-test
+jax-sif job --packages "$3" G4N2p4 "$1/tests/cluster/programs/arrays.py" arrays-test
 """
 # Ranks that pose as a node of another kind, and read what those of Slurm have written.
 OTHER_ARRAYS = """

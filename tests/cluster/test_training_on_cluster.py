@@ -94,7 +94,7 @@ def test_a_training_goes_on_with_other_processes_and_ends_the_same_to_rounding(
 
 NETKET = """cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"
 program="$1/examples/vmc_netket.py" env=$3; shift 3
-jax-sif job --env "$env" G8N2p8 "$program" "$@" > vmc.slurm
+jax-sif job --packages "$env" G8N2p8 "$program" "$@" > vmc.slurm
 JAX_DISABLE_MOST_OPTIMIZATIONS=1 jax-python --packages "$env" "$program" "$@"
 """
 # A strong field: few steps find the ground state, to 1 part in 100,000.

@@ -22,7 +22,7 @@ DISTURBANCES = {
 
 SUBMIT = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1"; env=$3 output=$4; shift 4
-jax-sif job --env "$env" --output="$output" --requeue --time=00:30:00 "$@" |
+jax-sif job --packages "$env" --output="$output" --requeue --time=00:30:00 "$@" |
   sbatch --parsable
 """
 # Slurm would let a job that is requeued wait two minutes.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 
 from jaxsif.core.errors import UsageError
 from jaxsif.job import quoting
-from jaxsif.job.build import JobOptions, render_job
+from jaxsif.job.build import render_job
+from jaxsif.job.request import JobOptions
 
 # Slurm's and the runtimes' programs: each tells its words and environment to a file of
 # its own, item by item with a NUL behind.
@@ -141,15 +141,18 @@ def test_a_program_of_any_name_is_started_and_looked_for(run, name):
 @often
 @given(value=nasty)
 def test_values_of_variables_arrive_unchanged(run, value):
-    told = run(script("G8N2p8", "train.py", variables=[f"MINE={value}"]))
+    told = run(script("G8N2p8", "train.py", environment=[f"MINE={value}"]))
 
     assert value == told["singularity"][1]["MINE"]
 
 
 @often
-@given(value=nasty, why=line)
-def test_values_and_reasons_of_a_site_arrive_unchanged(run, tmp_path, value, why):
-    site = {"description": "x", "environment": {"MINE": {"value": value, "why": why}}}
+@given(value=nasty, reason=line)
+def test_values_and_reasons_of_a_site_arrive_unchanged(run, tmp_path, value, reason):
+    site = {
+        "description": "x",
+        "environment": {"MINE": {"value": value, "reason": reason}},
+    }
     path = tmp_path / "site.yaml"
     # PyYAML writes U+0085 as it is, and reads it as the end of a line.
     is_read_as_written = (
@@ -165,7 +168,9 @@ def test_values_and_reasons_of_a_site_arrive_unchanged(run, tmp_path, value, why
 @often
 @given(title=line)
 def test_nothing_in_a_comment_is_run(run, title):
-    told = run(script("G8N2p8", "train.py", made_by=f"jax-sif job {title}\n exit 9"))
+    told = run(
+        script("G8N2p8", "train.py", command_line=f"jax-sif job {title}\n exit 9")
+    )
 
     assert "singularity" in told
 
@@ -200,7 +205,7 @@ def test_a_directive_of_two_lines_is_refused(field, value):
 
 
 def test_what_the_user_has_set_stays(run):
-    text = script("debug", "train.py", variables=["MINE=theirs"])
+    text = script("debug", "train.py", environment=["MINE=theirs"])
 
     told = run(text, MINE="his own", JAX_PLATFORMS="")
 
@@ -280,7 +285,12 @@ def run_staging(text: str, stand_ins: str, then: str, **files: str):
 
 def test_packages_are_staged_with_the_image():
     done = run_staging(
-        script("G8N2p8", "train.py", is_staged=True, variables=["my own.sqsh"]),
+        script(
+            "G8N2p8",
+            "train.py",
+            is_staged=True,
+            profile_changes={"packages": "my own.sqsh"},
+        ),
         'sbcast() { echo "$1 -> $2"; }; srun() { echo "$@"; }',
         "echo $JAX_IMAGE $JAX_SIF_PACKAGES",
         JAX_IMAGE="/i/an image.sif",
@@ -298,7 +308,12 @@ def test_packages_are_staged_with_the_image():
 
 def test_a_copy_that_fails_ends_the_job_and_leaves_none_behind():
     done = run_staging(
-        script("G8N2p8", "train.py", is_staged=True, variables=["my.sqsh"]),
+        script(
+            "G8N2p8",
+            "train.py",
+            is_staged=True,
+            profile_changes={"packages": "my.sqsh"},
+        ),
         'sbcast() { [[ $2 == *.sif ]]; }; srun() { echo "$@"; }',
         "echo started",
         JAX_IMAGE="/i.sif",
@@ -360,7 +375,7 @@ def test_the_variables_of_every_network_arrive(run, network):
 
 
 def test_a_requeued_job_keeps_what_its_first_run_has_said():
-    text = script("G8N2p8", is_requeued=True)
+    text = script("G8N2p8", profile_changes={"requeue": True})
 
     assert "#SBATCH --requeue\n#SBATCH --open-mode=append\n" in text
 
@@ -381,7 +396,7 @@ def test_a_program_that_wants_to_go_on_is_put_into_the_queue_again(
 
     done = subprocess.run(
         ["bash"],
-        input=script("G8N2p8", "train.py", is_requeued=True).encode(),
+        input=script("G8N2p8", "train.py", profile_changes={"requeue": True}).encode(),
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JAX_IMAGE": "/i.sif", **JOB},
         capture_output=True,
     )
@@ -422,7 +437,10 @@ def test_pyxis_starts_the_entry_in_the_image(run, tmp_path):
 
 def test_podman_is_told_every_variable_that_the_program_needs(run, tmp_path):
     text = script(
-        "G8N2p8", "train.py", site_changes={"runtime": "podman-hpc"}, variables=["A=1"]
+        "G8N2p8",
+        "train.py",
+        site_changes={"runtime": "podman-hpc"},
+        environment=["A=1"],
     )
 
     words = run(text)["podman-hpc"][0]
@@ -457,19 +475,48 @@ def test_a_word_with_a_variable_keeps_everything_else(text):
     assert given_text.replace("${WHO}", "me") == done.stdout.decode()
 
 
-def test_options_have_the_defaults_of_the_command_line():
+def test_without_options_the_defaults_are_those_of_the_library():
     from jaxsif.commands import job
 
-    chosen, words = job._read(["G8N2p8"])
+    chosen, args = job.read(job.parser(), ["G8N2p8"])
 
-    assert ["G8N2p8"] == words
-    defaults = {
-        f.name: getattr(JobOptions(), f.name) for f in dataclasses.fields(JobOptions)
-    }
-    assert (defaults["output"], defaults["collectives"]) == (
-        chosen["output"],
-        chosen["collectives"],
+    assert ["G8N2p8"] == args
+    assert JobOptions(command_line="x") == job.options(chosen, "x")
+
+
+def test_every_option_reaches_the_library():
+    from jaxsif.commands import job
+
+    arguments = """--site ibex -t 5 -p gpu --requeue --packages a.sqsh -o x.out
+        --verdict-file v.json --env A=1 --env B=2 --sbatch=--x --divisible-by 8
+        --stage --collectives mpi"""
+    before, _ = job.read(job.parser(), [*arguments.split(), "G8N2p8"])
+    after, _ = job.read(job.parser(), ["G8N2p8", *arguments.split()])
+
+    expected = JobOptions(
+        site="ibex",
+        profile_changes={"time_limit": "5", "requeue": True, "packages": "a.sqsh"},
+        site_changes={"partition": "gpu"},
+        environment=["A=1", "B=2"],
+        sbatch_options=["--x"],
+        output="x.out",
+        verdict_file="v.json",
+        divisible_by=[8],
+        is_staged=True,
+        collectives="mpi",
+        command_line="x",
     )
+    assert expected == job.options(before, "x") == job.options(after, "x")
+
+
+def test_a_second_overlay_is_refused(capsys):
+    from jaxsif.commands import job
+
+    with pytest.raises(SystemExit) as ended:
+        job.main(["--packages", "a.sqsh", "G8N2p8", "--packages", "b.sqsh"])
+
+    assert 2 == ended.value.code
+    assert "--packages names 'a.sqsh' and 'b.sqsh'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -541,7 +588,7 @@ def test_an_unknown_option_is_answered_with_what_to_write(
 def test_options_behind_the_program_are_its_own(arguments):
     from jaxsif.commands import job
 
-    chosen, words = job._read(arguments)
+    chosen, words = job.read(job.parser(), arguments)
 
     assert "ibex" == chosen["site"]
     assert ["G8N2p8", "train.py", "--site", "his own"] == words
@@ -556,7 +603,14 @@ def test_bytes_that_are_no_text_arrive_unchanged(run):
 
 
 def test_packages_are_checked_and_mounted_in_every_rank(run):
-    told = run(script("G8N2p8", "train.py", variables=["A=1", "runs/my own.sqsh"]))
+    told = run(
+        script(
+            "G8N2p8",
+            "train.py",
+            environment=["A=1"],
+            profile_changes={"packages": "runs/my own.sqsh"},
+        )
+    )
 
     mount = ["--bind", "runs/my own.sqsh:/opt/jax-sif/env:image-src=/,ro"]
     words, variables = told["singularity"]
@@ -565,7 +619,7 @@ def test_packages_are_checked_and_mounted_in_every_rank(run):
 
 
 def test_packages_may_lie_where_a_variable_says(run):
-    text = script("G8N2p8", "train.py", variables=["$MINE/my.sqsh"])
+    text = script("G8N2p8", "train.py", profile_changes={"packages": "$MINE/my.sqsh"})
 
     told = run(text.replace("set -euo pipefail", "set -euo pipefail; MINE=/a"))
 
@@ -573,9 +627,9 @@ def test_packages_may_lie_where_a_variable_says(run):
 
 
 def test_a_jobs_check_looks_at_its_packages_first():
-    text = script("G8N2p8", "train.py", variables=["my.sqsh"])
+    text = script("G8N2p8", "train.py", profile_changes={"packages": "my.sqsh"})
 
     assert 'jax-sif check --packages "$JAX_SIF_PACKAGES" -- train.py\n' in text
     assert 'jax-sif check --packages "$JAX_SIF_PACKAGES"\n' in script(
-        "G8N2p8", variables=["my.sqsh"]
+        "G8N2p8", profile_changes={"packages": "my.sqsh"}
     )

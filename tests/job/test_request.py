@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from jaxsif.core.errors import UsageError
-from jaxsif.job.build import JobOptions, render_job
+from jaxsif.job.build import render_job
+from jaxsif.job.request import JobOptions
 
 NODES = "description: x\nnode: {gpus: 4, cpus: 64, memory: 512G}\n"
 
@@ -79,22 +80,24 @@ def test_what_just_fits_is_not_refused(site):
 
 
 def test_a_number_that_does_not_divide_is_refused_with_the_nearest_that_do():
-    said = refusal("G24N6p24", "train.py", divides=[512])
+    said = refusal("G24N6p24", "train.py", divisible_by=[512])
 
     assert "512 is not divisible by the 24 devices of G24N6p24" in said
     assert said.endswith("the nearest that are: 504 and 528")
 
 
 def test_a_number_that_divides_is_not_refused():
-    assert render_job(["medium", "train.py"], JobOptions(divides=[512]), environment={})
+    assert render_job(
+        ["medium", "train.py"], JobOptions(divisible_by=[512]), environment={}
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({"sbatch_options": ["-w node1"]}, "--sbatch is '-w node1': use the option's"),
-        ({"variables": ["A"]}, "--env is 'A', expected NAME=VALUE"),
-        ({"variables": ["A B=1"]}, "expected the name of a variable"),
+        ({"environment": ["A"]}, "--env is 'A', expected NAME=VALUE"),
+        ({"environment": ["A B=1"]}, "expected the name of a variable"),
         ({"site": "ibax"}, "no site 'ibax'; there are "),
         ({"site": "ibax"}, "did you mean ibex?"),
         (
@@ -216,17 +219,29 @@ def test_a_signal_that_ends_the_images_mount_is_noted(
     ("options", "complaint"),
     [
         (
-            {"variables": ["my.sq"]},
-            "--env is 'my.sq', expected NAME=VALUE, or an overlay file",
-        ),
-        ({"variables": ["a.sqsh", "b.sqsh"]}, "--env names 'a.sqsh' and 'b.sqsh'"),
-        ({"variables": ["a:b.sqsh"]}, "Apptainer's paths cannot contain : or ,"),
-        (
-            {"variables": ["my.sqsh"], "site_changes": {"runtime": "pyxis"}},
-            "--env my.sqsh needs Apptainer, and the runtime is 'pyxis'",
+            {"profile_changes": {"packages": "my.sq"}},
+            "--packages is 'my.sq', expected an overlay file such as my.sqsh",
         ),
         (
-            {"variables": ["my.sqsh"], "site_changes": {"runtime": "bare"}},
+            {"environment": ["my.sqsh"]},
+            "for an overlay of packages: --packages my.sqsh",
+        ),
+        (
+            {"profile_changes": {"packages": "a:b.sqsh"}},
+            "Apptainer's paths cannot contain : or ,",
+        ),
+        (
+            {
+                "profile_changes": {"packages": "my.sqsh"},
+                "site_changes": {"runtime": "pyxis"},
+            },
+            "--packages my.sqsh needs Apptainer, and the runtime is 'pyxis'",
+        ),
+        (
+            {
+                "profile_changes": {"packages": "my.sqsh"},
+                "site_changes": {"runtime": "bare"},
+            },
             "install these packages into the active Python environment",
         ),
     ],

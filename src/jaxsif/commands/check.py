@@ -14,7 +14,7 @@ from jaxsif.core.errors import FAIL, PASS, KitError, Problem, UsageError
 from jaxsif.core.paths import ANY_IMAGE_VARIABLE
 from jaxsif.core.slurm_env import JOB_ID
 
-_NAMED_BY = "jax-sif job --env FILE"
+_NAMED_BY = "jax-sif job --packages FILE"
 
 
 def main(arguments: Sequence[str]) -> int:

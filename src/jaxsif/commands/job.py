@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsif.job.build import JobOptions
+    from jaxsif.job.request import JobOptions
 
 # Options that override a field of the profile, or of the site: by field the names, which
 # are sbatch's if they mean the same, the metavar and the help.
@@ -29,6 +30,11 @@ _PROFILE = {
         "NAME@S",
         "a signal before the time limit, such as URG@120",
     ),
+    "packages": (
+        ("--packages",),
+        "FILE.sqsh",
+        "package overlay to mount (see jax-sif packages)",
+    ),
 }
 _SITE = {
     "partition": (("-p", "--partition"), "NAME", "same as sbatch --partition"),
@@ -36,7 +42,11 @@ _SITE = {
     "qos": (("-q", "--qos"), "NAME", "same as sbatch --qos"),
     "constraint": (("-C", "--constraint"), "LIST", "same as sbatch --constraint"),
     "reservation": (("--reservation",), "NAME", "same as sbatch --reservation"),
-    "runtime": (("--runtime",), "NAME", "apptainer, pyxis, podman-hpc or bare"),
+    "runtime": (
+        ("--runtime",),
+        "NAME",
+        "apptainer or bare; experimental: pyxis, podman-hpc",
+    ),
 }
 
 # Options of sbatch that a job has by other means.
@@ -49,43 +59,49 @@ _BY_MEMORY = ("--mem", "--mem-per-cpu", "--mem-per-gpu")
 
 def main(arguments: Sequence[str]) -> int:
     """Parses the options and prints the script."""
-    chosen, args = _read(arguments)
+    chosen, args = read(parser(), arguments)
 
     import os
     import sys
 
     from jaxsif.job.build import render_job
 
-    script = render_job(
-        args, options(chosen, shlex.join(("jax-sif", "job", *arguments)))
-    )
+    command_line = shlex.join(("jax-sif", "job", *arguments))
+    script = render_job(args, options(chosen, command_line))
     sys.stdout.buffer.write(os.fsencode(script))
     sys.stdout.flush()
     return 0
 
 
-def options(chosen: dict[str, Any], made_by: str) -> JobOptions:
-    """The values of the options of `add_options`."""
-    from jaxsif.job.build import JobOptions
+class _Override(argparse.Action):
+    """Adds the value to a dictionary: `const` is the field of a profile or site."""
 
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        changes = getattr(namespace, self.dest, {})
+        if self.const == "packages" and "packages" in changes:
+            parser.error(
+                f"--packages names {changes['packages']!r} and {values!r}, but a job can"
+                " have only one overlay; combine them: jax-sif packages create"
+            )
+        # An option without a value is a switch.
+        changes[self.const] = True if self.nargs == 0 else values
+        setattr(namespace, self.dest, changes)
+
+
+def options(chosen: dict[str, Any], command_line: str) -> JobOptions:
+    """The options of `add_options`, whose destinations are the fields of JobOptions."""
+    from jaxsif.job.request import JobOptions
+
+    fields = chosen.keys() & JobOptions.__dataclass_fields__.keys()
     return JobOptions(
-        site=chosen["site"],
-        profile_changes=_changes(chosen, _PROFILE),
-        site_changes=_changes(chosen, _SITE),
-        variables=chosen["env"],
-        sbatch_options=chosen["sbatch"],
-        output=chosen["output"],
-        verdict=chosen["json"],
-        divides=chosen["divides"],
-        is_staged=chosen["stage"],
-        is_requeued=chosen["requeue"],
-        collectives=chosen["collectives"],
-        made_by=made_by,
+        **{name: chosen[name] for name in fields}, command_line=command_line
     )
-
-
-def _read(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    return read(parser(), arguments)
 
 
 def read(
@@ -138,10 +154,6 @@ def _strip_separator(args: list[str]) -> list[str]:
     return args[1:] if args[:1] == ["--"] else args
 
 
-def _changes(chosen: dict[str, Any], fields: Iterable[str]) -> dict[str, str]:
-    return {name: chosen[name] for name in fields if chosen[name] is not None}
-
-
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif job",
@@ -159,60 +171,68 @@ def parser() -> argparse.ArgumentParser:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a job, and the remaining arguments."""
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    parser.add_argument(
+    # The defaults are those of JobOptions.
+    add = partial(parser.add_argument, default=argparse.SUPPRESS)
+    add(
         "--site",
         help="a name (jax-sif site list) or a file (default: $JAX_SIF_SITE, or generic)",
     )
     for owner, fields in (("profile", _PROFILE), ("site", _SITE)):
         group = parser.add_argument_group(f"override values from the {owner}")
         for field, (names, metavar, text) in fields.items():
-            group.add_argument(*names, dest=field, metavar=metavar, help=text)
-    parser.add_argument(
+            group.add_argument(
+                *names,
+                action=_Override,
+                dest=f"{owner}_changes",
+                const=field,
+                default=argparse.SUPPRESS,
+                metavar=metavar,
+                help=text,
+            )
+    add(
+        "--requeue",
+        action=_Override,
+        dest="profile_changes",
+        const="requeue",
+        nargs=0,
+        help="let Slurm restart the job after a preemption",
+    )
+    add(
         *("-o", "--output"),
-        default="%x-%j.out",
         metavar="FILE",
-        help="same as sbatch --output (default: %(default)s)",
+        help="same as sbatch --output (default: %%x-%%j.out)",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the verdict as JSON to FILE"
-    )
-    parser.add_argument(
+    add("--verdict-file", metavar="FILE", help="write the verdict as JSON to FILE")
+    add(
         "--env",
         action="append",
-        default=[],
-        metavar="NAME=VALUE|FILE.sqsh",
-        help="set a variable for the program (may be repeated), or mount a package"
-        " overlay (jax-sif packages)",
+        dest="environment",
+        metavar="NAME=VALUE",
+        help="set a variable for the program; may be repeated",
     )
-    parser.add_argument(
+    add(
         "--sbatch",
         action="append",
-        default=[],
+        dest="sbatch_options",
         metavar="OPTION",
         help="any other option of sbatch: --sbatch=--mail-type=END; may be repeated",
     )
-    parser.add_argument(
-        "--requeue",
-        action="store_true",
-        help="let Slurm restart the job after a preemption",
-    )
-    parser.add_argument(
-        "--divides",
+    add(
+        "--divisible-by",
         action="append",
         type=int,
-        default=[],
         metavar="N",
         help="fail unless N (for example the batch size) is divisible by the number of"
         " devices",
     )
-    parser.add_argument(
+    add(
         "--stage",
         action="store_true",
+        dest="is_staged",
         help="copy the image and your packages to each node's local disk first",
     )
-    parser.add_argument(
+    add(
         "--collectives",
         choices=("gloo", "mpi"),
-        default="gloo",
-        help="library for collectives between CPU devices (default: %(default)s)",
+        help="library for collectives between CPU devices (default: gloo)",
     )

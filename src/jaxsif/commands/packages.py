@@ -16,7 +16,7 @@ _EXAMPLES = """\
   jax-sif packages create my.sqsh -r mine.txt      a requirements file
   jax-sif packages create my.sqsh --no-index --find-links wheels netket
                                                    without network
-  jax-sif job G8N2p8 --env my.sqsh train.py | sbatch
+  jax-sif job G8N2p8 --packages my.sqsh train.py | sbatch
   jax-python --packages my.sqsh train.py
 
 The image's packages (jax, jaxlib, numpy and so on) are never replaced."""
@@ -73,7 +73,7 @@ def _create(chosen: argparse.Namespace) -> int:
         f"{file}: {plural(len(manifest.packages), 'package')},"
         f" {file.stat().st_size / 1e6:.1f} MB, on top of {manifest.image.name}"
     )
-    print(f"  jax-sif job G8N2p8 --env {file} train.py | sbatch")
+    print(f"  jax-sif job G8N2p8 --packages {file} train.py | sbatch")
     return PASS
 
 

@@ -36,11 +36,11 @@ def parser_for(
 
 def list_or_show(noun: str, chosen: argparse.Namespace) -> int:
     """Runs the subcommand that was chosen."""
-    from jaxsif.job import listing
+    from jaxsif.job import configs
 
     if chosen.subcommand == "list":
-        text = listing.table(noun, os.environ)
+        text = configs.table(noun, os.environ)
     else:
-        text = listing.text_of(noun, chosen.name, os.environ)
+        text = configs.text_of(noun, chosen.name, os.environ)
     sys.stdout.write(text)
     return 0

@@ -66,8 +66,8 @@ def _plan(arguments: Sequence[str]) -> int:
     )
     plan.check(study)
     folder = plan.folder_for(study, chosen["output_dir"])
-    made_by = shlex.join(("jax-sif", "scale", "plan", *arguments))
-    texts = plan.scripts(profile, study, job.options(chosen, made_by), folder)
+    command_line = shlex.join(("jax-sif", "scale", "plan", *arguments))
+    texts = plan.scripts(profile, study, job.options(chosen, command_line), folder)
     plan.write(folder, study, texts)
     print(f"{folder} in {' '.join(name for name, _ in study.jobs)}")
     return PASS

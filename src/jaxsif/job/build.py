@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,10 @@ from jaxsif.core.errors import UsageError
 from jaxsif.core.topology import Topology, is_label
 from jaxsif.job import configs
 from jaxsif.job.render import render
-from jaxsif.job.request import (
-    JobRequest,
-    build_job,
-    notes,
-    topology_of,
-    with_overrides,
-)
+from jaxsif.job.request import JobOptions, build_job, notes, with_overrides
 from jaxsif.job.schema import Network, Profile, Site
 
 _PACKAGES_SUFFIX = ".sqsh"
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """The command-line options; `*_changes` override fields of profile and site."""
-
-    site: str | None = None
-    profile_changes: Mapping[str, str] = field(default_factory=dict)
-    site_changes: Mapping[str, str] = field(default_factory=dict)
-    # NAME=VALUE, or one overlay file.
-    variables: Sequence[str] = ()
-    sbatch_options: Sequence[str] = ()
-    output: str = "%x-%j.out"
-    # Path of the verdict file.
-    verdict: str | None = None
-    divides: Sequence[int] = ()
-    is_staged: bool = False
-    is_requeued: bool = False
-    collectives: str = "gloo"
-    made_by: str = "jax-sif job"
 
 
 def render_job(
@@ -64,17 +37,8 @@ def render_job(
         )
     site = _site(options, environment)
     network = configs.find(Network, site.network, environment)
-    request = JobRequest(
-        program=tuple(args[1:]),
-        output=options.output,
-        verdict=options.verdict,
-        made_by=options.made_by,
-        divides=tuple(options.divides),
-        is_staged=options.is_staged,
-        collectives=options.collectives,
-    )
     profile = _changed_profile(args, options, environment)
-    job = build_job(profile, site, network, request)
+    job = build_job(args[1:], profile, site, network, options)
     for note in notes(job):
         print(f"jax-sif job: {note}", file=sys.stderr)
     return render(job)
@@ -86,7 +50,7 @@ def topology_for(
     environment: Mapping[str, str] = os.environ,
 ) -> Topology:
     """The topology of the script for the same arguments and options."""
-    return topology_of(_changed_profile(args, options, environment))
+    return _changed_profile(args, options, environment).parse_topology()
 
 
 def _site(options: JobOptions, environment: Mapping[str, str]) -> Site:
@@ -113,17 +77,21 @@ def _changed_profile(
     args: Sequence[str], options: JobOptions, environment: Mapping[str, str]
 ) -> Profile:
     profile = _profile(args[0], environment)
-    changes: dict[str, Any] = dict(options.profile_changes)
+    changes = dict(options.profile_changes)
     if not args[1:] and not profile.name:
         # The job is named after the program, or after the profile if there is none.
         changes.setdefault("name", Path(args[0]).stem)
-    variables, packages = _parse_assignments(options.variables)
-    if variables:
-        changes["environment"] = {**profile.environment, **variables}
-    if packages:
-        changes["packages"] = packages
-    if options.is_requeued:
-        changes["requeue"] = True
+    if options.environment:
+        changes["environment"] = {
+            **profile.environment,
+            **_parse_assignments(options.environment),
+        }
+    packages = changes.get("packages", "")
+    if packages and not packages.endswith(_PACKAGES_SUFFIX):
+        raise UsageError(
+            f"--packages is {packages!r}, expected an overlay file such as"
+            f" my{_PACKAGES_SUFFIX} (jax-sif packages create)"
+        )
     return with_overrides(Profile, profile, changes)
 
 
@@ -134,24 +102,15 @@ def _profile(name: str, environment: Mapping[str, str]) -> Profile:
     return configs.find(Profile, name, environment)
 
 
-def _parse_assignments(args: Sequence[str]) -> tuple[dict[str, str], str | None]:
-    """Split --env into variables, whose names have no dot or slash, and the overlay."""
-    found, files = {}, []
+def _parse_assignments(args: Sequence[str]) -> dict[str, str]:
+    """The variables of --env NAME=VALUE."""
+    variables = {}
     for text in args:
         name, has_value, value = text.partition("=")
-        if has_value and "/" not in name and "." not in name:
-            found[name] = value
-        else:
-            files.append(text)
-    for text in files:
-        if not text.endswith(_PACKAGES_SUFFIX):
-            raise UsageError(
-                f"--env is {text!r}, expected NAME=VALUE, or an overlay file such"
-                f" as my{_PACKAGES_SUFFIX} (jax-sif packages create)"
-            )
-    if len(files) > 1:
-        raise UsageError(
-            f"--env names {' and '.join(map(repr, files))}, but a job can have only"
-            " one overlay; combine them: jax-sif packages create"
-        )
-    return found, files[0] if files else None
+        if not has_value:
+            hint = ""
+            if text.endswith(_PACKAGES_SUFFIX):
+                hint = f"; for an overlay of packages: --packages {text}"
+            raise UsageError(f"--env is {text!r}, expected NAME=VALUE{hint}")
+        variables[name] = value
+    return variables

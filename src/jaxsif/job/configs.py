@@ -1,11 +1,11 @@
-"""Finds and reads profiles, sites and networks; the user's files take precedence."""
+"""Finds, reads and lists profiles, sites and networks, of the kit and of the user."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,8 @@ import msgspec
 import yaml
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.text import format_table
+from jaxsif.core.topology import is_label
 from jaxsif.job.schema import PATTERN_DESCRIPTIONS, Network, Profile, Site
 
 # The default site: its name, or the path of its file.
@@ -25,7 +27,7 @@ _SHIPPED = Path(__file__).parent
 _FOLDERS: dict[type, str] = {Profile: "profiles", Site: "sites", Network: "networks"}
 _SUFFIX = ".yaml"
 # The longest file of the kit has 3 KiB.
-_MOST_BYTES = 1 << 16
+_MAX_BYTES = 1 << 16
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -92,18 +94,18 @@ def read(kind: type[T], path: Path) -> T:
     """Reads one file. Raises UsageError with line and field of an error."""
     try:
         with path.open("rb") as source:
-            raw = source.read(_MOST_BYTES + 1)
+            raw = source.read(_MAX_BYTES + 1)
         text = raw.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"cannot read the {kind.__name__.lower()} {str(path)!r}: {reason}; give a"
-            " name (jax-sif profile list, jax-sif site list) or the path of a YAML file that the"
-            " container can see"
+            " name (jax-sif profile list, jax-sif site list) or the path of a YAML file"
+            " that the container can see"
         ) from error
-    if len(raw) > _MOST_BYTES:
+    if len(raw) > _MAX_BYTES:
         raise UsageError(
-            f"{path} has more than {_MOST_BYTES >> 10} KiB; is it the right file?"
+            f"{path} has more than {_MAX_BYTES >> 10} KiB; is it the right file?"
         )
     # All values are read as strings and converted by field, because YAML would read
     # 00:10:00 as a number and `no` as false.
@@ -185,7 +187,7 @@ def _valid_names(kind: type[Any], fields: list[str]) -> str:
 
 
 def _struct_of(annotation: Any) -> Any:
-    """The struct in a field's type, such as `Line | ResourceRequest` or a dict."""
+    """The struct in a field's type, such as `Line | TopologyNumbers` or a dict."""
     inner = [annotation, *getattr(annotation, "__args__", ())]
     return next((t for t in inner if hasattr(t, "__struct_fields__")), None)
 
@@ -205,3 +207,100 @@ def _line_of(node: Any, fields: list[str]) -> int:
         key, node = pairs[0]
         line = key.start_mark.line + 1
     return line
+
+
+def table(noun: str, environment: Mapping[str, str]) -> str:
+    """The table of all profiles or sites."""
+    return profile_table(environment) if noun == "profile" else site_table(environment)
+
+
+def text_of(noun: str, name: str, environment: Mapping[str, str]) -> str:
+    """The file of a profile or site. Raises UsageError if it is missing or wrong."""
+    kind: type[Profile] | type[Site] = Profile if noun == "profile" else Site
+    if kind is Profile and is_label(name) and not has(kind, name, environment):
+        # A topology is a profile without a file.
+        return f"description: {name} with default settings\ntopology: {name}\n"
+    path = path_of(kind, name, environment)
+    read(kind, path)
+    return path.read_text()
+
+
+def profile_table(environment: Mapping[str, str]) -> str:
+    """A row for each profile, including the user's."""
+    heads = ("profile", "topology", "devices", "CPUs", "memory", "time", "for", "from")
+    rows = _rows(Profile, _profile, environment)
+    return _table(heads, sorted(rows, key=_size))
+
+
+def site_table(environment: Mapping[str, str]) -> str:
+    """A row for each site; the default site is marked."""
+    default = environment.get(SITE_VARIABLE) or DEFAULT_SITE
+    heads = ("site", "partition", "GPUs", "network", "runtime", "for", "from")
+    rows = _rows(Site, _site, environment)
+    marked = [
+        [f"{row[0]} *" if row[0] == default else row[0], *row[1:]] for row in rows
+    ]
+    note = f"* without --site ({SITE_VARIABLE}={default})\n"
+    return _table(heads, marked) + note
+
+
+def _size(row: Sequence[str]) -> tuple[str, int, str]:
+    """Sort key: invalid files first, then by platform and size."""
+    count, _, platform = row[2].partition(" ")
+    return platform, int(count or 0), row[0]
+
+
+def _rows(
+    kind: type[T],
+    cells: Callable[[T], Sequence[str]],
+    environment: Mapping[str, str],
+) -> list[list[str]]:
+    return [
+        [entry.name, *_cells(kind, cells, entry), entry.origin]
+        for entry in entries(kind, environment)
+    ]
+
+
+def _cells(
+    kind: type[T], cells: Callable[[T], Sequence[str]], entry: Entry
+) -> Sequence[str]:
+    """An invalid file is shown with its error; the others are still listed."""
+    try:
+        return cells(read(kind, entry.path))
+    except UsageError as error:
+        empty = [""] * (_WIDTHS[kind] - 1)
+        return [*empty, f"INVALID: {error}"]
+
+
+_WIDTHS: dict[type, int] = {Profile: 6, Site: 5}
+
+
+def _profile(profile: Profile) -> Sequence[str]:
+    topology = profile.parse_topology()
+    return (
+        topology.label,
+        f"{topology.devices} {profile.platform}",
+        f"{topology.processes} x {profile.cpus_per_process}",
+        profile.memory_per_process or "",
+        profile.time_limit,
+        profile.description,
+    )
+
+
+def _site(site: Site) -> Sequence[str]:
+    gpus = " ".join(filter(None, (site.gpus.type, site.gpus.constraint)))
+    count = str(site.node.gpus) if site.node.gpus is not None else ""
+    return (
+        site.gpus.partition or site.partition or "",
+        " x ".join(filter(None, (count, gpus))),
+        site.network,
+        site.runtime,
+        site.description,
+    )
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    columns = list(zip(heads, *rows, strict=True))
+    # Empty columns are omitted.
+    columns = [c for c in columns if any(c[1:])]
+    return "\n".join([*format_table(list(zip(*columns, strict=True))), ""])

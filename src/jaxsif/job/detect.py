@@ -22,11 +22,11 @@ class DetectedValue:
 
     path: str
     value: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Partition:
     """Equal nodes of one partition."""
 
     partition: str
@@ -66,10 +66,10 @@ def draft(facts: str) -> str:
     return _text(choices)
 
 
-def _row(columns: Sequence[str]) -> _Row:
+def _row(columns: Sequence[str]) -> _Partition:
     _, name, nodes, cpus, memory, gres, *_ = columns
     gpu = _GPU.search(gres)
-    return _Row(
+    return _Partition(
         partition=name.rstrip("*"),
         is_default=name.endswith("*"),
         nodes=int(nodes),
@@ -85,7 +85,7 @@ def _first(rows: Sequence[Sequence[str]], kind: str) -> str:
 
 
 def _scheduler(
-    partitions: Sequence[_Row], rows: Sequence[Sequence[str]]
+    partitions: Sequence[_Partition], rows: Sequence[Sequence[str]]
 ) -> Iterator[DetectedValue]:
     with_gpus = [row for row in partitions if row.gpus]
     default = next((row.partition for row in partitions if row.is_default), "")
@@ -124,7 +124,9 @@ def _scheduler(
 
 
 def _gpus(
-    members: Sequence[_Row], chosen: Sequence[_Row], rows: Sequence[Sequence[str]]
+    members: Sequence[_Partition],
+    chosen: Sequence[_Partition],
+    rows: Sequence[Sequence[str]],
 ) -> Iterator[DetectedValue]:
     types = sorted({row.gpu_type or "(none)" for row in members})
     if chosen[0].gpu_type:
@@ -207,7 +209,7 @@ def _text(choices: Sequence[DetectedValue]) -> str:
             lines.append(f"{group}:")
         heading = group
         indent = "  " if group else ""
-        lines.append(f"{indent}# {choice.why}")
+        lines.append(f"{indent}# {choice.reason}")
         lines.append(f"{indent}{field}: {_scalar(choice.value)}")
     return "\n".join([*lines, ""])
 

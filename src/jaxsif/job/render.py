@@ -11,9 +11,9 @@ from jaxsif.core.errors import REQUEUE
 from jaxsif.core.paths import PACKAGES_VARIABLE
 from jaxsif.core.text import plural
 from jaxsif.core.topology import Topology
-from jaxsif.job import runtimes
 from jaxsif.job.quoting import comment, directive, quote, quote_expandable
 from jaxsif.job.request import Job, Variable, memory_bytes
+from jaxsif.job.runtimes import RUNTIMES
 
 _TEMPLATE = Path(__file__).with_name("job.slurm.template")
 
@@ -22,7 +22,10 @@ _CONTINUED = " \\\n  "
 _MAX_LINE = 80
 
 # The verdict file for `jax-sif report`, beside the job's output.
-_VERDICT_FILE = r' --verdict-file="${JAX_SIF_VERDICT_FILE:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
+_VERDICT_FILE = (
+    " --verdict-file="
+    r'"${JAX_SIF_VERDICT_FILE:-${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID.json}"'
+)
 # The end of a script that can be requeued.
 _REQUEUE_BLOCK = f""" || status=$?
 # The program saved its state and requests a requeue (jaxsif.request_requeue).
@@ -32,10 +35,10 @@ exit "${{status:-0}}\""""
 
 def render(job: Job) -> str:
     """The text of the script."""
-    runtime = runtimes.find(job.site.runtime)
+    runtime = RUNTIMES[job.site.runtime]
     text = Template(_TEMPLATE.read_text()).substitute(
         title=comment(_title(job)),
-        made_by=comment(job.made_by),
+        command_line=comment(job.options.command_line),
         directives="\n".join(_directives(job)),
         preparation="\n".join(
             ["", *_modules(job), *_variables(job), *runtime.prologue]
@@ -54,10 +57,11 @@ def render(job: Job) -> str:
 
 def _verify_options(job: Job) -> str:
     """The options of `jax-sif verify`."""
-    written = f" --verdict-file {quote(job.verdict)}" if job.verdict else ""
+    file = job.options.verdict_file
+    option = f" --verdict-file {quote(file)}" if file else ""
     if job.is_diagnostic:
-        return written or _VERDICT_FILE
-    return f" --user-program{written}"
+        return option or _VERDICT_FILE
+    return f" --user-program{option}"
 
 
 def _title(job: Job) -> str:
@@ -75,7 +79,7 @@ def _title(job: Job) -> str:
 def _directives(job: Job) -> Iterator[str]:
     profile, site, topology = job.profile, job.site, job.topology
     yield directive("job-name", job.name)
-    yield directive("output", job.output)
+    yield directive("output", job.options.output)
     yield directive("time", profile.time_limit)
     if profile.signal:
         yield directive("signal", profile.signal)
@@ -124,7 +128,7 @@ def _modules(job: Job) -> Iterator[str]:
 def _variables(job: Job) -> Iterator[str]:
     """Variables that the user has set keep their values."""
     for name, variable in job.variables.items():
-        yield f"# {comment(variable.why[:1].upper() + variable.why[1:])}."
+        yield f"# {comment(variable.reason[:1].upper() + variable.reason[1:])}."
         yield f"[[ -v {name} ]] || export {name}={_value(variable)}"
     if job.binds:
         binds = ",".join(job.binds)
@@ -150,7 +154,7 @@ def _check_options(job: Job) -> str:
 
 
 def _staging(job: Job) -> Iterator[str]:
-    if not job.is_staged:
+    if not job.options.is_staged:
         return
     # The variables that name the files to copy, and the suffixes of the copies.
     files = {"JAX_IMAGE": ".sif"}
@@ -182,7 +186,7 @@ def _srun_args(job: Job) -> list[str]:
         "--output=/dev/stdout",
         "--open-mode=append",
     ]
-    return [*args, "--mpi=pmix"] if job.needs_mpi else args
+    return [*args, "--mpi=pmix"] if job.options.collectives == "mpi" else args
 
 
 def _wrap_args(args: list[str]) -> str:

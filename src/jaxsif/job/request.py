@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,9 +17,9 @@ from jaxsif.core.paths import (
     PACKAGES_VARIABLE,
     PLATFORM_VARIABLE,
 )
-from jaxsif.core.topology import Topology, parse_topology
+from jaxsif.core.topology import Topology
 from jaxsif.job.configs import describe_type
-from jaxsif.job.schema import DocumentedValue, Network, Profile, ResourceRequest, Site
+from jaxsif.job.schema import DocumentedValue, Network, Profile, Site
 
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -45,7 +45,6 @@ _OPTIONS = {
     "time_limit": "time",
     "cpus_per_process": "cpus-per-task",
     "environment": "env",
-    "packages": "env",
     "options": "sbatch",
 }
 
@@ -63,16 +62,36 @@ class Variable:
     """
 
     value: str
-    why: str
+    reason: str
     is_expanded: bool = False
 
 
 @dataclass(frozen=True)
+class JobOptions:
+    """The command-line options; `*_changes` override fields of profile and site.
+
+    `command_line` is shown in the script, `verdict_file` a path.
+    """
+
+    site: str | None = None
+    profile_changes: Mapping[str, Any] = field(default_factory=dict)
+    site_changes: Mapping[str, Any] = field(default_factory=dict)
+    # NAME=VALUE
+    environment: Sequence[str] = ()
+    sbatch_options: Sequence[str] = ()
+    output: str = "%x-%j.out"
+    verdict_file: str | None = None
+    divisible_by: Sequence[int] = ()
+    is_staged: bool = False
+    collectives: str = "gloo"
+    command_line: str = "jax-sif job"
+
+
+@dataclass(frozen=True)
 class Job:
-    """The content of a script. `program` is the command line."""
+    """The content of a script. `program` is the command line of a rank."""
 
     name: str
-    output: str
     topology: Topology
     profile: Profile
     site: Site
@@ -80,30 +99,13 @@ class Job:
     # Whether it is a diagnostic of the kit, which reports everything the verdict needs.
     is_diagnostic: bool
     variables: Mapping[str, Variable]
-    made_by: str
-    # Path of the verdict file.
-    verdict: str | None = None
-    is_staged: bool = False
-    needs_mpi: bool = False
+    options: JobOptions
 
     @property
     def binds(self) -> tuple[str, ...]:
-        """Folders to mount in the container: SOURCE or SOURCE:TARGET."""
+        """Directories to mount in the container: SOURCE or SOURCE:TARGET."""
         scratch = self.site.scratch
         return (*self.site.binds, *((scratch,) if scratch else ()))
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """The request on the command line, besides profile and site."""
-
-    program: tuple[str, ...] = ()
-    output: str = "%x-%j.out"
-    verdict: str | None = None
-    made_by: str = "jax-sif job"
-    divides: tuple[int, ...] = ()
-    is_staged: bool = False
-    collectives: str = "gloo"
 
 
 def with_overrides(kind: type[T], value: T, changes: Mapping[str, Any]) -> T:
@@ -121,42 +123,36 @@ def with_overrides(kind: type[T], value: T, changes: Mapping[str, Any]) -> T:
         ) from error
 
 
-def topology_of(profile: Profile) -> Topology:
-    """The topology. Raises UsageError with the arithmetic if it is impossible."""
-    shape = profile.topology
-    if isinstance(shape, ResourceRequest):
-        return Topology(
-            shape.nodes, shape.processes_per_node, shape.devices_per_process
-        )
-    return parse_topology(shape)
-
-
 def build_job(
-    profile: Profile, site: Site, network: Network, request: JobRequest
+    program: Sequence[str],
+    profile: Profile,
+    site: Site,
+    network: Network,
+    options: JobOptions,
 ) -> Job:
-    """Build the job. Raises UsageError, with the numbers, if it is impossible."""
-    topology = topology_of(profile)
-    program = _command(request.program or profile.program or _ACCEPTANCE)
+    """Build the job. Raises UsageError, with the numbers, if it is impossible.
+
+    Args:
+      program: the command line; empty for that of the profile, or the all-reduce check.
+    """
+    topology = profile.parse_topology()
+    command = _command(program or profile.program or _ACCEPTANCE)
     for complaint in (
-        *_indivisible(topology, request.divides),
+        *_indivisible(topology, options.divisible_by),
         *_too_large(topology, profile, site),
-        *_mismatched(profile, site, request),
+        *_mismatched(profile, site, options),
     ):
         raise UsageError(complaint)
     return Job(
-        name=profile.name or program_name(program),
-        output=request.output,
+        name=profile.name or program_name(command),
         topology=topology,
         profile=profile,
         site=site,
-        program=program,
+        program=command,
         # The program may be followed by arguments.
-        is_diagnostic=any(word.startswith(f"{DIAGNOSTICS}/") for word in program[:2]),
-        variables=_variables(profile, site, network, topology, request),
-        made_by=request.made_by,
-        verdict=request.verdict,
-        is_staged=request.is_staged,
-        needs_mpi=request.collectives == "mpi",
+        is_diagnostic=any(arg.startswith(f"{DIAGNOSTICS}/") for arg in command[:2]),
+        variables=_variables(profile, site, network, topology, options),
+        options=options,
     )
 
 
@@ -172,7 +168,7 @@ def program_name(program: Sequence[str]) -> str:
 
     Always printable.
     """
-    file = next((w for w in program if w.endswith(".py")), _script(program))
+    file = next((arg for arg in program if arg.endswith(".py")), _script(program))
     name = file.rpartition("/")[2].removesuffix(".py").removesuffix(".sh")
     return "".join(c if c.isprintable() else "_" for c in name)
 
@@ -182,7 +178,7 @@ def _script(program: Sequence[str]) -> str:
     first, *rest = program
     if first.rpartition("/")[2] not in _INTERPRETERS or "-c" in rest:
         return first
-    return next((word for word in rest if not word.startswith("-")), first)
+    return next((arg for arg in rest if not arg.startswith("-")), first)
 
 
 def _indivisible(topology: Topology, numbers: Sequence[int]) -> Iterator[str]:
@@ -234,23 +230,23 @@ def _fewer_per_node(topology: Topology, gpus: int) -> str:
     return "use a topology with fewer devices in each process"
 
 
-def _mismatched(profile: Profile, site: Site, request: JobRequest) -> Iterator[str]:
-    if request.is_staged and site.runtime != "apptainer":
+def _mismatched(profile: Profile, site: Site, options: JobOptions) -> Iterator[str]:
+    if options.is_staged and site.runtime != "apptainer":
         yield (
             f"--stage needs Apptainer, and the runtime is {site.runtime!r}; remove it"
         )
     if profile.packages and site.runtime != "apptainer":
         yield (
-            f"--env {profile.packages} needs Apptainer, and the runtime is"
+            f"--packages {profile.packages} needs Apptainer, and the runtime is"
             f" {site.runtime!r}; remove it, and install these packages into"
             f" {_PACKAGE_TARGETS[site.runtime]}"
         )
     if profile.packages and set(profile.packages) & set(":,"):
         yield (
-            f"--env is {profile.packages!r}, but Apptainer's paths cannot contain : or ,;"
+            f"--packages is {profile.packages!r}, but Apptainer's paths cannot contain : or ,;"
             " rename the file"
         )
-    if request.collectives == "mpi" and profile.platform != "cpu":
+    if options.collectives == "mpi" and profile.platform != "cpu":
         yield (
             "--collectives=mpi is for CPU devices, but this job uses GPUs, whose collectives"
             " are NCCL's; remove it, or use --platform=cpu"
@@ -277,7 +273,7 @@ def _variables(
     site: Site,
     network: Network,
     topology: Topology,
-    request: JobRequest,
+    options: JobOptions,
 ) -> dict[str, Variable]:
     """The variables in the order of the script; the more specific source wins."""
     found: dict[str, Variable] = {}
@@ -307,7 +303,7 @@ def _variables(
         found[PACKAGES_VARIABLE] = Variable(
             profile.packages, "packages on top of the image (jax-sif packages)", True
         )
-    if request.collectives == "mpi":
+    if options.collectives == "mpi":
         found["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = Variable(
             "mpi", "through the site's MPI, by its MPItrampoline wrapper"
         )
@@ -317,4 +313,4 @@ def _variables(
 
 
 def _with_reasons(environment: Mapping[str, DocumentedValue]) -> dict[str, Variable]:
-    return {name: Variable(r.value, r.why) for name, r in environment.items()}
+    return {name: Variable(r.value, r.reason) for name, r in environment.items()}

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from jaxsif.core.topology import Topology, parse_topology
+
 # Descriptions of the patterns for error messages.
 PATTERN_DESCRIPTIONS: dict[str, str] = {}
 
@@ -45,10 +47,10 @@ GpuType = Annotated[
 ]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Platform = Literal["gpu", "cpu"]
-Runtime = Literal["apptainer", "pyxis", "podman-hpc", "bare"]
+RuntimeName = Literal["apptainer", "pyxis", "podman-hpc", "bare"]
 
 
-class ResourceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TopologyNumbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A topology by its three numbers, as an alternative to a label."""
 
     nodes: Count
@@ -64,7 +66,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """
 
     description: Line
-    topology: Line | ResourceRequest
+    topology: Line | TopologyNumbers
     platform: Platform = "gpu"
     program: tuple[Value, ...] = ()
     name: Line | None = None
@@ -76,15 +78,24 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     signal: Signal | None = None
     requeue: bool = False
 
+    def parse_topology(self) -> Topology:
+        """Raises UsageError with the arithmetic if the topology is impossible."""
+        numbers = self.topology
+        if isinstance(numbers, str):
+            return parse_topology(numbers)
+        return Topology(
+            numbers.nodes, numbers.processes_per_node, numbers.devices_per_process
+        )
+
 
 class DocumentedValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The value of a variable, and the reason for it."""
 
     value: Value
-    why: Line
+    reason: Line
 
 
-class Gpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to request GPUs: `--gpus-per-node=4`, `--gpus-per-node=a100:4` or
     `--gres=gpu:4`. `partition` and `constraint` apply to jobs with GPUs."""
 
@@ -94,7 +105,7 @@ class Gpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     constraint: Line | None = None
 
 
-class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NodeResources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The limits of one node, which are checked before a job is submitted."""
 
     gpus: Annotated[int, msgspec.Meta(ge=0)] | None = None
@@ -125,8 +136,8 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     constraint: Line | None = None
     reservation: Line | None = None
     options: tuple[Line, ...] = ()
-    gpus: Gpus = Gpus()
-    node: Node = Node()
+    gpus: GpuRequest = GpuRequest()
+    node: NodeResources = NodeResources()
     modules: Modules = Modules()
     network: Line = "unknown"
     environment: dict[VariableName, DocumentedValue] = {}
@@ -134,7 +145,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     scratch: Line | None = None
     local_disk: Line = "/tmp"
     baseline: Line | None = None
-    runtime: Runtime = "apptainer"
+    runtime: RuntimeName = "apptainer"
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

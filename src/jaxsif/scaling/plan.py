@@ -15,8 +15,8 @@ import msgspec
 from jaxsif.core import strict_json
 from jaxsif.core.errors import KitError, UsageError
 from jaxsif.core.topology import Topology
-from jaxsif.job.build import JobOptions, render_job, topology_for
-from jaxsif.job.request import program_name
+from jaxsif.job.build import render_job, topology_for
+from jaxsif.job.request import JobOptions, program_name
 
 PLAN = "study.json"
 
@@ -128,9 +128,9 @@ def scripts(
             replace(
                 options,
                 profile_changes={"name": f"{study.name}-{name}", **changes},
-                made_by=f"{options.made_by} && cat {quote(str(folder))}/{name}.slurm",
+                command_line=f"{options.command_line} && cat {quote(str(folder))}/{name}.slurm",
                 output=str(folder / f"{name}.out"),
-                verdict=str(folder / f"{name}.json"),
+                verdict_file=str(folder / f"{name}.json"),
             ),
         )
     return found

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxsif.core.errors import UsageError
-from jaxsif.job import build, configs, listing
-from jaxsif.job.request import topology_of
+from jaxsif.job import build, configs
 from jaxsif.job.schema import Network, Profile, Site
 
 KINDS = {"profiles": Profile, "sites": Site, "networks": Network}
@@ -45,7 +44,7 @@ def test_the_shipped_profiles_have_the_sizes_that_they_are_known_for():
     sizes = {
         name: (t.nodes, t.devices_per_node)
         for name in ("debug", "small", "medium", "large", "production")
-        for t in [topology_of(configs.find(Profile, name, {}))]
+        for t in [configs.find(Profile, name, {}).parse_topology()]
     }
 
     assert {
@@ -70,7 +69,7 @@ def test_ones_own_comes_in_the_place_of_what_is_shipped(home):
     home.write("profiles", "debug", "description: mine\ntopology: G2N1p2\n")
 
     assert "mine" == configs.find(Profile, "debug", home.variables).description
-    assert "G2N1p2" in listing.profiles(home.variables)
+    assert "G2N1p2" in configs.profile_table(home.variables)
 
 
 def test_a_file_is_read_by_its_path(home):
@@ -100,7 +99,7 @@ def test_a_shape_stands_for_a_topology(home):
         "description: x\ntopology: {nodes: 2, processes_per_node: 4}\n",
     )
 
-    assert "G8N2p8" == topology_of(configs.read(Profile, path)).label
+    assert "G8N2p8" == configs.read(Profile, path).parse_topology().label
 
 
 WRONG = [
@@ -166,7 +165,7 @@ WRONG = [
     (
         "sites",
         "description: x\nenvironment:\n  A: {value: b}\n",
-        ":2: the field 'why' is missing in environment",
+        ":2: the field 'reason' is missing in environment",
     ),
     (
         "sites",
@@ -207,15 +206,15 @@ def test_a_file_that_is_not_there_is_named():
 def test_a_wrong_file_says_so_in_the_list_and_hides_no_other(home):
     home.write("profiles", "wrong", "description: x\n")
 
-    shown = listing.profiles(home.variables)
+    shown = configs.profile_table(home.variables)
 
     assert "INVALID: " in shown and "'topology' is missing" in shown
     assert "production" in shown
 
 
 def test_the_list_of_sites_marks_the_one_that_is_used():
-    assert "ibex *" in listing.sites({"JAX_SIF_SITE": "ibex"})
-    assert "generic *" in listing.sites({})
+    assert "ibex *" in configs.site_table({"JAX_SIF_SITE": "ibex"})
+    assert "generic *" in configs.site_table({})
 
 
 @pytest.mark.parametrize("noun", ["profile", "site"])
@@ -223,14 +222,14 @@ def test_a_shown_file_can_be_read_again(noun, tmp_path):
     kind = {"profile": Profile, "site": Site}[noun]
     for entry in configs.entries(kind, {}):
         path = tmp_path / f"{entry.name}.yaml"
-        path.write_text(listing.text_of(noun, entry.name, {}))
+        path.write_text(configs.text_of(noun, entry.name, {}))
 
         assert configs.find(kind, entry.name, {}) == configs.read(kind, path)
 
 
 def test_a_topology_is_shown_as_the_profile_that_it_is(tmp_path):
     path = tmp_path / "shown.yaml"
-    path.write_text(listing.text_of("profile", "G8N2p4", {}))
+    path.write_text(configs.text_of("profile", "G8N2p4", {}))
 
     assert build._profile("G8N2p4", {}) == configs.find(Profile, str(path), {})
 
@@ -238,7 +237,7 @@ def test_a_topology_is_shown_as_the_profile_that_it_is(tmp_path):
 def test_of_two_files_of_one_name_ones_own_is_shown(home):
     home.write("profiles", "debug", "description: mine\ntopology: G2N1p2\n")
 
-    assert "mine" in listing.text_of("profile", "debug", home.variables)
+    assert "mine" in configs.text_of("profile", "debug", home.variables)
 
 
 @pytest.mark.parametrize(
@@ -249,4 +248,4 @@ def test_a_file_that_is_missing_or_wrong_is_not_shown(home, name, complaint):
     home.write("profiles", "wrong", "description: x\n")
 
     with pytest.raises(UsageError, match=re.escape(complaint)):
-        listing.text_of("profile", name, home.variables)
+        configs.text_of("profile", name, home.variables)
