@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/cluster"))
 from cluster import Cluster  # noqa: E402  (needs the path above)
+from fault_runner import FAULTS, load, run, run_alone, title  # noqa: E402  (as above)
 from healthy import HEADING  # noqa: E402  (needs the path above)
-from matrix import FAULTS, load, run, run_alone, title  # noqa: E402  (as above)
 
 PAGE = ROOT / "docs/faults.md"
 RESULT = ROOT / "build/faults.json"

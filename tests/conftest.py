@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from browsing import BROWSERS
+from browser import BROWSERS
 from golden import Goldens
 
 

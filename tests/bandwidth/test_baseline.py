@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from speeds import fabrics, measured, verdict_on
+from sample_measurements import fabrics, measured, verdict_on
 
 from jaxsif import cli
 from jaxsif.bandwidth import baseline

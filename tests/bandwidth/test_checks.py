@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+from sample_measurements import GIB, by_rank, card, fabrics, measured, verdict_on
 from sample_records import G8N2P8, healthy, make_record, records
-from speeds import GIB, by_rank, card, fabrics, measured, verdict_on
 
 from jaxsif.bandwidth import results
 from jaxsif.bandwidth.baseline import Baseline, Key

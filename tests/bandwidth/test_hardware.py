@@ -8,7 +8,7 @@ import re
 import pytest
 from checkout import ROOT
 from msgspec.structs import replace
-from speeds import GIB, H100, by_rank, card, fabrics
+from sample_measurements import GIB, H100, by_rank, card, fabrics
 
 from jaxsif.bandwidth import hardware
 from jaxsif.bandwidth.collectives import COLLECTIVES

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from matrix import FOLDER
+from fault_runner import FOLDER
 
 pytestmark = pytest.mark.cluster
 

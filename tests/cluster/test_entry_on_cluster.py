@@ -223,7 +223,7 @@ def test_a_group_forms_although_a_proxy_is_set(cluster) -> None:
         *("env", "https_proxy=http://127.0.0.1:9", "STEP_VALUE=1"),
         *("srun", BOTH_NODES, "--ntasks=2", "--kill-on-bad-exit=1"),
         *("singularity", "--quiet", "run", f"--bind={CHECKOUT}", str(IMAGE)),
-        *("python", str(CHECKOUT / "tests/cluster/programs/plain.py")),
+        *("python", str(CHECKOUT / "tests/cluster/programs/plain_jax.py")),
     )
 
     assert 0 == done.returncode, done.stderr

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from matrix import FAULTS, run
+from fault_runner import FAULTS, run
 
 pytestmark = pytest.mark.cluster
 

@@ -71,7 +71,7 @@ def test_another_user_cannot_read_them(cluster):
 
 
 def test_a_program_that_never_heard_of_the_kit_is_guarded_too(cluster):
-    program = "$3/tests/cluster/programs/plain.py"
+    program = "$3/tests/cluster/programs/plain_jax.py"
     output = on_login(
         cluster,
         f"{STEP} python {program}",

@@ -51,7 +51,7 @@ def test_an_address_of_the_users_environment_stays(cluster, where):
     }
     address = {"srun on two nodes": "node1:10007", "launch": "localhost:10008"}[where]
     script = f"export STEP_VALUE=1 JAX_COORDINATOR_ADDRESS={address}\n" + (
-        f'{ways[where]} python "$1/tests/cluster/programs/plain.py"'
+        f'{ways[where]} python "$1/tests/cluster/programs/plain_jax.py"'
     )
 
     done = cluster.bash(LOAD + script, str(cluster.checkout), cluster.module)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cluster
 RUN = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" FAULT="$3" JAX_SIF_TOPOLOGY=G4N2p4
 srun --nodes=2 --ntasks-per-node=2 --gpus-per-node=2 --kill-on-bad-exit=1 --unbuffered \
-  singularity run --nv "$JAX_IMAGE" python "$1/tests/cluster/programs/own.py" |&
+  singularity run --nv "$JAX_IMAGE" python "$1/tests/cluster/programs/user_program.py" |&
   jax-sif verify
 """
 
@@ -52,6 +52,6 @@ def test_a_sigterm_ends_the_rank_and_the_job_although_jax_swallows_it(cluster):
     done = run(cluster, "terminated")
 
     assert 0 != done.returncode
-    assert "rank 3 on node2: ended by SIGTERM (after connected, own.py:" in (
+    assert "rank 3 on node2: ended by SIGTERM (after connected, user_program.py:" in (
         done.stdout + done.stderr
     )

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.cluster
 
 RUN = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" JAX_SIF_TOPOLOGY="$3"
-program=$1/tests/cluster/programs/tells_its_place.py how=$4; shift 4
+program=$1/tests/cluster/programs/prints_rank.py how=$4; shift 4
 srun --quiet --kill-on-bad-exit=1 --unbuffered --nodes=2 "$@" \
   singularity "$how" --nv "$JAX_IMAGE" python "$program"
 """

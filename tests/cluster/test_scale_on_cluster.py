@@ -40,7 +40,7 @@ def test_a_program_s_speed_on_one_node_and_on_two_becomes_a_table(cluster):
 
 
 def test_a_run_that_fails_is_named_with_its_cause(cluster):
-    program = cluster.checkout / "tests/cluster/programs/own.py"
+    program = cluster.checkout / "tests/cluster/programs/user_program.py"
 
     done = scale(cluster, "--env", "FAULT=raises", str(program))
 

@@ -41,7 +41,7 @@ def test_diagnostics_side_by_side_are_right(cluster):
 
 
 def test_a_plain_program_side_by_side_is_right(cluster):
-    program = str(cluster.checkout / "tests/cluster/programs/plain.py")
+    program = str(cluster.checkout / "tests/cluster/programs/plain_jax.py")
 
     steps = ended_steps(cluster, program, APPTAINER_BIND=str(cluster.checkout))
 

@@ -55,7 +55,7 @@ def test_slurm_puts_rank_0_on_the_last_node(switched, nodes):
 @pytest.mark.parametrize("start", ["run", "exec"])
 def test_a_program_of_the_kit_starts(switched, nodes, start):
     """`exec` does not pass through the entry, whose rule is the kit's own, too."""
-    program = 'python "$1/tests/cluster/programs/own.py"'
+    program = 'python "$1/tests/cluster/programs/user_program.py"'
 
     shown = run(switched, nodes, f"singularity --quiet {start} $JAX_IMAGE {program}")
 
@@ -64,7 +64,7 @@ def test_a_program_of_the_kit_starts(switched, nodes, start):
 
 @pytest.mark.parametrize("nodes", NODES)
 def test_a_program_that_never_heard_of_the_kit_starts(switched, nodes):
-    program = 'python "$1/tests/cluster/programs/plain.py"'
+    program = 'python "$1/tests/cluster/programs/plain_jax.py"'
 
     shown = run(switched, nodes, f"singularity --quiet run $JAX_IMAGE {program}")
 

@@ -8,8 +8,8 @@ import re
 import pictures
 import pytest
 from checkout import ROOT
-from documented import complaints, options_of, segments
-from linked import anchors, dead_links
+from doc_commands import complaints, options_of, segments
+from doc_links import anchors, dead_links
 
 from jaxsif.commands import COMMANDS
 from jaxsif.core.topology import parse_topology

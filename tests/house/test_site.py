@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browsing import browse
+from browser import browse
 from checkout import ROOT
 
 # What a browser fetches of its own accord; an <a> is followed by people.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from nodes import well
+from fake_nodes import well
 from sample_records import make_record
 
 from jaxsif.core.history import JobState

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from launching import command, environment, launch
+from run_launch import command, environment, launch
 from sample_records import fields_of, make_record
 
 from jaxsif.core.errors import UsageError

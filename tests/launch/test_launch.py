@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from launching import launch
+from run_launch import launch
 
 from jaxsif.commands.launch import duration_s
 from jaxsif.core.errors import UsageError

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 
 import pytest
-from launching import command, environment, launch, start
+from run_launch import command, environment, launch, start
 
 BOTH = "echo out $SLURM_PROCID; echo err $SLURM_PROCID >&2; printf end"
 # 8 ranks x 1.5 MB, more than all pipes and buffers on the way hold.

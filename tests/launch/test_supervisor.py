@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from launching import (
+from run_launch import (
     LIMIT_S,
     command,
     environment,

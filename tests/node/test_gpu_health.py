@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from nodes import kinds, only, put, well
+from fake_nodes import kinds, only, put, well
 
 from jaxsif.node.gpu_health import (
     Xid,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from nodes import STEP, gpus, image, kinds, only, put, well
+from fake_nodes import STEP, gpus, image, kinds, only, put, well
 
 from jaxsif.node.gpu_visibility import driver, driver_version, visibility, visible_gpus
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from nodes import put, well
+from fake_nodes import put, well
 
 from jaxsif.node.host import free_memory_bytes
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from nodes import PLENTY, STEP, image, kinds, only, put, well
+from fake_nodes import PLENTY, STEP, image, kinds, only, put, well
 
 from jaxsif.node import DiskSpace, limits
 from jaxsif.node.host import GIB, MIB

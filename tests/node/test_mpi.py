@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from nodes import STEP, only, well
+from fake_nodes import STEP, only, well
 from shared_library import shared_library
 
 from jaxsif.node import mpi, start_problems

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from nodes import kinds, put, well
+from fake_nodes import kinds, put, well
 
 from jaxsif.node.rdma import (
     Interface,

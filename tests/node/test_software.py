@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from nodes import PACKAGES, image, kinds, only, put, well
+from fake_nodes import PACKAGES, image, kinds, only, put, well
 
 from jaxsif.node.software import host_packages, proxy, split_flags, xla_flags
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from nodes import STEP, gpus, image, kinds, well
+from fake_nodes import STEP, gpus, image, kinds, well
 
 from jaxsif.core.errors import Problem
 from jaxsif.node import DiskSpace, inspect_host, limits, start_problems

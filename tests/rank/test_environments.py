@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from checkout import ROOT, TESTS
-from nodes import kinds, well
+from fake_nodes import kinds, well
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity

@@ -7,8 +7,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from fake_nodes import gpus, put, well
 from fake_nvml import LOST, FakeNvml, NVMLError
-from nodes import gpus, put, well
 from sample_records import stamp
 
 from jaxsif.core.record_lines import decode, encode

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import reported
-from browsing import opened, run
+from browser import opened, run
 from checkout import TESTS
 from reported import hostile, verdicts
 

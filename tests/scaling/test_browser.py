@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from browsing import opened, run
+from browser import opened, run
 from studies import efficient
 
 from jaxsif.html.document import plotly_js

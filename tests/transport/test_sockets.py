@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from nodes import put, well
+from fake_nodes import put, well
 
 from jaxsif.node import inspect_host
 from jaxsif.transport import sockets

@@ -169,7 +169,7 @@ def stranger(cluster: Any, run: Callable[..., Any]) -> Iterator[None]:
         marks = cluster.run("cat", cluster.clock).stdout
         address = re.search(r"coordinator=(\S+)", marks)
         assert address, marks
-        program = f"{cluster.checkout}/tests/cluster/programs/stranger.py"
+        program = f"{cluster.checkout}/tests/cluster/programs/foreign_client.py"
         words = ("--bind", str(cluster.checkout), cluster.image, "python", program)
         ends.append(run(*words, address[1], "4"))
         cluster.run("sh", "-c", f"echo '0 gone' >> {cluster.clock}")

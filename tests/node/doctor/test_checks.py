@@ -7,7 +7,7 @@ import errno
 import os
 
 import pytest
-from nodes import kinds, only
+from fake_nodes import kinds, only
 
 from jaxsif.node.doctor.checks import (
     import_problems,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from nodes import only
+from fake_nodes import only
 
 from jaxsif.node.doctor import gpu_checks
 from jaxsif.node.doctor.gpu_checks import compute_problems

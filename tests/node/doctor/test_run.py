@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 from checkout import ROOT, SRC
+from fake_nodes import STEP, gpus, image, put, well
 from fake_nvml import FakeNvml
-from nodes import STEP, gpus, image, put, well
 
 from jaxsif import cli
 from jaxsif.commands import doctor

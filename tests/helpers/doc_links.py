@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from documented import FENCED, INDENTED, INLINE
+from doc_commands import FENCED, INDENTED, INLINE
 
 
 @dataclass(frozen=True)

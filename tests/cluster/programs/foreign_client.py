@@ -1,4 +1,4 @@
-"""Joins somebody else's group as its last rank: `stranger.py HOST:PORT PROCESSES`; runs as another job or user, in the container."""
+"""Joins somebody else's group as its last rank: `foreign_client.py HOST:PORT PROCESSES`; runs as another job or user, in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
 import resource
