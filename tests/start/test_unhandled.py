@@ -35,7 +35,7 @@ RANK = {
 def run(tmp_path):
     (tmp_path / "site" / "sitecustomize.py").parent.mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
-    program = tmp_path / "plain_jax.py"
+    program = tmp_path / "plain.py"
 
     def start(text: str, **changes: str) -> subprocess.CompletedProcess[str]:
         program.write_text(text)
