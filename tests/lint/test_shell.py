@@ -24,10 +24,14 @@ HEAD = "#!/bin/bash\n#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=4\n"
         'b="$a"' + '"$a"' * 100_000 + "\n",
         "a=(" + "x " * 50_000 + ")\n" + "srun ${a[@]}\n" * 1000,
         "cat <<A\n" * 50_000,
+        "<<A\nA\n" * 50_000,
         "bash -c 'srun python x.py'\n" * 20_000,
         "".join(f"export A{i}=1\nsrun python x.py\n" for i in range(20_000)),
     ],
-    ids=["srun", "pipes", "append", "quotes", "array", "heredocs", "nested", "export"],
+    ids=[
+        *("srun", "pipes", "append", "quotes", "array", "heredocs", "heredocs alone"),
+        *("nested", "export"),
+    ],
 )
 def test_endless_script_is_parsed_up_to_the_limits(many):
     script = parse_script(HEAD + many)

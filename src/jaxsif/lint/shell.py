@@ -129,7 +129,7 @@ def _heredoc_operators(line: str) -> list[re.Match[str]]:
     shift = line.find("((")
     stop = len(line) if shift < 0 else shift
     matches = islice(_HEREDOC_RE.finditer(line, 0, stop), _MAX_HEREDOCS_PER_LINE)
-    return [m for m in matches if line[max(0, m.start() - 1)] != "<"]
+    return [m for m in matches if not line.endswith("<", 0, m.start())]
 
 
 def parse_shell(
