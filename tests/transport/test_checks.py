@@ -53,7 +53,7 @@ UNKNOWN = {
     "intra_node": None,
     "reported_by": "nccl",
     "kind": "unknown",
-    "summary": "not known: NCCL_DEBUG=WARN is set, which leaves no report to read",
+    "summary": "not known: NCCL_DEBUG=WARN is set, so there is no report",
     "reasons": [],
 }
 GLOO = {
