@@ -5,9 +5,7 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(
-    says=("different image on rank 4 on node2, rank 5 on node2",), has_baseline=False
-)
+FAULT = Fault(says=("different image on ranks 4-7 on node2",), has_baseline=False)
 
 
 @contextlib.contextmanager
