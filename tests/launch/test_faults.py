@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from run_launch import command, environment, launch
+from run_launch import command, environment, launch, start
 from sample_records import fields_of, make_record
 
 from jaxsif.core.errors import UsageError
@@ -90,14 +90,18 @@ def test_a_slow_rank_gets_less_done_than_another_and_comes_to_its_end():
 
 
 def test_a_fault_that_comes_too_late_says_so():
-    script = "[ $SLURM_PROCID = 1 ] || sleep 1.5"
-
-    done = launch(
-        *("G2N2p2", "--kill-rank", "1", "--after", "1s", "--", "sh", "-c", script)
+    # Long enough for rank 1 to end on a busy machine; rank 0 stays until it is said.
+    script = f"[ $SLURM_PROCID = 1 ] || {FOREVER}"
+    launched = start(
+        *("G2N2p2", "--kill-rank", "1", "--after", "3s", "--", "sh", "-c", script)
     )
+    while (line := launched.stdout.readline()) and "injected" not in line:
+        pass
 
-    assert 0 == done.returncode
-    assert "not injected: rank 1 on node2 has ended already\n" in done.stderr
+    launched.terminate()
+
+    assert "not injected: rank 1 on node2 has ended already\n" in line
+    assert 143 == launched.wait()
 
 
 @pytest.mark.parametrize(
