@@ -11,17 +11,15 @@ from typing import Any
 import msgspec
 from sample_records import Job, fields_of, healthy, make_record, records
 
-from jaxsif.bandwidth import results
-from jaxsif.bandwidth.figures import bandwidths
 from jaxsif.bandwidth.hardware import Expectation
-from jaxsif.bandwidth.rating import RatedPoint
+from jaxsif.bandwidth.results import BandwidthResults, RatedPoint, points
 from jaxsif.core import verdict_file
 from jaxsif.core.history import JobState, RankHistory
 from jaxsif.core.records import Record
 from jaxsif.core.strict_json import encode
 from jaxsif.core.topology import Topology, parse_topology
 from jaxsif.core.verdict_file import SCHEMA, RankReport, StepVerdict
-from jaxsif.pairs.figures import node_pairs
+from jaxsif.pairs.results import node_pairs, pair_results
 from jaxsif.verdict.render import step_verdict
 from jaxsif.verdict.verdict import Verdict, judge
 
@@ -148,16 +146,15 @@ def with_figures(
         for rank in ranks
     }
     source = "the slower of NVLink and 4 network cards, times 0.9"
-    points = results.points(histories)
+    found = points(histories)
+    of_test = [point for point in found if point.test == ("all-reduce", "f32")]
     if rated_bytes is not None:
-        points = [point for point in points if point.size_bytes == rated_bytes]
-    rated = [
-        RatedPoint(point, Expectation(12.5, source))
-        for point in results.largest(points)
-        if point.test == ("all-reduce", "f32")
-    ]
-    pairs = node_pairs(histories, topology.devices_per_node)
-    verdict["bandwidth"] = msgspec.to_builtins(bandwidths(histories, rated))
+        of_test = [point for point in of_test if point.size_bytes == rated_bytes]
+    largest = sorted(of_test, key=lambda point: point.size_bytes)[-1:]
+    rated = tuple(RatedPoint(point, Expectation(12.5, source)) for point in largest)
+    measured = BandwidthResults(tuple(found), rated, ())
+    pairs = node_pairs(pair_results(histories, topology.devices_per_node))
+    verdict["bandwidth"] = msgspec.to_builtins(measured.figures(histories))
     verdict["pairs"] = msgspec.to_builtins(pairs)
     return verdict
 

@@ -17,12 +17,12 @@ from jaxsif.core import verdict_file
 from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.core.verdict_file import SCHEMA
-from jaxsif.report.charts.pair_map import pair_map
+from jaxsif.report.charts import pair_map_chart
+from jaxsif.report.data import heat_map
 from jaxsif.report.junit import as_junit
 from jaxsif.report.page import as_html
-from jaxsif.report.pairs import cells
 from jaxsif.report.prometheus import as_prometheus
-from jaxsif.report.terminal import as_text
+from jaxsif.report.text import as_text
 from jaxsif.verdict import render
 from jaxsif.verdict.verdict import Verdict, judge
 
@@ -99,7 +99,7 @@ def test_the_text_of_the_report_names_the_same_median_and_ratios():
 def test_the_page_names_the_same_median_and_ratios():
     html = as_html([stored()], None)
 
-    assert "The median pair has 13.4 GB/s." in html
+    assert "The median is 13.4 GB/s." in html
     assert "node4 with 11 of its 11 partners" in html
     assert "(0.50 of median)" in html
     below = re.search(r"Below 0\.85 of the median: </strong>(.*?)\.</?", html)
@@ -109,9 +109,9 @@ def test_the_page_names_the_same_median_and_ratios():
 def test_only_pairs_of_the_slow_node_are_drawn_as_slow():
     found = stored().pairs
     assert found is not None
-    square = cells(found)
+    square = heat_map(found)
 
-    heat = pair_map(square, {"node4"}).data[0]
+    heat = pair_map_chart(square, {"node4"}).data[0]
 
     ratios = {
         (square.groups[x][0], square.groups[y][0]): ratio

@@ -16,7 +16,7 @@ from jaxsif.core.verdict_file import SCHEMA
 from jaxsif.job import allocation, configs
 from jaxsif.job.schema import Site
 from jaxsif.overlay import manifest
-from jaxsif.report.samples import _cell
+from jaxsif.report.csv_export import _cell
 
 IMAGE = "# 0123456789abcdef jax-sif\njax==0.12.0\n"
 PACKAGE = {"name": "flax", "version": "0.10", "sha256": None, "is_requested": True}

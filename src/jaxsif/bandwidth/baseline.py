@@ -6,11 +6,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 import tomllib
+from msgspec import Meta
 
-from jaxsif.bandwidth import hardware, results
+from jaxsif.bandwidth import hardware
 from jaxsif.bandwidth.collectives import COLLECTIVES, DTYPES
 from jaxsif.core.errors import UsageError
 from jaxsif.core.text import format_size, format_table, printable
@@ -19,7 +21,8 @@ from jaxsif.core.verdict_file import StepVerdict
 SCHEMA = "jax-sif/baseline/1"
 
 _HEADER = """\
-# Speeds of healthy runs; written by `jax-sif baseline add`, read by `jax-sif verify --baseline`.
+# Speeds of healthy runs; written by `jax-sif baseline add`, read by
+# `jax-sif verify --baseline`.
 # Values of `runs` are busbw in GB/s, one a run; the expected value is their median.
 """
 # Older runs are dropped.
@@ -56,53 +59,46 @@ class Baseline:
         )
 
 
+class _Entry(msgspec.Struct, frozen=True):
+    """One [[known]] table of the file."""
+
+    hardware: str
+    topology: str
+    collective: str
+    dtype: str
+    size_bytes: int
+    runs: Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.collective, COLLECTIVES), (self.dtype, DTYPES)):
+            if value not in known:
+                raise ValueError(f"{value!r} is not one of {', '.join(known)}")
+
+    @property
+    def key(self) -> Key:
+        return Key(
+            self.hardware, self.topology, self.collective, self.dtype, self.size_bytes
+        )
+
+
+class _File(msgspec.Struct, frozen=True):
+    schema: Literal["jax-sif/baseline/1"]
+    known: list[_Entry] = []
+
+
 def parse(text: str, name: str) -> Baseline:
     """Parse a baseline file. Raises UsageError that names the mistake."""
     try:
-        content = tomllib.loads(text)
+        content = msgspec.convert(tomllib.loads(text), _File)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{name} is not a baseline: {error}; jax-sif baseline add writes such files"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{name} is not TOML: {error}; jax-sif baseline add writes such files"
         ) from error
-    if content.get("schema") != SCHEMA:
-        raise UsageError(
-            f"{name} has the schema {content.get('schema')!r}, expected {SCHEMA!r}; is it"
-            " a file that jax-sif baseline add has written?"
-        )
-    entries = content.get("known", [])
-    if not isinstance(entries, list):
-        raise UsageError(f"{name}: known is no list of tables; write [[known]]")
-    return Baseline(name, dict(_entry(e, name, n) for n, e in enumerate(entries, 1)))
-
-
-def _entry(entry: Any, name: str, number: int) -> tuple[Key, tuple[float, ...]]:
-    where = f"{name}: [[known]] number {number}"
-    if not isinstance(entry, dict):
-        raise UsageError(f"{where} is {entry!r}, expected a table")
-    for field_name, kind in (
-        ("hardware", str),
-        ("topology", str),
-        ("collective", str),
-        ("dtype", str),
-        ("size_bytes", int),
-        ("runs", list),
-    ):
-        if not isinstance(entry.get(field_name), kind):
-            raise UsageError(
-                f"{where}: {field_name} is {entry.get(field_name)!r}, expected"
-                f" {'text' if kind is str else 'a number' if kind is int else 'a list'}"
-            )
-    for field_name, known in (("collective", COLLECTIVES), ("dtype", DTYPES)):
-        if entry[field_name] not in known:
-            raise UsageError(
-                f"{where}: {field_name} is {entry[field_name]!r}; there are"
-                f" {', '.join(known)}"
-            )
-    runs = entry["runs"]
-    if not runs or not all(isinstance(r, (int, float)) and r > 0 for r in runs):
-        raise UsageError(f"{where}: runs is {runs!r}, expected speeds above 0")
-    key = Key(*(entry[n] for n in Key.__dataclass_fields__))
-    return key, tuple(map(float, runs))
+    return Baseline(name, {entry.key: tuple(entry.runs) for entry in content.known})
 
 
 def render(baseline: Baseline) -> str:
@@ -137,21 +133,20 @@ def with_run_added(baseline: Baseline, verdict: StepVerdict, run_id: str) -> Bas
             f"{run_id}: the verdict is {verdict.verdict!r}, expected 'PASS'; add"
             " only runs that are known to be good"
         )
-    ranks = {rank.rank: rank for rank in verdict.ranks}
-    found = results.points(ranks)
-    if not found:
+    if not verdict.bandwidth:
         raise UsageError(
             f"{run_id}: no bandwidth was measured there; run jobs/bandwidth.slurm and"
             " write its verdict with jax-sif verify --verdict-file FILE"
         )
-    name = hardware.hardware_name(hardware.nodes(ranks))
+    nodes = hardware.nodes({rank.rank: rank for rank in verdict.ranks})
+    name = hardware.hardware_name(nodes)
     label = verdict.topology.label
     runs = dict(baseline.runs)
-    for point in found:
-        key = Key(name, label, point.collective, point.dtype, point.size_bytes)
+    for figure in verdict.bandwidth:
+        key = Key(name, label, figure.collective, figure.dtype, figure.size_bytes)
         # A single device sends nothing, so there is no speed.
-        if point.bus_gb_per_s > 0:
-            runs[key] = (*runs.get(key, ()), point.bus_gb_per_s)[-_MAX_RUNS:]
+        if figure.bus_gb_per_s > 0:
+            runs[key] = (*runs.get(key, ()), figure.bus_gb_per_s)[-_MAX_RUNS:]
     return Baseline(baseline.name, runs)
 
 

@@ -7,12 +7,14 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from jaxsif.bandwidth import hardware, rating, results
-from jaxsif.bandwidth.rating import RatedPoint
-from jaxsif.bandwidth.results import Point
+from jaxsif.bandwidth import hardware
+from jaxsif.bandwidth.hardware import NodeHardware
+from jaxsif.bandwidth.results import BandwidthResults, Point, RatedPoint
 from jaxsif.core.evidence import FAIL_RATIO, Finding, StepEvidence
 from jaxsif.core.naming import ranks_of, where
+from jaxsif.core.records import Reported, TransportRecord
 from jaxsif.core.text import plural
+from jaxsif.core.topology import Topology
 
 # A straggler takes this many times as long as the others, at nearly every size.
 _STRAGGLER_RATIO = 1.5
@@ -22,30 +24,57 @@ _MIN_POINTS = 3
 _STEADY_SPREAD = 0.15
 # Times of smaller messages depend mostly on the operating system.
 _MIN_BYTES = 2**16
+# NCCL over TCP reaches no more than this, on any network (GB/s).
+_TCP_GB_PER_S = 6.0
+# Without GPUDirect RDMA, or with the card behind the CPU: 16 of 25 GB/s.
+_NO_GPUDIRECT = (0.55, 0.75)
+_TOLERANCE = 0.06
+_HINT_RDMA = (
+    "does the container see /dev/infiniband, is NCCL_IB_DISABLE unset, does"
+    " NCCL_SOCKET_IFNAME or NCCL_IB_HCA name existing devices? NCCL_DEBUG=INFO shows it"
+)
+_HINT_GPUDIRECT = (
+    "is the module nvidia_peermem loaded on the nodes, and does each card hang off the"
+    " same PCIe switch as its GPU? nvidia-smi topo -m shows it"
+)
+_HINT_COMPARE = (
+    "compare with a run on other nodes; NCCL_DEBUG=INFO shows rings and networks, and"
+    " jax-sif doctor on each node its links"
+)
+_HINT_LOAD = (
+    "is something else running on these nodes? Compare with a run on others, and learn"
+    " the baseline from several runs"
+)
+_HINT_ALL_NICS = (
+    "does NCCL_IB_HCA name all cards, and does the container see them all?"
+    " NCCL_DEBUG=INFO lists those in use"
+)
 
 
 def wrong_elements(evidence: StepEvidence) -> Iterator[Finding]:
     """Collectives delivered values that differ from those sent."""
-    corrupt_points = [
-        point
-        for point in results.points(evidence.histories)
-        if any(point.wrong.values())
-    ]
+    corrupt_points = [point for point in _points(evidence) if any(point.wrong.values())]
     if not corrupt_points:
         return
     ranks = sorted({rank for point in corrupt_points for rank in _receivers(point)})
     count = sum(sum(point.wrong.values()) for point in corrupt_points)
     more = len(corrupt_points) - 1
     also = f" and {plural(more, 'more result')}" if more else ""
+    names = where([evidence.histories[rank] for rank in ranks])
+    verb = "are" if count > 1 else "is"
     yield Finding(
         "data-corrupt-collective",
-        f"{where([evidence.histories[rank] for rank in ranks])}: {plural(count, 'element')} of"
-        f" {corrupt_points[0].description}{also} {'are' if count > 1 else 'is'} not what was sent"
+        f"{names}: {plural(count, 'element')} of {corrupt_points[0].description}{also}"
+        f" {verb} not what was sent"
         f"{_common_receivers(evidence, corrupt_points, len(ranks))}",
         "do not trust results from this allocation; a device, link or memory corrupts"
         " data: run jax-sif doctor on these nodes, then repeat on fewer nodes",
         tuple(ranks),
     )
+
+
+def _points(evidence: StepEvidence) -> Sequence[Point]:
+    return evidence.bandwidth.points if evidence.bandwidth else ()
 
 
 def _receivers(point: Point) -> list[int]:
@@ -78,16 +107,16 @@ def _common_receivers(
 
 def bandwidth_low(evidence: StepEvidence) -> Iterator[Finding]:
     """Speeds are below what the hardware, or an earlier run, is known to reach."""
-    if evidence.has_failed:
+    results = evidence.bandwidth
+    if results is None or evidence.has_failed:
         return
-    rated = rating.rate_points(evidence.histories, evidence.topology, evidence.baseline)
     # Results with the same likely cause are reported once, failures before warnings.
     by_cause: dict[tuple[bool, str, str], list[RatedPoint]] = defaultdict(list)
-    for point in rated:
+    for point in results.rated:
         if not point.is_good:
             is_failure = (point.ratio or 0.0) < FAIL_RATIO
-            cause, remedy = rating.likely_cause(
-                point, evidence.topology, evidence.histories
+            cause, remedy = _likely_cause(
+                point, evidence.topology, results, evidence.histories
             )
             by_cause[is_failure, cause, remedy].append(point)
     for (is_failure, cause, remedy), group in sorted(
@@ -96,6 +125,73 @@ def bandwidth_low(evidence: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "bandwidth-low", _too_slow(group, cause), remedy, is_warning=not is_failure
         )
+
+
+def _likely_cause(
+    measured: RatedPoint,
+    topology: Topology,
+    results: BandwidthResults,
+    ranks: Mapping[int, Reported],
+) -> tuple[str, str]:
+    """The likely cause of a low speed, and the remedy; observed facts before guesses.
+
+    Returns text for the finding, which may be empty, and the remedy.
+    """
+    nodes = results.nodes
+    down = [
+        f"{nic.name} on {node.name}"
+        for node in nodes
+        for nic in node.compute_nics
+        if not nic.is_active
+    ]
+    transports = [
+        record
+        for reported in ranks.values()
+        for record in reported.measured(TransportRecord)
+    ]
+    if topology.nodes > 1 and down:
+        return (
+            f"not active: {', '.join(down[:8])}",
+            "check cable, switch port and subnet manager there: jax-sif doctor on"
+            " that node shows more",
+        )
+    fast = any(
+        nic.kind != hardware.ETHERNET and nic.is_active
+        for node in nodes
+        for nic in node.compute_nics
+    )
+    if any(r.kind == "sockets" and r.reported_by == "nccl" for r in transports):
+        if fast:
+            return ("NCCL uses TCP instead of InfiniBand", _HINT_RDMA)
+        return (
+            "NCCL uses TCP",
+            "no RDMA card was found on these nodes; should there be one?",
+        )
+    if any(r.gpudirect is False for r in transports):
+        return ("NCCL works without GPUDirect RDMA", _HINT_GPUDIRECT)
+    return _cause_from_ratio(measured, topology, nodes)
+
+
+def _cause_from_ratio(
+    measured: RatedPoint, topology: Topology, nodes: Sequence[NodeHardware]
+) -> tuple[str, str]:
+    """Guess the cause from the figure itself; worded as a guess."""
+    ratio = measured.ratio
+    is_gpu = any(node.gpu for node in nodes)
+    if not is_gpu:
+        return "", _HINT_LOAD
+    if ratio is None or topology.nodes == 1:
+        return "", _HINT_COMPARE
+    if measured.point.bus_gb_per_s <= _TCP_GB_PER_S:
+        return "it looks like TCP instead of InfiniBand", _HINT_RDMA
+    count = min((len(node.compute_nics) for node in nodes), default=0)
+    if count > 2 and abs(ratio - 1 / count) <= _TOLERANCE / 2:
+        return f"it looks like one network card of {count}", _HINT_ALL_NICS
+    if abs(ratio - 0.5) <= _TOLERANCE / 2:
+        return "it looks like half of the network cards", _HINT_ALL_NICS
+    if _NO_GPUDIRECT[0] <= ratio <= _NO_GPUDIRECT[1]:
+        return "it looks like no GPUDirect RDMA", _HINT_GPUDIRECT
+    return "", _HINT_COMPARE
 
 
 def _too_slow(group: Sequence[RatedPoint], cause: str) -> str:
@@ -117,12 +213,12 @@ def _too_slow(group: Sequence[RatedPoint], cause: str) -> str:
 
 def baseline_no_match(evidence: StepEvidence) -> Iterator[Finding]:
     """The given baseline has no entry for what ran."""
-    baseline = evidence.baseline
-    histories = evidence.histories
-    if baseline is None or evidence.has_failed or not results.points(histories):
+    baseline, results = evidence.baseline, evidence.bandwidth
+    if baseline is None or results is None or evidence.has_failed:
         return
-    name = hardware.hardware_name(hardware.nodes(histories))
-    label = evidence.topology.label
+    if not results.points:
+        return
+    name, label = results.hardware_name, evidence.topology.label
     if not baseline.has_entry(name, label):
         known = sorted({f"{key.topology} on {key.hardware}" for key in baseline.runs})
         yield Finding(
@@ -139,11 +235,7 @@ def stragglers(evidence: StepEvidence) -> Iterator[Finding]:
     """A rank is slower than the others at nearly every size."""
     if evidence.has_failed:
         return
-    found = [
-        point
-        for point in results.points(evidence.histories)
-        if point.size_bytes >= _MIN_BYTES
-    ]
+    found = [point for point in _points(evidence) if point.size_bytes >= _MIN_BYTES]
     for activity, times in (
         ("filling and checking its own buffers", [p.local_us for p in found]),
         ("its part of the collectives", [p.times_us for p in found]),
@@ -152,10 +244,10 @@ def stragglers(evidence: StepEvidence) -> Iterator[Finding]:
             history = evidence.histories[rank]
             yield Finding(
                 "straggler",
-                f"{where([history])} takes {factor:.1f} times as long as the other ranks"
-                f" for {activity}",
-                "all ranks wait for the slowest: check its clocks, temperature and other"
-                " processes (jax-sif doctor on that node)",
+                f"{where([history])} takes {factor:.1f} times as long as the other"
+                f" ranks for {activity}",
+                "all ranks wait for the slowest: check its clocks, temperature and"
+                " other processes (jax-sif doctor on that node)",
                 ranks_of([history]),
                 is_warning=True,
             )

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Literal
 
+import msgspec
 import tomllib
 
 from jaxsif.core.records import FabricRecord, NicInfo, Reported
@@ -43,7 +44,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeHardware:
     """One node's hardware, from its `fabric` record."""
 
     name: str
@@ -75,7 +76,35 @@ class Node:
         return sum(nic.gb_per_s for nic in self.compute_nics if nic.is_active)
 
 
-def nodes(ranks: Mapping[int, Reported]) -> list[Node]:
+class PublishedBandwidth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of hardware.toml, which explains the fields."""
+
+    gpu: str
+    gpus_per_node: int
+    nodes: Literal["1", "2", "more"]
+    network: str
+    collectives: tuple[str, ...]
+    from_bytes: int
+    bus_gb_per_s: float
+    source: str
+    nics_gb_per_s: float | None = None
+
+    def matches(self, nodes: int, node: NodeHardware) -> bool:
+        """Whether the row is for this number of nodes, and the node's active cards."""
+        if self.nodes != ("more" if nodes > 2 else str(nodes)):
+            return False
+        rate = self.nics_gb_per_s
+        return rate is None or abs(node.nics_gb_per_s - rate) <= _RATE_TOLERANCE * rate
+
+
+class PublishedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The published values, and the size from which the formula holds."""
+
+    rule_from_bytes: int
+    known: tuple[PublishedBandwidth, ...]
+
+
+def nodes(ranks: Mapping[int, Reported]) -> list[NodeHardware]:
     """Every node that reported its hardware, by name; `ranks` by number."""
     found = {
         record.node: _node(record)
@@ -85,8 +114,8 @@ def nodes(ranks: Mapping[int, Reported]) -> list[Node]:
     return [found[name] for name in sorted(found)]
 
 
-def _node(record: FabricRecord) -> Node:
-    return Node(
+def _node(record: FabricRecord) -> NodeHardware:
+    return NodeHardware(
         record.node,
         record.gpu or None,
         record.gpus,
@@ -95,7 +124,7 @@ def _node(record: FabricRecord) -> Node:
     )
 
 
-def hardware_name(found: Sequence[Node]) -> str:
+def hardware_name(found: Sequence[NodeHardware]) -> str:
     """The name in a baseline: GPU, and the kinds of its compute cards.
 
     Without their number: a node that has lost a card must keep the name, because no
@@ -107,7 +136,7 @@ def hardware_name(found: Sequence[Node]) -> str:
 
 
 def expected(
-    collective: str, size_bytes: int, topology: Topology, found: Sequence[Node]
+    collective: str, size_bytes: int, topology: Topology, found: Sequence[NodeHardware]
 ) -> Expectation | None:
     """The published value of this hardware, or else what follows from its links.
 
@@ -124,38 +153,23 @@ def expected(
 
 
 def _from_table(
-    collective: str, size_bytes: int, topology: Topology, node: Node
+    collective: str, size_bytes: int, topology: Topology, node: NodeHardware
 ) -> Expectation | None:
-    entries = [
-        entry
-        for entry in table()["known"]
-        if re.search(rf"\b{re.escape(entry['gpu'])}\b", node.gpu or "")
-        and entry["gpus_per_node"] == topology.devices_per_node
-        and _matches_node_count(entry["nodes"], topology.nodes)
-        and collective in entry["collectives"]
-        and size_bytes >= entry["from_bytes"]
-        and _matches_nics(entry, node)
+    found = [
+        value
+        for value in table().known
+        if re.search(rf"\b{re.escape(value.gpu)}\b", node.gpu or "")
+        and value.gpus_per_node == topology.devices_per_node
+        and value.matches(topology.nodes, node)
+        and collective in value.collectives
+        and size_bytes >= value.from_bytes
     ]
-    if not entries:
+    if not found:
         return None
-    entry = max(entries, key=lambda e: int(e["from_bytes"]))
+    best = max(found, key=lambda value: value.from_bytes)
     return Expectation(
-        float(entry["bus_gb_per_s"]),
-        f"{entry['gpus_per_node']} x {entry['gpu']}, {entry['network']}:"
-        f" {entry['source']}",
-    )
-
-
-def _matches_node_count(nodes_of_entry: str, number: int) -> bool:
-    return {"1": number == 1, "2": number == 2, "more": number > 2}[nodes_of_entry]
-
-
-def _matches_nics(entry: Mapping[str, Any], node: Node) -> bool:
-    expected_rate = entry.get("cards_gb_per_s")
-    if expected_rate is None:
-        return True
-    return abs(node.nics_gb_per_s - float(expected_rate)) <= _RATE_TOLERANCE * float(
-        expected_rate
+        best.bus_gb_per_s,
+        f"{best.gpus_per_node} x {best.gpu}, {best.network}: {best.source}",
     )
 
 
@@ -163,11 +177,11 @@ def _from_formula(
     collective: str,
     size_bytes: int,
     topology: Topology,
-    found: Sequence[Node],
-    best: Node,
+    found: Sequence[NodeHardware],
+    best: NodeHardware,
 ) -> Expectation | None:
     """min(NVLink, active cards of a node), each times the share that rings reach."""
-    if collective not in _RINGS or size_bytes < table()["rule_from_bytes"]:
+    if collective not in _RINGS or size_bytes < table().rule_from_bytes:
         return None
     limits: list[tuple[float, str]] = []
     speeds = [node.nvlink_gb_per_s for node in found]
@@ -198,8 +212,7 @@ def _from_formula(
 
 
 @functools.cache
-def table() -> dict[str, Any]:
-    """The published values, as hardware.toml holds them."""
-    return tomllib.loads(
-        files("jaxsif.bandwidth").joinpath("hardware.toml").read_text()
-    )
+def table() -> PublishedTable:
+    """The published values of hardware.toml."""
+    text = files("jaxsif.bandwidth").joinpath("hardware.toml").read_text()
+    return msgspec.convert(tomllib.loads(text), PublishedTable)

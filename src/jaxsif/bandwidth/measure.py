@@ -152,7 +152,8 @@ class _Run:
         expected_s = budget.expected_s(rest[0].size_bytes)
         self._skip(
             rest[0],
-            f"they would take {expected_s:.0f} s more, and {max(budget.left_s, 0):.0f} s of"
+            f"they would take {expected_s:.0f} s more, and"
+            f" {max(budget.left_s, 0):.0f} s of"
             f" {self._limit_s:.0f} are left; --time-budget gives more",
         )
         return []

@@ -103,7 +103,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def footer(rows: Sequence[Row], collective: str) -> list[str]:
-    """The lines that nccl-tests' users search for, and the speed at the largest size."""
+    """The summary as in nccl-tests, and the speed at the largest size."""
     if not rows:
         return []
     bad = sum(row.wrong > 0 for row in rows)

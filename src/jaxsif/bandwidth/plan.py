@@ -44,7 +44,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Plan:
-    """The series in order, how often each size is measured, and how long all may take."""
+    """The series in order, the trials of each size, and the total time."""
 
     series: tuple[Series, ...]
     trials: int
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """The time of the last size: `setup_cost_s` in all, `time_us` for one collective."""
+    """The time of the last size: `setup_cost_s` in all, `time_us` per collective."""
 
     limit_s: float
     spent_s: float

@@ -36,7 +36,7 @@ class Group:
     """All devices of all processes in one row, and exchange of values between ranks."""
 
     def __init__(self) -> None:
-        # Not jax.make_mesh: it refuses device sets that span nodes (netket/netket#2260).
+        # Not jax.make_mesh: it rejects devices of several nodes (netket/netket#2260).
         devices = np.array(jax.devices())
         self.mesh = Mesh(devices, (_AXIS,))
         self.size = len(devices)
@@ -187,7 +187,7 @@ def _operation(collective: str, devices: int) -> Callable[[jax.Array], jax.Array
 
 @dataclass(frozen=True)
 class TestPattern:
-    """Integers that the type holds exactly, and that differ by element, device and trial.
+    """Integers that the type holds exactly; they differ by element, device and trial.
 
     By trial, so that a buffer that was not overwritten counts as wrong. A sum is exact
     if it stays within the exact integers of the type. If it would not (bf16 above all),

@@ -12,11 +12,14 @@ import msgspec
 from jaxsif.core.history import Histories, RankExit
 from jaxsif.core.hostlist import expand
 from jaxsif.core.records import DEADLINE_EXCEEDED, FAILED, TERMINATED
+from jaxsif.core.text import MAX_FINDINGS, not_shown
 from jaxsif.core.topology import Topology
 
 if TYPE_CHECKING:
     from jaxsif.bandwidth.baseline import Baseline
+    from jaxsif.bandwidth.results import BandwidthResults
     from jaxsif.logs.diagnosis import LogCause
+    from jaxsif.pairs.results import PairResults
 
 # A speed below the first part of the expected or median one is a warning, below the
 # second a failure.
@@ -34,6 +37,22 @@ class Finding(msgspec.Struct, frozen=True):
     is_failure: bool = True
     # True: correct, but not as good as it should be.
     is_warning: bool = False
+
+    @property
+    def actions(self) -> list[str]:
+        """The lines of the remedy, one per action."""
+        lines = self.remedy.splitlines()
+        return [line.strip().removeprefix("-> ") for line in lines]
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """The findings as numbered lines, each with its remedy below it."""
+    lines = []
+    for number, finding in enumerate(findings[:MAX_FINDINGS], 1):
+        sign = "warning: " if finding.is_warning else ""
+        lines.append(f"{number}. {sign}{finding.text}")
+        lines += [f"   -> {action}" for action in finding.actions]
+    return [*lines, *not_shown(MAX_FINDINGS, len(findings), "finding")]
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,9 @@ class StepEvidence:
     failed_nodes: Sequence[str] = ()
     # Why the verdict was requested before the output ended, in a clause.
     interrupted: str | None = None
+    # The measurements, computed once for all checks and reports.
+    bandwidth: BandwidthResults | None = None
+    pairs: PairResults | None = None
 
     @property
     def is_without_kit(self) -> bool:

@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from jaxsif.core.history import Histories, RankHistory
-from jaxsif.core.text import format_ranks_and_nodes
+from jaxsif.core.text import (
+    MAX_ROWS,
+    format_ranks_and_nodes,
+    format_table,
+    not_shown,
+)
+
+if TYPE_CHECKING:
+    from jaxsif.core.verdict_file import RankReport
 
 T = TypeVar("T")
 
@@ -43,3 +51,32 @@ def group_by_value(
         if value is not None and value not in expected:
             by_value[value].append(history)
     yield from by_value.items()
+
+
+def rank_table(
+    ranks: Sequence[RankHistory | RankReport],
+    named_ranks: Container[int],
+    limit: int = MAX_ROWS,
+) -> list[str]:
+    """The ranks, their devices and last phases as lines; none without ranks.
+
+    Of more than `limit` ranks only those that findings name or that are not done.
+    """
+    if not ranks:
+        return []
+    shown = list(ranks)
+    if len(shown) > limit:
+        shown = [r for r in shown if r.rank in named_ranks or not r.is_done][:limit]
+    rows = [("rank", "node", "local devices", "last phase")]
+    rows += [(str(r.rank), r.node, _devices(r), r.phase) for r in shown]
+    table = format_table(rows) if shown else []
+    return [*table, *not_shown(len(shown), len(ranks), "rank")]
+
+
+def _devices(rank: RankHistory | RankReport) -> str:
+    if rank.devices is None:
+        return "-"
+    local, count = rank.devices.local_devices, rank.devices.local_count
+    names = [device.uuid or f"id {device.id}" for device in local]
+    more = f" and {count - len(local)} more" if count > len(local) else ""
+    return f"{count}: {', '.join(names)}{more}"

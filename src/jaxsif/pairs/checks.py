@@ -18,7 +18,7 @@ from jaxsif.pairs.model import (
     SearchResult,
     SlowElement,
 )
-from jaxsif.pairs.results import PairResults, pair_results
+from jaxsif.pairs.results import PairResults
 
 
 def corrupt_exchanges(evidence: StepEvidence) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def corrupt_exchanges(evidence: StepEvidence) -> Iterator[Finding]:
 
 def pair_timeouts(evidence: StepEvidence) -> Iterator[Finding]:
     """Two nodes did not respond to each other: not slow, but dead or cut off."""
-    pairs = _pairs(evidence)
+    pairs = evidence.pairs
     timed_out = pairs.timed_out() if pairs else ()
     if pairs is None or not timed_out:
         return
@@ -57,13 +57,13 @@ def pair_timeouts(evidence: StepEvidence) -> Iterator[Finding]:
 
 def pairs_slow(evidence: StepEvidence) -> Iterator[Finding]:
     """Nodes or links are slower than the rest, or all are slower than the network."""
-    pairs = _pairs(evidence)
+    pairs = evidence.pairs
     if pairs is None:
         return
     if not pairs.outcomes:
         yield _only_node(pairs)
         return
-    result = pairs.bandwidth()
+    result = pairs.bandwidth
     if result.median_us is None:
         return
     findings = list(_cluster_wide_slowness(evidence, pairs, result))
@@ -76,7 +76,7 @@ def pairs_slow(evidence: StepEvidence) -> Iterator[Finding]:
         yield _slow(
             pairs, element, _describe_bandwidth(pairs, result.median_us, element)
         )
-    latency = pairs.latency()
+    latency = pairs.latency
     for element in latency.slow_elements:
         if latency.median_us and not _is_already_reported(element, result):
             yield _slow(pairs, element, _describe_latency(latency.median_us, element))
@@ -92,10 +92,6 @@ def _is_already_reported(element: SlowElement, result: SearchResult) -> bool:
     return is_link_of_named or element.nodes in {
         known.nodes for known in result.slow_elements
     }
-
-
-def _pairs(evidence: StepEvidence) -> PairResults | None:
-    return pair_results(evidence.histories, evidence.topology.devices_per_node)
 
 
 def _only_node(pairs: PairResults) -> Finding:
@@ -138,7 +134,8 @@ def _cluster_wide_slowness(
         yield Finding(
             "cluster-wide-slowness",
             f"the median pair exchanges {measured:.3g} GB/s each way,"
-            f" {measured / expected:.2f} of the {expected:.3g} GB/s of a node's active network cards",
+            f" {measured / expected:.2f} of the {expected:.3g} GB/s of a node's active"
+            " network cards",
             remedy,
             is_warning=is_warning,
         )
@@ -191,7 +188,8 @@ def _slow_node(pairs: PairResults, element: SlowElement, how: str) -> Finding:
         "node-slow",
         f"{node}: {how}, with {listed(partners)}",
         f"leave it out: --exclude={node}\n"
-        f'   -> its operators: scontrol update nodename={node} state=drain reason="{reason}"',
+        f"   -> its operators: scontrol update nodename={node} state=drain"
+        f' reason="{reason}"',
         pairs.ranks_of(element.nodes),
         is_warning=not element.is_failure,
     )

@@ -204,7 +204,8 @@ class RoundPlanner:
         return (
             f"Round {planned.number} ({planned.kind}):"
             f" {plural(len(planned.pairs), 'pair')}, median"
-            f" {median_us / 1e3:.3f} ms, slowest {names} {(slowest.time_us or 0) / 1e3:.3f} ms"
+            f" {median_us / 1e3:.3f} ms, slowest {names}"
+            f" {(slowest.time_us or 0) / 1e3:.3f} ms"
         )
 
 

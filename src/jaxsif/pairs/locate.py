@@ -98,7 +98,7 @@ def _retest_partners(
     paths: SwitchPaths,
     switches: Sequence[str],
 ) -> tuple[int, ...]:
-    """The partners for retests: measured, not among `others`, below no doubtful switch."""
+    """The partners for retests: measured, not among `others` or below a doubtful switch."""
     known = {node for pair, _ in speeds for node in pair}
     return tuple(
         node
@@ -214,7 +214,7 @@ class _NodeSearch:
         return tuple(sorted(means, key=lambda node: (means[node], node)))
 
     def _is_suspect(self, samples: _Samples) -> bool:
-        """True as well for a node that met slow nodes only: its own speed is unknown."""
+        """True as well for a node that met only slow nodes: its speed is unknown."""
         if not samples:
             return True
         if _mean(samples) >= self._noise.retest_threshold(_count(samples)):
@@ -255,7 +255,7 @@ def _slow_element(
 
 
 class SwitchPaths:
-    """The speeds between each two switches; slow paths are removed as they are found."""
+    """The speeds between each two switches; slow paths are removed when found."""
 
     def __init__(
         self, speeds: Iterable[Speed], switches: Sequence[str], noise: NoiseModel

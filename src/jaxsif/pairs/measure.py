@@ -114,7 +114,7 @@ def _check_node_count(nodes: int, is_full: bool) -> None:
 
 
 def _switch_of_node(environment: Mapping[str, str]) -> str:
-    """The switch above this node: `core.leaf3` of `core.leaf3.node17`; "" if unknown."""
+    """The switch of this node: `core.leaf3` of `core.leaf3.node17`; "" if unknown."""
     return environment.get(TOPOLOGY_ADDRESS, "").rpartition(".")[0]
 
 

@@ -172,7 +172,7 @@ class _RetestPlanner:
                 yield as_pair(node, partner)
 
     def _partner(self, node: int, is_probe: bool) -> int | None:
-        """Prefer a partner not met before; for a probe, below a switch not met before."""
+        """Prefer a new partner; for a probe, one below a new switch."""
         met = self._met[node]
         is_known = node in self._result.slow_nodes and len(met) >= self._enough
         if node in self._busy or (is_known and not is_probe):

@@ -5,40 +5,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from jaxsif.bandwidth.figures import bandwidths
 from jaxsif.core.errors import PASS
-from jaxsif.core.history import Histories, RankHistory
+from jaxsif.core.evidence import finding_lines
+from jaxsif.core.history import Histories
+from jaxsif.core.naming import rank_table
 from jaxsif.core.records import REQUEUE_REQUEST
-from jaxsif.core.text import (
-    MAX_FINDINGS,
-    MAX_NODES_IN_LINE,
-    MAX_ROWS,
-    format_table,
-    listed,
-    not_shown,
-    plural,
-)
+from jaxsif.core.text import MAX_NODES_IN_LINE, listed, plural
 from jaxsif.core.verdict_file import (
     ExpectedBandwidth,
     RankReport,
     RequestedTopology,
     StepVerdict,
 )
-from jaxsif.pairs.figures import node_pairs
-from jaxsif.pairs.results import pair_results
+from jaxsif.pairs.results import node_pairs
 from jaxsif.transport.checks import summary as transport_summary
 from jaxsif.verdict.verdict import WORDS, Verdict
 
 
 def text(verdict: Verdict) -> str:
     """The table of ranks, the findings, and the verdict as the last line."""
-    lines = _table(verdict.histories, _named_ranks(verdict))
-    pairs = pair_results(verdict.histories, verdict.topology.devices_per_node)
+    lines = rank_table(list(verdict.histories.values()), _named_ranks(verdict))
+    pairs = verdict.pairs
     lines += [pairs.summary()] if pairs and pairs.outcomes else []
-    for number, finding in enumerate(verdict.findings[:MAX_FINDINGS], 1):
-        sign = "warning: " if finding.is_warning else ""
-        lines += [f"{number}. {sign}{finding.text}", f"   -> {finding.remedy}"]
-    lines += not_shown(MAX_FINDINGS, len(verdict.findings), "finding")
+    lines += finding_lines(verdict.findings)
     transport = transport_summary(verdict.histories)
     lines += [transport] if transport else []
     lines.append(f"{WORDS[verdict.status]}  {summary(verdict)}")
@@ -54,13 +43,14 @@ def summary(verdict: Verdict) -> str:
     first = next(iter(verdict.histories.values()))
     platform = first.devices.backend if first.devices else None
     stand_in = "" if platform == "gpu" else ", no GPU"
+    headline = verdict.bandwidth.headline() if verdict.bandwidth else ""
     devices = f" {plural(topology.devices, f'{platform} device')}{stand_in},"
     return (
         f"{topology.label}:{_warnings(verdict)}"
         f" {plural(topology.processes, 'process', 'es')} on"
         f" {plural(len(nodes), 'node')}"
         f" ({listed(nodes, MAX_NODES_IN_LINE)}),{devices if platform else ''} every rank verified its peers,"
-        f"{f' {verdict.headline},' if verdict.headline else ''}"
+        f"{f' {headline},' if headline else ''}"
         f" {_seconds(verdict.histories):.1f} s{_requeue_note(verdict.histories)}"
     )
 
@@ -81,7 +71,7 @@ def _warnings(verdict: Verdict) -> str:
 
 def step_verdict(verdict: Verdict) -> StepVerdict:
     """The verdict as in the verdict file."""
-    topology = verdict.topology
+    topology, bandwidth = verdict.topology, verdict.bandwidth
     return StepVerdict(
         step=verdict.step,
         topology=RequestedTopology(
@@ -99,37 +89,16 @@ def step_verdict(verdict: Verdict) -> StepVerdict:
                 rated.expectation.gb_per_s,
                 rated.expectation.source,
             )
-            for rated in verdict.speeds
+            for rated in (bandwidth.rated if bandwidth else ())
             if rated.expectation is not None
         ),
-        bandwidth=bandwidths(verdict.histories, verdict.speeds),
-        pairs=node_pairs(verdict.histories, topology.devices_per_node),
+        bandwidth=bandwidth.figures(verdict.histories) if bandwidth else (),
+        pairs=node_pairs(verdict.pairs),
         ranks=tuple(
             RankReport(s.rank, s.node, s.phase, s.phases, tuple(s.measurements))
             for s in verdict.histories.values()
         ),
     )
-
-
-def _table(histories: Histories, named_ranks: set[int]) -> list[str]:
-    if not histories:
-        return []
-    shown = list(histories.values())
-    if len(shown) > MAX_ROWS:
-        # Only ranks with a problem.
-        shown = [s for s in shown if s.rank in named_ranks or not s.is_done][:MAX_ROWS]
-    rows = [("rank", "node", "local devices", "last phase")]
-    rows += [(str(s.rank), s.node, _devices(s), s.phase) for s in shown]
-    return [*format_table(rows), *not_shown(len(shown), len(histories), "rank")]
-
-
-def _devices(history: RankHistory) -> str:
-    if history.devices is None:
-        return "-"
-    local, count = history.devices.local_devices, history.devices.local_count
-    names = [device.uuid or f"id {device.id}" for device in local]
-    more = f" and {count - len(local)} more" if count > len(local) else ""
-    return f"{count}: {', '.join(names)}{more}"
 
 
 def _named_ranks(verdict: Verdict) -> set[int]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxsif.bandwidth import rating
 from jaxsif.bandwidth.baseline import Baseline
+from jaxsif.bandwidth.results import BandwidthResults, bandwidth_results
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.core.evidence import Finding, StepEvidence
 from jaxsif.core.history import Histories, JobState, RankExit
@@ -16,6 +16,7 @@ from jaxsif.core.naming import ranks_of, where
 from jaxsif.core.record_lines import KEY_VARIABLE
 from jaxsif.core.topology import Topology
 from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
+from jaxsif.pairs.results import PairResults, pair_results
 from jaxsif.verdict.checks import find
 from jaxsif.verdict.processes import LEFT_QUIETLY
 
@@ -41,10 +42,8 @@ class Verdict:
     histories: Histories
     findings: tuple[Finding, ...]
     status: int
-    # The speed, for the line of a pass; empty if none was measured.
-    headline: str = ""
-    # Each measured speed, with the expected one if known.
-    speeds: tuple[rating.RatedPoint, ...] = ()
+    bandwidth: BandwidthResults | None = None
+    pairs: PairResults | None = None
     program_status: int | None = None
 
 
@@ -94,6 +93,8 @@ def judge(
             job_state.has_ended_launcher,
             job_state.failed_nodes,
             job_state.interrupted,
+            bandwidth_results(histories, topology, baseline),
+            pair_results(histories, topology.devices_per_node),
         )
         for step, histories in steps.items()
     }
@@ -144,16 +145,14 @@ def _judge_case(
     if status == PASS and mismatched:
         # Nothing explains them but another version, whose ranks may have failed.
         status = COULD_NOT_TELL
-    headline = rating.headline(case.histories, case.topology, case.baseline)
-    speeds = tuple(rating.rate_points(case.histories, case.topology, case.baseline))
     return Verdict(
         step,
         case.topology,
         case.histories,
         tuple(findings),
         status,
-        headline,
-        speeds,
+        case.bandwidth,
+        case.pairs,
         _program_status(case) if status == FAIL else None,
     )
 
