@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from jaxsif.core.verdict_file import json_schema, parse
-from jaxsif.report.phases import LABELS, timelines
+from jaxsif.report.data import LABELS, timelines
 
 pytestmark = pytest.mark.cluster
 
@@ -35,12 +35,13 @@ def test_the_schema_holds_for_a_job_of_this_cluster(content):
 def test_ranks_in_the_image_tell_where_their_start_went(content):
     (verdict,) = parse(content, FILE)
 
-    words = {stretch.word for life in timelines(verdict) for stretch in life.stretches}
-    assert set(LABELS.values()) == words
+    lines = timelines(verdict)
+    labels = {interval.label for line in lines for interval in line.intervals}
+    assert set(LABELS.values()) == labels
     started = [rank.started for rank in verdict.ranks if rank.started]
-    entered = [record.entry_start - record.process_start for record in started]
-    assert len(entered) == 8
-    assert all(-0.02 <= seconds < 30 for seconds in entered)
+    entered_s = [record.entry_start - record.process_start for record in started]
+    assert len(entered_s) == 8
+    assert all(-0.02 <= seconds < 30 for seconds in entered_s)
 
 
 def test_the_image_makes_a_page_with_charts_without_a_network(cluster, content):

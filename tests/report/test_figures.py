@@ -1,4 +1,4 @@
-"""The report's figures: bandwidths, pairs, stretches of time, and the environment."""
+"""The report's data: bandwidths, pairs, timelines and the environment."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from sample_records import fields_of, make_record
 from jaxsif.core import verdict_file
 from jaxsif.core.topology import parse_topology
 from jaxsif.core.verdict_file import BandwidthFigure, NodePairs
-from jaxsif.report import bandwidth, pairs, phases
-from jaxsif.report.environment import environment
+from jaxsif.report import data
 
 TIMES = ("time", "process_start", "entry_start", "preflight_done", "jax_imported")
 G24N12P24 = parse_topology("G24N12p24")
@@ -109,8 +108,8 @@ def test_one_device_alone_has_no_bus_bandwidth_as_with_nccl_tests():
 def test_the_headline_is_the_largest_size_of_each_collective():
     found = bandwidths(verdict(reported.passed()))
 
-    assert {p.size_bytes for p in bandwidth.headlines(found)} == {8 * 4**13}
-    assert 4 == len(bandwidth.headlines(found))
+    assert {p.size_bytes for p in data.headlines(found)} == {8 * 4**13}
+    assert 4 == len(data.headlines(found))
 
 
 def test_what_was_expected_holds_for_its_collective_alone():
@@ -140,7 +139,7 @@ def test_two_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_thei
 def test_the_headline_is_the_largest_size_for_which_something_was_expected():
     content = reported.passed()
     reported.with_figures(content["verdicts"][0], reported.G8N2P8, 8 * 4**12)
-    found = bandwidth.headlines(bandwidths(verdict(content)))
+    found = data.headlines(bandwidths(verdict(content)))
 
     sizes = {(p.collective, p.dtype): p.size_bytes for p in found}
     assert 8 * 4**12 == sizes["all-reduce", "f32"]
@@ -197,7 +196,7 @@ def test_nodes_stand_by_switch_where_slurm_tells_it():
 def test_a_big_map_shows_groups_of_neighbours_by_their_slowest_pair():
     found = node_pairs(verdict(reported.failed(G24N12P24)))
 
-    square = pairs.cells(found, most=6)
+    square = data.heat_map(found, limit=6)
 
     assert ("node1", "node2") == square.groups[0]
     assert (6, 2) == (len(square.slowest), square.nodes_per_cell)
@@ -207,13 +206,13 @@ def test_a_big_map_shows_groups_of_neighbours_by_their_slowest_pair():
     )
 
 
-def test_a_stretch_goes_from_one_mark_to_the_next():
-    life = phases.timelines(verdict(reported.passed()))[0]
+def test_an_interval_goes_from_one_milestone_to_the_next():
+    timeline = data.timelines(verdict(reported.passed()))[0]
 
-    assert [s.end_s for s in life.stretches[:-1]] == [
-        s.begin_s for s in life.stretches[1:]
+    assert [s.end_s for s in timeline.intervals[:-1]] == [
+        s.begin_s for s in timeline.intervals[1:]
     ]
-    assert list(phases.LABELS.values()) == [s.word for s in life.stretches]
+    assert list(data.LABELS.values()) == [s.label for s in timeline.intervals]
 
 
 def test_every_node_counts_by_its_own_clock():
@@ -225,21 +224,21 @@ def test_every_node_counts_by_its_own_clock():
                     if name in record:
                         record[name] += 3600
 
-    ends = [life.end_s for life in phases.timelines(verdict(content))]
+    ends = [timeline.end_s for timeline in data.timelines(verdict(content))]
 
     assert max(ends) < 11
 
 
-def test_the_budget_names_the_slowest_rank_of_each_stretch():
+def test_the_breakdown_names_the_slowest_rank_of_each_interval():
     content = reported.passed()
     content["verdicts"][0]["ranks"][6]["phases"]["devices"]["time"] += 0.5
 
     parts = {
-        part.word: part
-        for part in phases.startup_breakdown(phases.timelines(verdict(content)))
+        part.label: part
+        for part in data.startup_breakdown(data.timelines(verdict(content)))
     }
 
-    part = parts[phases.LABELS[phases.DEVICES]]
+    part = parts[data.LABELS[data.DEVICES]]
     assert (6, "node2") == (part.slowest.rank, part.slowest.node)
     assert part.longest_s == pytest.approx(part.median_s + 0.5, abs=0.01)
 
@@ -250,7 +249,7 @@ def test_what_is_not_told_of_the_start_is_said():
         rank["phases"]["started"]["entry_start"] = None
         rank["phases"]["connected"]["jax_imported"] = None
 
-    notes = " ".join(phases.unknown(verdict(content)))
+    notes = " ".join(data.unknown_times(verdict(content)))
 
     assert "when the image was open" in notes
     assert "when JAX was imported" in notes
@@ -264,16 +263,18 @@ def test_a_rank_that_failed_lives_until_its_last_word():
     reached["failed"] |= {"error": "ValueError", "problems": []}
     reached["failed"]["time"] += 2
 
-    life = phases.timelines(verdict(content))[6]
+    timeline = data.timelines(verdict(content))[6]
 
-    assert "until its end" == life.stretches[-1].word
-    assert 2 == pytest.approx(life.stretches[-1].length_s)
+    assert "until the end" == timeline.intervals[-1].label
+    assert 2 == pytest.approx(timeline.intervals[-1].length_s)
 
 
 def test_of_many_ranks_those_are_shown_that_findings_name():
-    found = phases.timelines(verdict(reported.passed(G24N12P24)))
+    found = data.timelines(verdict(reported.passed(G24N12P24)))
 
-    shown = [life.rank.rank for life in phases.chosen(found, [3, 17], most=6)]
+    shown = [
+        timeline.rank.rank for timeline in data.select_ranks(found, [3, 17], limit=6)
+    ]
 
     assert 6 == len(shown)
     assert {3, 17} <= set(shown)
@@ -284,9 +285,9 @@ def test_the_environment_says_who_differs():
     content = reported.passed()
     content["verdicts"][0]["ranks"][5]["phases"]["connected"]["jax"] = "0.9"
 
-    facts = {(f.name, f.value): f.holders for f in environment(verdict(content))}
+    facts = {(f.name, f.value): f.location for f in data.properties(verdict(content))}
 
-    assert "ranks 5" == facts["JAX", "0.9"]
+    assert "rank 5" == facts["JAX", "0.9"]
     assert "ranks 0-4, 6-7" == facts["JAX", "1.0"]
     assert "" == facts["jaxlib", "1.0"]
     assert "node2" == facts["transport in use", "sockets on eth0"]

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from reported import HOSTILE, hostile, verdicts
 
 from jaxsif.core.topology import parse_topology
+from jaxsif.report.csv_export import COLUMNS, as_csv
 from jaxsif.report.junit import as_junit
 from jaxsif.report.prometheus import as_prometheus
-from jaxsif.report.samples import COLUMNS, as_csv
-from jaxsif.report.terminal import as_text
+from jaxsif.report.text import as_text
 
 
 def cases(xml: str) -> dict[str, ET.Element]:
@@ -61,7 +61,7 @@ def test_a_failure_carries_its_text_its_remedy_and_who_it_names():
     assert "wrong-sum" == failure.get("type")
     assert "gave 9, 8 expected" in (failure.get("message") or "")
     assert "-> do not trust results" in (failure.text or "")
-    assert "rank 5 on node2" in (failure.text or "")
+    assert "names: rank 5 on node2" in (failure.text or "")
 
 
 def test_findings_stand_at_what_they_speak_of():
@@ -262,7 +262,7 @@ def test_the_text_of_a_pass_has_its_figures():
     assert text.startswith("PASS  G8N2p8: 8 processes on 2 nodes")
     assert "all-reduce  f32   512 MiB" in text
     assert "node1 and node2" in text
-    assert "JAX is imported" in text
+    assert "import jax" in text
 
 
 def test_the_text_of_a_big_job_shows_those_that_need_a_look():

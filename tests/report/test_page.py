@@ -136,7 +136,7 @@ def test_two_nodes_are_no_map():
     found = page(reported.passed())
 
     assert 2 == len(found.having("data-spec"))
-    assert "two nodes are one pair" in found.text
+    assert "two nodes are a single pair" in found.text
 
 
 def test_without_plotly_the_tables_stay_and_a_line_says_how_to_get_charts():

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxsif.core import verdict_file
     from jaxsif.core.atomic_write import atomic_write
     from jaxsif.core.errors import PASS, CouldNotTell
-    from jaxsif.report.terminal import as_text
+    from jaxsif.report.text import as_text
 
     verdicts = [v for path in chosen.verdicts for v in verdict_file.read(path)]
     if not verdicts:
@@ -84,7 +84,7 @@ def _content(kind: str, verdicts: Sequence[StepVerdict]) -> str:
 
         return as_junit(verdicts)
     if kind == "csv":
-        from jaxsif.report.samples import as_csv
+        from jaxsif.report.csv_export import as_csv
 
         return as_csv(verdicts)
     if kind == "prometheus":

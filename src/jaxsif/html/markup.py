@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +92,7 @@ def join(*children: object, between: str = "") -> Markup:
 
 
 def table(
-    head: tuple[str, ...], rows: list[tuple[object, ...]], *, label: str
+    head: Sequence[str], rows: Sequence[Sequence[object]], *, label: str
 ) -> Markup:
     """A table; numbers are right-aligned. `label` is for screen readers."""
     columns = zip(*rows, strict=True) if rows else [()] * len(head)
@@ -178,6 +179,39 @@ class SectionBuilder:
             ),
             tag("script", spec, type="application/json", id=identifier),
         )
+
+
+def verdict_header(
+    prefix: str,
+    status: int,
+    verdict: str,
+    *,
+    sign: str = "?",
+    subject: Markup,
+    summary: str,
+    tiles: Iterable[tuple[str, str]],
+) -> Markup:
+    """The top of a page's part: the verdict, its subject, and the main figures.
+
+    `status` sets the colour: an exit status. `tiles` are names and values.
+    """
+    return tag(
+        "header",
+        tag(
+            "h1",
+            tag("span", sign, class_="sign", aria_hidden="true"),
+            f" {verdict}",
+            id=f"{prefix}-verdict",
+        ),
+        tag("p", subject, class_="where"),
+        tag("p", summary, class_="summary"),
+        tag(
+            "dl",
+            *(tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles),
+            class_="tiles",
+        ),
+        class_=f"verdict status-{status}",
+    )
 
 
 def details(title: str, content: Markup) -> Markup:

@@ -9,10 +9,7 @@ from jaxsif.core.text import format_time
 from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.html.document import html_document
 from jaxsif.html.markup import Markup, SectionBuilder, table, tag
-from jaxsif.report.figures import figures
-from jaxsif.report.sections import bandwidth, pairs, samples, time
-from jaxsif.report.sections import ranks as ranks_and_more
-from jaxsif.report.sections.head import findings, head
+from jaxsif.report import data, sections
 
 _MADE_BY = "Made by jax-sif report from what jax-sif verify --verdict-file wrote."
 
@@ -29,18 +26,18 @@ def as_html(verdicts: Sequence[StepVerdict], plotly: str | None) -> str:
 
 def _article(frame: SectionBuilder, verdict: StepVerdict) -> Markup:
     """One verdict, the most important parts first."""
-    reckoned = figures(verdict)
+    timelines = data.timelines(verdict)
     return tag(
         "article",
-        head(frame, reckoned),
-        findings(frame, verdict),
-        bandwidth.section(frame, reckoned),
-        pairs.section(frame, reckoned),
-        time.timeline(frame, reckoned),
-        time.start(frame, reckoned),
-        ranks_and_more.host_info(frame, verdict),
-        ranks_and_more.ranks(frame, verdict),
-        samples.section(frame, verdict),
+        sections.head(frame, verdict, timelines),
+        sections.findings(frame, verdict),
+        sections.bandwidth(frame, verdict.bandwidth),
+        sections.pairs(frame, verdict),
+        sections.timeline(frame, verdict, timelines),
+        sections.startup(frame, verdict, timelines),
+        sections.environment(frame, verdict),
+        sections.ranks(frame, verdict),
+        sections.samples(frame, verdict),
         id=frame.prefix,
         aria_labelledby=f"{frame.prefix}-verdict",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jaxsif.core.verdict_file import RankReport, StepVerdict
 from jaxsif.html.markup import escape_invisible
-from jaxsif.report.phases import startup_breakdown, timelines
+from jaxsif.report.data import startup_breakdown, timelines
 
 Labels = dict[str, str]
 
@@ -36,7 +36,7 @@ def as_prometheus(verdicts: Iterable[StepVerdict]) -> str:
     Steps are no labels: every job would begin new series.
     """
     metrics: dict[str, Metric] = {}
-    for where, verdict in _newest(verdicts).items():
+    for where, verdict in _latest(verdicts).items():
         base = {"cluster": where[0], "topology": where[1]}
         for name, help_text, labels, value in _samples(verdict):
             metric = metrics.setdefault(name, Metric(name, help_text))
@@ -49,20 +49,20 @@ Sample = tuple[str, str, Labels, float]
 
 
 def _samples(verdict: StepVerdict) -> Iterator[Sample]:
-    yield from _judgement(verdict)
+    yield from _verdict_metrics(verdict)
     yield from _nodes(verdict)
     yield from _bandwidths(verdict)
     yield from _pairs(verdict)
     for part in startup_breakdown(timelines(verdict)):
         yield (
-            "jaxsif_stretch_seconds",
+            "jaxsif_interval_seconds",
             "Longest time that a rank took from one phase to the next.",
-            {"stretch": part.word},
+            {"interval": part.label},
             part.longest_s,
         )
 
 
-def _judgement(verdict: StepVerdict) -> Iterator[Sample]:
+def _verdict_metrics(verdict: StepVerdict) -> Iterator[Sample]:
     yield (
         "jaxsif_verdict_status",
         "Exit status of jax-sif verify: 0 pass, 1 fail, 3 COULD NOT TELL.",
@@ -138,7 +138,7 @@ def _bandwidths(verdict: StepVerdict) -> Iterator[Sample]:
         }
         yield (
             "jaxsif_busbw_bytes_per_second",
-            "Bus bandwidth as nccl-tests defines it, mean of the ranks, median of the trials.",
+            "Bus bandwidth as in nccl-tests: mean of the ranks, median of the trials.",
             labels,
             point.bus_gb_per_s * _GIGA,
         )
@@ -185,7 +185,7 @@ def _pairs(verdict: StepVerdict) -> Iterator[Sample]:
         )
 
 
-def _newest(verdicts: Iterable[StepVerdict]) -> dict[tuple[str, str], StepVerdict]:
+def _latest(verdicts: Iterable[StepVerdict]) -> dict[tuple[str, str], StepVerdict]:
     found: dict[tuple[str, str], StepVerdict] = {}
     for verdict in sorted(verdicts, key=lambda v: v.start_time_s or 0.0):
         # A step is cluster.job.step, and the name of a cluster may contain dots.

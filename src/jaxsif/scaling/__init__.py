@@ -1,2 +1,2 @@
-"""Scaling studies: jobs on more and more nodes, and their results. Never imports jax."""
+"""Scaling studies: jobs on increasing numbers of nodes, and their results."""
 # SPDX-License-Identifier: Apache-2.0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
 from jaxsif.html.document import html_document
 from jaxsif.html.markup import (
     Chart,
@@ -18,6 +19,7 @@ from jaxsif.html.markup import (
     plain,
     table,
     tag,
+    verdict_header,
 )
 from jaxsif.scaling.plan import Study
 from jaxsif.scaling.render import (
@@ -36,13 +38,12 @@ from jaxsif.scaling.render import (
 from jaxsif.scaling.results import TARGETS, Row
 
 _MADE_BY = "Made by jax-sif scale from the verdicts of its runs."
-# CSS class and sign, the same as those of a job's verdict.
-_CSS_CLASS = {
-    SCALES: ("status-0", "✓"),
-    DOES_NOT_SCALE: ("status-3", "✗"),
-    "FAIL": ("status-1", "✗"),
+# The exit status for the colour, and the sign. Poor scaling is shown like a warning.
+_STYLE = {
+    SCALES: (PASS, "✓"),
+    DOES_NOT_SCALE: (COULD_NOT_TELL, "✗"),
+    "FAIL": (FAIL, "✗"),
 }
-_CAVEAT = ("status-3", "?")
 _TARGETS = ", ".join(f"{percent(least)} up to {most} nodes" for most, least in TARGETS)
 _HEIGHT_PX = 420
 _MARGIN = {"t": 64, "r": 60, "b": 56, "l": 68}
@@ -54,9 +55,18 @@ def as_html(
 ) -> str:
     """The page. `plotly`: the library's source; without it there are only tables."""
     frame = SectionBuilder("scale", bool(plotly))
+    status, sign = _STYLE.get(summary.verdict, (COULD_NOT_TELL, "?"))
     article = tag(
         "article",
-        _head(study, rows, summary),
+        verdict_header(
+            frame.prefix,
+            status,
+            summary.verdict,
+            sign=sign,
+            subject=tag("strong", title(study)),
+            summary=summary.text,
+            tiles=_tiles(rows),
+        ),
         *_drawn(frame, rows),
         _results(frame, rows),
         _every_run(frame, study, rows),
@@ -64,28 +74,6 @@ def as_html(
     )
     heading = f"{summary.verdict} {title(study)}"
     return html_document(heading, (tag("main", article),), _MADE_BY, plotly)
-
-
-def _head(study: Study, rows: Sequence[Row], summary: Summary) -> Markup:
-    """The result and the main figures."""
-    css_class, sign = _CSS_CLASS.get(summary.verdict, _CAVEAT)
-    heading = tag(
-        "h1",
-        tag("span", sign, class_="sign", aria_hidden="true"),
-        f" {summary.verdict}",
-        id="scale-verdict",
-    )
-    tiles = [
-        tag("div", tag("dt", name), tag("dd", value)) for name, value in _tiles(rows)
-    ]
-    return tag(
-        "header",
-        heading,
-        tag("p", tag("strong", title(study)), class_="where"),
-        tag("p", summary.text, class_="summary"),
-        tag("dl", *tiles, class_="tiles"),
-        class_=f"verdict {css_class}",
-    )
 
 
 def _tiles(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
@@ -130,7 +118,7 @@ def _drawn(frame: SectionBuilder, rows: Sequence[Row]) -> Iterator[Markup]:
 
 def _results(frame: SectionBuilder, rows: Sequence[Row]) -> Markup:
     items = [tag("li", note) for note in notes(rows)]
-    numbers: list[tuple[object, ...]] = [cells(row) for row in rows]
+    numbers = [cells(row) for row in rows]
     return frame.section(
         "results",
         "Results",
@@ -140,7 +128,7 @@ def _results(frame: SectionBuilder, rows: Sequence[Row]) -> Markup:
 
 
 def _every_run(frame: SectionBuilder, study: Study, rows: Sequence[Row]) -> Markup:
-    runs: list[tuple[object, ...]] = [
+    runs = [
         (
             run.nodes,
             run.devices or "-",

@@ -27,7 +27,7 @@ _RESULT = re.compile(r"jobs|\d+(-\d+)?\.(out|json)|scale\.(html|csv|json)", re.A
 
 @dataclass(frozen=True)
 class Study:
-    """A strong scaling study (constant work), or a weak one (work grows with the nodes).
+    """A strong scaling study (constant work), or a weak one (work by nodes).
 
     Args:
       program: its command line on the fewest nodes.
