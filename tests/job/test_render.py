@@ -1,4 +1,4 @@
-"""Rendered scripts, run by bash with programs that only tell what they were given: whatever people write arrives unchanged."""
+"""Rendered scripts in a real bash: every value arrives unchanged."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

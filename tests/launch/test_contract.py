@@ -1,4 +1,4 @@
-"""What the rest of the kit knows of a local launch: its words, its labels, and that its nodes are one machine."""
+"""What the rest of the kit reads in a launch's output, variables and environment."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which variables the ranks of a local launch get: what srun would set, and what the user set stays."""
+"""The variables of each rank: those of srun, while those of the user are kept."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GPUs or CPU devices for a local launch: what decides, the reason that is told, and what is refused."""
+"""The choice of GPUs or CPU devices, its reason, and what is rejected."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Coordinator ports of local launches: in a fixed order, one launch each, and free for JAX to listen on."""
+"""Coordinator ports: a fixed order, one launch each, free for JAX to listen on."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faults that a user asks for: which are possible, what is done, and that the verdict names the rank."""
+"""Injected faults: which are possible, what happens, and what the verdict says."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line of `jax-sif launch`: where options end, which program runs, what is refused before any rank starts."""
+"""The command line of `jax-sif launch`, and errors before any rank starts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

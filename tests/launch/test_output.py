@@ -1,4 +1,4 @@
-"""What ranks print reaches our outputs whole: no line lost, mixed or changed, also of binary output."""
+"""The queues of the output: no line is lost, mixed or changed, even if binary."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The outputs of whole launches: complete with a slow reader, labelled on a terminal, in files per rank."""
+"""The output of whole launches: slow readers, terminals, one file per rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

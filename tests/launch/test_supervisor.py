@@ -1,4 +1,4 @@
-"""One rank fails, a person interrupts, the launcher dies: what becomes of the others, and the exit status."""
+"""How a launch ends: failures, signals, a killed launcher; and the exit status."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

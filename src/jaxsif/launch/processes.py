@@ -1,4 +1,4 @@
-"""The processes of a launch: a process group for each rank, and a guard that ends them."""
+"""The processes of a launch: a process group for each rank, and their guard."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

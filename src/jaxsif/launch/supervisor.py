@@ -64,9 +64,9 @@ class Supervisor:
         args: Sequence[str],
         environment: Callable[[RankPlacement], Mapping[str, str]],
     ) -> int:
-        """Starts all ranks; returns the status of the first failure, or 0, when all ended.
+        """Starts all ranks and returns when all have ended. Raises KitError.
 
-        Raises KitError.
+        Returns the exit status of the first failure, or 0.
         """
         self._install_handlers()
         try:
