@@ -20,7 +20,7 @@ from jaxsif.report.csv_export import _cell
 
 IMAGE = "# 0123456789abcdef jax-sif\njax==0.12.0\n"
 PACKAGE = {"name": "flax", "version": "0.10", "sha256": None, "is_requested": True}
-DESCRIPTION = {"schema": 1, "content": "0a1b", "packages": [PACKAGE]}
+DESCRIPTION = {"schema": 1, "digest": "0a1b", "packages": [PACKAGE]}
 
 
 @pytest.mark.parametrize(
