@@ -234,5 +234,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--collectives",
         choices=("gloo", "mpi"),
-        help="library for collectives between CPU devices (default: gloo)",
+        help="library for collectives between CPU devices (default: gloo; experimental:"
+        " mpi)",
     )
