@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from browser import BROWSERS
@@ -26,10 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Keep the tests of a file in one worker, because they share what they set up.
+    """Mark the tests of the cluster, and keep the tests of a file in one worker.
 
-    Only each fault of the matrix, a job by itself, may go anywhere.
+    They share what they set up. Only each fault of the matrix, a job by itself, may go
+    anywhere.
     """
+    for item in items:
+        if Path(__file__).with_name("cluster") in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             if item.path.name != "test_faults.py":
