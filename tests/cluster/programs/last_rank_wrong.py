@@ -1,12 +1,14 @@
 """The last rank contributes wrong numbers to every sum; in a diagnostic's place."""
 # SPDX-License-Identifier: Apache-2.0
 
+import os
 import sys
 from pathlib import Path
 
 from faults import IS_LAST, run_diagnostic
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+# This file is mounted over a diagnostic, away from its own folder.
+sys.path.insert(0, str(Path(os.environ["JAX_SIF_ROOT"], "tests/cluster/faults")))
 from fault import at_point
 from wrong_sum import spoil_arrays
 
