@@ -15,6 +15,7 @@ from jaxsif.core.history import Histories, JobState, RankExit
 from jaxsif.core.naming import ranks_of, where
 from jaxsif.core.record_lines import KEY_VARIABLE
 from jaxsif.core.topology import Topology
+from jaxsif.hang.group import Hang
 from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
 from jaxsif.pairs.results import PairResults, pair_results
 from jaxsif.verdict.checks import find
@@ -59,6 +60,7 @@ def judge(
     foreign: int = 0,
     mismatched: int = 0,
     is_program: bool = False,
+    hang: Hang | None = None,
 ) -> list[Verdict]:
     """One verdict per step in the stream; COULD NOT TELL if there is no step.
 
@@ -72,11 +74,11 @@ def judge(
       foreign: number of records of other jobs.
       mismatched: number of the damaged records that arrived whole, but lack a field, or
         have one of another type: those of another version of the kit.
+      hang: why the step was ended, if no rank made progress.
     """
     steps = job_state.steps
-    if not steps and (
-        job_state.ended or job_state.is_ended_from_outside or job_state.failed_nodes
-    ):
+    is_ended = job_state.ended or job_state.is_ended_from_outside or hang
+    if not steps and (is_ended or job_state.failed_nodes):
         steps = {"": {}}
     cases = {
         step: StepEvidence(
@@ -95,6 +97,7 @@ def judge(
             job_state.interrupted,
             bandwidth_results(histories, topology, baseline),
             pair_results(histories, topology.devices_per_node),
+            hang,
         )
         for step, histories in steps.items()
     }
