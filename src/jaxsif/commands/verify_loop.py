@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxsif.commands.interruption import Interruption
-from jaxsif.core.atomic_write import atomic_write
 from jaxsif.core.errors import KitError
 from jaxsif.core.history import JobState
-from jaxsif.core.records import PHASES, Record
+from jaxsif.core.records import PHASES
 from jaxsif.core.topology import Topology
-from jaxsif.hang.group import Hang, Standstills, format_stacks
 from jaxsif.logs.scanner import LogScanner
 from jaxsif.verdict.stream import Stream
 
@@ -37,14 +35,10 @@ _RAISED_SILENT_S = 120.0
 _ALL_DONE_SILENT_S = 30.0
 
 _FAILED_RANK = "the launcher does not end after a rank has failed"
-_HANG = "no rank makes progress, and they stand at different lines"
 _SILENT_RANK = "the launcher waits for a rank that no longer reports"
 _ALL_DONE = (
     f"the launcher does not end {_ALL_DONE_SILENT_S:.0f} s after all ranks were done"
 )
-
-# How often hangs are looked for.
-_HANG_LOOK_S = 1.0
 
 _DESCRIPTIONS = {
     "started": "started",
@@ -183,60 +177,6 @@ class Progress:
         sys.stderr.flush()
 
 
-class HangWatch:
-    """Whether the job's ranks still make progress, by their observers' records."""
-
-    def __init__(
-        self,
-        topology: Topology | None,
-        limit_s: float | None,
-        verdict_file: Path | None,
-    ) -> None:
-        """`verdict_file`: beside it, `.stacks` instead of `.json`, go the ranks' stacks."""
-        self._standstills = Standstills()
-        self._topology = topology
-        self._limit_s = limit_s
-        self._stacks = verdict_file and verdict_file.with_suffix(".stacks")
-        self.found: Hang | None = None
-        self._is_new = False
-
-    @property
-    def is_on(self) -> bool:
-        return self._limit_s is not None and self.found is None
-
-    def add(self, record: Record) -> bool:
-        """Add a record; return whether it is an observer's."""
-        return self._standstills.add(record, time.monotonic())
-
-    def look(self) -> bool:
-        """Whether it is found now that the group hangs on some of its ranks."""
-        if self._topology is None or self._limit_s is None or self.found is not None:
-            return False
-        processes, now_s = self._topology.processes, time.monotonic()
-        hang = self._standstills.find_hang(processes, self._limit_s, now_s)
-        # Ranks that all stand at one line may compile, or wait for something outside.
-        if hang is None or not hang.ranks:
-            return False
-        self.found, self._is_new = hang, True
-        self._write_stacks(hang)
-        return True
-
-    def take(self) -> bool:
-        """Whether a hang was found since the last call."""
-        is_new, self._is_new = self._is_new, False
-        return is_new
-
-    def _write_stacks(self, hang: Hang) -> None:
-        if self._stacks is None:
-            print(format_stacks(hang), file=sys.stderr, end="", flush=True)
-            return
-        try:
-            atomic_write(self._stacks, format_stacks(hang), "the verdict is valid")
-            print(f"jax-sif: the ranks' stacks are in {self._stacks}", file=sys.stderr)
-        except KitError as error:
-            print(f"jax-sif: warning: {error}", file=sys.stderr)
-
-
 class Follower:
     """Show the output as it arrives, and pass each chunk to stream and log scanner."""
 
@@ -245,7 +185,6 @@ class Follower:
         stream: Stream,
         scanner: LogScanner,
         progress: Progress,
-        hangs: HangWatch,
         interruption: Interruption | None,
         conclude: Callable[[], int],
     ) -> None:
@@ -253,7 +192,6 @@ class Follower:
         self._stream = stream
         self._scanner = scanner
         self._progress = progress
-        self._hangs = hangs
         self._interruption = interruption
         self._conclude = conclude
         self._has_concluded = False
@@ -298,9 +236,6 @@ class Follower:
                 yield chunk
                 if progress.has_silent_rank and self._end(_SILENT_RANK):
                     return
-            elif self._hangs.take():
-                if self._end(_HANG):
-                    return
             else:
                 progress.waiting()
                 if progress.has_failed_rank and self._end(_FAILED_RANK):
@@ -320,15 +255,13 @@ class Follower:
                 self._conclude_early(interruption.reason)
             due_s = interruption.left_s()
             pause_s = left_s if due_s is None else min(left_s, due_s)
-            if self._hangs.is_on:
-                pause_s = min(pause_s, _HANG_LOOK_S)
             ready = select.select([descriptor, interruption.wake], [], [], pause_s)[0]
             if interruption.wake in ready:
                 interruption.awake()
                 self._progress.note_interruption(interruption.reason)
             if descriptor in ready:
                 return True
-            if self._hangs.look() or not left_s:
+            if not left_s:
                 return False
 
     def _end(self, why: str, only: str | None = None) -> bool:

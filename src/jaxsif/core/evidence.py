@@ -18,7 +18,6 @@ from jaxsif.core.topology import Topology
 if TYPE_CHECKING:
     from jaxsif.bandwidth.baseline import Baseline
     from jaxsif.bandwidth.results import BandwidthResults
-    from jaxsif.hang.group import Hang
     from jaxsif.logs.diagnosis import LogCause
     from jaxsif.pairs.results import PairResults
 
@@ -89,8 +88,6 @@ class StepEvidence:
     # The measurements, computed once for all checks and reports.
     bandwidth: BandwidthResults | None = None
     pairs: PairResults | None = None
-    # The step was ended because no rank made progress.
-    hang: Hang | None = None
 
     @property
     def is_without_kit(self) -> bool:

@@ -15,7 +15,6 @@ from jaxsif.core.history import Histories, JobState, RankExit
 from jaxsif.core.naming import ranks_of, where
 from jaxsif.core.record_lines import KEY_VARIABLE
 from jaxsif.core.topology import Topology
-from jaxsif.hang.group import Hang
 from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
 from jaxsif.pairs.results import PairResults, pair_results
 from jaxsif.verdict.checks import find
@@ -60,7 +59,6 @@ def judge(
     foreign: int = 0,
     mismatched: int = 0,
     is_program: bool = False,
-    hang: Hang | None = None,
 ) -> list[Verdict]:
     """One verdict per step in the stream; COULD NOT TELL if there is no step.
 
@@ -74,11 +72,11 @@ def judge(
       foreign: number of records of other jobs.
       mismatched: number of the damaged records that arrived whole, but lack a field, or
         have one of another type: those of another version of the kit.
-      hang: why the step was ended, if no rank made progress.
     """
     steps = job_state.steps
-    is_ended = job_state.ended or job_state.is_ended_from_outside or hang
-    if not steps and (is_ended or job_state.failed_nodes):
+    if not steps and (
+        job_state.ended or job_state.is_ended_from_outside or job_state.failed_nodes
+    ):
         steps = {"": {}}
     cases = {
         step: StepEvidence(
@@ -97,7 +95,6 @@ def judge(
             job_state.interrupted,
             bandwidth_results(histories, topology, baseline),
             pair_results(histories, topology.devices_per_node),
-            hang,
         )
         for step, histories in steps.items()
     }
