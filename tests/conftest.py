@@ -24,21 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
-    """Mark the tests of the cluster, and keep the tests of a file in one worker.
-
-    They share what they set up. Only each fault of the matrix, a job by itself, may go
-    anywhere.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the cluster."""
     for item in items:
         if Path(__file__).with_name("cluster") in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.path.name != "test_faults.py":
-                item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.fixture(scope="session")
