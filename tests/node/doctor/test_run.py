@@ -329,7 +329,8 @@ def test_all_checks_together_take_no_longer_than_the_budget(gpu_node):
     results = list(run_checks(gpu_node, checks, budget_s=0.3))
 
     assert time.monotonic() - started_s < 3
-    assert [PROBLEM, PROBLEM] == [r.outcome for r in results[:2]]
+    assert PROBLEM == results[0].outcome
+    assert NOT_CHECKED == results[2].outcome
     assert "no time left after the checks before it" == results[-1].summary
     assert results[-1].is_required
 
