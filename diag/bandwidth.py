@@ -12,8 +12,8 @@ with phase_reporter() as reporter:
     initialize_distributed()
     # Import JAX only here: initialize_distributed() first reports anything that would make
     # the import fail.
+    from jaxsif.bandwidth.fabric import report_hardware
     from jaxsif.bandwidth.measure import measure
-    from jaxsif.rank.fabric import report_hardware
     from jaxsif.rank.identity_check import sum_of_ones
 
     reporter.devices()

@@ -118,7 +118,7 @@ _HOW_BOXES = (
     ("process", 15, 37, 172, 38, ("sbatch train.slurm",)),
     ("gpu", 426, 37, 158, 38, ("PASS or FAIL",)),
     ("node", 1, 127, 598, 105, ()),
-    ("process", 15, 163, 172, 57, ("jax-sif check", "job/allocation.py")),
+    ("process", 15, 163, 172, 57, ("jax-sif check", "commands/check.py")),
     ("process", 227, 163, 90, 57, ("srun",)),
     ("process", 426, 163, 158, 57, ("jax-sif verify", "verify.py, verdict/")),
     ("node", 1, 282, 598, 126, ()),

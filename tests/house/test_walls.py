@@ -81,7 +81,7 @@ def test_paths_in_the_image_are_written_in_one_place():
     # start/bundle.py runs before any other module of the kit.
     naming = [str(p.relative_to(SRC)) for p in FILES if "/opt/jax" in p.read_text()]
 
-    assert naming == ["jaxsif/core/paths.py", "jaxsif/start/bundle.py"]
+    assert naming == ["jaxsif/core/image.py", "jaxsif/start/bundle.py"]
 
 
 def test_topology_is_parsed_in_one_file():

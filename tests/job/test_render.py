@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxsif.core.errors import UsageError
-from jaxsif.job import quoting
 from jaxsif.job.build import render_job
+from jaxsif.job.render import quote_expandable
 from jaxsif.job.request import JobOptions
 
 # Slurm's and the runtimes' programs: each tells its words and environment to a file of
@@ -466,7 +466,7 @@ def test_a_word_with_a_variable_keeps_everything_else(text):
     given_text = text.replace("$", "") + "${WHO}" + text.replace("$", "")
 
     done = subprocess.run(
-        ["bash", "-c", f"printf %s {quoting.quote_expandable(given_text)}"],
+        ["bash", "-c", f"printf %s {quote_expandable(given_text)}"],
         env={"WHO": "me", "LANG": "C.UTF-8"},
         capture_output=True,
         check=True,

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from checkout import SRC
 
-from jaxsif.rank import clock
+from jaxsif.rank import reporter
 
 TELL = (
-    "import os; from jaxsif.rank import clock; began = clock.began_s();"
-    " print(began, clock.entered_s(os.environ, began))"
+    "import os; from jaxsif.rank import reporter; began = reporter.start_of_process_s();"
+    " print(began, reporter.start_of_entry_s(os.environ, began))"
 )
 # As the entry does it, 0.3 s after the process began.
 ENTRY = 'sleep 0.3; read -r JAX_SIF_ENTRY_START _ < /proc/uptime; export JAX_SIF_ENTRY_START; exec "$@"'
@@ -53,15 +53,15 @@ def test_the_time_of_another_entry_does_not_count():
 
 @pytest.mark.parametrize("text", ["", "soon", "1,5"])
 def test_a_time_that_is_no_number_is_not_known(text):
-    assert clock.entered_s({clock.ENTERED_VARIABLE: text}, None) is None
+    assert reporter.start_of_entry_s({reporter.ENTERED_VARIABLE: text}, None) is None
 
 
 @pytest.mark.parametrize("text", ["", "1 (sh) S 1", "1 (a) b) S x"])
 def test_a_process_file_that_cannot_be_read_is_not_known(tmp_path, text):
     (tmp_path / "stat").write_text(text)
 
-    assert clock.began_s(tmp_path / "stat") is None
-    assert clock.began_s(tmp_path / "none") is None
+    assert reporter.start_of_process_s(tmp_path / "stat") is None
+    assert reporter.start_of_process_s(tmp_path / "none") is None
 
 
 def test_a_name_with_blanks_and_parentheses_is_no_hindrance(tmp_path):
@@ -69,4 +69,6 @@ def test_a_name_with_blanks_and_parentheses_is_no_hindrance(tmp_path):
     name = own[own.index("(") : own.rindex(")") + 1]
     (tmp_path / "stat").write_text(own.replace(name, "(a) b) c (d)"))
 
-    assert clock.began_s(tmp_path / "stat") == pytest.approx(clock.began_s(), abs=0.02)
+    assert reporter.start_of_process_s(tmp_path / "stat") == pytest.approx(
+        reporter.start_of_process_s(), abs=0.02
+    )

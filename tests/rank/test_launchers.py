@@ -14,7 +14,7 @@ from checkout import ROOT
 from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank import distributed, launchers
-from jaxsif.rank.launchers.detect import detect_launcher
+from jaxsif.rank.launchers import detect_launcher
 from jaxsif.rank.launchers.machine import LocalHost, this_machine
 
 STEP = {

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from jaxsif.core.errors import UsageError
-from jaxsif.rank.limits import diagnostic_limits, program_limits
+from jaxsif.rank.watchdog import diagnostic_limits, program_limits
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from shared_library import shared_library
 
-from jaxsif.rank import mpi_world
+from jaxsif.rank import peers
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def wrapper(tmp_path):
 
 def problems(library: str, *, on_cpu: bool = True) -> list[tuple[str, bool, str]]:
     environment = {"MPITRAMPOLINE_LIB": library}
-    found = mpi_world.world_troubles(environment, 8, computes_on_cpu=on_cpu)
+    found = peers.world_troubles(environment, 8, computes_on_cpu=on_cpu)
     return [(t.kind, t.is_fatal, t.text) for t in found]
 
 
@@ -65,7 +65,7 @@ def test_it_is_looked_at_once_jax_has_started_mpi(monkeypatch, chosen, calls):
     monkeypatch.setitem(sys.modules, "jax", jax)
     monkeypatch.setitem(sys.modules, "jax._src", internal)
 
-    mpi_world.call_after_start_of_mpi(lambda: called.append(1))
+    peers.call_after_start_of_mpi(lambda: called.append(1))
 
     assert [] == called
     assert "client" == registration.factory()

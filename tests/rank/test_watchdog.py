@@ -19,7 +19,7 @@ from jaxsif.core.record_lines import encode
 from jaxsif.core.records import RanksAtPosition
 from jaxsif.rank import watchdog
 AT = {"rank": 5, "step": "box.7.0.0", "node": "node2", "time": 1.0}
-from jaxsif.rank.limits import Limits
+from jaxsif.rank.watchdog import Limits
 watchdog.WAITING_S, watchdog.COMPARING_S, watchdog._FLUSH_DELAY_S = 0.1, 0.2, 0.0
 
 def emit(record):

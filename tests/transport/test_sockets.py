@@ -10,8 +10,8 @@ import pytest
 from fake_nodes import put, well
 
 from jaxsif.node import inspect_host
-from jaxsif.transport import sockets
-from jaxsif.transport.sockets import Connection, interfaces_used, read_table
+from jaxsif.transport import detect
+from jaxsif.transport.detect import Connection, interfaces_used, read_table
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n"
 TABLE = f"""{HEAD}\
@@ -51,7 +51,7 @@ def test_connections_of_other_processes_do_not_count(tmp_path):
     (folder / "5").symlink_to("socket:[4713]")
     (folder / "6").symlink_to("/dev/null")
 
-    found = sockets.own_connections(well(tmp_path))
+    found = detect.own_connections(well(tmp_path))
 
     assert ["4713"] == [connection.inode for connection in found]
 
@@ -78,20 +78,20 @@ def test_the_interfaces_are_those_of_connections_to_other_nodes(connections, exp
 
 def test_a_real_connection_is_found_and_so_is_its_interface():
     host_info = inspect_host({})
-    before = len(sockets.own_connections(host_info))
+    before = len(detect.own_connections(host_info))
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         with socket.create_connection(address) as client, server.accept()[0]:
-            found = sockets.own_connections(host_info)
+            found = detect.own_connections(host_info)
             ports = {c.local_port for c in found}
 
             assert {address[1], client.getsockname()[1]} <= ports
             assert before + 2 == len(found)
-            assert ("lo",) == interfaces_used(found, sockets.own_addresses(host_info))
+            assert ("lo",) == interfaces_used(found, detect.own_addresses(host_info))
 
 
 def test_the_addresses_of_this_machine_have_the_names_of_its_interfaces():
-    names = sockets.own_addresses(inspect_host({}))
+    names = detect.own_addresses(inspect_host({}))
 
     assert "lo" == names["127.0.0.1"]
     assert set(names.values()) <= {

@@ -11,9 +11,10 @@ import random
 import pytest
 
 from jaxsif.commands import baseline
+from jaxsif.commands.check import task_counts
 from jaxsif.core.errors import UsageError
 from jaxsif.core.verdict_file import SCHEMA
-from jaxsif.job import allocation, configs
+from jaxsif.job import configs
 from jaxsif.job.schema import Site
 from jaxsif.overlay import manifest
 from jaxsif.report.csv_export import _cell
@@ -96,9 +97,9 @@ def test_a_verdict_of_odd_types_teaches_nothing(tmp_path, verdict):
 
 
 def test_counts_of_more_tasks_than_any_job_has_are_no_counts():
-    assert allocation.task_counts("4(x2),1") == [4, 4, 1]
-    assert allocation.task_counts(f"4(x{'9' * 5000})") == []
-    assert len(allocation.task_counts(",".join(["1(x999999)"] * 50))) == 0
+    assert task_counts("4(x2),1") == [4, 4, 1]
+    assert task_counts(f"4(x{'9' * 5000})") == []
+    assert len(task_counts(",".join(["1(x999999)"] * 50))) == 0
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\t=x", "\r=x", " =x"])

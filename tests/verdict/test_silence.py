@@ -11,7 +11,7 @@ from sample_records import G8N2P8, make_record
 
 from jaxsif.core.history import JobState
 from jaxsif.core.records import Record
-from jaxsif.rank.limits import diagnostic_limits, program_limits
+from jaxsif.rank.watchdog import diagnostic_limits, program_limits
 from jaxsif.verdict.verdict import Verdict, judge
 
 MAY_MISS, MAY_MISS_IMPORTING = 3, 8

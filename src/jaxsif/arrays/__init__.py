@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxsif.arrays.checkpoint import load, load_npy, save, save_npy
     from jaxsif.arrays.consistency import check_same_program
-    from jaxsif.arrays.description import describe
     from jaxsif.arrays.gathering import all_gather, all_gather_local, gather
     from jaxsif.arrays.global_arrays import global_array
-    from jaxsif.arrays.layout import device_mesh, local_index, local_part
+    from jaxsif.arrays.layout import describe, device_mesh, local_index, local_part
 
 __all__ = [
     "all_gather",
@@ -31,10 +30,9 @@ __all__ = [
 ]
 
 _FILES = {
-    "description": ("describe",),
     "gathering": ("all_gather", "all_gather_local", "gather"),
     "global_arrays": ("global_array",),
-    "layout": ("device_mesh", "local_index", "local_part"),
+    "layout": ("describe", "device_mesh", "local_index", "local_part"),
     "consistency": ("check_same_program",),
     "checkpoint": ("load", "load_npy", "save", "save_npy"),
 }

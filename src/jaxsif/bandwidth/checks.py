@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from jaxsif.bandwidth import hardware
 from jaxsif.bandwidth.hardware import NodeHardware
 from jaxsif.bandwidth.results import BandwidthResults, Point, RatedPoint
-from jaxsif.core.evidence import FAIL_RATIO, Finding, StepEvidence
-from jaxsif.core.naming import ranks_of, where
+from jaxsif.core.evidence import FAIL_RATIO, Finding, StepEvidence, ranks_of, where
 from jaxsif.core.records import Reported, TransportRecord
 from jaxsif.core.text import plural
 from jaxsif.core.topology import Topology

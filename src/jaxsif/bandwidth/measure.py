@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -29,8 +30,10 @@ from jaxsif.bandwidth.programs import (
     programs,
 )
 from jaxsif.core.records import BandwidthRecord
+from jaxsif.core.slurm_env import LOCAL_RANKS, is_local_launch
 from jaxsif.core.text import format_size
-from jaxsif.rank import memory
+from jaxsif.node import inspect_host
+from jaxsif.node.host import free_memory_bytes
 from jaxsif.rank.reporter import Reporter
 
 # The share of the time for the first series, which the verdict line reports.
@@ -43,6 +46,9 @@ _MAX_REPETITIONS = 1024
 _MIN_PROGRAM_US, _MAX_PROGRAM_US = 2_000.0, 20_000.0
 _MAX_ATTEMPTS = 3
 
+# Share of the free memory; the rest is for other allocations.
+_USED_SHARE = 0.8
+
 # No trial has number 0: the initial content of a buffer is then never right.
 _WARM_UP_TRIALS = (1, 2)
 _FIRST_TRIAL = 3
@@ -51,7 +57,7 @@ _FIRST_TRIAL = 3
 def measure(reporter: Reporter, plan: Plan) -> None:
     """Run the plan's tests in order and report each result; rank 0 prints the table."""
     group = Group()
-    usable = memory.usable_bytes(reporter.identity.local_processes)
+    usable = _usable_bytes(reporter.identity.local_processes)
     # Of the device that has the least.
     limit_bytes = float(np.min(group.gather_floats([usable])))
     began_s = time.monotonic()
@@ -337,3 +343,20 @@ def repetitions_for(time_us: float) -> int:
 def has_target_duration(program_us: float) -> bool:
     """Whether a program is long enough to be measured, and no longer than needed."""
     return _MIN_PROGRAM_US <= program_us <= _MAX_PROGRAM_US
+
+
+def _usable_bytes(local_processes: int) -> float:
+    """Bytes for the buffers on one device; infinite if unknown."""
+    if jax.default_backend() == "cpu":
+        free = free_memory_bytes(inspect_host(os.environ))
+        # All simulated nodes of `jax-sif launch` share one memory.
+        if is_local_launch(os.environ):
+            local_processes = int(os.environ[LOCAL_RANKS])
+        sharing = local_processes * jax.local_device_count()
+        # Gloo and XLA hold about as much again while they send.
+        return math.inf if free is None else _USED_SHARE * free / sharing / 2
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    if not all("bytes_limit" in s for s in stats):
+        return math.inf
+    free_bytes = min(int(s["bytes_limit"] - s["bytes_in_use"]) for s in stats)
+    return _USED_SHARE * free_bytes

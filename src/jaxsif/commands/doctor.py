@@ -15,8 +15,7 @@ from jaxsif.core.slurm_env import NODE_NAME
 
 if TYPE_CHECKING:
     from jaxsif.node import HostInfo
-    from jaxsif.node.doctor.report import NodeReport
-    from jaxsif.node.doctor.run import Check
+    from jaxsif.node.doctor.run import Check, NodeReport
 
 # Slurm ends its HealthCheckProgram after 60 s, and runs it on all nodes at once.
 QUICK_BUDGET_S = 28.0
@@ -55,8 +54,8 @@ def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
     from jaxsif.core import strict_json
     from jaxsif.node import inspect_host
     from jaxsif.node.doctor import checks as host_checks
-    from jaxsif.node.doctor import gpu_checks, report
-    from jaxsif.node.doctor.report import NodeReport
+    from jaxsif.node.doctor import gpu_checks
+    from jaxsif.node.doctor.run import NodeReport, as_json
 
     checks = [*host_checks.QUICK, *gpu_checks.QUICK]
     if not is_quick:
@@ -71,7 +70,7 @@ def doctor(*, is_quick: bool, is_strict: bool, is_json: bool) -> int:
     )
     node_report = run(empty, host_info, checks, budget_s, not is_json)
     if is_json:
-        print(strict_json.encode(report.as_json(node_report)), end="")
+        print(strict_json.encode(as_json(node_report)), end="")
     return node_report.status
 
 
@@ -83,19 +82,18 @@ def run(
     is_shown: bool,
 ) -> NodeReport:
     """Run the checks; show each as it ends, since some are slow."""
-    from jaxsif.node.doctor import report
-    from jaxsif.node.doctor.run import run_checks
+    from jaxsif.node.doctor.run import footer, format_row, header, run_checks
 
     start_s = time.monotonic()
     width = max(len(check.name) for check in checks)
     results = []
-    _show(is_shown, report.header(empty))
+    _show(is_shown, header(empty))
     for result in run_checks(host_info, checks, budget_s):
         results.append(result)
-        _show(is_shown, report.format_row(result, width))
+        _show(is_shown, format_row(result, width))
     elapsed_s = time.monotonic() - start_s
     node_report = replace(empty, results=tuple(results), elapsed_s=elapsed_s)
-    _show(is_shown, report.footer(node_report))
+    _show(is_shown, footer(node_report))
     return node_report
 
 

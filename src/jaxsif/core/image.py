@@ -1,4 +1,4 @@
-"""The contents of the running image, and the versions of the kit and of JAX."""
+"""Paths in the image, its contents, and the versions of the kit and of JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,13 +10,36 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from jaxsif.core import paths
 from jaxsif.core.errors import CouldNotTell
 
-DESCRIPTION = Path(paths.IMAGE_JSON)
-BILL_OF_MATERIALS = Path(paths.BILL_OF_MATERIALS)
+# The image's Python environment with JAX, and the kit's own files. (The shell programs,
+# and `start/bundle.py`, which runs before any other module, write them out.)
+VENV = "/opt/jax"
+KIT = "/opt/jax-sif"
+IMAGE_JSON = f"{KIT}/image.json"
+BILL_OF_MATERIALS = f"{KIT}/sbom.cdx.json"
+IMAGE_PACKAGES = f"{KIT}/packages.txt"
+XLA_FLAGS = f"{KIT}/xla_flags.txt"
+PLOTLY_JS = f"{KIT}/share/plotly/plotly.min.js"
+ENTRY = f"{KIT}/lib/jaxsif/entry"
+DIAGNOSTICS = f"{KIT}/diag"
+
+# What the "G" of a topology stands for: "gpu", or "cpu" on a cluster without GPUs.
+PLATFORM_VARIABLE = "JAX_SIF_PLATFORM"
+# The cluster's network, by its name in job/networks; unset if unknown.
+NETWORK_VARIABLE = "JAX_SIF_NETWORK"
+
+# A file that `jax-sif packages create` has written.
+PACKAGES_VARIABLE = "JAX_SIF_PACKAGES"
+# Set to 1: run them on another image than the one that they were made for.
+ANY_IMAGE_VARIABLE = "JAX_SIF_PACKAGES_ANY_IMAGE"
+# Empty in the image, and on the path behind its own packages (tools/image_post.sh).
+PACKAGES_DIR = f"{KIT}/env"
+
+
+DESCRIPTION = Path(IMAGE_JSON)
 # Of the user's own packages, where some are mounted.
-PACKAGES_DESCRIPTION = Path(paths.PACKAGES_DIR, "packages.json")
+PACKAGES_DESCRIPTION = Path(PACKAGES_DIR, "packages.json")
 
 # Of a checkout, and of the recipe in an image.
 _PINS = tuple(
@@ -47,7 +70,7 @@ def name(facts: dict[str, Any]) -> str:
     return f"jax-sif-{facts['versions']['jax']}-{facts['accel']}"
 
 
-def bill_of_materials(path: Path = BILL_OF_MATERIALS) -> str:
+def bill_of_materials(path: Path = Path(BILL_OF_MATERIALS)) -> str:
     """Every package of the image, as CycloneDX in JSON. Raises CouldNotTell."""
     try:
         return path.read_text()

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from jaxsif.core.image import kit_version
-from jaxsif.core.paths import PLOTLY_JS
+from jaxsif.core.image import PLOTLY_JS, kit_version
 from jaxsif.html.markup import Markup, tag
 
 _HERE = Path(__file__).parent

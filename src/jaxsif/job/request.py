@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jaxsif.core.errors import UsageError
-from jaxsif.core.paths import (
+from jaxsif.core.image import (
     DIAGNOSTICS,
     NETWORK_VARIABLE,
     PACKAGES_VARIABLE,

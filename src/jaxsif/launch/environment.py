@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jaxsif.core import slurm_env
 from jaxsif.core.errors import KitError, UsageError
-from jaxsif.core.paths import PLATFORM_VARIABLE, VENV
+from jaxsif.core.image import PLATFORM_VARIABLE, VENV
 from jaxsif.core.record_lines import KEY_VARIABLE, NO_KEY
 from jaxsif.core.text import plural
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jaxsif.core.paths import IMAGE_JSON, PLATFORM_VARIABLE
+from jaxsif.core.image import IMAGE_JSON, PLATFORM_VARIABLE
 
 MIB = 2**20
 GIB = 2**30

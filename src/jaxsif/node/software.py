@@ -10,7 +10,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from jaxsif.core.errors import Problem
-from jaxsif.core.paths import VENV, XLA_FLAGS
+from jaxsif.core.image import VENV, XLA_FLAGS
 from jaxsif.core.text import quoted
 from jaxsif.node.host import HostInfo
 

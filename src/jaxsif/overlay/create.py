@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxsif.core.errors import KitError, UsageError
-from jaxsif.core.paths import IMAGE_PACKAGES, PACKAGES_DIR
+from jaxsif.core.image import IMAGE_PACKAGES, PACKAGES_DIR
 from jaxsif.core.text import MAX_NAMED, listed
 from jaxsif.overlay import manifest, squashfs
 from jaxsif.overlay.manifest import Image, Manifest, Package, normalize_name

@@ -17,7 +17,7 @@ import msgspec
 
 from jaxsif.core import strict_json
 from jaxsif.core.errors import Problem
-from jaxsif.core.paths import ANY_IMAGE_VARIABLE
+from jaxsif.core.image import ANY_IMAGE_VARIABLE
 from jaxsif.core.text import listed
 from jaxsif.overlay import squashfs
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from jaxsif.core.evidence import Finding, StepEvidence
-from jaxsif.core.naming import ranks_of, where
+from jaxsif.core.evidence import Finding, StepEvidence, ranks_of, where
 from jaxsif.core.records import FabricRecord, PairRecord
 from jaxsif.core.text import listed
 from jaxsif.pairs.model import (

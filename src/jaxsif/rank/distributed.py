@@ -25,8 +25,8 @@ from jaxsif.core.slurm_env import (
 )
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 from jaxsif.rank.launchers import as_address, given_address
-from jaxsif.rank.limits import Limits
 from jaxsif.rank.preflight import is_own_address
+from jaxsif.rank.watchdog import Limits
 
 BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
 LOCAL_DEVICES_VARIABLE = "JAX_LOCAL_DEVICE_IDS"

@@ -1,15 +1,16 @@
-"""Verify the peers through JAX's key-value store, and compare their positions."""
+"""Verify the peers by JAX's key-value store and MPI's world; compare their positions."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from jaxsif.core import image
 from jaxsif.core.errors import Problem
 from jaxsif.core.records import RanksAtPosition
 from jaxsif.core.slurm_env import Identity
-from jaxsif.core.text import MAX_NAMED, format_ranks, format_ranks_and_nodes
+from jaxsif.core.text import MAX_NAMED, format_ranks, format_ranks_and_nodes, plural
+from jaxsif.node.mpi import COLLECTIVES_VARIABLE, WRAPPER_VARIABLE
 
 # Each rank writes one key and reads one; only rank 0 reads all keys. Traffic is linear
 # in the number of ranks.
@@ -29,6 +31,9 @@ _POSITION_PREFIX = "jaxsif/place/"
 _PEER_INFO_TIMEOUT_S = 10.0
 
 PeerInfo = dict[str, Any]
+
+# What MPIwrapper exports (ABI 2.9); a handle is a pointer.
+_WORLD, _SIZE = "MPIABI_COMM_WORLD", "MPIABI_Comm_size"
 
 
 def peer_info(identity: Identity) -> PeerInfo:
@@ -187,3 +192,67 @@ def compare_positions(client: Any, own: str) -> list[RanksAtPosition] | None:
         RanksAtPosition(len(ranks), position, sorted(ranks)[:MAX_NAMED])
         for position, ranks in ranks_by_position.items()
     ]
+
+
+def call_after_start_of_mpi(then: Callable[[], object]) -> None:
+    """Call `then` as soon as JAX has started its CPU back end with MPI.
+
+    The program decides when: it may still choose its devices.
+    """
+    # There is no public way (JAX 0.12).
+    from jax._src import config, xla_bridge
+
+    registration = xla_bridge._backend_factories["cpu"]
+    start = registration.factory
+
+    def start_and_call() -> Any:
+        client = start()
+        if config.cpu_collectives_implementation.value == "mpi":
+            then()
+        return client
+
+    registration.factory = start_and_call
+
+
+def world_troubles(
+    environment: Mapping[str, str], processes: int, *, computes_on_cpu: bool
+) -> Iterator[Problem]:
+    """If launcher and MPI do not match, each rank gets its own world of size 1."""
+    try:
+        size = _world_size(environment[WRAPPER_VARIABLE])
+    except (OSError, KeyError, ValueError, AttributeError) as error:
+        yield unknown_world(processes, error)
+        return
+    if size != processes:
+        yield Problem(
+            "mpi-world",
+            f"{COLLECTIVES_VARIABLE}=mpi, but MPI's world has"
+            f" {plural(size, 'process', 'es')} and the group {processes}: this MPI does"
+            " not support the launcher, and sums are wrong",
+            "start the ranks with the PMI that the MPI was built for (srun --mpi=list shows"
+            " which exist), or with its own mpirun; or unset"
+            f" {COLLECTIVES_VARIABLE}: gloo needs nothing",
+            is_fatal=computes_on_cpu,
+        )
+
+
+def unknown_world(processes: int, error: Exception) -> Problem:
+    """The problem if the size of MPI's world cannot be read."""
+    return Problem(
+        "mpi-world",
+        f"{COLLECTIVES_VARIABLE}=mpi, but it is unknown whether MPI has all {processes}"
+        f" processes ({error!r})",
+        f"check a sum of ones, or unset {COLLECTIVES_VARIABLE}: gloo needs nothing",
+        is_fatal=False,
+    )
+
+
+def _world_size(wrapper: str) -> int:
+    # The copy that jaxlib has loaded; do not load another.
+    library = ctypes.CDLL(wrapper, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    world = ctypes.c_void_p.in_dll(library, _WORLD)
+    size = ctypes.c_int()
+    error = getattr(library, _SIZE)(world, ctypes.byref(size))
+    if error:
+        raise OSError(f"MPI_Comm_size fails with {error}")
+    return size.value

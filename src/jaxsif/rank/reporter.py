@@ -1,18 +1,22 @@
-"""Write this rank's records to its standard output, phase by phase."""
+"""Write this rank's records to its original standard output, phase by phase."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsif.core import image, record_lines
-from jaxsif.core.errors import Problem
-from jaxsif.core.paths import NETWORK_VARIABLE, PLATFORM_VARIABLE
+from jaxsif.core.errors import Problem, print_to_stderr, suppress_errors
+from jaxsif.core.image import NETWORK_VARIABLE, PLATFORM_VARIABLE
 from jaxsif.core.records import (
     PHASES,
     AllReduceRecord,
@@ -31,9 +35,7 @@ from jaxsif.core.records import (
 )
 from jaxsif.core.slurm_env import Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
-from jaxsif.node.guard import print_to_stderr, suppress_errors
-from jaxsif.rank import clock, peers
-from jaxsif.rank.output import flush_stdout, standard_output
+from jaxsif.rank import peers
 
 if TYPE_CHECKING:
     from jaxsif.transport.detect import NcclLog
@@ -49,6 +51,16 @@ fault_hook: Callable[[Reporter, str], object] = _no_fault
 
 # Of an exception's text; a record shows less of it.
 _MAX_TEXT = 10_000
+
+# Written by the image's entry: seconds since the machine booted.
+ENTERED_VARIABLE = "JAX_SIF_ENTRY_START"
+
+_STAT = Path("/proc/self/stat")
+# Field 22 of proc(5), counted from the one behind the program's name.
+_START_TICKS = 19
+
+# Timeout for a full, non-blocking output.
+_DRAINING_S = 2.0
 
 
 class Reporter:
@@ -125,7 +137,7 @@ class Reporter:
 
         `may_miss`: see `Limits.may_miss`; used by `verify` to compare the ranks.
         """
-        process_start_s = clock.began_s()
+        process_start_s = start_of_process_s()
         self.emit(
             StartedRecord(
                 **self.stamp(),
@@ -140,7 +152,7 @@ class Reporter:
                 program=peers.program_fingerprint(),
                 may_miss=None if may_miss is None else list(may_miss),
                 process_start=process_start_s,
-                entry_start=clock.entered_s(os.environ, process_start_s),
+                entry_start=start_of_entry_s(os.environ, process_start_s),
             )
         )
 
@@ -296,3 +308,127 @@ def _reported(problems: Sequence[Problem]) -> list[ReportedProblem]:
         ReportedProblem(problem.kind, problem.text, problem.remedy, list(problem.ranks))
         for problem in problems
     ]
+
+
+def start_of_process_s(stat: Path = _STAT) -> float | None:
+    """Start of this process, in seconds since 1970; None if unknown.
+
+    A program started by `exec` keeps its process: this is before the entry.
+    """
+    try:
+        # The name may hold blanks and parentheses.
+        fields = stat.read_text().rpartition(")")[2].split()
+        ticks = int(fields[_START_TICKS])
+        return _since_1970(ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def start_of_entry_s(
+    environment: Mapping[str, str], began: float | None
+) -> float | None:
+    """Start of the image's entry in this process; None without one.
+
+    A time before the process start is from another entry, whose variable was inherited.
+    """
+    try:
+        entered = _since_1970(float(environment[ENTERED_VARIABLE]))
+    except (KeyError, ValueError, OSError, AttributeError):
+        return None
+    # Both are whole hundredths of a second.
+    return None if began is not None and entered < began - 0.02 else entered
+
+
+def _since_1970(uptime_s: float) -> float:
+    passed_s = time.clock_gettime(time.CLOCK_BOOTTIME) - uptime_s
+    return round(time.time() - passed_s, 3)
+
+
+class RecordOutput:
+    """The process's current standard output, kept even if the program replaces it.
+
+    A program may redirect descriptor 1, or close it and open a file that gets the same
+    number: records belong in the job's output, never in such a file.
+    """
+
+    def __init__(self, descriptor: int | None) -> None:
+        """`descriptor`: None if the process started without a standard output."""
+        self._descriptors = [] if descriptor is None else [descriptor]
+        self._file = None if descriptor is None else _file_behind(descriptor)
+        if descriptor is not None and self._file is not None:
+            # Closed by exec, so that no other program holds the job's output open. If no
+            # descriptor is free, only the program's own is used.
+            with contextlib.suppress(OSError):
+                self._descriptors.insert(0, os.dup(descriptor))
+
+    def write(self, line: bytes) -> None:
+        """Write all of `line`. Raises OSError if that fails."""
+        for descriptor in self._descriptors:
+            if self._file is not None and _file_behind(descriptor) == self._file:
+                with _without_sigpipe():
+                    _write_whole(descriptor, line)
+                return
+        raise OSError("the program has closed its standard output")
+
+    def release(self) -> None:
+        """For a forked child: close the output, so that its reader sees the end."""
+        own, self._descriptors = self._descriptors[:-1], self._descriptors[-1:]
+        for descriptor in own:
+            if _file_behind(descriptor) == self._file:
+                os.close(descriptor)
+
+
+def standard_output() -> RecordOutput:
+    """This process's output; Python has none if descriptor 1 was closed at the start."""
+    try:
+        return RecordOutput(sys.__stdout__.fileno() if sys.__stdout__ else None)
+    # The program has closed it, and the number may be another file's.
+    except (OSError, ValueError):
+        return RecordOutput(None)
+
+
+def flush_stdout() -> None:
+    """Flush the program's output first; it may have replaced the stream."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+
+
+def _file_behind(descriptor: int) -> tuple[int, int] | None:
+    """The file behind a descriptor; None if it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    deadline_s = time.monotonic() + _DRAINING_S
+    while line:
+        try:
+            line = line[os.write(descriptor, line) :]
+        except BlockingIOError:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            # A pipe with a little room is not ready for a whole record.
+            if poll.poll(1000 * left_s):
+                time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _without_sigpipe() -> Iterator[None]:
+    """Keep SIGPIPE of a closed reader from killing a program with its default handler."""
+    # Not on every system.
+    if not hasattr(signal, "sigtimedwait"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        yield
+    finally:
+        if signal.SIGPIPE not in before:
+            signal.sigtimedwait({signal.SIGPIPE}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

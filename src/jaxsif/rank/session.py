@@ -1,10 +1,11 @@
-"""A rank's session: preflight checks, joining the group, watchdog and exit."""
+"""A rank's session, and the functions by which a program starts and uses it."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import signal
 import time
@@ -13,33 +14,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from jaxsif.core.errors import Problem, UsageError
-from jaxsif.core.records import Record
+from jaxsif.core.errors import (
+    Problem,
+    UsageError,
+    guarded,
+    print_to_stderr,
+    suppress_errors,
+)
+from jaxsif.core.records import Record, RequeueRecord, SpeedRecord
 from jaxsif.core.slurm_env import KUBERNETES, Identity
 from jaxsif.core.topology import TOPOLOGY_VARIABLE
 from jaxsif.node import inspect_host, mpi, start_problems
-from jaxsif.node.guard import guarded, print_to_stderr, suppress_errors
-from jaxsif.rank import distributed, launchers, mpi_world, peers, preflight
+from jaxsif.rank import distributed, launchers, peers, preflight
 from jaxsif.rank.distributed import DistributedInfo, distributed_info
 from jaxsif.rank.exit_hooks import (
     exit_now,
     fail,
     install_exit_hooks,
+    keep_from_children,
     leave_the_end_to_parent,
     report_exit,
 )
-from jaxsif.rank.forks import keep_from_children
 from jaxsif.rank.launchers.machine import this_machine
 from jaxsif.rank.launchers.slurm import as_slurm_env
-from jaxsif.rank.limits import Limits, diagnostic_limits, program_limits
 from jaxsif.rank.reporter import Reporter
-from jaxsif.rank.watchdog import Watchdog
+from jaxsif.rank.watchdog import Limits, Watchdog, diagnostic_limits, program_limits
 
 # srun ends the step at the first exit; by then the other ranks have found the same.
 _FLUSH_DELAY_S = 0.5
 
 PREFLIGHT_VARIABLE = "JAX_SIF_PREFLIGHT"
 TLS_VARIABLE = "JAX_SIF_MTLS"
+
+# Characters of the unit of a reported speed.
+_MAX_UNIT = 40
 
 
 class Session:
@@ -180,17 +188,17 @@ class Session:
 
         def compare() -> None:
             on_gpu = inspect_host(os.environ).expects_gpus
-            found = mpi_world.world_troubles(
+            found = peers.world_troubles(
                 os.environ, identity.processes, computes_on_cpu=not on_gpu
             )
             self._abort_with(found)
 
         try:
-            mpi_world.call_after_start_of_mpi(compare)
+            peers.call_after_start_of_mpi(compare)
         except Exception as error:
             # JAX's private names have changed; relevant only if MPI is used.
             if mpi.is_requested(os.environ):
-                self._abort_with([mpi_world.unknown_world(identity.processes, error)])
+                self._abort_with([peers.unknown_world(identity.processes, error)])
 
     def _abort_with(self, found: Iterator[Problem] | Sequence[Problem]) -> None:
         """End the rank at a fatal problem; otherwise print warnings and continue."""
@@ -320,3 +328,58 @@ def _verify_all_finished() -> None:
     import jax
 
     jax.distributed.shutdown()
+
+
+def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
+    """Report the work of the whole job and its time, for `jax-sif scale`.
+
+    Every process may call it; only rank 0's report counts, and only the last one. Without
+    `jax-sif verify` beside the job nothing is written. Exclude the first step, which
+    compiles.
+
+    Args:
+      items: what all processes have done together: number of steps, samples, tokens.
+      seconds: how long that took.
+      unit: what was counted, in the plural.
+
+    Raises UsageError for invalid numbers, and if there is no group yet.
+    """
+    for name, value in (("items", items), ("seconds", seconds)):
+        if not math.isfinite(value) or value <= 0:
+            raise UsageError(
+                f"report_speed() got {name}={value!r}, expected a number above 0"
+            )
+    reporter = _reporter_of_rank_0()
+    if reporter is not None:
+        reporter.write(
+            SpeedRecord(
+                **reporter.stamp(),
+                items=float(items),
+                seconds=float(seconds),
+                unit=unit[:_MAX_UNIT],
+            )
+        )
+
+
+def request_requeue() -> None:
+    """Request that the job be requeued when the program has succeeded.
+
+    For a program that was notified of its time limit and has saved its state. The job
+    must come from `jax-sif job --requeue`, whose script passes the request to Slurm. The
+    next run has the same job id, and SLURM_RESTART_COUNT is one higher.
+
+    Raises UsageError if there is no group yet.
+    """
+    reporter = _reporter_of_rank_0()
+    if reporter is not None:
+        reporter.write(RequeueRecord(**reporter.stamp()))
+
+
+def _reporter_of_rank_0() -> Reporter | None:
+    """Its reporter; None in other ranks. Raises UsageError without a group."""
+    session = current()
+    if session is None:
+        raise UsageError(
+            "this process is not a rank yet; call jaxsif.initialize_distributed() first"
+        )
+    return session.reporter if session.identity.rank == 0 else None

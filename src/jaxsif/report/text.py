@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.core.evidence import finding_lines
-from jaxsif.core.naming import rank_table
+from jaxsif.core.evidence import finding_lines, rank_table
 from jaxsif.core.text import format_significant, format_size, format_table, not_shown
 from jaxsif.core.verdict_file import BandwidthFigure, NodePair, StepVerdict
 from jaxsif.html.markup import escape_invisible

@@ -7,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jaxsif.core.evidence import Check, Finding, StepEvidence
+from jaxsif.core.evidence import Check, Finding, StepEvidence, ranks_of
 from jaxsif.core.history import Histories, RankHistory
-from jaxsif.core.naming import ranks_of
 from jaxsif.core.records import TransportRecord
 from jaxsif.core.text import MAX_NODES_IN_LINE, listed
 from jaxsif.transport.model import UNKNOWN

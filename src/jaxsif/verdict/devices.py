@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.evidence import Finding, StepEvidence, group_by_value, ranks_of, where
 from jaxsif.core.history import RankHistory
-from jaxsif.core.naming import group_by_value, ranks_of, where
 from jaxsif.core.records import (
     ConnectedRecord,
     DevicesRecord,

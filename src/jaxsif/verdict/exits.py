@@ -7,9 +7,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.evidence import (
+    Finding,
+    StepEvidence,
+    ranks_of,
+    sorted_by_arrival,
+    where,
+)
 from jaxsif.core.history import RankExit, RankHistory
-from jaxsif.core.naming import ranks_of, sorted_by_arrival, where
 from jaxsif.core.records import (
     DEADLINE_EXCEEDED,
     FAILED,

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from jaxsif.core.errors import PASS
-from jaxsif.core.evidence import finding_lines
+from jaxsif.core.evidence import finding_lines, rank_table
 from jaxsif.core.history import Histories
-from jaxsif.core.naming import rank_table
 from jaxsif.core.records import REQUEUE_REQUEST
 from jaxsif.core.text import MAX_NODES_IN_LINE, listed, plural
 from jaxsif.core.verdict_file import (

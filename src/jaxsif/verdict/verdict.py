@@ -10,9 +10,8 @@ from typing import Literal
 from jaxsif.bandwidth.baseline import Baseline
 from jaxsif.bandwidth.results import BandwidthResults, bandwidth_results
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
-from jaxsif.core.evidence import Finding, StepEvidence
+from jaxsif.core.evidence import Finding, StepEvidence, ranks_of, where
 from jaxsif.core.history import Histories, JobState, RankExit
-from jaxsif.core.naming import ranks_of, where
 from jaxsif.core.record_lines import KEY_VARIABLE
 from jaxsif.core.topology import Topology
 from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis

@@ -28,13 +28,15 @@ from jaxsif.node.doctor import checks as host_checks
 from jaxsif.node.doctor import gpu_checks
 from jaxsif.node.doctor.gpu_checks import gpu_health, gpus_on_bus
 from jaxsif.node.doctor.isolate import CheckSkipped, CommandResult
-from jaxsif.node.doctor.report import NodeReport, as_json, footer
 from jaxsif.node.doctor.run import (
     NOT_CHECKED,
     PROBLEM,
     Check,
     CheckContext,
     CheckResult,
+    NodeReport,
+    as_json,
+    footer,
     run_checks,
 )
 

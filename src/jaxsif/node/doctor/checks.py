@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jaxsif.core import image
 from jaxsif.core.errors import Problem
-from jaxsif.core.paths import IMAGE_JSON, XLA_FLAGS
+from jaxsif.core.image import IMAGE_JSON, XLA_FLAGS
 from jaxsif.core.text import format_size
 from jaxsif.node import limits, rdma
 from jaxsif.node import software as software_checks

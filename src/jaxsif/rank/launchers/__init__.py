@@ -7,6 +7,7 @@ import importlib
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
@@ -14,15 +15,98 @@ from jaxsif.core.errors import UsageError
 from jaxsif.core.slurm_env import (
     ARGUMENTS,
     JOB_ID,
+    PROCESSES,
+    RANK,
     RESERVED_PORTS,
     RESTART_COUNT,
     SINGLE_PROCESS,
     SLURM,
     STEP_ID,
+    STEP_NODE_LIST,
+    STEP_NODES,
+    STEP_PROCESSES,
     Identity,
 )
-from jaxsif.rank.launchers.detect import LAUNCHERS, detect_launcher
 from jaxsif.rank.launchers.machine import LocalHost
+
+# The variable by which each is recognised, in this order. The innermost launcher comes
+# first: mpirun and mpiexec start a daemon on each node with srun, and their ranks inherit
+# the variables of the daemon's step, or of the batch script. Open MPI also sets PMIx's
+# variable.
+MARKER_VARIABLES = {
+    "open_mpi": "OMPI_COMM_WORLD_RANK",
+    "pmix": "PMIX_RANK",
+    "pmi": "PMI_RANK",
+    "slurm": STEP_NODE_LIST,
+    "kubernetes": "JOB_COMPLETION_INDEX",
+}
+SINGLE = "single"
+# Module and class of each.
+LAUNCHERS = {
+    "open_mpi": "mpi.OpenMpi",
+    "pmix": "mpi.Pmix",
+    "pmi": "mpi.Pmi",
+    "slurm": "slurm.Slurm",
+    "kubernetes": "kubernetes.Kubernetes",
+    SINGLE: "machine.Single",
+}
+
+_MPI_LAUNCHERS = ("open_mpi", "pmix", "pmi")
+# The variables in which PMI names its step, if srun itself provides PMI (--mpi=pmix,
+# --mpi=pmi2, --mpi=cray_shasta), and their format.
+_STEP_NAMES = {
+    "PMIX_NAMESPACE": "slurm.pmix.{job}.{step}",
+    "PMI_JOBID": "{job}.{step}",
+    "PALS_APID": "{job}.{step}",
+}
+# The shell that salloc opens on a node (LaunchParameters=use_interactive_step), as Slurm
+# 26.05 and as older ones write it. It is a step, but no rank of anything.
+_INTERACTIVE_STEPS = ("-6", "4294967290")
+
+
+def detect_launcher(environment: Mapping[str, str]) -> str:
+    """The name of the launcher, a key of LAUNCHERS."""
+    for name, variable in MARKER_VARIABLES.items():
+        if not environment.get(variable):
+            continue
+        if name in _MPI_LAUNCHERS and is_started_by_srun(environment):
+            return "slurm"
+        if name == "slurm" and environment.get(STEP_ID) in _INTERACTIVE_STEPS:
+            continue
+        return name
+    return SINGLE
+
+
+def is_started_by_srun(environment: Mapping[str, str]) -> bool:
+    """Whether a process with MPI's variables is nevertheless a task of srun.
+
+    Either srun provides PMI, and PMI names srun's step and rank; or MPI's variables are
+    older than the step, for example if a rank of mpirun calls srun: the step has more
+    tasks than nodes, while a step of daemons has one per node.
+    """
+    if STEP_NODE_LIST not in environment:
+        return False
+    if _has_more_tasks_than_nodes(environment):
+        return True
+    job, step = environment.get(JOB_ID), environment.get(STEP_ID)
+    is_named = any(
+        environment.get(variable) == name.format(job=job, step=step)
+        for variable, name in _STEP_NAMES.items()
+    )
+    return is_named and environment.get(RANK) == _rank_by_pmi(environment)
+
+
+def _has_more_tasks_than_nodes(environment: Mapping[str, str]) -> bool:
+    tasks = environment.get(STEP_PROCESSES) or environment.get(PROCESSES, "")
+    nodes = environment.get(STEP_NODES, "")
+    return tasks.isdecimal() and nodes.isdecimal() and int(tasks) > int(nodes)
+
+
+def _rank_by_pmi(environment: Mapping[str, str]) -> str | None:
+    return environment.get(MARKER_VARIABLES["pmix"]) or environment.get(
+        MARKER_VARIABLES["pmi"]
+    )
+
 
 ADDRESS_VARIABLE = "JAX_COORDINATOR_ADDRESS"
 PORT_VARIABLE = "JAX_COORDINATOR_PORT"
@@ -31,6 +115,8 @@ PORT_VARIABLE = "JAX_COORDINATOR_PORT"
 # not know this kit; tests/rank/test_environments.py compares the two. It has the reasons.
 _FIRST, _COUNT = 12288, 20011
 _JOB_STRIDE, _RESTART_STRIDE = 211, 7919
+
+_ARGUMENTS = ("process_id", "num_processes")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -64,15 +150,42 @@ def identify(
     """
     identity = _launcher(environment).identify(environment, machine)
     if not (settings.get("process_id") is settings.get("num_processes") is None):
-        from jaxsif.rank.launchers.single import identify_by_arguments
-
-        identity = identify_by_arguments(identity, settings, environment)
+        identity = _identify_by_arguments(identity, settings, environment)
     if not 0 <= identity.rank < identity.processes:
         raise UsageError(
             f"this is rank {identity.rank} of {identity.processes} ({identity.launcher}),"
             " and ranks count from 0; start the requested number of processes"
         )
     return identity
+
+
+def _identify_by_arguments(
+    found: Identity, settings: Mapping[str, Any], environment: Mapping[str, str]
+) -> Identity:
+    """`found`, with the numbers that `jax.distributed.initialize()` would be given.
+
+    Raises UsageError when one is missing that no launcher gives.
+    """
+    given = {name: settings.get(name) for name in _ARGUMENTS}
+    has_launcher = found.launcher != SINGLE_PROCESS
+    if not has_launcher and None in given.values():
+        raise UsageError(
+            f"initialize_distributed() got {given}, and there is no launcher to provide"
+            " the rest; pass both numbers, or start the program with srun, mpirun or"
+            " jax-sif launch"
+        )
+    process_id, processes = given.values()
+    identity = replace(
+        found,
+        rank=found.rank if process_id is None else process_id,
+        processes=found.processes if processes is None else processes,
+    )
+    if has_launcher:
+        return identity
+    # Who starts processes by hand chooses the coordinator's port for each run.
+    address = given_address(environment, settings) or ""
+    step = f"by-hand.{address.rpartition(':')[2]}"
+    return replace(identity, step=step, launcher=ARGUMENTS)
 
 
 def coordinator(

@@ -1,4 +1,4 @@
-"""What launchers read: numbers in variables, and the machine around the process."""
+"""What launchers read: variables and the machine; and the process without a launcher."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsif.core.errors import UsageError
+from jaxsif.core.slurm_env import SINGLE_PROCESS, Identity
 
 # Names a run where its launcher does not: the same for all its ranks, and for no other
 # run. A user, or a manifest, sets it.
@@ -95,3 +96,17 @@ def number(environment: Mapping[str, str], name: str, starter: str) -> int:
 def first_set(environment: Mapping[str, str], names: Iterable[str]) -> str | None:
     """The first of several variables that is there and not empty."""
     return next((name for name in names if environment.get(name)), None)
+
+
+class Single:
+    """A single process, in a terminal, a batch script or an allocation."""
+
+    def identify(self, environment: Mapping[str, str], machine: LocalHost) -> Identity:
+        """Rank 0 of 1. (Whether the allocation has more tasks is checked before the start.)"""
+        node = machine.host_name
+        return Identity("local.0.0.0", 0, 1, 0, node, node, launcher=SINGLE_PROCESS)
+
+    def coordinator_host(
+        self, environment: Mapping[str, str], identity: Identity, machine: LocalHost
+    ) -> None:
+        """There is no group."""

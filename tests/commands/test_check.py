@@ -9,9 +9,8 @@ import pytest
 from wheels import put_squashfs_tools
 
 from jaxsif import cli
-from jaxsif.commands.check import check
+from jaxsif.commands.check import check, mismatches, task_counts
 from jaxsif.core.topology import parse_topology
-from jaxsif.job.allocation import mismatches, task_counts
 from jaxsif.overlay import create as making
 from jaxsif.overlay import manifest, squashfs
 

@@ -11,10 +11,10 @@ from fake_nodes import gpus, put, well
 from fake_nvml import LOST, FakeNvml, NVMLError
 from sample_records import stamp
 
+from jaxsif.bandwidth.fabric import fabric, report_hardware
 from jaxsif.core.record_lines import decode, encode
 from jaxsif.core.records import NicInfo
 from jaxsif.core.slurm_env import Identity
-from jaxsif.rank.fabric import fabric, report_hardware
 from jaxsif.rank.reporter import Reporter
 
 
