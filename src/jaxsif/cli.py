@@ -153,7 +153,7 @@ def _answer(words: list[str]) -> int:
 
 
 def _own_fault(error: Exception) -> int:
-    """A mistake in the kit proves nothing, neither well nor ill."""
+    """An error in the kit itself proves nothing about the job."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
     text = f"{type(error).__name__}: {error}".splitlines()[0][:300]

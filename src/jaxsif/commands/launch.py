@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="jax-sif launch",
         usage="jax-sif launch [OPTIONS] G4N2p4 [OPTIONS] [--] PROGRAM [ARGUMENTS]",
         description="Starts a program as the ranks of a topology on this machine, with"
-        " the variables that srun would set.",
+        " the\nvariables that srun would set.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--packages",
         metavar="FILE",
-        help="file of jax-sif packages to mount; must be the first option",
+        help="package overlay to mount (see jax-sif packages); must be the first option",
     )
     parser.add_argument(
         "--devices",

@@ -134,18 +134,19 @@ def _check(chosen: argparse.Namespace) -> int:
 
 
 _SUBCOMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
-    "create": (_create, "create an overlay file"),
-    "list": (_list, "list its packages"),
-    "info": (_info, "show its content and the image it was created for"),
-    "freeze": (_freeze, "print a requirements file that recreates it"),
-    "check": (_check, "check that it fits this image; exit status 0 yes, 1 no"),
+    "create": (_create, "install packages into a new overlay file"),
+    "list": (_list, "list the packages in an overlay file"),
+    "info": (_info, "show the content of a file, and the image it was created for"),
+    "freeze": (_freeze, "print a requirements file that creates the same overlay"),
+    "check": (_check, "check that a file fits this image; exit status 0 yes, 1 no"),
 }
 
 
 def _parser(subcommand: str) -> argparse.ArgumentParser:
+    _, help_text = _SUBCOMMANDS[subcommand]
     parser = argparse.ArgumentParser(
         prog=f"jax-sif packages {subcommand}",
-        description=_SUBCOMMANDS[subcommand][1],
+        description=f"{help_text[0].upper()}{help_text[1:]}.",
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="FILE.sqsh")

@@ -29,7 +29,7 @@ def parser_for(
     names = "|".join(("list", "show", *more))
     subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar=names)
     subcommands.add_parser("list", help=f"print the table of all {noun}s")
-    show = subcommands.add_parser("show", help=f"print one {noun}, as its file has it")
+    show = subcommands.add_parser("show", help=f"print the file of one {noun}")
     show.add_argument("name", metavar="NAME", help="a name in the table, or a file")
     return parser, subcommands
 

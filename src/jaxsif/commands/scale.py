@@ -149,9 +149,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="jax-sif scale",
         usage="jax-sif scale [options] PROFILE [options] PROGRAM [ARGUMENT ...]",
         description="Runs a program on different numbers of nodes, one job after another,"
-        " and shows its speed-up and efficiency. PROFILE sets the processes per node and"
-        " devices per process. The program reports its speed by jaxsif.report_speed();"
-        " otherwise wall times are compared.",
+        " and shows\nits speed-up and efficiency. PROFILE sets the processes per node and"
+        " devices per\nprocess. The program reports its speed by jaxsif.report_speed();"
+        " otherwise wall\ntimes are compared.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         help="print a draft of this cluster's site",
         description="Prints a draft of a site for jax-sif job, from Slurm, the network"
         " and the programs of this node, with the reason for each value.",
-        epilog="Exit status: 0, or 3 when there is no Slurm here.",
+        epilog="Exit status: 0, or 3 if there is no Slurm on this node.",
     )
     chosen = parser.parse_args(arguments)
     if chosen.subcommand != "detect":
