@@ -120,7 +120,7 @@ def test_search_works_from_a_folder(site, browser, tmp_path):
     address = f"{(site / 'index.html').as_uri()}?q=squashfuse"
     page = browse(browser, tmp_path, address, "--dump-dom").stdout
 
-    assert {"env.html", "performance.html"} <= set(
+    assert {"packages.html", "performance.html"} <= set(
         re.findall(
             r'<a href="[^"]*?([a-z]+\.html)[^"]*" class="md-search-result__link"', page
         )
