@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,11 @@ def well(
 def kinds(problems: Any) -> list[tuple[str, bool]]:
     """The kind of each trouble and whether it is fatal."""
     return [(problem.kind, problem.is_fatal) for problem in problems]
+
+
+def described(problems: Iterable[Problem]) -> str:
+    """The wording of problems, for golden files."""
+    return "\n".join(f"{p.kind}: {p.text}\n  -> {p.remedy}" for p in problems)
 
 
 def only(problems: Any) -> Problem:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_nodes import PACKAGES, image, kinds, only, put, well
+from fake_nodes import PACKAGES, described, image, kinds, only, put, well
 
 from jaxsif.node.software import host_packages, proxy, split_flags, xla_flags
 
@@ -127,7 +127,7 @@ def test_libraries_of_another_cuda_are_named(tree, library):
     problem = only(host_packages(well(tree, environment)))
 
     assert ("host-packages-visible", False) == (problem.kind, problem.is_fatal)
-    assert f"/usr/local/cuda-12.4/lib64/{library} may be loaded" in problem.text
+    assert f"/usr/local/cuda-12.4/lib64/{library}" in problem.text
 
 
 @pytest.mark.parametrize(
@@ -191,16 +191,16 @@ def test_known_flags_are_no_trouble(tmp_path):
     assert [] == list(xla_flags(well(tmp_path, {"XLA_FLAGS": flags})))
 
 
-@pytest.mark.parametrize(
-    ("flag", "remedy"),
-    [
-        ("--xla_gpu_autotune_levl=0", "write --xla_gpu_autotune_level"),
-        ("--xal_dump_to=/x", "write --xla_dump_to"),
-        ("-xla_dump_to=/x", "write --xla_dump_to"),
-        ("--xla-dump-to=/x", "write --xla_dump_to"),
-        ("--xla_qqqqqqqqqqqqqq", "remove it"),
-    ],
-)
+UNKNOWN_FLAGS = {
+    "--xla_gpu_autotune_levl=0": "--xla_gpu_autotune_level",
+    "--xal_dump_to=/x": "--xla_dump_to",
+    "-xla_dump_to=/x": "--xla_dump_to",
+    "--xla-dump-to=/x": "--xla_dump_to",
+    "--xla_qqqqqqqqqqqqqq": "remove it",
+}
+
+
+@pytest.mark.parametrize(("flag", "remedy"), UNKNOWN_FLAGS.items())
 def test_an_unknown_flag_is_named_with_the_nearest_known_one(tmp_path, flag, remedy):
     image(tmp_path)
     environment = {"XLA_FLAGS": f"--xla_dump_to=/x {flag}"}
@@ -208,7 +208,6 @@ def test_an_unknown_flag_is_named_with_the_nearest_known_one(tmp_path, flag, rem
     problem = only(xla_flags(well(tmp_path, environment)))
 
     assert ("xla-flags", True) == (problem.kind, problem.is_fatal)
-    assert f"XLA_FLAGS contains {flag.partition('=')[0]!r}" in problem.text
     assert remedy in problem.remedy
 
 
@@ -216,17 +215,19 @@ def test_every_unknown_flag_is_named(tmp_path):
     image(tmp_path)
     node = well(tmp_path, {"XLA_FLAGS": "--xla_a --xla_dump_to=1 --xla_b"})
 
-    assert [True, True] == [problem.is_fatal for problem in xla_flags(node)]
+    assert [("xla-flags", True)] * 2 == kinds(xla_flags(node))
+
+
+# XLA ignores everything from the second word on.
+IGNORED_FLAGS = "--xla_dump_to=/x xla_gpu_autotune_level=0"
 
 
 def test_what_xla_does_not_read_is_a_warning(tmp_path):
     image(tmp_path)
-    environment = {"XLA_FLAGS": "--xla_dump_to=/x xla_gpu_autotune_level=0"}
 
-    problem = only(xla_flags(well(tmp_path, environment)))
+    found = xla_flags(well(tmp_path, {"XLA_FLAGS": IGNORED_FLAGS}))
 
-    assert not problem.is_fatal
-    assert "ignores everything from 'xla_gpu_autotune_level=0' on" in problem.text
+    assert [("xla-flags", False)] == kinds(found)
 
 
 def test_without_a_list_of_flags_nothing_is_said(tmp_path):
@@ -242,12 +243,22 @@ def test_flags_may_stand_in_a_file(tmp_path):
     assert "--xla_nosuch" in only(xla_flags(node)).text
 
 
-@pytest.mark.parametrize("value", ["/no/such/file", "xla_dump_to=/x", "  "])
-def test_a_file_that_is_not_there_is_named(tmp_path, value):
-    problem = only(xla_flags(well(tmp_path, {"XLA_FLAGS": value})))
+MISSING_FILES = ("/no/such/file", "xla_dump_to=/x", "  ")
 
-    assert problem.is_fatal
-    assert f"XLA_FLAGS={value!r} does not begin with '-'" in problem.text
+
+@pytest.mark.parametrize("value", MISSING_FILES)
+def test_a_file_that_is_not_there_is_fatal(tmp_path, value):
+    found = xla_flags(well(tmp_path, {"XLA_FLAGS": value}))
+
+    assert [("xla-flags", True)] == kinds(found)
+
+
+def test_wording_of_flags(tmp_path, golden):
+    image(tmp_path)
+    values = [*UNKNOWN_FLAGS, IGNORED_FLAGS, *MISSING_FILES]
+    nodes = [well(tmp_path, {"XLA_FLAGS": value}) for value in values]
+
+    golden("xla-flags", described(p for node in nodes for p in xla_flags(node)))
 
 
 HTTP = {"http_proxy": "http://proxy.site:3128"}
@@ -277,35 +288,38 @@ def test_the_coordinator_is_reached_without_a_proxy(tmp_path, environment, host)
     assert [] == list(proxy(well(tmp_path, environment), host))
 
 
-@pytest.mark.parametrize(
-    ("environment", "host", "text"),
-    [
-        (HTTP, "node1", "http_proxy sends"),
-        ({"https_proxy": "http://p:1", **HTTP}, "node1", "https_proxy sends"),
-        ({"grpc_proxy": "http://p:1", **HTTP}, "node1", "grpc_proxy sends"),
-        ({**HTTP, "no_proxy": "*"}, "node1", "gRPC supports no wildcard"),
-        ({**HTTP, "no_proxy": "*.cluster"}, "node1.cluster", "no_proxy='*.cluster'"),
-        ({**HTTP, "NO_PROXY": "node1"}, "node1", "gRPC does not read NO_PROXY='node1'"),
-        ({**HTTP, "no_proxy": "node10"}, "node1", "does not name it"),
-        # A range does not match a name, although the name has an address there.
-        ({**HTTP, "no_proxy": "10.0.0.0/8"}, "node1", "does not name it"),
-        ({**HTTP, "no_proxy": "10.0.0.0/99"}, "10.0.0.1", "does not name it"),
-        (
-            {**HTTP, "no_proxy": "node1", "no_grpc_proxy": "x"},
-            "node1",
-            "no_grpc_proxy='x'",
-        ),
-        ({**HTTP, "no_proxy": ""}, "node1", "no_proxy='' does not name it"),
-    ],
-)
+PROXIED = [
+    (HTTP, "node1"),
+    ({"https_proxy": "http://p:1", **HTTP}, "node1"),
+    ({"grpc_proxy": "http://p:1", **HTTP}, "node1"),
+    ({**HTTP, "no_proxy": "*"}, "node1"),
+    ({**HTTP, "no_proxy": "*.cluster"}, "node1.cluster"),
+    ({**HTTP, "NO_PROXY": "node1"}, "node1"),
+    ({**HTTP, "no_proxy": "node10"}, "node1"),
+    # A range does not match a name, although the name has an address there.
+    ({**HTTP, "no_proxy": "10.0.0.0/8"}, "node1"),
+    ({**HTTP, "no_proxy": "10.0.0.0/99"}, "10.0.0.1"),
+    ({**HTTP, "no_proxy": "node1", "no_grpc_proxy": "x"}, "node1"),
+    ({**HTTP, "no_proxy": ""}, "node1"),
+]
+
+
+@pytest.mark.parametrize(("environment", "host"), PROXIED)
 def test_the_coordinator_would_be_asked_for_through_a_proxy(
-    tmp_path, environment, host, text
+    tmp_path, environment, host
 ):
     problem = only(proxy(well(tmp_path, environment), host))
 
     assert ("proxy", True) == (problem.kind, problem.is_fatal)
-    assert text in problem.text
     assert f"no_grpc_proxy={host}" in problem.remedy
+
+
+def test_wording_of_proxies(tmp_path, golden):
+    found = [
+        only(proxy(well(tmp_path, variables), host)) for variables, host in PROXIED
+    ]
+
+    golden("proxy", described(found))
 
 
 def test_a_password_is_not_repeated(tmp_path):
@@ -313,5 +327,5 @@ def test_a_password_is_not_repeated(tmp_path):
 
     problem = only(proxy(well(tmp_path, environment), "node1"))
 
-    assert "to the proxy proxy:3128;" in problem.text
+    assert "proxy:3128" in problem.text
     assert "secret" not in str(problem)
