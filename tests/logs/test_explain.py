@@ -85,8 +85,34 @@ def test_an_unknown_failure_is_reported_with_the_lines_that_look_like_errors(exp
 
     assert status == 3
     assert shown.startswith("not recognised: 4 lines of ")
-    assert "   line 4: [data] error: shard 17 is bad\n" in shown
     assert "-> check the job's other logs" in shown
+    assert shown.endswith("   line 2: [data] error: shard 17 is bad\n")
+
+
+def test_with_symptoms_alone_the_errors_come_first_and_the_status_differs(explain):
+    status, shown, _ = explain("[data] error: shard 17 is bad\n" + SEGFAULT)
+
+    lines = shown.splitlines()
+    assert status == 4
+    assert "line 1: [data] error: shard 17 is bad" in lines[2]
+    assert lines[3].startswith("1. rank 5 on node2 crashed")
+
+
+def test_with_a_cause_the_errors_come_below_it_and_are_few(explain):
+    errors = "".join(f"[{word}] ERROR it is bad\n" for word in "abcdefgh")
+
+    status, shown, _ = explain(errors + OUT_OF_MEMORY)
+
+    assert status == 0
+    assert shown.startswith("1. rank 5: the device's memory")
+    assert 3 == shown.count("it is bad")
+
+
+def test_a_note_alone_is_no_cause(explain):
+    status, shown, _ = explain("node1:8:8 [0] NCCL INFO Failed to open libibverbs.so\n")
+
+    assert status == 3
+    assert "certain note nccl-no-libibverbs" in shown
 
 
 def test_several_logs_have_one_diagnosis(explain):
@@ -105,7 +131,7 @@ def test_the_json_has_the_same_values(explain):
     content = json.loads(shown)
     assert status == 0
     assert content["schema"] == "jax-sif/explanation/1"
-    assert (content["lines"], content["recognised"]) == (3, True)
+    assert (content["lines"], content["outcome"]) == (3, "cause")
     first, second = content["findings"]
     assert first["id"] == "xla-out-of-memory"
     assert (first["ranks"], first["nodes"], first["line_number"]) == ([5], ["node2"], 1)
@@ -117,8 +143,8 @@ def test_the_json_of_an_unknown_failure_states_it(explain):
     status, shown, _ = explain("error: shard 17 is bad\n", options=("--format", "json"))
 
     content = json.loads(shown)
-    assert (status, content["recognised"], content["findings"]) == (3, False, [])
-    assert content["unmatched_errors"][0]["line"] == "error: shard 17 is bad"
+    assert (status, content["outcome"], content["findings"]) == (3, "nothing", [])
+    assert content["error_lines"][0]["line"] == "error: shard 17 is bad"
 
 
 def test_where_the_kits_records_are_the_verdict_is_pointed_to(explain, tmp_path):
@@ -177,7 +203,7 @@ def test_a_binary_file_is_named_and_its_bytes_are_not_shown(explain):
 def test_a_log_with_some_junk_in_it_is_read(explain):
     status, shown, _ = explain(b"text\n" * 100 + b"\x00\x01\xff\n" + SEGFAULT.encode())
 
-    assert status == 0
+    assert status == 4
     assert "line 102: srun: error: node2" in shown
 
 
@@ -191,8 +217,8 @@ def test_it_reads_standard_input():
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("1. rank 5 on node2 crashed (segmentation fault)\n")
+    assert (done.returncode, done.stderr) == (4, "")
+    assert "\n1. rank 5 on node2 crashed (segmentation fault)\n" in done.stdout
 
 
 def test_a_large_log_is_read_in_constant_memory(tmp_path):

@@ -13,11 +13,11 @@ from sample_records import make_record
 
 from jaxsif.core.hostlist import expand
 from jaxsif.core.record_lines import encode
+from jaxsif.logs.error_lines import weight
 from jaxsif.logs.scanner import (
     MAX_LINE_BYTES,
     LineFilter,
     LogScanner,
-    looks_like_error,
     parse_ranks,
     scan,
     strip_srun_label,
@@ -239,13 +239,51 @@ def test_text_before_a_record_is_scanned():
     assert [r.cause.id for r in found.recognised] == ["xla-out-of-memory"]
 
 
-def test_lines_that_look_like_errors_are_kept_the_last_of_them():
+def test_lines_that_look_like_errors_are_kept_each_kind_once():
     lines = [f"[data] ERROR shard {i} is bad" for i in range(20)]
 
-    found = scan([*lines, "eval error 0.02", "all is well"])
+    found = scan(
+        [*lines, "eval error 0.02", "all is well", "no file was found: failed"]
+    )
 
-    assert [s.text for s in found.unmatched_errors] == lines[-8:]
-    assert found.unmatched_errors[-1].number == 20
+    assert [s.text for s in found.error_lines] == [
+        lines[0],
+        "no file was found: failed",
+    ]
+    assert [1, 23] == [s.number for s in found.error_lines]
+
+
+def test_the_errors_before_the_first_symptom_come_before_those_after_it():
+    before = "[pipe] a stage failed"
+    after = "FATAL: the pipe 'a' is not found"
+
+    found = scan([before, SEGFAULT, after])
+
+    assert found.outcome == "symptom"
+    assert [before, after] == [line.text for line in found.error_lines]
+
+
+def test_a_line_that_names_the_reason_comes_before_one_that_points_elsewhere():
+    general = "E0625 11:35:56.5 7 run.cc:88] compilation failed, see above"
+    particular = (
+        "E0625 11:35:56.5 7 load.cc:502] libfoo.so.3: cannot open shared object"
+    )
+
+    found = scan([general, particular, SEGFAULT])
+
+    assert [particular, general] == [line.text for line in found.error_lines]
+
+
+def test_however_many_lines_look_like_errors_few_are_kept():
+    words = [
+        f"{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676)}"
+        for i in range(9000)
+    ]
+
+    found = scan([*(f"{word} failed" for word in words), "FATAL: the last"])
+
+    assert len(found.error_lines) <= 64
+    assert found.error_lines[0].text == "FATAL: the last"
 
 
 def test_control_characters_of_a_log_are_escaped():
@@ -492,4 +530,4 @@ def test_the_number_of_ranks_of_a_line_is_limited():
     ],
 )
 def test_errors_are_distinguished_from_metrics(text, is_bad):
-    assert is_bad == looks_like_error(text)
+    assert is_bad == (weight(text) > 0)

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from jaxsif.core.errors import COULD_NOT_TELL, PASS, UsageError
+from jaxsif.core.errors import COULD_NOT_TELL, PASS, SYMPTOMS_ONLY, UsageError
 
 if TYPE_CHECKING:
     from jaxsif.logs.scanner import LogScanner
 
+_STATUS = {"cause": PASS, "symptom": SYMPTOMS_ONLY, "nothing": COULD_NOT_TELL}
 _CHUNK_BYTES = 1 << 20
 # Signatures of compressed files.
 _COMPRESSED = {
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         prog="jax-sif explain",
         description="Names the causes of a failure from the output of a job, even if the"
         " job did not use jax-sif.",
-        epilog="Exit status: 0 recognised, 2 usage error, 3 not recognised.",
+        epilog="Exit status: 0 a cause was found, 2 usage error, 3 nothing was found, 4"
+        " only symptoms: that something failed, and not why.",
     )
     parser.add_argument(
         "log", nargs="+", help="outputs of one job; - for standard input"
@@ -61,7 +63,7 @@ def explain(logs: Sequence[str], *, is_json: bool) -> int:
     else:
         sys.stdout.write(render.text(diagnosis, logs, binary))
     sys.stdout.flush()
-    return PASS if diagnosis.causes else COULD_NOT_TELL
+    return _STATUS[diagnosis.outcome]
 
 
 def _scan(scanner: LogScanner, log: str) -> bool:

@@ -13,6 +13,8 @@ PASS = 0
 FAIL = 1
 WRONG_USAGE = 2
 COULD_NOT_TELL = 3
+# Of `explain`: that something failed, and not why.
+SYMPTOMS_ONLY = 4
 # Same as PASS, and the program requests a requeue; sysexits.h calls it EX_TEMPFAIL.
 REQUEUE = 75
 

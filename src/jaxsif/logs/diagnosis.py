@@ -5,18 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from jaxsif.core.text import format_ranks_and_nodes, listed, shortened
 from jaxsif.logs.catalogue import ROLES, Cause
+from jaxsif.logs.error_lines import Line
 
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a log: the log's name, the line's number, and its text, cut."""
-
-    log: str
-    number: int
-    text: str
+Outcome = Literal["cause", "symptom", "nothing"]
 
 
 @dataclass
@@ -58,19 +53,26 @@ class Diagnosis:
     """All that was recognised: causes first, then symptoms, notes and consequences.
 
     `records` counts the kit's own records, `newer_records` those of a newer kit,
-    `unmatched_errors` are the last lines that look like errors and have no known cause.
+    `error_lines` look like errors and have no known cause: those before the first
+    cause (without one, the first symptom) in the first place, the most telling first.
     """
 
     recognised: tuple[LogCause, ...]
     lines: int
     records: int
     newer_records: int
-    unmatched_errors: tuple[Line, ...]
+    error_lines: tuple[Line, ...]
 
     @property
     def causes(self) -> tuple[LogCause, ...]:
         """All but consequences; the first is the first cause."""
         return tuple(r for r in self.recognised if not r.is_consequence)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether it says why something went wrong, or only that it did."""
+        roles = {r.role for r in self.recognised}
+        return next((o for o in get_args(Outcome) if o in roles), "nothing")
 
     @property
     def consequences(self) -> tuple[LogCause, ...]:

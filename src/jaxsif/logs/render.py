@@ -6,11 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jaxsif.core.text import MAX_FINDINGS, not_shown, shortened
+from jaxsif.core.text import MAX_FINDINGS, MAX_QUOTE_CHARS, not_shown, shortened
 from jaxsif.logs.catalogue import Catalogue
-from jaxsif.logs.diagnosis import Diagnosis, Line, LogCause
+from jaxsif.logs.diagnosis import Diagnosis, LogCause
+from jaxsif.logs.error_lines import Line
 
 SCHEMA = "jax-sif/explanation/1"
+
+# How many lines without a known cause are shown, with a cause and without.
+_BESIDE_A_CAUSE = 3
+_WITHOUT_A_CAUSE = 8
+_MAX_LINE_CHARS = 400
 
 _HINT = (
     "check the job's other logs (scontrol show job lists StdOut and StdErr), or run it"
@@ -27,12 +33,15 @@ def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) 
       binary: those among them that are not text.
     """
     several = len(logs) > 1
-    lines = []
+    lines = _headline(diagnosis, logs, binary)
+    has_cause = diagnosis.outcome == "cause"
+    if not binary and not has_cause:
+        lines += _error_lines(diagnosis.error_lines[:_WITHOUT_A_CAUSE], several)
     for number, found in enumerate(diagnosis.causes[:MAX_FINDINGS], 1):
         lines += _cause(number, found, several)
     lines += not_shown(MAX_FINDINGS, len(diagnosis.causes), "cause")
-    if not diagnosis.causes:
-        lines += _unmatched_lines(diagnosis, logs, binary)
+    if has_cause:
+        lines += _error_lines(diagnosis.error_lines[:_BESIDE_A_CAUSE], several)
     if diagnosis.consequences:
         lines.append("only follows from another failure:")
     for found in diagnosis.consequences[:MAX_FINDINGS]:
@@ -42,43 +51,53 @@ def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) 
     return "\n".join([*lines, *_records(diagnosis, logs)]) + "\n"
 
 
-def _cause(number: int, found: LogCause, several: bool) -> list[str]:
-    cause = found.cause
-    times = "" if found.count == 1 else f", {found.count} times"
-    return [
-        f"{number}. {found.text}",
-        f"   {_quote(found.line, several)}",
-        f"   -> {cause.remedy}",
-        f"   {cause.confidence} {found.role} {cause.id}{times}; source: {cause.source}",
-    ]
-
-
-def _quote(line: Line, several: bool) -> str:
-    return f"{_where(line, several)}: {shortened(line.text)}"
-
-
-def _where(line: Line, several: bool) -> str:
-    return f"{line.log} line {line.number}" if several else f"line {line.number}"
-
-
-def _unmatched_lines(
+def _headline(
     diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str]
 ) -> list[str]:
-    names = ", ".join(logs)
-    if binary:
+    """What is not known, and what to do about it; nothing if a cause is known."""
+    if binary and diagnosis.outcome != "cause":
         return [
             f"not recognised: {', '.join(binary)} is not text",
             "   -> give the output of a job: the file that sbatch --output or srun"
             " --output names",
         ]
-    lines = [
-        f"not recognised: {diagnosis.lines:,} lines of {names} contain no known cause"
+    if diagnosis.outcome == "symptom":
+        return ["no known cause, only symptoms"]
+    if diagnosis.outcome == "nothing":
+        count = f"{diagnosis.lines:,} lines of {', '.join(logs)}"
+        return [
+            f"not recognised: {count} contain no known cause of a failure",
+            f"   -> {_HINT}",
+        ]
+    return []
+
+
+def _error_lines(lines: Sequence[Line], several: bool) -> list[str]:
+    """Lines that have no known cause, and look like errors."""
+    if not lines:
+        return []
+    quotes = [f"   {_quote(line, several, _MAX_LINE_CHARS)}" for line in lines]
+    return ["lines that look like errors, the most telling first:", *quotes]
+
+
+def _cause(number: int, found: LogCause, several: bool) -> list[str]:
+    cause = found.cause
+    times = "" if found.count == 1 else f", {found.count} times"
+    limit = _MAX_LINE_CHARS if found.role == "symptom" else MAX_QUOTE_CHARS
+    return [
+        f"{number}. {found.text}",
+        f"   {_quote(found.line, several, limit)}",
+        f"   -> {cause.remedy}",
+        f"   {cause.confidence} {found.role} {cause.id}{times}; source: {cause.source}",
     ]
-    if diagnosis.unmatched_errors:
-        lines.append("   the last lines that look like errors:")
-    for line in diagnosis.unmatched_errors:
-        lines.append(f"   {_quote(line, len(logs) > 1)}")
-    return [*lines, f"   -> {_HINT}"]
+
+
+def _quote(line: Line, several: bool, limit: int) -> str:
+    return f"{_where(line, several)}: {shortened(line.text, limit)}"
+
+
+def _where(line: Line, several: bool) -> str:
+    return f"{line.log} line {line.number}" if several else f"line {line.number}"
 
 
 def _records(diagnosis: Diagnosis, logs: Sequence[str]) -> list[str]:
@@ -104,7 +123,7 @@ def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
         "lines": diagnosis.lines,
         "records": diagnosis.records,
         "newer_records": diagnosis.newer_records,
-        "recognised": bool(diagnosis.causes),
+        "outcome": diagnosis.outcome,
         "findings": [
             {
                 "id": found.cause.id,
@@ -120,9 +139,7 @@ def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
             }
             for found in diagnosis.recognised
         ],
-        "unmatched_errors": [
-            _line_as_json(line) for line in diagnosis.unmatched_errors
-        ],
+        "error_lines": [_line_as_json(line) for line in diagnosis.error_lines],
     }
 
 

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jaxsif.core.record_lines import MARKER
 from jaxsif.core.text import printable
 from jaxsif.logs import catalogue as causes
+from jaxsif.logs import error_lines
 from jaxsif.logs.catalogue import Catalogue, Cause, Match
-from jaxsif.logs.diagnosis import CauseHits, Diagnosis, Line, summarize
+from jaxsif.logs.diagnosis import CauseHits, Diagnosis, summarize
+from jaxsif.logs.error_lines import ErrorLines, Line
 
 # Limits on what is read and kept, however long the log.
 # Upper limit, so that a malformed line cannot exhaust memory.
@@ -21,13 +24,11 @@ MAX_RANKS = 1 << 16
 _MAX_NAMED = 4 * MAX_RANKS
 _MAX_NODES = 1024
 _MAX_PENDING = 256
-_MAX_UNMATCHED = 8
-_MAX_LINE_CHARS = 300
+# As much of a line is kept: an exception's reason may come late in it.
+_MAX_LINE_CHARS = 1000
 # A rank's unfinished message is dropped after this many lines, or twice as many.
 _FOLLOWUP_MAX_LINES = 4096
 
-# No cause contains it, but such lines are shown if no cause is found.
-_UPPERCASE_ERROR = b"ERROR"
 _OWN = MARKER.rstrip("0123456789 ")
 _RECORD = re.compile(rf"{_OWN}(\d{{1,4}}) ")
 _VERSION = int(MARKER.removeprefix(_OWN))
@@ -47,13 +48,6 @@ _HOST = re.compile(
     r"(?:^|\s)([\w.-]{1,255})(?::\d{1,9}:\d{1,9} \[\d{1,9}\] | kernel: )"
 )
 _HOST_MARKS = ("NCCL WARN", "NVRM: Xid", "SQUASHFS error")
-# Neither the metrics of a healthy program ("error 0.02") nor informational messages,
-# such as the names of backends that JAX does not find.
-_ERROR = re.compile(
-    r"[a-z]Error\b|\b(?i:error)\b(?!\s*+(?:[:=]\s*+)?[\d.-]|\s++rate)"
-    r"|\b(?i:fatal|failed|failure|exception|aborted|killed|denied)\b"
-)
-_INFORMATIONAL = re.compile(r"I\d{4} |INFO\b")
 
 
 @dataclass
@@ -101,17 +95,21 @@ class LogScanner:
         self._hits: dict[str, CauseHits] = {}
         self._node_of: dict[int, str] = {}
         self._records = self._newer_records = 0
-        self._unmatched: deque[tuple[int, str, str]] = deque(maxlen=_MAX_UNMATCHED)
+        self._errors = ErrorLines()
         # label -> cause -> what is still to come
         self._pending: dict[str, dict[str, _PendingMatch]] = defaultdict(dict)
         self._taken = self._lines_before = 0
         self._nameable = _MAX_NAMED
+        self._triggers = tuple(
+            dict.fromkeys(
+                (*self._catalogue.triggers, _OWN.encode(), *error_lines.TRIGGERS)
+            )
+        )
         self._start("")
 
     def _start(self, log: str) -> None:
         self._log = log
-        triggers = (*self._catalogue.triggers, _OWN.encode(), _UPPERCASE_ERROR)
-        self._filter = LineFilter(triggers, self._on_match)
+        self._filter = LineFilter(self._triggers, self._on_match)
 
     def open(self, log: str) -> None:
         """Start another log, whose lines count from 1."""
@@ -138,8 +136,16 @@ class LogScanner:
             self._lines_before + self._filter.lines,
             self._records,
             self._newer_records,
-            tuple(_line(*where) for where in self._unmatched),
+            self._errors.most_telling(self._first_failure()),
         )
+
+    def _first_failure(self) -> float:
+        """The order of the first cause, or of the first symptom without one."""
+        for role in ("cause", "symptom"):
+            orders = [h.order for h in self._hits.values() if h.cause.role == role]
+            if orders:
+                return min(orders)
+        return math.inf
 
     def _on_match(self, raw: bytes, number: int) -> bool:
         """Match one line; return whether the next is needed, whatever it holds."""
@@ -155,8 +161,8 @@ class LogScanner:
         named = resolved if match is None or match.cause.requires_followup else match
         if named:
             self._count(named, who, _line(number, self._log, body))
-        elif not self._pending and looks_like_error(body):
-            self._unmatched.append((number, self._log, body))
+        elif match is None:
+            self._errors.add(_line(number, self._log, body), self._taken)
         return bool(self._pending)
 
     def _without_record(self, text: str) -> str:
@@ -392,8 +398,3 @@ def parse_ranks(text: str, limit: int = MAX_RANKS) -> Iterator[int]:
         named = range(int(found[1]), int(found[2] or found[1]) + 1)[:limit]
         yield from named
         limit -= len(named)
-
-
-def looks_like_error(text: str) -> bool:
-    """Whether the line looks like an error to a reader."""
-    return bool(_ERROR.search(text)) and not _INFORMATIONAL.match(text)
