@@ -1,4 +1,4 @@
-"""Renews the samples and the table of causes in docs/explain.md."""
+"""Renews the samples and the table of causes in docs/explain.md, and docs/causes/."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "explain.md"
+CAUSES = ROOT / "docs" / "causes"
 COMMAND = "renew it with: python tools/causes_page.py"
 
 
@@ -19,6 +20,15 @@ def renewed(page: str) -> str:
 
     page = re.sub(r"(?m)^    \$ jax-sif explain (\S+)\n(?:    .*\n)*", _sample, page)
     return re.sub(r"(?m)^\| \| Causes \|\n(?:\|.*\n)*", lambda _: table(load()), page)
+
+
+def pages() -> dict[str, str]:
+    """The pages of docs/causes/, by their names."""
+    from jaxsif.logs import render
+    from jaxsif.logs.catalogue import load
+
+    groups = render.groups(load())
+    return {f"{group}.md": render.page(group, rows) for group, rows in groups.items()}
 
 
 def _sample(found: re.Match[str]) -> str:
@@ -36,3 +46,8 @@ def _sample(found: re.Match[str]) -> str:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "src"))
     PAGE.write_text(renewed(PAGE.read_text()))
+    CAUSES.mkdir(exist_ok=True)
+    for path in CAUSES.glob("*.md"):
+        path.unlink()
+    for name, text in pages().items():
+        (CAUSES / name).write_text(text)

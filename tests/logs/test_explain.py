@@ -255,3 +255,46 @@ def test_the_page_names_every_cause_and_shows_the_tools_output():
     named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", page))
     assert set() == {cause.id for cause in load().causes} - named
     assert causes_page.renewed(page) == page, causes_page.COMMAND
+
+
+def test_each_group_has_a_page_with_every_message_meaning_and_remedy():
+    pages = {path.name: path.read_text() for path in causes_page.CAUSES.glob("*.md")}
+
+    assert causes_page.pages() == pages, causes_page.COMMAND
+    for cause in load().causes:
+        page = pages[cause.id.partition("-")[0] + ".md"]
+        assert f"\n## {cause.id}\n" in page
+        assert cause.examples[0].splitlines()[0] in page
+
+
+def test_all_causes_are_listed(capsys):
+    status = cli.main(["explain", "--list"])
+
+    shown = capsys.readouterr().out.splitlines()
+    assert status == 0
+    assert [cause.id for cause in load().causes] == [
+        s.partition(": ")[0] for s in shown
+    ]
+
+
+def test_a_cause_is_shown_by_its_id(capsys):
+    status = cli.main(["explain", "cuda-ecc", "slurm-preempted"])
+
+    shown = capsys.readouterr().out
+    assert status == 0
+    assert shown.startswith("cuda-ecc: the GPU's memory has an error")
+    assert "\nslurm-preempted: " in shown
+
+
+@pytest.mark.parametrize("words", [[], ["--list", "cuda-ecc"]])
+def test_without_a_log_or_with_two_requests_it_is_wrong_usage(capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["explain", *words])
+
+    assert caught.value.code == 2
+    assert "give outputs of a job" in capsys.readouterr().err
+
+
+def test_an_unknown_id_is_taken_for_the_name_of_a_log(capsys):
+    assert 2 == cli.main(["explain", "cuda-no-such-cause"])
+    assert "cannot read the log 'cuda-no-such-cause'" in capsys.readouterr().err

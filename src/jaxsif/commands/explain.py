@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from jaxsif.logs.scanner import LogScanner
 
 _STATUS = {"cause": PASS, "symptom": SYMPTOMS_ONLY, "nothing": COULD_NOT_TELL}
+_ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
 _CHUNK_BYTES = 1 << 20
 # Signatures of compressed files.
 _COMPRESSED = {
@@ -39,13 +41,43 @@ def main(arguments: Sequence[str]) -> int:
         " only symptoms: that something failed, and not why.",
     )
     parser.add_argument(
-        "log", nargs="+", help="outputs of one job; - for standard input"
+        "log",
+        nargs="*",
+        help="outputs of one job; - for standard input; or the id of a cause, to be shown",
     )
+    parser.add_argument("--list", action="store_true", help="list all known causes")
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="default: text"
     )
     chosen = parser.parse_args(arguments)
+    if chosen.list != (not chosen.log):
+        parser.error("give outputs of a job, the id of a cause, or --list")
+    if chosen.list:
+        return _list()
+    if _show(chosen.log):
+        return PASS
     return explain(chosen.log, is_json=chosen.format == "json")
+
+
+def _list() -> int:
+    """Print all ids and sentences of the catalogue."""
+    from jaxsif.logs import catalogue, render
+
+    sys.stdout.write(render.ids(catalogue.load()))
+    return PASS
+
+
+def _show(names: Sequence[str]) -> bool:
+    """Print the rows of the catalogue that are named; false if one is no id."""
+    if any(os.path.lexists(name) or not _ID.fullmatch(name) for name in names):
+        return False
+    from jaxsif.logs import catalogue, render
+
+    known = {cause.id: cause for cause in catalogue.load().causes}
+    if any(name not in known for name in names):
+        return False
+    sys.stdout.write("".join(render.entry(known[name]) for name in names))
+    return True
 
 
 def explain(logs: Sequence[str], *, is_json: bool) -> int:

@@ -16,34 +16,43 @@ import msgspec
 import tomllib
 from msgspec import Meta
 
+from jaxsif.logs import error_lines
+
 # In order of precedence: a cause comes before all symptoms, wherever it is in the log.
-ROLES = ("cause", "symptom", "note", "follows")
+ROLES = ("cause", "symptom", "note", "follows", "fact")
+Role = Literal["cause", "symptom", "note", "follows", "fact"]
 
 # A piece of a log without any of these needs no search for causes. A signature that
 # contains none of them is its own trigger.
 _TRIGGERS = (
-    "FATAL: ",
     "NCCL WARN",
     "jax-sif",
     "unexpectedly tried",
     "oordination",
-    "rror: ",
-    "ailed",
-    "srun: ",
     "CUDA_ERROR_",
+    "cudaError",
+    "hipError",
+    "HIP_ERROR_",
     "cuda_d",
     "NVRM: Xid (PCI:",
     "rendezvous.cc",
     "parse_flags_from_env",
-    "' not found (required by ",
-    "No space left on device",
+    ": line ",
+    "[Errno ",
+    "pyxis: ",
+    "MPI_",
+    "PMI",
+    "denied",
+    "o space left on device",
     "Disk quota exceeded",
     "Name or service not known",
     "Barrier timed out. Id: ",
+    *(trigger.decode() for trigger in error_lines.TRIGGERS),
+    "srun: ",
 )
 _GROUP = re.compile(r"\(\?P<(\w+)>")
 # With fewer literal characters a signature is not distinctive, and searching is slow.
-MIN_LITERAL_CHARS = 8
+MIN_LITERAL_CHARS = 7
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,15 @@ class Pattern:
         return max(self.texts, key=len)
 
 
+class Beside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a row means if the log has one of other rows, too: empty fields stay."""
+
+    ids: str
+    cause: str = ""
+    remedy: str = ""
+    role: Role | None = None
+
+
 class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the catalogue; the fields are explained at its top."""
 
@@ -68,7 +86,10 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     confidence: Literal["certain", "likely", "possible"]
     examples: Annotated[tuple[str, ...], Meta(min_length=1)]
-    role: Literal["cause", "symptom", "note", "follows"] = "cause"
+    role: Role = "cause"
+    errors: tuple[str, ...] = ()
+    beside: tuple[Beside, ...] = ()
+    if_failed: bool = False
     followed_by: tuple[str, ...] = ()
     max_lines: int = 3
     requires_followup: bool = False
@@ -118,10 +139,12 @@ class Catalogue:
 
     def match(self, line: str) -> Match | None:
         """The first cause, in the order of the catalogue, that fits the line."""
+        if len(line) < MIN_LITERAL_CHARS:
+            return None
         candidates = [
             (order, pattern)
             for trigger, rows in self._rows.items()
-            if len(line) >= MIN_LITERAL_CHARS and trigger in line
+            if trigger in line
             for order, text, pattern in rows
             if text in line
         ]
@@ -185,7 +208,12 @@ def parse(text: str) -> Catalogue:
     causes: dict[str, Cause] = {}
     for row in tomllib.loads(text)["cause"]:
         try:
-            row["signature"] = tuple(map(_signature, row["signature"]))
+            spelled = [s for error in row.get("errors", ()) for s in spellings(error)]
+            row["signature"] = tuple(
+                map(_signature, [*row.get("signature", ()), *spelled])
+            )
+            if not row["signature"]:
+                raise ValueError("it needs a signature or errors")
             cause = msgspec.convert(row, Cause)
         except (KeyError, ValueError) as error:
             raise ValueError(f"cause {row.get('id')!r}: {error}") from error
@@ -193,6 +221,14 @@ def parse(text: str) -> Catalogue:
             raise ValueError(f"two causes have the id {cause.id!r}; rename one")
         causes[cause.id] = cause
     return Catalogue(tuple(causes.values()))
+
+
+def spellings(error: str) -> list[str]:
+    """The signatures of an error that programs print by name, or in words after theirs."""
+    text = re.escape(error).replace("\\ ", " ")
+    if re.fullmatch(r"\w+", error):
+        return [rf"{text}\b"]
+    return [rf"{before}.*{text}" for before in ("rror", "ailed", "ailure ")]
 
 
 def _signature(pattern: str) -> Pattern:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
+
+import msgspec
 
 from jaxsif.core.text import format_ranks_and_nodes, listed, shortened
 from jaxsif.logs.catalogue import ROLES, Cause
@@ -91,17 +94,36 @@ def summarize(
     the other ranks because of it.
     """
     first = min((t.order for t in hits if t.cause.task_exit), default=0)
+    has_symptom = any(hit.cause.role == "symptom" for hit in hits)
+    has_cause = any(h.cause.role == "cause" and not h.cause.if_failed for h in hits)
     ordered = []
     for hit in hits:
-        is_late = hit.cause.task_exit and hit.order > first
-        role = "follows" if is_late else hit.cause.role
-        key = ROLES.index(role), hit.order
-        ordered.append((key, replace(_log_cause(hit, node_of), role=role)))
+        cause = _in_context(hit.cause, hits)
+        is_late = cause.task_exit and hit.order > first
+        role = "follows" if is_late else cause.role
+        if cause.if_failed and (has_cause or not has_symptom):
+            role = "note"
+        if role != "fact":
+            key = ROLES.index(role), hit.order
+            ordered.append((key, replace(_log_cause(hit, cause, node_of), role=role)))
     return tuple(recognised for _, recognised in sorted(ordered, key=lambda o: o[0]))
 
 
-def _log_cause(hit: CauseHits, node_of: Mapping[int, str]) -> LogCause:
-    cause = hit.cause
+def _in_context(cause: Cause, hits: Collection[CauseHits]) -> Cause:
+    """The row as it is meant beside the other rows of the log."""
+    others = [hit.cause.id for hit in hits if hit.cause.id != cause.id]
+    for beside in cause.beside:
+        if fnmatch.filter(others, beside.ids):
+            changes = {
+                name: value
+                for name in ("cause", "remedy", "role")
+                if (value := getattr(beside, name))
+            }
+            return msgspec.structs.replace(cause, **changes)
+    return cause
+
+
+def _log_cause(hit: CauseHits, cause: Cause, node_of: Mapping[int, str]) -> LogCause:
     ranks = tuple(sorted(hit.ranks))
     known = dict.fromkeys(node_of[rank] for rank in ranks if rank in node_of)
     nodes = tuple({**hit.nodes, **known})

@@ -60,6 +60,7 @@ _METRIC = re.compile(r"(?i:error)\s?[:=]?\s?-?\.?\d{1,9}(?:[.,e%\s]|$)")
 _INFORMATIONAL = re.compile(
     r"I\d{4} |I |INFO\b|DEBUG\b|\S{1,99} \[\d{1,9}\] NCCL INFO|For simplicity, JAX has"
     r"|\s{1,40}(?:File \"|raise |assert |except |if |return |# |[~^]|[\w.]{1,60} ?[=(])"
+    r"|\S{0,99}ldconfig\S{0,9}: Can't create temporary cache|.{0,200}already been registered"
     r"|The stack trace below excludes|The above exception|During handling of"
     r"|\s{0,20}@ {1,20}0x|RPC: /|\*\*\* Check failure stack trace|Additional GRPC error"
 )
@@ -116,6 +117,8 @@ class ErrorLines:
     def __init__(self) -> None:
         # text without numbers -> weight, order and line
         self._kept: dict[str, tuple[int, int, Line]] = {}
+        # No line of this weight, or less, is taken any more.
+        self._least = 0
 
     def add(self, line: Line, order: int) -> None:
         """Take a line, if it looks like an error and is not like one before."""
@@ -123,12 +126,13 @@ class ErrorLines:
         if kind in self._kept:
             return
         points = weight(line.text[:_MAX_READ_CHARS])
-        if not points:
+        if points <= self._least:
             return
         self._kept[kind] = (points, order, line)
         if len(self._kept) > _MAX_KEPT:
-            least = min(self._kept, key=lambda k: (self._kept[k][0], self._kept[k][1]))
-            del self._kept[least]
+            last = max(self._kept, key=lambda k: (-self._kept[k][0], self._kept[k][1]))
+            del self._kept[last]
+            self._least = min(points for points, _, _ in self._kept.values())
 
     def most_telling(self, before: float) -> tuple[Line, ...]:
         """All that are kept: those before that place first, by weight."""

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from jaxsif.core.text import MAX_FINDINGS, MAX_QUOTE_CHARS, not_shown, shortened
-from jaxsif.logs.catalogue import Catalogue
+from jaxsif.logs.catalogue import Catalogue, Cause
 from jaxsif.logs.diagnosis import Diagnosis, LogCause
 from jaxsif.logs.error_lines import Line
 
@@ -147,10 +148,73 @@ def _line_as_json(line: Line) -> dict[str, Any]:
     return {"log": line.log, "line_number": line.number, "line": line.text}
 
 
-def table(catalogue: Catalogue) -> str:
-    """Format the catalogue for docs/explain.md: the ids of each kind of message."""
-    kinds: dict[str, list[str]] = {}
+def entry(cause: Cause) -> str:
+    """Format one row of the catalogue: what it means, the remedy, messages, the source."""
+    lines = [
+        f"{cause.id}: {_sentence(cause)}",
+        f"   -> {cause.remedy}",
+        f"   {cause.confidence} {cause.role}; source: {cause.source}",
+        "   messages, for example:",
+        *(f"      {line}" for e in cause.examples for line in e.splitlines()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ids(catalogue: Catalogue) -> str:
+    """List the rows of the catalogue, one a line."""
+    return "".join(f"{cause.id}: {_sentence(cause)}\n" for cause in catalogue.causes)
+
+
+def _sentence(cause: Cause) -> str:
+    """The cause with the names of its facts in capitals."""
+    return re.sub(r"\{(\w{1,30})(?:![rs])?\}", lambda m: m[1].upper(), cause.cause)
+
+
+def groups(catalogue: Catalogue) -> dict[str, list[Cause]]:
+    """The rows by the first word of their ids."""
+    found: dict[str, list[Cause]] = {}
     for cause in catalogue.causes:
-        kinds.setdefault(cause.id.partition("-")[0], []).append(f"`{cause.id}`")
-    rows = [f"| {kind} | {' '.join(ids)} |" for kind, ids in kinds.items()]
+        found.setdefault(cause.id.partition("-")[0], []).append(cause)
+    return found
+
+
+def table(catalogue: Catalogue) -> str:
+    """Format the catalogue for docs/explain.md: the ids of each group, with links."""
+    rows = [
+        f"| [{group}](causes/{group}.md) |"
+        f" {' '.join(f'[`{c.id}`](causes/{group}.md#{c.id})' for c in causes)} |"
+        for group, causes in groups(catalogue).items()
+    ]
     return "\n".join(["| | Causes |", "|---|---|", *rows]) + "\n"
+
+
+def page(group: str, causes: Sequence[Cause]) -> str:
+    """Format docs/causes/GROUP.md: message, meaning, remedy and source of each id."""
+    lines = [
+        f"# Messages: {group}",
+        "",
+        "Made from the catalogue of [`jax-sif explain`](../explain.md) by"
+        " `python tools/causes_page.py`.",
+    ]
+    for cause in causes:
+        examples = [line for e in cause.examples for line in e.splitlines()]
+        lines += [
+            "",
+            f"## {cause.id}",
+            "",
+            *(f"    {line}".rstrip() for line in examples),
+            "",
+            f"Meaning: {_escaped(_sentence(cause))}. A {cause.confidence} {cause.role}.",
+            "",
+            f"Remedy: {_escaped(cause.remedy)}.",
+            "",
+            f"Source: {_escaped(cause.source)}.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Text for Markdown: what it would take for markup stands as it is."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*_<>\[\]#$\\])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from collections import defaultdict
@@ -24,18 +25,27 @@ MAX_RANKS = 1 << 16
 _MAX_NAMED = 4 * MAX_RANKS
 _MAX_NODES = 1024
 _MAX_PENDING = 256
+_MAX_KINDS = 4096
+_KIND_CHARS = 300
+_DIGITS = b"0123456789."
+_MIN_CHARS = causes.MIN_LITERAL_CHARS
 # As much of a line is kept: an exception's reason may come late in it.
 _MAX_LINE_CHARS = 1000
 # A rank's unfinished message is dropped after this many lines, or twice as many.
 _FOLLOWUP_MAX_LINES = 4096
 
 _OWN = MARKER.rstrip("0123456789 ")
+_OWN_BYTES = _OWN.encode()
 _RECORD = re.compile(rf"{_OWN}(\d{{1,4}}) ")
 _VERSION = int(MARKER.removeprefix(_OWN))
 _RANK_AND_NODE = re.compile(r'"rank": ?(\d{1,7}),.{0,512}"node": ?"([^"]{1,256})"')
 # The part of a line that is read. Causes are at its front; the rest may be megabytes.
 MAX_LINE_BYTES = 4096
 _MAX_TAIL_BYTES = 1 << 16
+
+# JAX quotes NCCL's last warning behind its own message.
+_QUOTED_WARNING = "log entry (may be unrelated) '"
+_END_OF_QUOTE = re.compile(r"'\.?(?:[;,\s]|$)")
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LABEL = re.compile(r"\s*(\d{1,7})(?::(?: |$)| [\w.-]+\| )")
@@ -96,13 +106,15 @@ class LogScanner:
         self._node_of: dict[int, str] = {}
         self._records = self._newer_records = 0
         self._errors = ErrorLines()
+        # Lines without a cause, but for their numbers: most of a log has few kinds.
+        self._dull: set[bytes] = set()
         # label -> cause -> what is still to come
         self._pending: dict[str, dict[str, _PendingMatch]] = defaultdict(dict)
         self._taken = self._lines_before = 0
         self._nameable = _MAX_NAMED
         self._triggers = tuple(
             dict.fromkeys(
-                (*self._catalogue.triggers, _OWN.encode(), *error_lines.TRIGGERS)
+                (*self._catalogue.triggers, _OWN_BYTES, *error_lines.TRIGGERS)
             )
         )
         self._start("")
@@ -139,6 +151,11 @@ class LogScanner:
             self._errors.most_telling(self._first_failure()),
         )
 
+    def matched(self) -> tuple[Cause, ...]:
+        """All rows of the catalogue that the output has, also those not shown."""
+        self._filter.close()
+        return tuple(hit.cause for hit in self._hits.values())
+
     def _first_failure(self) -> float:
         """The order of the first cause, or of the first symptom without one."""
         for role in ("cause", "symptom"):
@@ -150,11 +167,12 @@ class LogScanner:
     def _on_match(self, raw: bytes, number: int) -> bool:
         """Match one line; return whether the next is needed, whatever it holds."""
         self._taken += 1
-        if len(raw) < causes.MIN_LITERAL_CHARS and not self._pending:
+        kind = raw[:_KIND_CHARS].translate(None, _DIGITS)
+        if not self._pending and (kind in self._dull or len(raw) < _MIN_CHARS):
             return False
         text = self._without_record(raw.decode(errors="replace"))
         who, body = strip_srun_label(text)
-        match = self._catalogue.match(body)
+        match = self._match(body)
         resolved = self._confirm(who, body) if self._pending else None
         if match and match.cause.followed_by:
             self._add_pending(match, who)
@@ -163,7 +181,17 @@ class LogScanner:
             self._count(named, who, _line(number, self._log, body))
         elif match is None:
             self._errors.add(_line(number, self._log, body), self._taken)
+            if len(self._dull) < _MAX_KINDS and _OWN_BYTES not in raw:
+                self._dull.add(kind)
         return bool(self._pending)
+
+    def _match(self, body: str) -> Match | None:
+        """The row of a line; of NCCL's last warning in it, if that says more."""
+        found = self._catalogue.match(body)
+        quoted = _END_OF_QUOTE.split(body.partition(_QUOTED_WARNING)[2])[0]
+        if not quoted or (found and found.cause.role == "cause"):
+            return found
+        return self._catalogue.match(f"NCCL WARN {quoted}") or found
 
     def _without_record(self, text: str) -> str:
         """Return the text before one of the kit's records; read the rank's node from it."""
@@ -311,10 +339,14 @@ class LineFilter:
         if self._wants_next or self._tail or b"\n" in line[:-1]:
             self.feed(line if line.endswith(b"\n") else line + b"\n")
             return
-        if self._any_trigger.search(line):
+        if not self._any_trigger.search(line):
+            self.lines += 1
+        elif b"\r" in line:
             self._filter(line if line.endswith(b"\n") else line + b"\n")
         else:
             self.lines += 1
+            line = line.rstrip(b"\n")[:MAX_LINE_BYTES]
+            self._wants_next = self._on_line(line, self.lines)
 
     def close(self) -> None:
         """Read the rest, if the output ended within a line."""
@@ -324,7 +356,7 @@ class LineFilter:
     def _filter(self, text: bytes) -> None:
         """Filter whole lines. Each trigger is searched for once, from end to end."""
         end = len(text)
-        nearest = dict.fromkeys(self._triggers, -1)
+        nearest = [(-1, trigger) for trigger in self._triggers]
         at = counted = 0
         while at < end:
             if not self._wants_next:
@@ -342,13 +374,16 @@ class LineFilter:
         self.lines += text.count(b"\n", counted)
 
 
-def _nearest(text: bytes, nearest: dict[bytes, int], at: int) -> int:
-    """The position of the first trigger from `at` on; the length if there is none."""
-    for trigger, position in nearest.items():
-        if position < at:
-            found = text.find(trigger, at)
-            nearest[trigger] = len(text) if found < 0 else found
-    return min(nearest.values(), default=len(text))
+def _nearest(text: bytes, nearest: list[tuple[int, bytes]], at: int) -> int:
+    """The position of the first trigger from `at` on; the length if there is none.
+
+    `nearest` is a heap of each trigger's next position.
+    """
+    while nearest and nearest[0][0] < at:
+        trigger = nearest[0][1]
+        found = text.find(trigger, at)
+        heapq.heapreplace(nearest, (len(text) if found < 0 else found, trigger))
+    return nearest[0][0] if nearest else len(text)
 
 
 def _line_start(text: bytes, at: int, position: int) -> int:
