@@ -1,4 +1,4 @@
-"""One node has another build of the image."""
+"""One node has a different build of the image."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

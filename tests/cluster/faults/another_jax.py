@@ -1,4 +1,4 @@
-"""One rank runs another version of JAX than the rest."""
+"""One rank runs a different version of JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
 from fault import Fault

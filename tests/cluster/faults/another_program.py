@@ -1,4 +1,4 @@
-"""One rank runs another program than the rest."""
+"""One rank runs a different program."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

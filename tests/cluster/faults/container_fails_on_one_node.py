@@ -1,4 +1,4 @@
-"""The container does not start on one node, where a folder that it should bind is missing."""
+"""The container does not start on one node, because a folder to bind is missing."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

@@ -1,4 +1,4 @@
-"""One node takes the coordinator's node for itself (127.0.1.1 in its hosts file)."""
+"""One node resolves the coordinator's name to itself (127.0.1.1 in its hosts file)."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

@@ -1,4 +1,4 @@
-"""One node resolves the coordinator's name to an address where nobody is."""
+"""One node resolves the coordinator's name to an unused address."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

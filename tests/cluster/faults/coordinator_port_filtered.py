@@ -1,4 +1,4 @@
-"""A firewall between the nodes drops what goes to the coordinator's port."""
+"""A firewall between the nodes drops packets to the coordinator's port."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A firewall between the nodes refuses what goes to the coordinator's port as unreachable."""
+"""A firewall between the nodes rejects packets to the coordinator's port as unreachable."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

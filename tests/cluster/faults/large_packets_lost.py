@@ -1,4 +1,4 @@
-"""The network between the nodes lets only small packets through, as where one port has a smaller MTU."""
+"""The network between the nodes delivers only small packets, as with a smaller MTU on one port."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

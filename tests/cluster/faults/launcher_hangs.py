@@ -1,4 +1,4 @@
-"""Slurm's daemon of the step hangs on a node when all ranks are done, so that srun does not end."""
+"""slurmstepd hangs on a node after all ranks are done, so srun does not end."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A node's network is cut while its ranks and the others sum."""
+"""A node's network is cut during a collective."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

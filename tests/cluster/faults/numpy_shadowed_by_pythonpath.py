@@ -1,4 +1,4 @@
-"""PYTHONPATH puts another numpy before the image's."""
+"""PYTHONPATH contains a different numpy."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Another numpy lies in the user's ~/.local: no fault, the image does not look there."""
+"""The user's ~/.local contains a different numpy: no fault, the image does not use it."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

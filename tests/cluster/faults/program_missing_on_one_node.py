@@ -1,4 +1,4 @@
-"""Slurm cannot start the tasks of one node: singularity is not there."""
+"""Slurm cannot start the tasks of one node: singularity is missing."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

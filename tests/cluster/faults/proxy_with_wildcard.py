@@ -1,4 +1,4 @@
-"""Proxy variables with a wildcard in no_proxy, which gRPC does not know: no fault with the image's entry."""
+"""Proxy variables with a wildcard in no_proxy, which gRPC does not support: no fault with the image's entry."""
 # SPDX-License-Identifier: Apache-2.0
 
 from fault import PASSES, Fault

@@ -1,4 +1,4 @@
-"""Proxy variables with a wildcard in no_proxy, and the image's entry is switched off."""
+"""Proxy variables with a wildcard in no_proxy, without the image's entry."""
 # SPDX-License-Identifier: Apache-2.0
 
 from fault import Fault

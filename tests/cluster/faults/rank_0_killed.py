@@ -1,4 +1,4 @@
-"""Rank 0, the coordinator, is killed (SIGKILL) while the others sum."""
+"""Rank 0, the coordinator, is killed (SIGKILL) during a collective of the others."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

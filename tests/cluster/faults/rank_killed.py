@@ -1,4 +1,4 @@
-"""A rank is killed (SIGKILL) while the others sum."""
+"""A rank is killed (SIGKILL) during a collective of the others."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

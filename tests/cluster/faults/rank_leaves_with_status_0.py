@@ -1,4 +1,4 @@
-"""A rank ends by os._exit(0) while the others sum."""
+"""A rank ends by os._exit(0) during a collective of the others."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

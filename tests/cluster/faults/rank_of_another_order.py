@@ -1,4 +1,4 @@
-"""A rank calls the collectives in another order than the rest."""
+"""A rank calls the collectives in a different order."""
 # SPDX-License-Identifier: Apache-2.0
 
 from fault import Fault, mark, on_points

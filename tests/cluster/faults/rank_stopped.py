@@ -1,4 +1,4 @@
-"""A rank is stopped (SIGSTOP) while the others sum."""
+"""A rank is stopped (SIGSTOP) during a collective of the others."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

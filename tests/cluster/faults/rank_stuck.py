@@ -1,4 +1,4 @@
-"""A rank is alive and never comes to the collective."""
+"""A rank runs, but never reaches the collective."""
 # SPDX-License-Identifier: Apache-2.0
 
 import time

@@ -1,4 +1,4 @@
-"""One node's /dev/shm has the 64 MB that container engines give."""
+"""One node's /dev/shm has 64 MB, the default of container engines."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

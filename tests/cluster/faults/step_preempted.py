@@ -1,4 +1,4 @@
-"""SIGTERM comes to all ranks, as before a preemption: no rank is the cause."""
+"""All ranks get SIGTERM, as before a preemption: no rank is the cause."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

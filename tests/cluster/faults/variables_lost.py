@@ -1,4 +1,4 @@
-"""Slurm's variables do not reach the program: as many single-process runs as ranks."""
+"""Slurm's variables do not reach the program: each rank runs alone."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os
