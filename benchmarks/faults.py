@@ -30,12 +30,14 @@ CLUSTERS = 6
 
 HEAD = """# Faults
 
-Each fault was injected for real on the mini cluster: into unmodified `jobs/allreduce.slurm` (or the named job), and into the
-same all-reduce written without the kit. Times run from the fault, or from the last rank's start, to the job's last
-output. Written by `make faults`; `make test` injects every fault as well, with the kit.
+Each fault was injected on the mini cluster: into unmodified `jobs/allreduce.slurm` (or the named
+job), and into the same all-reduce written without the kit. Times run from the fault, or from the
+last rank's start, to the job's last output. `make faults` writes this page; `make test` also
+injects every fault, with the kit.
 
-JAX alone was ended after {minutes} minutes if it did not end by itself. A dash: the fault cannot be injected there (it is injected into
-the kit, needs a GPU, or is the kit's own switch). "Nothing" means no output about the fault, not that there was none.
+JAX alone was ended after {minutes} minutes if it did not end by itself. A dash: the fault cannot be
+injected there (it is injected into the kit, needs a GPU, or is the kit's own switch). "Nothing"
+means no output about the fault, not that there was none.
 
 """
 

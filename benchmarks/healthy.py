@@ -173,8 +173,9 @@ def save(outcomes: list[Outcome], minutes: float) -> None:
 
 def section(outcomes: list[Outcome], minutes: float) -> str:
     words = """Correct programs, each as a job of `jax-sif job PROGRAM | sbatch` on the mini cluster: once with
-`initialize_distributed()`, once as plain JAX. A job is unharmed if it ends with status 0 and PASS (plain JAX: or NO VERDICT),
-and every rank reaches its last line. Written by `make healthy`; the programs are in `tests/cluster/healthy/`."""
+`initialize_distributed()`, once as plain JAX. A job is unharmed if it ends with status 0 and PASS
+(plain JAX: or NO VERDICT), and every rank reaches its last line. Written by `make healthy`; the
+programs are in `tests/cluster/healthy/`."""
     figures = "\n".join(summary(outcomes, minutes))
     lines = "\n".join(table(outcomes))
     return f"{HEADING}\n\n{words}\n\n{figures}\n\n{lines}\n"

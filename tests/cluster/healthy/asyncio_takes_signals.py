@@ -1,4 +1,4 @@
-"""An asyncio loop takes the signals and Python's wakeup descriptor; runs as a rank."""
+"""An asyncio loop handles the signals and uses Python's wakeup descriptor; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import asyncio

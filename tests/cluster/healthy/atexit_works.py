@@ -1,4 +1,4 @@
-"""Works for 20 s in a function of atexit; runs as a rank."""
+"""Works for 20 s in an atexit function; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import atexit

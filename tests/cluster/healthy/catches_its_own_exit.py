@@ -1,4 +1,4 @@
-"""Catches a SystemExit, as of an option parser, and an interrupt, and goes on; runs as a rank."""
+"""Catches a SystemExit, such as an option parser's, and an interrupt, and continues; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

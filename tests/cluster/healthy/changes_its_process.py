@@ -1,4 +1,4 @@
-"""Leaves its folder, its session and its environment, and closes its standard input; runs as a rank."""
+"""Changes its directory, session and environment, and closes its standard input; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

@@ -1,4 +1,4 @@
-"""Closes its standard output when it is done with it, and goes on; runs as a rank."""
+"""Closes its standard output when it is done with it, and continues; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

@@ -1,4 +1,4 @@
-"""Says where it meets, by an address that it computes from Slurm's variables; runs as a rank."""
+"""Computes the coordinator's address from Slurm's variables; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

@@ -1,4 +1,4 @@
-"""A second program of JAX's, alone in a subprocess, evaluates what the first has made; runs as a rank."""
+"""A second JAX program, alone in a subprocess, evaluates the result of the first; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Tasks of a thread pool call sys.exit(0) and sys.exit(3), and nobody minds; runs as a rank."""
+"""Tasks of a thread pool call sys.exit(0) and sys.exit(3), which has no effect; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import sys

@@ -1,4 +1,4 @@
-"""May open 64 files only, and has most of them open; runs as a rank."""
+"""Has a limit of 64 open files, and most of them open; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

@@ -1,4 +1,4 @@
-"""Pools of forked workers that put SIGTERM right, as PyTorch's do, and are ended by it; runs as a rank."""
+"""Pools of forked workers that reset SIGTERM, like PyTorch's, and are ended by it; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""A child of os.fork() raises and calls sys.excepthook, as Python does, and its parent goes on; runs as a rank."""
+"""A child of os.fork() raises and calls sys.excepthook, as Python does, and its parent continues; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

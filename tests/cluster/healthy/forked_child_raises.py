@@ -1,4 +1,4 @@
-"""A forked process raises, prints its traceback, and its parent takes note; runs as a rank."""
+"""A forked process raises and prints its traceback, and its parent handles it; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Has a handler of SIGTERM that saves, and goes on when one comes; runs as a rank."""
+"""Has a SIGTERM handler that saves, and continues after a SIGTERM; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

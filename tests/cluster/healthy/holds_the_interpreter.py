@@ -1,4 +1,4 @@
-"""A function of C keeps Python's interpreter to itself for 15 s; runs as a rank."""
+"""A C function holds Python's interpreter lock for 15 s; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Ignores SIGCHLD, SIGTERM, SIGPIPE and SIGHUP, and blocks what it can; runs as a rank."""
+"""Ignores SIGCHLD, SIGTERM, SIGPIPE and SIGHUP, and blocks SIGUSR1 and SIGUSR2; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

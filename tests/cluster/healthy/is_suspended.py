@@ -1,4 +1,4 @@
-"""All ranks are stopped for 15 s and go on, as Slurm does with a job for one that comes first; runs as a rank."""
+"""All ranks are suspended for 15 s and continue, as Slurm does for a job of higher priority; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

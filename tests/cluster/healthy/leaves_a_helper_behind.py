@@ -1,4 +1,4 @@
-"""A background service of the program's own, as of a tracker of experiments, outlives it; runs as a rank."""
+"""A background service of the program, such as an experiment tracker, outlives it; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import subprocess

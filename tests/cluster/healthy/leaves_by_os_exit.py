@@ -1,4 +1,4 @@
-"""All ranks leave by os._exit(0) at their end; runs as a rank."""
+"""All ranks exit by os._exit(0) at their end; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

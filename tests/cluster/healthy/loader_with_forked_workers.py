@@ -1,4 +1,4 @@
-"""A data loader as PyTorch's: forked workers, queues, a thread that pins, a SIGCHLD handler, ended by SIGTERM at exit; runs as a rank."""
+"""A data loader like PyTorch's: forked workers, queues, a pinning thread, a SIGCHLD handler, ended by SIGTERM at exit; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import atexit

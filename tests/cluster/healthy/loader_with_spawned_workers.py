@@ -1,4 +1,4 @@
-"""A data loader as Grain's: spawned workers, shared memory, a prefetching thread, closed at exit; runs as a rank."""
+"""A data loader like Grain's: spawned workers, shared memory, a prefetching thread, closed at exit; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import atexit

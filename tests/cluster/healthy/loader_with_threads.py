@@ -1,4 +1,4 @@
-"""A data loader as tf.data's: threads that fill a buffer and are never ended; runs as a rank."""
+"""A data loader like tf.data's: threads that fill a buffer and are never ended; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import itertools

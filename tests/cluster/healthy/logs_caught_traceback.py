@@ -1,4 +1,4 @@
-"""Logs an exception that it has caught, every three seconds for a minute; runs as a rank."""
+"""Logs a caught exception every three seconds for a minute; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import logging

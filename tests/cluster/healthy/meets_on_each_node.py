@@ -1,4 +1,4 @@
-"""The program of JAX's tutorial: each node's processes meet at an address of localhost; runs as a rank."""
+"""The program of JAX's tutorial: each node's processes use a localhost address as coordinator; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from _group import LOCAL_RANK, add_up, end_well, join

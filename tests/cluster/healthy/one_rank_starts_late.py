@@ -1,4 +1,4 @@
-"""The third rank comes 40 s after the others; runs as a rank."""
+"""The third rank starts 40 s after the others; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from _group import RANK, add_up, end_well, join, work

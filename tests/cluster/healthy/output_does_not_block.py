@@ -1,4 +1,4 @@
-"""Its standard output does not block, as after a program that has left it so; runs as a rank."""
+"""Its standard output is non-blocking, as an earlier program may leave it; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import fcntl

@@ -1,4 +1,4 @@
-"""Its output goes through a tee of its own, which is there until its end; runs as a rank."""
+"""Pipes its output through its own tee, which runs until its end; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

@@ -1,4 +1,4 @@
-"""Prints the log of a larger job, with Slurm's words on nodes and tasks that this job has not; runs as a rank."""
+"""Prints the log of a larger job, with Slurm's messages about nodes and tasks that this job does not have; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from _group import RANK, add_up, end_well, join, say, work

@@ -1,4 +1,4 @@
-"""Prints every byte that there is, and none of it is text; runs as a rank."""
+"""Prints every byte value, and no text; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

@@ -1,4 +1,4 @@
-"""Prints what NCCL, the driver, gloo, JAX and Apptainer say of failures: a log that it looks through; runs as a rank."""
+"""Prints failure messages of NCCL, the driver, gloo, JAX and Apptainer from a log that it reads; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from _group import RANK, add_up, end_well, join, say, work

@@ -1,4 +1,4 @@
-"""Prints from eight threads at once, in halves of lines; runs as a rank."""
+"""Prints half lines from eight threads at once; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import sys

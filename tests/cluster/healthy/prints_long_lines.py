@@ -1,4 +1,4 @@
-"""Prints lines of a megabyte, and one without an end; runs as a rank."""
+"""Prints lines of a megabyte, and an unfinished one; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from _group import RANK, add_up, end_well, join

@@ -1,4 +1,4 @@
-"""Prints what looks like the beginning of a record and is none; runs as a rank."""
+"""Prints the beginning of a record that is none; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from _group import RANK, add_up, end_well, join, say

@@ -1,4 +1,4 @@
-"""Prints records as the kit writes them: those of a job whose logs it looks through; runs as a rank."""
+"""Prints records in the kit's format, from the log of another job; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Prints the log of a job that failed, with Slurm's words on nodes and tasks that this job has, too; runs as a rank."""
+"""Prints the log of a failed job, with Slurm's messages about nodes and tasks that this job also has; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 from _group import RANK, add_up, end_well, join, say, work

@@ -1,4 +1,4 @@
-"""A ProcessPoolExecutor of forked workers, of whose tasks one fails and is caught; runs as a rank."""
+"""A ProcessPoolExecutor of forked workers with one task that fails, which is caught; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import multiprocessing

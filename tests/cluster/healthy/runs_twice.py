@@ -1,4 +1,4 @@
-"""Two programs of JAX's, one after the other in the same step: a training and its evaluation; runs as a rank."""
+"""Two JAX programs, one after the other in the same step: a training and its evaluation; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import subprocess

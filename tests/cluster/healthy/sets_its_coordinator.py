@@ -1,4 +1,4 @@
-"""Names its coordinator by JAX's own variables, before it joins; runs as a rank."""
+"""Sets JAX's own variables for the coordinator, before it joins; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

@@ -1,4 +1,4 @@
-"""Shows the stacks of its threads every three seconds, as people do who look for what is slow; runs as a rank."""
+"""Prints the stacks of its threads every three seconds, as for finding slow code; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import faulthandler

@@ -1,4 +1,4 @@
-"""Leaves the group by jax.distributed.shutdown() and works on alone; runs as a rank."""
+"""Leaves the group by jax.distributed.shutdown() and continues alone; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import jax

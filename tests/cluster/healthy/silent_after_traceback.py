@@ -1,4 +1,4 @@
-"""Prints a traceback that it has caught, and then works for 40 s without a word; runs as a rank."""
+"""Prints a caught traceback, then works for 40 s without output; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import traceback

@@ -1,4 +1,4 @@
-"""A program that sets variables and puts itself anew in its own place; runs as a rank."""
+"""A program that sets variables and executes itself again; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

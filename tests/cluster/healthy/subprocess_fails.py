@@ -1,4 +1,4 @@
-"""Commands fail with a traceback, with a status, and by signals, and the program goes on; runs as a rank."""
+"""Its commands fail with a traceback, a status or a signal, and the program continues; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import subprocess

@@ -1,4 +1,4 @@
-"""A thread and a destructor raise, Python prints both, and the program goes on; runs as a rank."""
+"""A thread and a destructor raise, Python prints both, and the program continues; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import threading

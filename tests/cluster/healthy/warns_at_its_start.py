@@ -1,4 +1,4 @@
-"""Prints a caught traceback before it joins its group, as libraries do that miss an optional part; runs as a rank."""
+"""Prints a caught traceback before it joins its group, like libraries without an optional dependency; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import traceback
