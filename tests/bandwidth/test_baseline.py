@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from sample_measurements import fabrics, measured, verdict_on
+from sample_records import VERSIONS
 
 from jaxsif import cli
 from jaxsif.bandwidth import baseline
@@ -24,14 +25,14 @@ KEY = Key("cpu", "G8N2p8", "all-reduce", "f32", 2**26)
 def run(busbw: float, *more, **chosen):
     """A verdict for programs."""
     measurements = measured(busbw, size_bytes=2**26)
-    return render.step_verdict(verdict_on(CPU, measurements, *more, **chosen))
+    return render.step_verdict(verdict_on(CPU, measurements, *more, **chosen), VERSIONS)
 
 
 @pytest.fixture
 def verdict_file(tmp_path):
     def write(name: str, *verdicts, schema: str = SCHEMA) -> Path:
         path = tmp_path / name
-        content = {"schema": schema, "kit": "1.0", "verdicts": verdicts}
+        content = {"schema": schema, "verdicts": verdicts}
         path.write_bytes(msgspec.json.encode(content))
         return path
 
@@ -87,7 +88,7 @@ def test_a_failed_run_is_rejected():
 
 
 def test_a_run_that_measured_nothing_is_rejected():
-    nothing = render.step_verdict(verdict_on())
+    nothing = render.step_verdict(verdict_on(), VERSIONS)
 
     with pytest.raises(
         UsageError, match=r"no bandwidth was measured.*bandwidth\.slurm"

@@ -48,6 +48,9 @@ def test_in_an_image_it_names_the_image(tmp_path):
     assert "image jax-sif-1.0-cpu, built 2026-11-21T02:15:12Z, revision a68eec1" in (
         image.version_text(description).splitlines()
     )
+    assert image.Versions(image.kit_version(), "jax-sif-1.0-cpu", "1.0") == (
+        image.versions(description)
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"versions": {}}'])

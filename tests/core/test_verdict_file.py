@@ -170,7 +170,7 @@ def test_a_verdict_without_a_field_is_refused(field):
             "'jax-sif/verdict/2', and this jax-sif reads 'jax-sif/verdict/1'.*"
             r"singularity exec \$JAX_IMAGE jax-sif report",
         ),
-        (b'{"schema": "jax-sif/verdict/1"}', "missing required field `kit`"),
+        (b'{"schema": "jax-sif/verdict/1"}', "missing required field `verdicts`"),
     ],
 )
 def test_what_is_no_verdict_is_refused_with_what_to_give(text, complaint):

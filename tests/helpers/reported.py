@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sample_records import Job, fields_of, healthy, make_record, records
+from sample_records import VERSIONS, Job, fields_of, healthy, make_record, records
 
 from jaxsif.bandwidth.hardware import Expectation
 from jaxsif.bandwidth.results import BandwidthResults, RatedPoint, points
@@ -79,14 +79,14 @@ def silent() -> dict[str, Any]:
 def as_json(verdict: Verdict) -> dict[str, Any]:
     """A verdict as in the file."""
     content: dict[str, Any] = json.loads(
-        encode(msgspec.to_builtins(step_verdict(verdict)))
+        encode(msgspec.to_builtins(step_verdict(verdict, VERSIONS)))
     )
     return content
 
 
 def document(*verdicts: dict[str, Any]) -> dict[str, Any]:
     """As the file holds them, through JSON."""
-    content = {"schema": SCHEMA, "kit": "1.0", "verdicts": verdicts}
+    content = {"schema": SCHEMA, "verdicts": verdicts}
     read: dict[str, Any] = json.loads(json.dumps(content))
     return read
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from jaxsif.core.image import Versions
 from jaxsif.core.record_lines import encode_fields
 from jaxsif.core.records import (
     PHASES,
@@ -43,6 +44,10 @@ G8N2P8 = parse_topology("G8N2p8")
 Fields = dict[str, Any]
 # rank -> phase -> record.
 Job = dict[int, dict[str, Fields]]
+
+
+# Of the process that verified.
+VERSIONS = Versions("1.0", "jax-sif-0.12.0.1-cpu", "0.12.0.1")
 
 
 def stamp(rank: int, node: str = "node1") -> Stamp:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from sample_records import healthy, make_record, records
+from sample_records import VERSIONS, healthy, make_record, records
 
 from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
@@ -25,7 +25,7 @@ def verdict(label: str, **speed) -> StepVerdict:
     job_state = JobState()
     for record in records(job):
         job_state.add(record)
-    return render.step_verdict(judge(job_state, parse_topology(label))[0])
+    return render.step_verdict(judge(job_state, parse_topology(label))[0], VERSIONS)
 
 
 def runs(*speeds: float | None, unit: str = "samples") -> list[results.Run]:

@@ -12,6 +12,7 @@ import pytest
 from checkout import ROOT
 
 from jaxsif import cli
+from jaxsif.core.image import kit_version
 from jaxsif.lint.rules import RULES
 
 HEAD = "#!/bin/bash\n#SBATCH --nodes=2 --ntasks-per-node=4\n"
@@ -107,6 +108,8 @@ def test_sarif_has_the_structure_of_the_standard(lint):
     (run,) = log["runs"]
     driver = run["tool"]["driver"]
     assert "jax-sif lint" == driver["name"]
+    assert kit_version() == driver["version"]
+    assert {"image", "jax"} == driver["properties"].keys()
     assert [rule.id for rule in RULES] == [rule["id"] for rule in driver["rules"]]
     assert len(set(rule["id"] for rule in driver["rules"])) == len(driver["rules"])
     for rule in driver["rules"]:

@@ -72,7 +72,7 @@ def content() -> dict[str, Any]:
 
 
 def stored() -> verdict_file.StepVerdict:
-    file = {"schema": SCHEMA, "kit": "1.0", "verdicts": [content()]}
+    file = {"schema": SCHEMA, "verdicts": [content()]}
     return verdict_file.parse(json.dumps(file).encode(), "job.json")[0]
 
 

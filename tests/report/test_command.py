@@ -108,7 +108,7 @@ def test_a_jobs_output_is_no_verdict(tmp_path):
 
 def test_no_verdict_at_all_could_not_tell(tmp_path):
     path = tmp_path / "job.json"
-    path.write_text('{"schema": "jax-sif/verdict/1", "kit": "1.0", "verdicts": []}')
+    path.write_text('{"schema": "jax-sif/verdict/1", "verdicts": []}')
 
     done = report(path)
 

@@ -7,11 +7,14 @@ import csv
 import io
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 import reported
 from prometheus_client.parser import text_string_to_metric_families
 from reported import HOSTILE, hostile, verdicts
+from sample_records import VERSIONS
 
+from jaxsif.core.image import Versions
 from jaxsif.core.topology import parse_topology
 from jaxsif.report.csv_export import COLUMNS, as_csv
 from jaxsif.report.junit import as_junit
@@ -29,6 +32,30 @@ def results(xml: str) -> dict[str, str]:
         name: next((e.tag for e in case if e.tag != "system-out"), "passed")
         for name, case in cases(xml).items()
     }
+
+
+def test_every_format_has_the_versions_of_the_verdict():
+    (verdict,) = verdicts(reported.passed())
+    versions = {"kit": "1.0", "image": "jax-sif-0.12.0.1-cpu", "jax": "0.12.0.1"}
+
+    (suite,) = ET.fromstring(as_junit([verdict])).iter("testsuite")
+    families = text_string_to_metric_families(as_prometheus([verdict]))
+    (info,) = (f for f in families if f.name == "jaxsif_verify_info")
+
+    assert "properties" == suite[0].tag
+    assert versions == {e.get("name"): e.get("value") for e in suite[0]}
+    assert versions.items() <= info.samples[0].labels.items()
+    assert as_text(verdict).endswith(f"verified by {VERSIONS}\n")
+
+
+def test_outside_an_image_no_format_has_a_version_of_one():
+    (verdict,) = verdicts(reported.passed())
+    verdict = msgspec.structs.replace(verdict, verified_by=Versions("1.0"))
+
+    (suite,) = ET.fromstring(as_junit([verdict])).iter("testsuite")
+
+    assert ["kit"] == [e.get("name") for e in suite[0]]
+    assert "jax-sif 1.0, no image, no JAX" in as_text(verdict)
 
 
 def test_a_pass_has_a_case_for_everything_that_was_looked_at():

@@ -269,4 +269,7 @@ def test_no_library_is_no_error(tmp_path, monkeypatch):
 def test_the_foot_names_the_version():
     html = as_html(verdicts(reported.silent()), None)
 
-    assert f"<footer>jax-sif {kit_version()}. Made by jax-sif report" in html
+    assert (
+        "<footer>Verified by jax-sif 1.0, image jax-sif-0.12.0.1-cpu, JAX 0.12.0.1."
+        f" Made by jax-sif report {kit_version()}. "
+    ) in html

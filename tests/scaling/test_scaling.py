@@ -464,7 +464,7 @@ def test_a_study_is_shown_from_its_verdicts(tmp_path, monkeypatch, capsys):
         facts = {"items": 100.0, "seconds": seconds, "unit": "samples"}
         told = verdict(f"G{4 * nodes}N{nodes}p{4 * nodes}", **facts)
         path = tmp_path / f"scale-train/{nodes}.json"
-        path.write_bytes(msgspec.json.encode(VerdictFile(SCHEMA, "1.0", (told,))))
+        path.write_bytes(msgspec.json.encode(VerdictFile(SCHEMA, (told,))))
     capsys.readouterr()
 
     status = scale("show", "scale-train")

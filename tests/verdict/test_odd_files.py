@@ -90,7 +90,7 @@ def test_an_odd_line_of_the_image_is_refused(line):
 )
 def test_a_verdict_of_odd_types_teaches_nothing(tmp_path, verdict):
     file = tmp_path / "odd.json"
-    file.write_text(json.dumps({"schema": SCHEMA, "kit": "1.0", "verdicts": [verdict]}))
+    file.write_text(json.dumps({"schema": SCHEMA, "verdicts": [verdict]}))
 
     with pytest.raises(UsageError, match=r"odd\.json"):
         baseline.add([str(file)], tmp_path / "known.toml")

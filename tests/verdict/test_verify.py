@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 from checkout import SRC
 from sample_records import healthy, make_record, output
 
-from jaxsif.core.image import kit_version
+from jaxsif.core.image import versions
 from jaxsif.core.record_lines import encode
 
 
@@ -150,7 +151,7 @@ def test_the_json_file_holds_the_verdict(tmp_path):
 
     content = json.loads(file.read_text())
     assert content["schema"] == "jax-sif/verdict/1"
-    assert content["kit"] == kit_version()
+    assert content["verdicts"][0]["verified_by"] == msgspec.to_builtins(versions())
     assert content["verdicts"][0]["verdict"] == "FAIL"
     assert [file] == list(tmp_path.iterdir())
 

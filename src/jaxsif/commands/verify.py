@@ -26,7 +26,7 @@ from jaxsif.core.errors import (
 )
 from jaxsif.core.history import JobState
 from jaxsif.core.hostlist import expand
-from jaxsif.core.image import kit_version
+from jaxsif.core.image import versions
 from jaxsif.core.record_lines import KEY_VARIABLE, job_keys
 from jaxsif.core.records import REQUEUE_REQUEST
 from jaxsif.core.slurm_env import JOB_NODE_LIST
@@ -179,7 +179,7 @@ def _read_files() -> None:
     """
     from jaxsif.bandwidth import hardware
 
-    kit_version()
+    versions()
     hardware.table()
 
 
@@ -268,8 +268,7 @@ def _write_json(path: Path, verdicts: list[Verdict]) -> None:
 
     content = VerdictFile(
         schema=SCHEMA,
-        kit=kit_version(),
-        verdicts=tuple(map(render.step_verdict, verdicts)),
+        verdicts=tuple(render.step_verdict(v, versions()) for v in verdicts),
     )
     try:
         atomic_write(

@@ -8,7 +8,9 @@ import json
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from jaxsif.core.errors import CouldNotTell
 
@@ -36,7 +38,6 @@ ANY_IMAGE_VARIABLE = "JAX_SIF_PACKAGES_ANY_IMAGE"
 # Empty in the image, and on the path behind its own packages (tools/image_post.sh).
 PACKAGES_DIR = f"{KIT}/env"
 
-
 DESCRIPTION = Path(IMAGE_JSON)
 # Of the user's own packages, where some are mounted.
 PACKAGES_DESCRIPTION = Path(PACKAGES_DIR, "packages.json")
@@ -46,6 +47,34 @@ _PINS = tuple(
     Path(__file__).parents[3] / name for name in ("image.env", "recipe/image.env")
 )
 _UNKNOWN = "unknown"
+
+
+class Versions(Struct, frozen=True):
+    """The kit, image and JAX of one process."""
+
+    kit: Annotated[str, Meta(description="The version of jax-sif.")]
+    image: Annotated[
+        str | None, Meta(description="Its name; null outside an image.")
+    ] = None
+    jax: Annotated[str | None, Meta(description="Null where none is installed.")] = None
+
+    def __str__(self) -> str:
+        parts = (
+            f"jax-sif {self.kit}",
+            f"image {self.image}" if self.image else "no image",
+            f"JAX {self.jax}" if self.jax else "no JAX",
+        )
+        return ", ".join(parts)
+
+
+@functools.cache
+def versions(description: Path = DESCRIPTION) -> Versions:
+    """The versions of this process, without importing JAX; kept from the first call on."""
+    try:
+        facts = describe(description)
+        return Versions(kit_version(), name(facts), str(facts["versions"]["jax"]))
+    except (CouldNotTell, KeyError, TypeError):
+        return Versions(kit_version(), None, _installed("jax"))
 
 
 def fingerprint(description: Path = DESCRIPTION) -> str | None:
@@ -85,7 +114,6 @@ def _unreadable(path: Path, error: Exception) -> CouldNotTell:
     )
 
 
-@functools.cache
 def kit_version() -> str:
     """The version of the files that run; `unknown` if it is written nowhere."""
     for pins in _PINS:
@@ -97,15 +125,13 @@ def kit_version() -> str:
 
 def version_text(description: Path = DESCRIPTION) -> str:
     """A line each for the kit, the image if this is one, and JAX."""
-    lines = [f"jax-sif {kit_version()}"]
-    try:
+    found = versions(description)
+    lines = [f"jax-sif {found.kit}"]
+    if found.image:
         facts = describe(description)
-        lines.append(
-            f"image {name(facts)}, built {facts['built']}, revision {facts['revision']}"
-        )
-    except (CouldNotTell, KeyError):
-        pass
-    return "\n".join([*lines, f"JAX {_installed('jax') or 'not installed'}"])
+        made = f"built {facts.get('built')}, revision {facts.get('revision')}"
+        lines.append(f"image {found.image}, {made}")
+    return "\n".join([*lines, f"JAX {found.jax or 'not installed'}"])
 
 
 def _installed(distribution: str) -> str | None:

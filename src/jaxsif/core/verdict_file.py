@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from jaxsif.core.errors import UsageError
 from jaxsif.core.evidence import Finding
+from jaxsif.core.image import Versions
 from jaxsif.core.records import Measurement, PhaseRecord, RankNumber, RecordT, Reported
 
 Schema = Literal["jax-sif/verdict/1"]
@@ -172,6 +173,9 @@ class StepVerdict(Struct, frozen=True):
     ranks: Annotated[
         tuple[RankReport, ...], Meta(description="Every rank that reported.")
     ]
+    verified_by: Annotated[
+        Versions, Meta(description="Of the process that formed the verdict.")
+    ]
 
     @property
     def name(self) -> str:
@@ -208,7 +212,6 @@ class VerdictFile(Struct, frozen=True):
     """What `jax-sif verify` writes: the verdict on each step in the output."""
 
     schema: Schema
-    kit: Annotated[str, Meta(description="The version of jax-sif that wrote the file.")]
     verdicts: tuple[StepVerdict, ...]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from jaxsif.core.image import PLOTLY_JS, kit_version
+from jaxsif.core.image import PLOTLY_JS
 from jaxsif.html.markup import Markup, tag
 
 _HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ def html_document(
 
     Args:
       parts: the content of the page.
-      footer: a sentence for the end of the page.
+      footer: sentences for the end of the page: who made it, with its versions.
       plotly: the library's source; without it there are no charts.
     """
     scripts = [plotly, (_HERE / "page.js").read_text()] if plotly else []
@@ -43,7 +43,7 @@ def html_document(
         None if plotly else tag("p", PLOTLY_MISSING, class_="missing"),
         tag(
             "footer",
-            f"jax-sif {kit_version()}. {footer} This file loads nothing; its charts are"
+            f"{footer} This file loads nothing; its charts are"
             " drawn by plotly.js (MIT licence), which it contains.",
         ),
         *(tag("script", script) for script in safe),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from jaxsif.core.image import versions
 from jaxsif.core.text import plural
 from jaxsif.lint.rule import SEVERITIES, LintFinding, Rule
 from jaxsif.lint.rules import RULES
@@ -111,7 +112,13 @@ def as_sarif(scripts: FindingsByScript) -> dict[str, Any]:
     Source: OASIS, Static Analysis Results Interchange Format 2.1.0.
     """
     results = [_sarif_result(name, f) for name, fs in scripts.items() for f in fs]
-    driver = {"name": "jax-sif lint", "rules": [_sarif_rule(rule) for rule in RULES]}
+    made_by = versions()
+    driver = {
+        "name": "jax-sif lint",
+        "version": made_by.kit,
+        "properties": {"image": made_by.image, "jax": made_by.jax},
+        "rules": [_sarif_rule(rule) for rule in RULES],
+    }
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from xml.etree import ElementTree as ET
 
+import msgspec
+
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL
 from jaxsif.core.evidence import Finding
+from jaxsif.core.image import Versions
 from jaxsif.core.records import TransportRecord
 from jaxsif.core.text import format_gb_per_s, format_size, plural
 from jaxsif.core.verdict_file import NodePairs, StepVerdict
@@ -93,8 +96,19 @@ def _suite(verdict: StepVerdict) -> ET.Element:
     if verdict.start_time_s is not None:
         when = datetime.fromtimestamp(verdict.start_time_s, timezone.utc)
         suite.set("timestamp", when.strftime("%Y-%m-%dT%H:%M:%S"))
+    suite.append(_properties(verdict.verified_by))
     suite.extend(cases)
     return suite
+
+
+def _properties(verified_by: Versions) -> ET.Element:
+    """The versions of what formed the verdict; readers expect them before the cases."""
+    properties = ET.Element("properties")
+    for name, value in msgspec.structs.asdict(verified_by).items():
+        if value is not None:
+            text = escape_invisible(value)
+            ET.SubElement(properties, "property", name=name, value=text)
+    return properties
 
 
 def _case(group: TestCase, verdict: StepVerdict) -> ET.Element:

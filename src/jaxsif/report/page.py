@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxsif.core.text import format_time
+from jaxsif.core.image import kit_version
+from jaxsif.core.text import format_time, listed
 from jaxsif.core.verdict_file import StepVerdict
 from jaxsif.html.document import html_document
 from jaxsif.html.markup import Markup, SectionBuilder, table, tag
 from jaxsif.report import data, sections
-
-_MADE_BY = "Made by jax-sif report from what jax-sif verify --verdict-file wrote."
 
 
 def as_html(verdicts: Sequence[StepVerdict], plotly: str | None) -> str:
@@ -21,7 +20,7 @@ def as_html(verdicts: Sequence[StepVerdict], plotly: str | None) -> str:
         for i, verdict in enumerate(verdicts)
     ]
     parts = (_navigation(verdicts), tag("main", *articles))
-    return html_document(_title(verdicts), parts, _MADE_BY, plotly)
+    return html_document(_title(verdicts), parts, _made_by(verdicts), plotly)
 
 
 def _article(frame: SectionBuilder, verdict: StepVerdict) -> Markup:
@@ -47,6 +46,14 @@ def _title(verdicts: Sequence[StepVerdict]) -> str:
     first = verdicts[0]
     more = f" and {len(verdicts) - 1} more" if len(verdicts) > 1 else ""
     return f"{first.verdict} {first.topology.label} {first.name}{more}"
+
+
+def _made_by(verdicts: Sequence[StepVerdict]) -> str:
+    """Which versions formed the verdicts, and which one made the page of them."""
+    verifiers = listed(
+        dict.fromkeys(str(v.verified_by) for v in verdicts), between="; "
+    )
+    return f"Verified by {verifiers}. Made by jax-sif report {kit_version()}."
 
 
 def _navigation(verdicts: Sequence[StepVerdict]) -> Markup | None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from jaxsif.core.verdict_file import RankReport, StepVerdict
 from jaxsif.html.markup import escape_invisible
 from jaxsif.report.data import startup_breakdown, timelines
@@ -88,6 +90,13 @@ def _verdict_metrics(verdict: StepVerdict) -> Iterator[Sample]:
         "jaxsif_info",
         "Software of the first rank that reported it; always 1.",
         _software(verdict),
+        1.0,
+    )
+    versions = msgspec.structs.asdict(verdict.verified_by)
+    yield (
+        "jaxsif_verify_info",
+        "Versions of the jax-sif verify that formed the verdict; always 1.",
+        {name: value or "" for name, value in versions.items()},
         1.0,
     )
 

@@ -24,6 +24,7 @@ def as_text(verdict: StepVerdict) -> str:
         _bandwidth(verdict),
         _pairs(verdict),
         _startup(verdict),
+        [f"verified by {verdict.verified_by}"],
     ]
     lines = [line for block in blocks if block for line in (*block, "")]
     return "\n".join(map(_one_line, lines))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS
+from jaxsif.core.image import versions
 from jaxsif.html.document import html_document
 from jaxsif.html.markup import (
     Chart,
@@ -37,7 +38,6 @@ from jaxsif.scaling.render import (
 )
 from jaxsif.scaling.results import TARGETS, Row
 
-_MADE_BY = "Made by jax-sif scale from the verdicts of its runs."
 # The exit status for the colour, and the sign. Poor scaling is shown like a warning.
 _STYLE = {
     SCALES: (PASS, "✓"),
@@ -73,7 +73,8 @@ def as_html(
         aria_labelledby="scale-verdict",
     )
     heading = f"{summary.verdict} {title(study)}"
-    return html_document(heading, (tag("main", article),), _MADE_BY, plotly)
+    made_by = f"Made by jax-sif scale ({versions()}) from the verdicts of its runs."
+    return html_document(heading, (tag("main", article),), made_by, plotly)
 
 
 def _tiles(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:

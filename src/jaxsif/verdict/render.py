@@ -8,6 +8,7 @@ from collections import defaultdict
 from jaxsif.core.errors import PASS
 from jaxsif.core.evidence import finding_lines, rank_table
 from jaxsif.core.history import Histories
+from jaxsif.core.image import Versions
 from jaxsif.core.records import REQUEUE_REQUEST
 from jaxsif.core.text import MAX_NODES_IN_LINE, listed, plural
 from jaxsif.core.verdict_file import (
@@ -68,8 +69,8 @@ def _warnings(verdict: Verdict) -> str:
     return f" {plural(count, 'warning')} above," if count else ""
 
 
-def step_verdict(verdict: Verdict) -> StepVerdict:
-    """The verdict as in the verdict file."""
+def step_verdict(verdict: Verdict, verified_by: Versions) -> StepVerdict:
+    """The verdict as in the verdict file, with the versions of who formed it."""
     topology, bandwidth = verdict.topology, verdict.bandwidth
     return StepVerdict(
         step=verdict.step,
@@ -97,6 +98,7 @@ def step_verdict(verdict: Verdict) -> StepVerdict:
             RankReport(s.rank, s.node, s.phase, s.phases, tuple(s.measurements))
             for s in verdict.histories.values()
         ),
+        verified_by=verified_by,
     )
 
 
