@@ -114,6 +114,7 @@ def test_sarif_has_the_structure_of_the_standard(lint):
     assert len(set(rule["id"] for rule in driver["rules"])) == len(driver["rules"])
     for rule in driver["rules"]:
         assert rule["defaultConfiguration"]["level"] in ("error", "warning", "note")
+        assert f"docs/lint.md#{rule['id']}" == rule["helpUri"]
         for text in ("shortDescription", "fullDescription", "help"):
             assert rule[text]["text"]
     assert 3 == len(run["results"])
@@ -140,11 +141,23 @@ def test_name_with_blanks_becomes_a_valid_uri(tmp_path, monkeypatch, capsys):
     assert "my%20job%20%231.slurm" == place["artifactLocation"]["uri"]
 
 
-def test_rules_are_listed(capsys):
-    assert 0 == cli.main(["lint", "--list-rules"])
+@pytest.mark.parametrize("option", ["--list", "--list-rules"])
+def test_rules_are_listed(capsys, option):
+    assert 0 == cli.main(["lint", option])
 
     shown = capsys.readouterr().out
     assert [] == [rule.id for rule in RULES if f"\n  {rule.id} " not in shown]
+
+
+def test_rule_is_explained_with_its_facts(capsys, golden):
+    assert 0 == cli.main(["lint", "--explain", "gpus-idle"])
+
+    golden("explain-gpus-idle", capsys.readouterr().out)
+
+
+def test_explained_rule_must_exist(capsys):
+    assert 2 == cli.main(["lint", "--explain", "gpu-idle"])
+    assert "did you mean gpus-idle?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,14 @@ def test_page_is_up_to_date():
     assert lint_page.renewed(page) == page, lint_page.COMMAND
 
 
+def test_page_has_an_anchor_of_each_rule():
+    page = lint_page.PAGE.read_text()
+
+    assert [] == [rule.id for rule in RULES if f"\n#### {rule.id}\n" not in page]
+
+
 def test_missing_rule_on_the_page_is_noticed():
-    page = lint_page.PAGE.read_text().replace("| `srun-cpus` |", "| `srun-cpu` |")
+    page = lint_page.PAGE.read_text().replace("#### srun-cpus", "#### srun-cpu")
 
     assert lint_page.renewed(page) != page
 
@@ -108,3 +114,130 @@ def test_steps_with_wait_between_them_do_not_share_a_port():
     step = "srun -K1 python train.py &\nwait $!\n"
 
     assert "port-shared" not in severities(HEAD + step * 2)
+
+
+def test_instance_is_judged_where_it_is_started():
+    start = "#!/bin/bash\n#SBATCH --gpus=1\nsingularity instance start {} jax.sif box\n"
+    join = "singularity exec instance://box python train.py\n"
+
+    without, with_gpus = (
+        [f.line for f in lint_text(start.format(o) + join) if f.severity == "error"]
+        for o in ("", "--nv")
+    )
+
+    assert ([3], []) == (without, with_gpus)
+
+
+@pytest.mark.parametrize(
+    ("program", "severity"),
+    [
+        ("python train_jax.py", "error"),
+        # It may belong to any framework.
+        ("python train.py", "warning"),
+        ("torchrun train.py", None),
+    ],
+)
+def test_rule_of_jax_is_certain_where_the_script_names_jax(program, severity):
+    head = "#!/bin/bash\n#SBATCH --ntasks-per-node=4 --gpus-per-task=1\n"
+
+    assert severity == severities(f"{head}srun {program}\n").get("gpu-binding")
+
+
+@pytest.mark.parametrize(
+    ("options", "rule", "severity"),
+    [
+        ("--ntasks-per-node=4 --gpus-per-task=1", "gpu-binding", "error"),
+        ("--ntasks-per-node=4 --gpu-bind=closest", "gpu-binding", "warning"),
+        ("--ntasks-per-node=4 --gpu-bind=single:1", "gpu-binding", "error"),
+        ("--ntasks-per-node=4 --gpu-bind=none", "gpu-binding", None),
+        # Each ordinal exists, and one GPU of each task is used.
+        ("--ntasks-per-node=2 --gpus-per-task=2", "gpu-binding", None),
+        ("--ntasks-per-node=2 --gpus-per-task=2", "gpus-idle", "warning"),
+        ("--ntasks-per-node=1 --gpus-per-task=4", "gpus-idle", "warning"),
+        ("--ntasks-per-node=4 --gpus-per-task=1", "gpus-idle", None),
+        ("--ntasks-per-node=8 --gpus-per-node=4", "gpus-tasks", "error"),
+        ("--ntasks-per-node=3 --gpus-per-node=4", "gpus-tasks", "warning"),
+    ],
+)
+def test_gpus_of_a_task(options, rule, severity):
+    if "gpus" not in options:
+        options += " --gpus-per-node=4"
+    text = f"#!/bin/bash\n#SBATCH -N 2 {options}\nsrun python train_jax.py\n"
+
+    assert severity == severities(text).get(rule)
+
+
+STEP = "srun -K1 {} python train_jax.py &\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "severity"),
+    [
+        ("", "", "error"),
+        ("-N1", "-N1", "warning"),
+        ("-N1 -w n1", "-N1 -w n2", None),
+        ("-N1 -r0", "-N1 -r1", None),
+    ],
+)
+def test_steps_share_a_port_for_certain_on_the_same_nodes(first, second, severity):
+    steps = STEP.format(first) + STEP.format(second)
+
+    assert severity == severities(f"{HEAD}{steps}wait -n\nwait -n\n").get("port-shared")
+
+
+def test_options_of_a_component_are_its_own():
+    text = (
+        "#!/bin/bash\n#SBATCH -n 1\n#SBATCH hetjob\n"
+        "#SBATCH -N 2 --ntasks-per-node=4 --gpus-per-task=1\n"
+        "set -e\nsrun -K1 --het-group={} python train_jax.py\n"
+    )
+
+    assert {} == severities(text.format(0))
+    assert {"gpu-binding": "error"} == severities(text.format(1))
+    # Both components: nothing is known of the tasks of a node.
+    assert {} == severities(text.format("0,1"))
+
+
+@pytest.mark.parametrize(
+    ("ending", "is_lost"),
+    [
+        ('echo "finished with exit code $?"', True),
+        ("rc=$?; echo $rc", True),
+        ("if [ $? -ne 0 ]; then echo failed; fi", True),
+        ("if [ $? -eq 0 ]; then echo ok; else echo failed; exit 1; fi", False),
+        ("rc=$?; echo $rc; exit $rc", False),
+        ('rc=$?\necho "$rc" ; exit "$rc"', False),
+        ("rc=$?\n[ $rc -eq 0 ] && echo ok", False),
+        ("exit $?", False),
+        ("[ $? -eq 0 ]", False),
+        ("(( $? == 0 )) || scancel $SLURM_JOB_ID", False),
+        ("failed=$?\ntrap 'exit $failed' EXIT", False),
+        ("case $? in 0) ;; *) exit 1;; esac", False),
+        ("echo done", True),
+        ("exit", False),
+        ("exit 0", True),
+    ],
+)
+def test_printed_status_is_lost(ending, is_lost):
+    text = f"#!/bin/bash\n#SBATCH -n 1\nsrun python train.py\n{ending}\n"
+
+    assert is_lost == ("status-lost" in severities(text))
+
+
+@pytest.mark.parametrize(
+    ("first", "is_right"),
+    [
+        ("#!/bin/bash", True),
+        ("#!/bin/bash -l", True),
+        ("#!/bin/bash --login", True),
+        ("#!/bin/bash -e -u", False),
+        ("#!/bin/bash job.sh", False),
+        ("#!/usr/bin/env bash", True),
+        ("#!/usr/bin/env bash -e", False),
+        ("#!/usr/bin/env -S bash -e", True),
+        ("#!/usr/bin/env python3", True),
+        ("#! /bin/bash ", True),
+    ],
+)
+def test_shebang_has_one_argument_at_most(first, is_right):
+    assert is_right == ("shebang" not in severities(f"{first}\n#SBATCH -n 1\nsrun x\n"))

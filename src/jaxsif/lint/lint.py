@@ -7,14 +7,17 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import BinaryIO
 
 from jaxsif.core import strict_json
-from jaxsif.core.errors import FAIL, PASS, UsageError
+from jaxsif.core.errors import COULD_NOT_TELL, FAIL, PASS, UsageError
 from jaxsif.lint import report
-from jaxsif.lint.rule import ERROR, SEVERITIES, WARNING, LintFinding
+from jaxsif.lint.frameworks import batch_system_of
+from jaxsif.lint.rule import ERROR, SEVERITIES, WARNING, LintFinding, Rule
 from jaxsif.lint.rules import RULES, TOPICS
-from jaxsif.lint.script import parse_script
+from jaxsif.lint.rules.script import batch_system
+from jaxsif.lint.script import Script, parse_script
 from jaxsif.lint.suppressions import apply_suppressions
 
 TEXT, JSON, SARIF = "text", "json", "sarif"
@@ -32,8 +35,8 @@ def lint_text(text: str) -> list[LintFinding]:
     """Return the findings in the order of lines, even those that are suppressed."""
     script = parse_script(text)
     findings = [
-        rule.finding(violation)
-        for rule in RULES
+        rule.finding(violation, is_jax=script.is_jax)
+        for rule in _rules_for(script)
         if rule.check is not None
         for violation in dict.fromkeys(rule.check(script))
     ]
@@ -41,6 +44,11 @@ def lint_text(text: str) -> list[LintFinding]:
     return sorted(
         findings, key=lambda f: (f.line, SEVERITIES.index(f.severity), f.rule.id)
     )
+
+
+def _rules_for(script: Script) -> Sequence[Rule]:
+    """Return the rules for a script: one for those of other batch systems."""
+    return (batch_system,) if batch_system_of(script.lines) else RULES
 
 
 def lint(scripts: Sequence[str], *, output_format: str, is_strict: bool) -> int:
@@ -66,7 +74,28 @@ def lint(scripts: Sequence[str], *, output_format: str, is_strict: bool) -> int:
     sys.stdout.buffer.write(output.encode(errors="backslashreplace"))
     sys.stdout.flush()
     counts = report.count(findings)
-    return FAIL if counts[ERROR] or (is_strict and counts[WARNING]) else PASS
+    if counts[ERROR] or (is_strict and counts[WARNING]):
+        return FAIL
+    return COULD_NOT_TELL if any(map(_is_unchecked, findings.values())) else PASS
+
+
+def _is_unchecked(findings: Sequence[LintFinding]) -> bool:
+    return any(finding.rule is batch_system for finding in findings)
+
+
+def explain_rule(rule_id: str) -> int:
+    """Print a rule's meaning, reason, fix and source, and return the exit status.
+
+    Raises:
+      UsageError: there is no such rule.
+    """
+    if rule_id not in _RULES:
+        similar = get_close_matches(rule_id, _RULES, n=1)
+        hint = f"did you mean {similar[0]}?" if similar else "see jax-sif lint --list"
+        raise UsageError(f"there is no rule {rule_id!r}; {hint}")
+    sys.stdout.write(report.rule_as_text(_RULES[rule_id]))
+    sys.stdout.flush()
+    return PASS
 
 
 def list_rules() -> int:
@@ -126,7 +155,7 @@ def _check_is_script(script: str, raw: bytes, text: str) -> None:
         raise UsageError(
             f"{script!r} is a binary file, not a script; give the path of a job script"
         )
-    if not _JOB_SCRIPT_RE.search(text):
+    if not _JOB_SCRIPT_RE.search(text) and not batch_system_of(text.split("\n")):
         raise UsageError(
             f"{script!r} is not a job script: it has no shebang, no line #SBATCH and"
             " no step; give the file that you pass to sbatch"

@@ -128,7 +128,10 @@ _ASSIGNMENT_RE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 _IMAGE_NAME_RE = re.compile(r"IMAGE|IMG|SIF|CONTAINER", re.IGNORECASE)
 _ACTIONS = ("run", "exec", "shell", "test")
-_GPU_OPTIONS = ("--gpu", "--gpus", "--device", "--nv", "--hooks-dir", "--module=gpu")
+_GPU_OPTIONS = (
+    *("--gpu", "--gpus", "--device", "--nv", "--hooks-dir", "--module=gpu"),
+    "--runtime=nvidia",
+)
 
 
 def _is_python(word: Word) -> bool:
@@ -277,11 +280,17 @@ def _apptainer_container(
     runtime: Word, args: Sequence[Word]
 ) -> tuple[Container, tuple[Word, ...]] | None:
     action, *args = parse_options(args, APPTAINER).remaining or (runtime,)
-    if action.text not in _ACTIONS:
+    if action.text == "instance" and args and args[0].text in ("start", "run"):
+        action = replace(action, text="instance start")
+        args = args[1:]
+    if action.text not in (*_ACTIONS, "instance start"):
         return None
     options = _with_image(parse_options(args, APPTAINER))
     image = options.remaining[0] if options.remaining else None
     gives_gpus: bool | None = options.has("nv", "nvccli", "rocm")
+    if image is not None and image.text.startswith("instance://"):
+        # It joins a container that has been started with its own options.
+        gives_gpus = None
     if options.is_incomplete or any(option.error for option in options.options):
         gives_gpus = gives_gpus or None
     container = Container(

@@ -13,6 +13,7 @@ from jaxsif.lint.rule import SEVERITIES, LintFinding, Rule
 from jaxsif.lint.rules import RULES
 
 SCHEMA = "jax-sif/lint/1"
+_JAX_ONLY = ", a warning at most unless the script names JAX"
 
 # The findings of each script, by its name.
 FindingsByScript = Mapping[str, Sequence[LintFinding]]
@@ -86,24 +87,38 @@ def rules_as_text(topics: Mapping[str, Sequence[Rule]]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def rule_as_text(rule: Rule) -> str:
+    """Return what `jax-sif lint --explain ID` prints."""
+    rows = (
+        ("mistake", rule.title),
+        ("reason", rule.why),
+        ("fix", rule.fix),
+        ("source", rule.source),
+        ("page", _page_of(rule)),
+    )
+    lines = [f"{rule.id}: {rule.severity}{_JAX_ONLY * rule.needs_jax}"]
+    return "".join(
+        f"{line}\n" for line in [*lines, *(f"  {k:<8} {v}" for k, v in rows)]
+    )
+
+
+def _page_of(rule: Rule) -> str:
+    """Return where the documentation describes a rule."""
+    return f"docs/lint.md#{rule.id}"
+
+
 def rules_as_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
     """Return the rules with fix, reason and source, for docs/lint.md."""
     parts = []
     for topic, rules in topics.items():
-        parts.append(
-            f"### {topic}\n\n| Rule | Mistake | Fix | Reason |\n|---|---|---|---|\n"
-        )
+        parts.append(f"### {topic}\n\n")
         for rule in rules:
-            cells = (
-                f"`{rule.id}`",
-                f"{rule.severity}: {rule.title}",
-                rule.fix,
-                f"{rule.why} ({rule.source})",
+            severity = f"{rule.severity}{_JAX_ONLY * rule.needs_jax}"
+            parts.append(
+                f"#### {rule.id}\n\n{rule.title} ({severity}).\n\n"
+                f"- Reason: {rule.why}.\n- Fix: {rule.fix}\n- Source: {rule.source}.\n\n"
             )
-            row = " | ".join(cell.replace("|", "\\|") for cell in cells)
-            parts.append(f"| {row} |\n")
-        parts.append("\n")
-    return "".join(parts)
+    return "".join(parts).replace("<<", "\\<\\<")
 
 
 def as_sarif(scripts: FindingsByScript) -> dict[str, Any]:
@@ -138,6 +153,7 @@ def _sarif_rule(rule: Rule) -> dict[str, Any]:
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": f"{rule.why} ({rule.source})"},
         "help": {"text": rule.fix},
+        "helpUri": _page_of(rule),
         "defaultConfiguration": {"level": rule.severity},
     }
 

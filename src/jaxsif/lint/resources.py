@@ -55,6 +55,7 @@ class ResourceRequest:
       gpus_per_node: number of GPUs of each node.
       has_gpus: whether any GPU is requested.
       binding: the option, as written, that gives each task its own GPUs; "" if none.
+      visible_gpus: how many of them a task sees if this is bound.
     """
 
     nodes: int | None = None
@@ -63,11 +64,17 @@ class ResourceRequest:
     gpus_per_node: int | None = None
     has_gpus: bool = False
     binding: str = ""
+    visible_gpus: int | None = None
 
     @property
     def has_several_tasks(self) -> bool:
         """Whether there is certainly more than one task."""
-        return self.tasks is not None and self.tasks > 1
+        if self.tasks is not None:
+            return self.tasks > 1
+        return any(n is not None and n > 1 for n in (self.nodes, self.tasks_per_node))
+
+
+UNKNOWN = ResourceRequest()
 
 
 def count_gpus(text: str | None) -> GpuCount | None:
@@ -120,14 +127,15 @@ def step_resources(
     job: ResourceRequest, job_options: ParsedOptions, requested: ParsedOptions
 ) -> ResourceRequest:
     """Return the resources of a step: the job's, changed by srun's options."""
-    if requested.is_incomplete or requested.has("het-group"):
+    if requested.is_incomplete:
         return ResourceRequest(has_gpus=job.has_gpus)
     nodes, tasks, per_node = _step_tasks(job, job_options, requested)
     if requested.has(*GPU_OPTIONS):
         return _with_gpus(requested, nodes, tasks, per_node)
     binding = _binding(requested) or job.binding
+    visible = _visible_gpus(requested) if _binding(requested) else job.visible_gpus
     return ResourceRequest(
-        nodes, tasks, per_node, job.gpus_per_node, job.has_gpus, binding
+        nodes, tasks, per_node, job.gpus_per_node, job.has_gpus, binding, visible
     )
 
 
@@ -164,7 +172,15 @@ def _with_gpus(
 ) -> ResourceRequest:
     has_gpus = _has_gpus(requested)
     gpus = _gpus_per_node(requested, nodes, per_node) if has_gpus else None
-    return ResourceRequest(nodes, tasks, per_node, gpus, has_gpus, _binding(requested))
+    return ResourceRequest(
+        nodes,
+        tasks,
+        per_node,
+        gpus,
+        has_gpus,
+        _binding(requested),
+        _visible_gpus(requested),
+    )
 
 
 def _gpus_per_node(
@@ -207,6 +223,20 @@ def _binding(requested: ParsedOptions) -> str:
     if option is None:
         return ""
     return f"{option.written}={option.value.text if option.value else ''}"
+
+
+def _visible_gpus(requested: ParsedOptions) -> int | None:
+    """Return how many GPUs a task sees that is bound to its own; None if unknown."""
+    if requested.has("gpu-bind"):
+        binding = requested.text("gpu-bind") or ""
+        kind, _, value = binding.removeprefix("verbose,").partition(":")
+        if kind == "map_gpu":
+            return 1
+        # `single:2` means two tasks on each GPU.
+        return {"single": 1, "per_task": number(value)}.get(kind)
+    per_task = count_gpus(requested.text("gpus-per-task"))
+    per_task = per_task or count_gres(requested.text("tres-per-task"))
+    return per_task.count if per_task else None
 
 
 def _quotient(count: int | None, parts: int | None) -> int | None:

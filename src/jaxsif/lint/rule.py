@@ -38,6 +38,8 @@ class Rule:
       why: what the mistake causes.
       source: where this is documented, or how it was found out.
       check: yields the violations of a script; None for rules about suppressions.
+      needs_jax: whether it holds for JAX only: unless the script names JAX, its errors
+        are warnings, because `train.py` may belong to another framework.
     """
 
     id: str
@@ -47,12 +49,16 @@ class Rule:
     why: str
     source: str
     check: Check | None = None
+    needs_jax: bool = False
 
-    def finding(self, violation: Violation) -> LintFinding:
+    def finding(self, violation: Violation, *, is_jax: bool = True) -> LintFinding:
+        severity = violation.severity or self.severity
+        if self.needs_jax and not is_jax and severity == ERROR:
+            severity = WARNING
         return LintFinding(
             self,
             violation.line,
-            violation.severity or self.severity,
+            severity,
             violation.text,
             violation.fix or self.fix,
         )
@@ -71,12 +77,18 @@ class LintFinding:
 
 
 def rule(
-    rule_id: str, severity: str, *, fix: str, why: str, source: str
+    rule_id: str,
+    severity: str,
+    *,
+    fix: str,
+    why: str,
+    source: str,
+    needs_jax: bool = False,
 ) -> Callable[[Check], Rule]:
     """Make a rule of a check, whose docstring is the rule's title."""
 
     def make(check: Check) -> Rule:
         title = (check.__doc__ or "").strip().removesuffix(".")
-        return Rule(rule_id, severity, title, fix, why, source, check)
+        return Rule(rule_id, severity, title, fix, why, source, check, needs_jax)
 
     return make

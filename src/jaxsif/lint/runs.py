@@ -7,7 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from jaxsif.lint.model import Assignment, Command, Word
-from jaxsif.lint.options import NO_OPTIONS, SRUN, ParsedOptions, parse_options
+from jaxsif.lint.options import (
+    NO_OPTIONS,
+    SRUN,
+    CommandOption,
+    ParsedOptions,
+    parse_options,
+)
 from jaxsif.lint.programs import (
     OTHER_LAUNCHERS,
     RUNTIMES,
@@ -24,11 +30,15 @@ from jaxsif.lint.programs import (
     runs_python,
     strip_wrappers,
 )
-from jaxsif.lint.resources import ResourceRequest, step_resources
+from jaxsif.lint.resources import UNKNOWN, ResourceRequest, step_resources
 from jaxsif.lint.shell import Budget, ParsedScript, parse_shell
 
 _INTO_CONTAINER = ("APPTAINERENV_", "SINGULARITYENV_")
 _MAX_EXPORTED = 256
+# Options of srun that hold for all components of a heterogeneous step.
+_COMMON_OPTIONS = ("kill-on-bad-exit", "export", "wait")
+# The options of a job, or of a component of a heterogeneous job, and what they request.
+JobComponent = tuple[ParsedOptions, ResourceRequest]
 # Scripts in scripts; deeper nesting is unusual.
 _MAX_NESTING = 4
 
@@ -42,6 +52,8 @@ class ProgramRun:
       command: the command.
       launcher: `srun`, another launcher, or "" if the batch shell starts it.
       resources: the nodes, tasks and GPUs of the run.
+      job: those of the job, or of the component of a heterogeneous job.
+      requested: the options of the job's, or component's, directives.
       srun: the options of srun.
       container: the container in which it runs.
       program: its command line.
@@ -53,6 +65,8 @@ class ProgramRun:
     command: Command
     launcher: str
     resources: ResourceRequest
+    job: ResourceRequest = UNKNOWN
+    requested: ParsedOptions = NO_OPTIONS
     srun: ParsedOptions = NO_OPTIONS
     container: Container | None = None
     program: tuple[Word, ...] = ()
@@ -81,6 +95,17 @@ class ProgramRun:
         return self.runs_python and not is_non_jax(self.program)
 
     @property
+    def is_snippet(self) -> bool:
+        """Whether it is `python -c TEXT`, as a rule a check before the work."""
+        is_python = bool(self.program) and runs_python(self.program[:1])
+        return is_python and "-c" in [word.text for word in self.program[1:3]]
+
+    @property
+    def starts_instance(self) -> bool:
+        """Whether it starts a container that later commands join."""
+        return self.container is not None and self.container.action == "instance start"
+
+    @property
     def may_run_on_cpu(self) -> bool:
         return "cpu" in self.value("JAX_PLATFORMS")
 
@@ -94,8 +119,7 @@ class ProgramRun:
 
 def find_runs(
     script: ParsedScript,
-    job: ResourceRequest,
-    job_options: ParsedOptions,
+    components: Sequence[JobComponent],
     known: Mapping[str, str],
     budget: Budget,
 ) -> list[ProgramRun]:
@@ -103,12 +127,12 @@ def find_runs(
 
     Args:
       script: the parsed script.
-      job: the resources of the job.
-      job_options: the options of its directives.
+      components: the options and resources of the job, or of each component of a
+        heterogeneous job.
       known: the variables known before it starts.
       budget: the limits for scripts within the script, as in `bash -c`.
     """
-    finder = _RunFinder(job, job_options, known, budget)
+    finder = _RunFinder(components, known, budget)
     return [
         run
         for command, exported in _with_environment(script)
@@ -149,8 +173,7 @@ def _export(
 
 @dataclass(frozen=True)
 class _RunFinder:
-    job: ResourceRequest
-    job_options: ParsedOptions
+    components: Sequence[JobComponent]
     known: Mapping[str, str]
     budget: Budget
 
@@ -161,25 +184,50 @@ class _RunFinder:
         if not args:
             return
         name = args[0].base
+        requested, job = self.components[0]
         run = ProgramRun(
-            command.line, command, "", self.job, variables=variables | assigned
+            command.line,
+            command,
+            "",
+            job,
+            job,
+            requested,
+            variables=variables | assigned,
         )
         if name == "srun":
-            options = parse_options(args[1:], SRUN)
-            run = replace(
-                run,
-                launcher=name,
-                srun=options,
-                resources=step_resources(self.job, self.job_options, options),
-                container=pyxis_container(options),
-            ).with_variables(option_variables(options, "export"))
-            yield from self._unwrap(run, options.remaining, 0)
+            yield from self._steps(replace(run, launcher=name), args[1:])
         elif name in OTHER_LAUNCHERS:
             start = first_index(args, is_program) or 1
             run = replace(run, launcher=name, resources=ResourceRequest())
             yield from self._unwrap(run, args[start:], 0)
         elif is_program(args[0]) or name in WRAPPERS:
             yield from self._unwrap(run, args, 0)
+
+    def _steps(self, run: ProgramRun, args: Sequence[Word]) -> Iterator[ProgramRun]:
+        """Yield the programs of srun, of `srun A : B` for each component."""
+        common: tuple[CommandOption, ...] = ()
+        for part in _parts_of_step(args) if len(self.components) > 1 else [args]:
+            options = parse_options(part, SRUN)
+            options = replace(options, options=(*common, *options.options))
+            common = tuple(o for o in options.options if o.name in _COMMON_OPTIONS)
+            requested, job = self._component(options)
+            step = replace(
+                run,
+                srun=options,
+                job=job,
+                requested=requested,
+                resources=step_resources(job, requested, options),
+                container=pyxis_container(options),
+            ).with_variables(option_variables(options, "export"))
+            yield from self._unwrap(step, options.remaining, 0)
+
+    def _component(self, options: ParsedOptions) -> JobComponent:
+        """Return the component in which a step runs; unknown if it is in several."""
+        index = options.number("het-group") if options.has("het-group") else 0
+        if index is not None and index < len(self.components):
+            return self.components[index]
+        has_gpus = any(job.has_gpus for _, job in self.components)
+        return NO_OPTIONS, ResourceRequest(has_gpus=has_gpus)
 
     def _unwrap(
         self, run: ProgramRun, args: Sequence[Word], depth: int
@@ -208,6 +256,16 @@ class _RunFinder:
             for command, variables in _with_environment(script):
                 inner = run.with_variables(variables)
                 yield from self._unwrap(inner, command.args, depth + 1)
+
+
+def _parts_of_step(args: Sequence[Word]) -> Iterator[Sequence[Word]]:
+    """Yield the words between the `:` of a step in several components."""
+    start = 0
+    for index, word in enumerate(args):
+        if word.text == ":":
+            yield args[start:index]
+            start = index + 1
+    yield args[start:]
 
 
 def _entry_args(args: Sequence[Word]) -> int:

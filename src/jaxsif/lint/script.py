@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from jaxsif.core import slurm_env
+from jaxsif.lint.frameworks import JAX, OTHER, framework_of
 from jaxsif.lint.model import DEFAULT_OPTIONS, Assignment, Command, Word, apply_set
 from jaxsif.lint.options import (
     NO_OPTIONS,
@@ -39,20 +41,25 @@ class Directives:
 
     Attributes:
       options: the options.
+      components: those of each part of a heterogeneous job; of others there is one.
       malformed: words that sbatch refuses.
       after_first_command: the lines of directives that Slurm ignores, because a
         command precedes them.
       misspelled: the lines of comments that look like directives.
       first_command: the line of the first command.
-      is_heterogeneous: whether it is a heterogeneous job.
     """
 
     options: ParsedOptions = NO_OPTIONS
+    components: tuple[ParsedOptions, ...] = (NO_OPTIONS,)
     malformed: tuple[Word, ...] = ()
     after_first_command: tuple[int, ...] = ()
     misspelled: tuple[int, ...] = ()
     first_command: int | None = None
-    is_heterogeneous: bool = False
+
+    @property
+    def is_heterogeneous(self) -> bool:
+        """Whether it is a heterogeneous job, of several components."""
+        return len(self.components) > 1
 
     def line_of(self, *names: str) -> int | None:
         """Return the line of the effective one of the named options."""
@@ -62,12 +69,11 @@ class Directives:
 
 def parse_directives(lines: Sequence[str]) -> Directives:
     """Parse the directives of a script."""
-    options: list[CommandOption] = []
+    components: list[list[CommandOption]] = [[]]
     malformed: list[Word] = []
     after_first_command: list[int] = []
     misspelled: list[int] = []
     first_command = None
-    is_heterogeneous = False
     for number, line in enumerate(lines, start=1):
         if line.startswith(_PREFIX):
             if first_command is not None:
@@ -75,20 +81,20 @@ def parse_directives(lines: Sequence[str]) -> Directives:
                 continue
             args = split_directive(line[len(_PREFIX) :], number)
             if args and args[0].text in _HETEROGENEOUS_JOB:
-                is_heterogeneous = True
+                components.append([])
             else:
-                _parse_line(args, options, malformed)
+                _parse_line(args, components[-1], malformed)
         elif line.strip() and not line.lstrip().startswith("#"):
             first_command = first_command or number
         elif first_command is None and _is_misspelled(line):
             misspelled.append(number)
     return Directives(
-        ParsedOptions(tuple(options)),
+        ParsedOptions(tuple(chain.from_iterable(components))),
+        tuple(ParsedOptions(tuple(options)) for options in components),
         tuple(malformed),
         tuple(after_first_command),
         tuple(misspelled),
         first_command,
-        is_heterogeneous,
     )
 
 
@@ -153,7 +159,8 @@ class Script:
       dos_line: the first line that ends as on Windows.
       interpreter: the name in the shebang, "" without one.
       directives: its #SBATCH lines.
-      resources: the nodes, tasks and GPUs of the job.
+      resources: the nodes, tasks and GPUs of the job; of a heterogeneous job those of
+        its first component, where the script runs.
       parsed: its commands and assignments; none if it is not a shell script.
       runs: the programs that it starts.
     """
@@ -184,7 +191,19 @@ class Script:
 
     @property
     def jax_runs(self) -> Iterator[ProgramRun]:
-        return (run for run in self.runs if run.runs_jax)
+        """The Python programs, unless the script names another framework."""
+        is_other = self.framework == OTHER
+        return (run for run in self.runs if run.runs_jax and not is_other)
+
+    @cached_property
+    def framework(self) -> str:
+        """JAX, OTHER, or "" if the script names none."""
+        return framework_of(self.lines)
+
+    @property
+    def is_jax(self) -> bool:
+        """Whether the script names JAX, or a program of it."""
+        return self.framework == JAX
 
     @cached_property
     def modules(self) -> list[Word]:
@@ -231,7 +250,10 @@ class Script:
         return (
             run
             for run in self.runs
-            if not run.is_utility and (run.launcher or run.container or run.runs_python)
+            if not run.is_utility
+            and (run.launcher or run.container or run.runs_python)
+            and not run.starts_instance
+            and not run.is_snippet
         )
 
     @cached_property
@@ -270,15 +292,16 @@ def parse_script(text: str) -> Script:
     dos_line = next((n for n, line in enumerate(raw, 1) if line.endswith("\r")), None)
     interpreter, *arguments = _shebang(lines[0])
     directives = parse_directives(lines)
-    resources = ResourceRequest()
-    if not directives.is_heterogeneous:
-        resources = job_resources(directives.options)
+    components = [
+        (options, job_resources(options)) for options in directives.components
+    ]
+    resources = components[0][1]
     parsed, runs = ParsedScript(), list[ProgramRun]()
     if interpreter in ("", *SHELLS):
         known, budget = _known_variables(directives, resources), Budget()
         shell_options = apply_set(DEFAULT_OPTIONS, arguments)
         parsed = parse_shell(lines, known, shell_options, budget)
-        runs = find_runs(parsed, resources, directives.options, known, budget)
+        runs = find_runs(parsed, components, known, budget)
     return Script(
         lines, dos_line, interpreter, directives, resources, parsed, tuple(runs)
     )
@@ -299,6 +322,8 @@ def _known_variables(
 ) -> dict[str, str]:
     """Return the variables of Slurm that follow from the directives."""
     requested = directives.options
+    if directives.is_heterogeneous:
+        return {}
     numbers = {
         slurm_env.PROCESSES: resources.tasks,
         slurm_env.PROCESSES_OLD: resources.tasks,

@@ -19,7 +19,7 @@ _UNKNOWN = Rule(
     "ignore-unknown",
     ERROR,
     "A comment suppresses a rule that does not exist",
-    "# jax-sif: ignore[rule-id] reason; the ids: jax-sif lint --list-rules",
+    "# jax-sif: ignore[rule-id] reason; the ids: jax-sif lint --list",
     "a mistyped id suppresses nothing",
     "docs/lint.md",
 )

@@ -23,6 +23,7 @@ _CLEARS_ENVIRONMENT = ("cleanenv", "containall", "compat")
 _CHECKED_VARIABLE_RE = re.compile(r"\$\{(\w+):?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{?(\w+)")
 _PACKAGES_RE = re.compile(r"site-packages|dist-packages|/\.local\b|conda|/envs/")
 _LIBRARIES_RE = re.compile(r"cuda|cudnn|nccl|nvidia", re.IGNORECASE)
+_COMPATIBLE_RE = re.compile(r"/compat(?:/lib[^/]*)?/?$")
 _INSTALLERS_RE = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
 
 
@@ -57,6 +58,8 @@ def container_nv(script: Script) -> Iterator[Violation]:
 def _may_compute_on_gpu(run: ProgramRun) -> bool:
     if run.may_run_on_cpu:
         return False
+    if run.starts_instance:
+        return True
     return run.runs_python or not run.program or run.program[0].base in SHELLS
 
 
@@ -87,6 +90,7 @@ def container_entry(script: Script) -> Iterator[Violation]:
 @rule(
     "container-environment",
     ERROR,
+    needs_jax=True,
     fix="leave it out, and unset the variables that cause trouble by name",
     why="it removes Slurm's variables too, so JAX does not find its processes:"
     " coordinator_address should be defined",
@@ -119,6 +123,9 @@ def image_unset(script: Script) -> Iterator[Violation]:
     for run in script.runs:
         image = run.container.image if run.container else None
         options = run.command.shell_options
+        if image is not None and image.is_literal and not image.text and image.names:
+            names = ", ".join(f"${name}" for name in sorted(image.names))
+            yield Violation(run.line, f"{names} is empty", fix="set it to an image")
         if image is None or image.is_literal or options.nounset:
             continue
         # A module that cannot be loaded ends the script.
@@ -165,7 +172,12 @@ def library_path(script: Script) -> Iterator[Violation]:
         if run.container and not is_for_container and assignment in host:
             # Apptainer removes the host's.
             continue
-        if is_for_container or _LIBRARIES_RE.search(assignment.text):
+        # NVIDIA's libraries for newer CUDA on an older driver replace none of JAX's.
+        paths = [p for p in assignment.text.split(":") if not _COMPATIBLE_RE.search(p)]
+        if any(
+            _LIBRARIES_RE.search(path) or (is_for_container and "$" not in path)
+            for path in paths
+        ):
             yield Violation(assignment.line, f"LD_LIBRARY_PATH={assignment.text}")
 
 

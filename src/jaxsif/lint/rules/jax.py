@@ -20,6 +20,12 @@ _NO_PROXIES = ("no_proxy", "no_grpc_proxy")
 _NOT_USED_BY_JAX = (
     "JAX_NUM_PROCESSES",
     "JAX_PROCESS_ID",
+    "JAX_PROCESS_COUNT",
+    "JAX_PROCESS_INDEX",
+    "JAX_LOCAL_PROCESS_INDEX",
+    "JAX_NODE_RANK",
+    "JAX_USE_PJRT_CUDA_DEVICE",
+    "JAX_USE_PJRT_CUDA",
     "JAX_CHECK_PROXY_ENVS",
     "JAX_DISTRIBUTED_INITIALIZATION_TIMEOUT_SECONDS",
 )
@@ -67,6 +73,7 @@ _AS_NUMBER_RE = re.compile(
 @rule(
     "port-shared",
     ERROR,
+    needs_jax=True,
     fix="start each step through `singularity run` of this kit's image, or give each its"
     " own JAX_COORDINATOR_PORT",
     why="JAX derives its coordinator's port from the job alone, and binds it in a way"
@@ -79,14 +86,39 @@ def port_shared(script: Script) -> Iterator[Violation]:
         group = [run for run in group if not _has_own_port(script, run)]
         for run in group[:1]:
             loop = run.command.context.loop
-            peers = [peer for peer in group[1:] if _port(peer) == _port(run)]
+            peers = [
+                peer
+                for peer in group[1:]
+                if _port(peer) == _port(run) and not _are_apart(run, peer)
+            ]
+            severity = "" if _shares_nodes(run) else WARNING
             if peers:
                 lines = ", ".join(str(peer.line) for peer in peers)
                 text = f"this step and that of line {lines} use the same port"
-                yield Violation(run.line, text)
-            elif loop and run.is_background:
+                yield Violation(run.line, text, severity=severity)
+            elif loop and run.is_background and not _are_apart(run, run):
                 text = f"the steps of the loop in line {loop} use the same port"
-                yield Violation(run.line, text)
+                yield Violation(run.line, text, severity=severity)
+
+
+def _are_apart(run: ProgramRun, peer: ProgramRun) -> bool:
+    """Whether two steps, or a step and itself in the next iteration, have other nodes.
+
+    The coordinator listens on the first node of each.
+    """
+    for name in ("het-group", "nodelist", "relative"):
+        option, other = run.srun.last(name), peer.srun.last(name)
+        if option is None or other is None or not option.value or not other.value:
+            continue
+        is_variable = run is peer and not option.value.is_literal
+        if is_variable or option.value.text != other.value.text:
+            return True
+    return False
+
+
+def _shares_nodes(run: ProgramRun) -> bool:
+    """Whether any other step has nodes of this one: it has all of the job's."""
+    return run.job.nodes is not None and run.resources.nodes == run.job.nodes
 
 
 def _concurrent_steps(script: Script) -> Iterator[list[ProgramRun]]:
@@ -146,6 +178,7 @@ def port_fixed(script: Script) -> Iterator[Violation]:
 @rule(
     "proxy",
     ERROR,
+    needs_jax=True,
     fix="unset http_proxy https_proxy grpc_proxy before srun; the entry of this kit's"
     " image hides them from JAX only",
     why="gRPC sends even traffic within the cluster to the proxy, and initialize() waits"

@@ -8,20 +8,62 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import pairwise
 
-from jaxsif.lint.model import StatusUse
-from jaxsif.lint.options import SBATCH, SRUN, CommandOption
+from jaxsif.lint.frameworks import batch_system_of
+from jaxsif.lint.model import Command, NextStatement, StatusUse
+from jaxsif.lint.options import SBATCH, SRUN, CommandOption, ParsedOptions
+from jaxsif.lint.programs import SHELLS
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
+_COUNT_RE = re.compile(r"^\d++[kKmM]?$")
+_TIME_RE = re.compile(r"^(?:\d[\d:-]*+|infinite|unlimited|-1)$", re.IGNORECASE)
+# How the values of some options look.
+_VALUE_FORMS = {
+    "array": re.compile(r"^\[?\d[\d,:%-]*+\]?(?:%\d++)?$"),
+    "time": _TIME_RE,
+    "time-min": _TIME_RE,
+    "nodes": re.compile(r"^\d[\dkKmM,:-]*+$"),
+    "ntasks": _COUNT_RE,
+    "ntasks-per-node": _COUNT_RE,
+    "cpus-per-task": _COUNT_RE,
+    "mem": re.compile(r"^[\d.]++[kKmMgGtTpP]?[iI]?[bB]?$"),
+}
+# A shell's variable, or a template's, which is filled in before sbatch reads it.
+_PLACEHOLDER_RE = re.compile(r"[$`]|\{\{|\{%|<%|@\w+@|^\{\w*\}$")
 _BYTE_ORDER_MARK = "\ufeff"
 _BLANK_AFTER_BACKSLASH_RE = re.compile(r"(?<!\\)\\[ \t]+$")
 _EXPANSION_RE = re.compile(r"[$`]|^~/")
 _READS_STATUS_RE = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
 _BARE_EXIT_RE = re.compile(r"exit\s*$")
+# Statements that print, and so discard the status that they print.
+_PRINTS_RE = re.compile(r"\s*(?:echo|printf|print|logger|log|tee|date)\b")
+# The variables that a statement assigns.
+_ASSIGNED_RE = re.compile(r"(?:^|[\s;&(])([A-Za-z_]\w*)(?:\[[^\]\n]{0,99}\])?\+?=")
+# Commands that end or repeat the job, or fail, and so do not lose its status.
+_ENDING = {"exit", "return", "false", "kill", "scancel", "scontrol", "exec"}
+_TESTS = ("[", "[[", "test", "((")
+# Commands whose failure is no fault, but ends a script under `set -e`.
+_FAILS_NORMALLY = {"grep", "egrep", "pgrep", "diff", "cmp", "expr", "let", "pkill"}
 # Commands that discard the status when they are on the right of ||.
 _ALWAYS_SUCCEEDS = {"true", ":", "echo", "printf", "date", "sleep"}
 _BETWEEN_COMMANDS_RE = re.compile(r"[;{}()\n]|&&|\|\|?")
+
+
+@rule(
+    "batch-system",
+    NOTE,
+    fix="nothing, if this is intended: jax-sif lint checks scripts for Slurm",
+    why="its directives, launchers and variables mean nothing to Slurm, and Slurm's mean"
+    " nothing there, so none of the other rules was applied",
+    source="manuals of PBS, LSF, Grid Engine, Flux, HTCondor: directives of each",
+)
+def batch_system(script: Script) -> Iterator[Violation]:
+    """The script is for another batch system than Slurm"""
+    if found := batch_system_of(script.lines):
+        name, line = found
+        yield Violation(line, f"a script for {name}, which was not checked")
 
 
 @rule(
@@ -29,11 +71,12 @@ _BETWEEN_COMMANDS_RE = re.compile(r"[;{}()\n]|&&|\|\|?")
     ERROR,
     fix="begin the file with: #!/usr/bin/env bash",
     why="sbatch refuses a script that does not begin with `#!`; not even an empty line or"
-    " a byte order mark may precede it",
-    source="tried with Slurm 26.05",
+    " a byte order mark may precede it; a word behind `#!/bin/bash` is the file that bash"
+    " runs instead of the script",
+    source="tried with Slurm 26.05; execve manual, interpreter scripts",
 )
 def shebang(script: Script) -> Iterator[Violation]:
-    """The first line names no interpreter"""
+    """The first line names no interpreter, or starts another program"""
     first = script.lines[0]
     if first.startswith(_BYTE_ORDER_MARK):
         yield Violation(1, "an invisible byte order mark precedes the shebang")
@@ -42,6 +85,24 @@ def shebang(script: Script) -> Iterator[Violation]:
         location = f", it is in line {lines[0]}" if lines else ""
         text = f"the first line is not a shebang{location}; sbatch refuses the script"
         yield Violation(1, text)
+    elif argument := _shebang_argument(first):
+        text = f"the kernel passes {argument!r} as one argument"
+        fix = "begin the file with: #!/bin/bash, and write options with `set`"
+        yield Violation(1, text, fix=fix)
+
+
+def _shebang_argument(first: str) -> str:
+    """Return the argument of a shebang that the interpreter cannot use, or ""."""
+    interpreter, _, argument = first[2:].strip().partition(" ")
+    argument = argument.strip()
+    name = posixpath.basename(interpreter)
+    if name == "env":
+        is_split = argument.startswith(("-S", "--split-string"))
+        return argument if " " in argument and not is_split else ""
+    if name not in SHELLS or argument.startswith("--"):
+        return ""
+    is_option = argument.startswith(("-", "+")) and " " not in argument
+    return "" if is_option else argument
 
 
 @rule(
@@ -171,10 +232,13 @@ def directive_word(script: Script) -> Iterator[Violation]:
 )
 def directive_twice(script: Script) -> Iterator[Violation]:
     """The same option is given twice, with different values"""
+    for component in script.directives.components:
+        yield from _given_twice(component)
+
+
+def _given_twice(component: ParsedOptions) -> Iterator[Violation]:
     earlier: dict[str, CommandOption] = {}
-    if script.directives.is_heterogeneous:
-        return
-    for option in script.directives.options.options:
+    for option in component.options:
         before = earlier.get(option.name)
         earlier[option.name] = option
         if before is None or not option.name or not option.value or not before.value:
@@ -199,6 +263,24 @@ def directive_variable(script: Script) -> Iterator[Violation]:
         text = option.value.text if option.value else ""
         if option.name not in ("comment", "wrap") and _EXPANSION_RE.search(text):
             yield Violation(option.line, f"Slurm takes {text!r} literally")
+
+
+@rule(
+    "directive-value",
+    ERROR,
+    fix="write a value that sbatch can read",
+    why="sbatch refuses the script; a `#` in a value cuts it off",
+    source="sbatch manual, format of each option; tried with Slurm 26.05",
+)
+def directive_value(script: Script) -> Iterator[Violation]:
+    """sbatch cannot read the value of an option"""
+    for option in script.directives.options.options:
+        text = option.value.text if option.value else None
+        form = _VALUE_FORMS.get(option.name)
+        if form is None or text is None or _PLACEHOLDER_RE.search(text):
+            continue
+        if not form.fullmatch(text):
+            yield Violation(option.line, f"{text!r} is no value for {option.written}")
 
 
 @rule(
@@ -242,9 +324,9 @@ def output_directory(script: Script) -> Iterator[Violation]:
 @rule(
     "strict-mode",
     WARNING,
-    fix="begin with: set -euo pipefail",
-    why="without it the script continues after a failure, with an unset variable or"
-    " without its module, and the job has the status of its last command",
+    fix="begin with: set -eo pipefail (with u, -euo, if it reads no unset variable)",
+    why="without it the script continues after a failure, for example without its module,"
+    " and the job has the status of its last command",
     source="sbatch manual; bash manual, the set builtin",
 )
 def strict_mode(script: Script) -> Iterator[Violation]:
@@ -254,14 +336,61 @@ def strict_mode(script: Script) -> Iterator[Violation]:
         return
     if not any(command.shell_options.errexit for command in commands):
         text = "the script does not end when a command fails"
-        yield Violation(commands[0].line, text)
+        yield Violation(commands[0].line, text, fix=_strict_mode_fix(script))
+
+
+def _strict_mode_fix(script: Script) -> str:
+    """Return the advice, with the lines that would end the script under `set -e`."""
+    lines = sorted(
+        {
+            command.line
+            for command in script.commands
+            if command.context.status_use is StatusUse.COUNTS
+            and (command.name in _FAILS_NORMALLY or _reads_to_the_end(command))
+        }
+    )
+    if not lines:
+        return ""
+    shown = ", ".join(map(str, lines[:5]))
+    return (
+        f"begin with: set -eo pipefail, and write || true behind what may fail in line"
+        f" {shown}"
+    )
+
+
+def _reads_to_the_end(command: Command) -> bool:
+    """Whether it is `read -d ''`, whose status is 1 although it has read the text."""
+    texts = [word.text for word in command.args]
+    return command.name == "read" and any(
+        option.startswith("-") and option.endswith("d") and value == ""
+        for option, value in pairwise(texts)
+    )
+
+
+@rule(
+    "read-errexit",
+    ERROR,
+    fix="read -r -d '' NAME <<EOF || true, or NAME=$(cat <<EOF ...)",
+    why="`read -d ''` finds no null character at the end of the text, and returns 1:"
+    " under `set -e` the script ends there, without a message, before its first step",
+    source="bash manual, read; tried with bash 5.2",
+)
+def read_errexit(script: Script) -> Iterator[Violation]:
+    """`read -d ''` ends a script under `set -e`"""
+    for command in script.commands:
+        if (
+            command.shell_options.errexit
+            and command.context.status_use is StatusUse.COUNTS
+            and _reads_to_the_end(command)
+        ):
+            yield Violation(command.line, "this read returns 1, which ends the script")
 
 
 @rule(
     "status-lost",
     ERROR,
-    fix="begin with set -euo pipefail, or make the step the last command, or keep its"
-    " status: status=$? and at the end exit $status",
+    fix="keep its status, status=$?, and at the end exit $status; or make the step the"
+    " last command",
     why="the job has the status of its last command: a job whose ranks all failed is"
     " COMPLETED, and jobs that depend on it start",
     source="sbatch manual",
@@ -276,10 +405,7 @@ def status_lost(script: Script) -> Iterator[Violation]:
             or context.status_use is not StatusUse.COUNTS
             or context.is_background
             or context.is_function
-            or _READS_STATUS_RE.search(following.text)
-            or _BARE_EXIT_RE.match(following.text)
-            # It may read the status itself.
-            or not script.parsed.functions.isdisjoint(following.text.split(None, 1)[:1])
+            or _keeps_status(script, following)
         ):
             continue
         line = following.line
@@ -291,10 +417,40 @@ def status_lost(script: Script) -> Iterator[Violation]:
         yield Violation(run.line, text)
 
 
+def _keeps_status(script: Script, following: NextStatement) -> bool:
+    """Whether the next statement uses the status, as far as known."""
+    text = following.text
+    words = text.split(None, 1)[:1]
+    # A function may read the status itself.
+    if _BARE_EXIT_RE.match(text) or not script.parsed.functions.isdisjoint(words):
+        return True
+    if not _READS_STATUS_RE.search(text) or _PRINTS_RE.match(text):
+        return False
+    last = following.line + text.count("\n")
+    names = {c.name for c in script.commands if following.line <= c.line <= last}
+    if names & (_ENDING | script.parsed.functions):
+        return True
+    is_last = not any(line.strip() for line in script.lines[last:])
+    if words[0] in _TESTS and is_last:
+        return True
+    return any(_is_used(script, name) for name in _ASSIGNED_RE.findall(text))
+
+
+def _is_used(script: Script, name: str) -> bool:
+    """Whether the script reads a variable other than to print it."""
+    reads = re.compile(rf"(?<![\w=])(?:\$\{{?)?{name}\b(?!\w*\+?=(?!=))")
+    return any(
+        reads.search(part) and not _PRINTS_RE.match(part)
+        for line in script.lines
+        if not line.lstrip().startswith("#")
+        for part in _BETWEEN_COMMANDS_RE.split(line)
+    )
+
+
 @rule(
     "status-pipe",
     ERROR,
-    fix="begin with set -euo pipefail",
+    fix="write set -o pipefail before it",
     why="without pipefail a pipe has the status of its last command, and tee never fails",
     source="bash manual, pipelines",
 )
@@ -369,8 +525,42 @@ def status_wait(script: Script) -> Iterator[Violation]:
             yield Violation(command.line, text)
 
 
+@rule(
+    "status-async",
+    ERROR,
+    fix="srun ... & and wait for its id, or leave --async out",
+    why="srun --async returns as soon as the step is submitted, with status 0 whatever"
+    " becomes of it",
+    source="Slurm 26.05, srun manual",
+)
+def status_async(script: Script) -> Iterator[Violation]:
+    """srun --async does not return the step's status"""
+    for run in script.steps:
+        if run.srun.has("async"):
+            yield Violation(run.line, "this srun returns 0 before the step has ended")
+
+
+@rule(
+    "status-chain",
+    NOTE,
+    fix="test for a file that the step writes at its end as well",
+    why="before 26.05.2 a step that ended before its first task started left the status"
+    " 0:0, so that what depends on it starts",
+    source="Slurm change log, 26.05.2",
+)
+def status_chain(script: Script) -> Iterator[Violation]:
+    """Another job is started if the status is 0"""
+    last = max((run.line for run in script.steps if not run.is_utility), default=None)
+    for command in script.commands:
+        is_later = last is not None and command.line >= last
+        if command.name == "sbatch" and is_later:
+            text = "Slurm 26.05.0 and 26.05.1 may report 0 for a step that never began"
+            yield Violation(command.line, text)
+
+
 TOPICS = {
     "Script file": (
+        batch_system,
         shebang,
         line_ends,
         continuation,
@@ -382,15 +572,19 @@ TOPICS = {
         directive_word,
         directive_twice,
         directive_variable,
+        directive_value,
         directive_comment,
         output_directory,
     ),
     "Exit status": (
         strict_mode,
+        read_errexit,
         status_lost,
         status_pipe,
         status_swallowed,
         status_negated,
         status_wait,
+        status_async,
+        status_chain,
     ),
 }

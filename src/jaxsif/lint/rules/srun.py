@@ -3,17 +3,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from jaxsif.core import slurm_env
 from jaxsif.lint.options import ParsedOptions
 from jaxsif.lint.programs import MPI_LAUNCHERS
-from jaxsif.lint.resources import GPU_OPTIONS, TASK_OPTIONS, count_gpus, count_gres
+from jaxsif.lint.resources import (
+    GPU_OPTIONS,
+    TASK_OPTIONS,
+    ResourceRequest,
+    count_gpus,
+    count_gres,
+    job_resources,
+)
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.runs import ProgramRun
 from jaxsif.lint.script import Script
 
 _JAX_CLUSTER = "jax/_src/clusters/slurm_cluster.py"
+# Arguments with which a program chooses its devices.
+_DEVICES_RE = re.compile(r"local[-_]?device[-_]?ids", re.IGNORECASE)
 _RANK_VARIABLES = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
 
 
@@ -64,7 +74,12 @@ def tasks_uneven(script: Script) -> Iterator[Violation]:
 )
 def gpus_conflict(script: Script) -> Iterator[Violation]:
     """The counts of GPUs contradict each other, or are not divisible by the nodes"""
-    requested, nodes = script.directives.options, script.resources.nodes
+    for component in script.directives.components:
+        yield from _gpu_conflicts(component)
+
+
+def _gpu_conflicts(requested: ParsedOptions) -> Iterator[Violation]:
+    nodes = job_resources(requested).nodes
     total = count_gpus(requested.text("gpus"))
     per_node = count_gpus(requested.text("gpus-per-node"))
     per_task = count_gpus(requested.text("gpus-per-task"))
@@ -87,8 +102,26 @@ def gpus_conflict(script: Script) -> Iterator[Violation]:
 
 
 @rule(
+    "gpus-twice",
+    WARNING,
+    fix="give --gpus-per-node alone",
+    why="from 26.05 on sbatch refuses both together, even with the same count",
+    source="Slurm change log, 26.05: --gres=gpu:N and --gpus-per-node exclude each other",
+)
+def gpus_twice(script: Script) -> Iterator[Violation]:
+    """GPUs are requested with --gres and --gpus-per-node"""
+    steps = [run.srun for run in script.steps]
+    for requested in (*script.directives.components, *steps):
+        if requested.has("gpus-per-node") and count_gres(requested.text("gres")):
+            yield Violation(
+                _line(requested, "gres"), "--gpus-per-node is given as well"
+            )
+
+
+@rule(
     "gpus-tasks",
     ERROR,
+    needs_jax=True,
     fix="one task per GPU: the same number for --ntasks-per-node and --gpus-per-node",
     why="under Slurm JAX gives the task of local rank i the GPU of ordinal i, so a task"
     " without a GPU fails, and uneven shares leave GPUs idle",
@@ -98,9 +131,10 @@ def gpus_tasks(script: Script) -> Iterator[Violation]:
     """The tasks of a node cannot share its GPUs evenly"""
     for run in _gpu_steps(script):
         gpus, tasks = run.resources.gpus_per_node, run.resources.tasks_per_node
-        if gpus and tasks and gpus % tasks:
+        if gpus and tasks and gpus % tasks and not _selects_devices(script, run):
             text = f"{tasks} tasks on a node with {gpus} GPU{'' if gpus == 1 else 's'}"
-            yield Violation(_line_of(script, run, *TASK_OPTIONS, *GPU_OPTIONS), text)
+            line = _line_of(run, *TASK_OPTIONS, *GPU_OPTIONS)
+            yield Violation(line, text, severity="" if tasks > gpus else WARNING)
 
 
 @rule(
@@ -115,21 +149,36 @@ def gpus_tasks(script: Script) -> Iterator[Violation]:
 def gpus_idle(script: Script) -> Iterator[Violation]:
     """A task has several GPUs, and plain JAX takes one of them"""
     for run in _gpu_steps(script):
-        resources = run.resources
-        gpus, tasks = resources.gpus_per_node, resources.tasks_per_node
-        if (
-            (gpus and tasks and gpus > tasks and not gpus % tasks)
-            and resources.has_several_tasks
-            and not resources.binding
-            and not _selects_devices(script, run)
-        ):
-            text = f"{gpus // tasks} GPUs per task, and plain JAX takes one of them"
-            yield Violation(_line_of(script, run, *TASK_OPTIONS, *GPU_OPTIONS), text)
+        gpus = _gpus_of_task(run.resources)
+        is_group = run.resources.has_several_tasks or _is_rank_of_a_loop(run)
+        if gpus is None or gpus < 2 or not is_group or _selects_devices(script, run):
+            continue
+        text = f"{gpus} GPUs per task, and plain JAX takes one of them"
+        line, severity = _line_of(run, *TASK_OPTIONS, *GPU_OPTIONS), ""
+        if any("maxtext" in word.text.lower() for word in run.program):
+            text = f"{gpus} GPUs per task, and MaxText before 2026 takes one of them"
+            severity = NOTE
+        yield Violation(line, text, severity=severity)
+
+
+def _gpus_of_task(resources: ResourceRequest) -> int | None:
+    """Return how many GPUs each task can use; None if this is unknown or uneven."""
+    if resources.binding:
+        return resources.visible_gpus
+    gpus, tasks = resources.gpus_per_node, resources.tasks_per_node
+    return gpus // tasks if gpus and tasks and not gpus % tasks else None
+
+
+def _is_rank_of_a_loop(run: ProgramRun) -> bool:
+    """Whether a loop starts the ranks of a group, each as a step of its own."""
+    is_in_loop = run.is_background and run.command.context.loop is not None
+    return is_in_loop and "JAX_COORDINATOR_ADDRESS" in run.variables
 
 
 @rule(
     "gpu-binding",
     ERROR,
+    needs_jax=True,
     fix="request --gpus-per-node without binding; or start through `singularity run` of"
     " this kit's image, which sets JAX_LOCAL_DEVICE_IDS",
     why="each task then sees only its own GPU, as ordinal 0, but JAX uses the ordinal of"
@@ -140,21 +189,29 @@ def gpu_binding(script: Script) -> Iterator[Violation]:
     """Each task sees only its own GPUs, and plain JAX selects a different one"""
     for run in _gpu_steps(script):
         resources = run.resources
+        tasks, visible = resources.tasks_per_node, resources.visible_gpus
         if (
             resources.binding
-            and resources.tasks_per_node != 1
+            and tasks != 1
             and resources.has_several_tasks
+            # Otherwise each ordinal exists, though not all of them are used.
+            and (not tasks or not visible or tasks > visible)
             and not _selects_devices(script, run)
         ):
-            names = ("gpus-per-task", "gpu-bind", "tres-per-task")
+            names = ("gpu-bind", "gpus-per-task", "tres-per-task")
             text = f"{resources.binding} hides the other tasks' GPUs from each task"
-            yield Violation(_line_of(script, run, *names), text)
+            severity = ""
+            if visible is None:
+                text = f"which GPUs a task sees with {resources.binding} depends on the node"
+                severity = WARNING
+            elif not tasks:
+                severity = WARNING
+            yield Violation(_line_of(run, *names), text, severity=severity)
 
 
 def _requests(script: Script) -> Iterator[ParsedOptions]:
     """Yield the options of the job, then those of each step."""
-    if not script.directives.is_heterogeneous:
-        yield script.directives.options
+    yield from script.directives.components
     yield from (run.srun for run in script.steps if not run.is_utility)
 
 
@@ -163,12 +220,12 @@ def _line(requested: ParsedOptions, name: str) -> int:
     return option.line if option else 1
 
 
-def _line_of(script: Script, run: ProgramRun, *names: str) -> int:
+def _line_of(run: ProgramRun, *names: str) -> int:
     """Return the line of the option to change: of srun, or in a directive."""
-    if run.resources != script.resources and run.srun.has(*names):
+    if run.resources != run.job and run.srun.has(*names):
         return run.line
-    lines = (script.directives.line_of(name) for name in names)
-    return next(filter(None, lines), run.line)
+    options = filter(None, (run.requested.last(name) for name in names))
+    return next((option.line for option in options), run.line)
 
 
 def _gpu_steps(script: Script) -> Iterator[ProgramRun]:
@@ -179,12 +236,15 @@ def _gpu_steps(script: Script) -> Iterator[ProgramRun]:
 
 
 def _selects_devices(script: Script, run: ProgramRun) -> bool:
+    if any(_DEVICES_RE.search(word.text) for word in run.program[1:]):
+        return True
     return "JAX_LOCAL_DEVICE_IDS" in run.variables or script.uses_image_entry(run)
 
 
 @rule(
     "srun-missing",
     ERROR,
+    needs_jax=True,
     fix="put srun before it",
     why="the batch script runs once, on the first node; without srun there is a single"
     " process, which waits for the others or computes alone",
@@ -198,8 +258,11 @@ def srun_missing(script: Script) -> Iterator[Violation]:
     for run in script.jax_runs:
         is_snippet = any(word.text == "-c" for word in run.program[1:2])
         if not is_snippet and not run.is_background:
-            text = f"starts one process, but the job has {script.resources.tasks} tasks"
-            yield Violation(run.line, text)
+            tasks = script.resources.tasks or "several"
+            text = f"starts one process, but the job has {tasks} tasks"
+            # On one node the tasks may stand for cores.
+            severity = "" if (script.resources.nodes or 1) > 1 else WARNING
+            yield Violation(run.line, text, severity=severity)
 
 
 @rule(
@@ -213,8 +276,8 @@ def srun_missing(script: Script) -> Iterator[Violation]:
 )
 def srun_cpus(script: Script) -> Iterator[Violation]:
     """srun does not get the job's --cpus-per-task"""
-    per_task = script.directives.options.number("cpus-per-task")
     for run in script.steps:
+        per_task = run.requested.number("cpus-per-task")
         if (
             (per_task is not None and per_task > 1)
             and not run.is_utility
@@ -246,7 +309,8 @@ def srun_kill(script: Script) -> Iterator[Violation]:
             and not run.srun.is_incomplete
             and slurm_env.KILL_BAD_EXIT not in run.variables
         ):
-            text = f"if one of {run.resources.tasks} ranks fails, the others continue"
+            tasks = run.resources.tasks or "several"
+            text = f"if one of {tasks} ranks fails, the others continue"
             yield Violation(run.line, text)
 
 
@@ -266,7 +330,7 @@ def srun_export(script: Script) -> Iterator[Violation]:
             continue
         option = run.srun.last("export")
         if option is None and slurm_env.EXPORT_ENVIRONMENT not in names:
-            option = script.directives.options.last("export")
+            option = run.requested.last("export")
         value = option.value.text if option and option.value else "ALL"
         # A list with PATH is intentional.
         if "$" not in value and not {"ALL", "PATH"} & set(value.upper().split(",")):
@@ -283,9 +347,8 @@ def srun_export(script: Script) -> Iterator[Violation]:
 )
 def srun_nodes(script: Script) -> Iterator[Violation]:
     """A step requests more nodes than the job has"""
-    available = script.resources.nodes
     for run in script.steps:
-        nodes = run.srun.number("nodes")
+        available, nodes = run.job.nodes, run.srun.number("nodes")
         if nodes and available and nodes > available:
             text = f"{nodes} nodes for a step of a job with {available}"
             yield Violation(run.line, text)
@@ -356,6 +419,7 @@ TOPICS = {
         tasks_conflict,
         tasks_uneven,
         gpus_conflict,
+        gpus_twice,
         gpus_tasks,
         gpus_idle,
         gpu_binding,
