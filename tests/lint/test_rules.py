@@ -241,3 +241,62 @@ def test_printed_status_is_lost(ending, is_lost):
 )
 def test_shebang_has_one_argument_at_most(first, is_right):
     assert is_right == ("shebang" not in severities(f"{first}\n#SBATCH -n 1\nsrun x\n"))
+
+
+def test_script_within_a_script_has_its_own_directives():
+    text = "#!/bin/bash\nx=1\nsbatch <<EOF\n#!/bin/bash\n#SBATCH -n $x\nsrun y\nEOF\n"
+
+    assert {} == severities(text)
+    assert severities(f"{text}#SBATCH -n 1\n") == {"directive-late": "error"}
+
+
+def test_without_directives_the_job_is_unknown():
+    step = "srun -N 8 -n 64 --container-image=/i.sqsh bash run.sh 2>&1 | tee log &\n"
+
+    found = severities(step)
+
+    assert "error" not in found.values()
+    assert {"shebang": "note", "status-pipe": "warning"}.items() <= found.items()
+    assert "srun-nodes" not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # A command of the ranks, in another shell's quotes.
+        "srun -n 2 sh -c 'echo '$(srun hostname -s; echo '$SLURM_PROCID')''\n",
+        # A backslash at the end of the file.
+        "srun -n 1 python train.py --x \\\n",
+    ],
+)
+def test_rest_of_a_line_is_no_mistake(text):
+    found = severities(f"#!/bin/bash\n#SBATCH -n 2\n{text}")
+
+    assert {"error", "note"}.isdisjoint(found.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "is_right"),
+    [("0-2", True), ("1-9:2%4", True), ("1,3,5", True), ("1-{#}", False), ("a", False)],
+)
+def test_array_is_a_list_of_numbers(value, is_right):
+    text = f"#!/bin/bash\n#SBATCH --array={value}\nsrun python train.py\n"
+
+    assert is_right == ("directive-value" not in severities(text))
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"),
+    [
+        ("two", "error"),
+        ("NUM_NODES", "warning"),
+        ("<nodes>", "warning"),
+        ("{{ nodes }}", None),
+        ("2-4", None),
+        ("2", None),
+    ],
+)
+def test_placeholder_is_to_be_filled_in(value, severity):
+    text = f"#!/bin/bash\n#SBATCH '--nodes={value}'\nsrun python train.py\n"
+
+    assert severity == severities(text).get("directive-value")

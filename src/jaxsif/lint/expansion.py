@@ -24,6 +24,7 @@ _MAX_ARITHMETIC_DEPTH = 20
 
 _ESCAPED_RE = re.compile(r"\\(?:\n|(.))", re.DOTALL)
 _ESCAPED_IN_QUOTES_RE = re.compile(r"\\(?:\n|([\"\\$`]))")
+_SINGLE_QUOTED_RE = re.compile(r"'[^']*+'")
 _EXPANDED_NAME_RE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 _NAME_RE = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNED_NAME_RE = re.compile(r"(?<!\w)([A-Za-z_]\w*)(?:\+\+|--|[-+*]?=)")
@@ -252,7 +253,8 @@ def _quoted_literal(string: Node, start: int, end: int) -> Word:
 
 def _unknown(node: Node, *, may_split: bool) -> Word:
     text = text_of(node).lstrip()
-    names = frozenset(_EXPANDED_NAME_RE.findall(text))
+    # Between single quotes it is another shell that expands them.
+    names = frozenset(_EXPANDED_NAME_RE.findall(_SINGLE_QUOTED_RE.sub("", text)))
     return Word(text, line_of(node), False, may_split, names)
 
 

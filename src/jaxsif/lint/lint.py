@@ -35,7 +35,7 @@ def lint_text(text: str) -> list[LintFinding]:
     """Return the findings in the order of lines, even those that are suppressed."""
     script = parse_script(text)
     findings = [
-        rule.finding(violation, is_jax=script.is_jax)
+        rule.finding(violation, script)
         for rule in _rules_for(script)
         if rule.check is not None
         for violation in dict.fromkeys(rule.check(script))

@@ -32,7 +32,9 @@ OTHER_LAUNCHERS = frozenset(
     )
 )
 # Wrappers whose options have no values.
-_PLAIN_WRAPPERS = ("exec", "time", "nohup", "command", "builtin", "setsid", "nice")
+_PLAIN_WRAPPERS = (
+    *("exec", "time", "nohup", "command", "builtin", "setsid", "nice", "eval"),
+)
 # Wrappers with their own options.
 WRAPPERS = frozenset(
     [
@@ -159,7 +161,7 @@ def is_utility(program: Sequence[Word]) -> bool:
 
 def runs_python(program: Sequence[Word]) -> bool:
     """Whether it is a Python program, and not an installer."""
-    if is_utility(program) or _is_installer(program):
+    if is_utility(program) or is_installer(program):
         return False
     return any(_is_python(word) or word.text.endswith(".py") for word in program)
 
@@ -169,7 +171,7 @@ def is_non_jax(program: Sequence[Word]) -> bool:
     return any(_NON_JAX_RE.search(word.text) for word in program)
 
 
-def _is_installer(program: Sequence[Word]) -> bool:
+def is_installer(program: Sequence[Word]) -> bool:
     """Whether it is `python -m pip`, `python -m venv`, `pip`, `python --version`."""
     texts = [word.text for word in program]
     if program and program[0].base in ("pip", "pip3"):

@@ -40,6 +40,8 @@ class Rule:
       check: yields the violations of a script; None for rules about suppressions.
       needs_jax: whether it holds for JAX only: unless the script names JAX, its errors
         are warnings, because `train.py` may belong to another framework.
+      needs_batch: whether it holds for scripts that sbatch starts: without directives
+        its errors are warnings, because the script may be run by hand.
     """
 
     id: str
@@ -50,10 +52,18 @@ class Rule:
     source: str
     check: Check | None = None
     needs_jax: bool = False
+    needs_batch: bool = False
 
-    def finding(self, violation: Violation, *, is_jax: bool = True) -> LintFinding:
+    def finding(
+        self, violation: Violation, script: Script | None = None
+    ) -> LintFinding:
+        """Return the finding; what depends on an unknown is a warning, no error."""
         severity = violation.severity or self.severity
-        if self.needs_jax and not is_jax and severity == ERROR:
+        is_certain = script is None or (
+            (script.is_jax or not self.needs_jax)
+            and (script.is_batch_script or not self.needs_batch)
+        )
+        if severity == ERROR and not is_certain:
             severity = WARNING
         return LintFinding(
             self,
@@ -84,11 +94,14 @@ def rule(
     why: str,
     source: str,
     needs_jax: bool = False,
+    needs_batch: bool = False,
 ) -> Callable[[Check], Rule]:
     """Make a rule of a check, whose docstring is the rule's title."""
 
     def make(check: Check) -> Rule:
         title = (check.__doc__ or "").strip().removesuffix(".")
-        return Rule(rule_id, severity, title, fix, why, source, check, needs_jax)
+        return Rule(
+            rule_id, severity, title, fix, why, source, check, needs_jax, needs_batch
+        )
 
     return make

@@ -22,6 +22,7 @@ from jaxsif.lint.programs import (
     Container,
     container_of,
     first_index,
+    is_installer,
     is_non_jax,
     is_program,
     is_utility,
@@ -86,6 +87,10 @@ class ProgramRun:
         return is_utility(self.program)
 
     @property
+    def is_installer(self) -> bool:
+        return is_installer(self.program)
+
+    @property
     def runs_python(self) -> bool:
         return runs_python(self.program)
 
@@ -99,6 +104,13 @@ class ProgramRun:
         """Whether it is `python -c TEXT`, as a rule a check before the work."""
         is_python = bool(self.program) and runs_python(self.program[:1])
         return is_python and "-c" in [word.text for word in self.program[1:3]]
+
+    @property
+    def is_script(self) -> bool:
+        """Whether it is a shell script in a file of its own."""
+        words = [word for word in self.program if not word.text.startswith("-")]
+        is_shell = len(words) > 1 and words[0].base in SHELLS
+        return is_shell and not self.launcher and not self.container
 
     @property
     def starts_instance(self) -> bool:
@@ -206,11 +218,12 @@ class _RunFinder:
     def _steps(self, run: ProgramRun, args: Sequence[Word]) -> Iterator[ProgramRun]:
         """Yield the programs of srun, of `srun A : B` for each component."""
         common: tuple[CommandOption, ...] = ()
-        for part in _parts_of_step(args) if len(self.components) > 1 else [args]:
+        parts = _parts_of_step(args) if len(self.components) > 1 else [args]
+        for index, part in enumerate(parts):
             options = parse_options(part, SRUN)
             options = replace(options, options=(*common, *options.options))
             common = tuple(o for o in options.options if o.name in _COMMON_OPTIONS)
-            requested, job = self._component(options)
+            requested, job = self._component(options, index)
             step = replace(
                 run,
                 srun=options,
@@ -221,9 +234,9 @@ class _RunFinder:
             ).with_variables(option_variables(options, "export"))
             yield from self._unwrap(step, options.remaining, 0)
 
-    def _component(self, options: ParsedOptions) -> JobComponent:
+    def _component(self, options: ParsedOptions, part: int) -> JobComponent:
         """Return the component in which a step runs; unknown if it is in several."""
-        index = options.number("het-group") if options.has("het-group") else 0
+        index = options.number("het-group") if options.has("het-group") else part
         if index is not None and index < len(self.components):
             return self.components[index]
         has_gpus = any(job.has_gpus for _, job in self.components)

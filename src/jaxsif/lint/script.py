@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -22,15 +22,13 @@ from jaxsif.lint.options import (
     parse_options,
 )
 from jaxsif.lint.programs import SHELLS
-from jaxsif.lint.resources import ResourceRequest, job_resources
+from jaxsif.lint.resources import UNKNOWN, ResourceRequest, job_resources
 from jaxsif.lint.runs import ProgramRun, find_runs
-from jaxsif.lint.shell import Budget, ParsedScript, parse_shell
+from jaxsif.lint.shell import Budget, ParsedScript, extract_heredocs, parse_shell
 
 _PREFIX = "#SBATCH"
 # Misspelled directives, which Slurm ignores as comments.
-_MISSPELLED_RE = re.compile(
-    r"\s*#+\s*(S[BATCH]{4,6}|sbatch|Sbatch|#SBATCH)\b(?=\s+--?\w)"
-)
+_MISSPELLED_RE = re.compile(r"\s*#+\s*(S[BATCH]{4,6}|sbatch|Sbatch)\b(?=\s+--?\w)")
 # `#SBATCH hetjob` begins the next part of a heterogeneous job.
 _HETEROGENEOUS_JOB = ("hetjob", "packjob")
 
@@ -196,6 +194,16 @@ class Script:
         return (run for run in self.runs if run.runs_jax and not is_other)
 
     @cached_property
+    def is_batch_script(self) -> bool:
+        """Whether it is certainly for sbatch, and not run by hand or by srun."""
+        directives = self.directives
+        return bool(
+            directives.options.options
+            or directives.malformed
+            or directives.after_first_command
+        )
+
+    @cached_property
     def framework(self) -> str:
         """JAX, OTHER, or "" if the script names none."""
         return framework_of(self.lines)
@@ -250,8 +258,8 @@ class Script:
         return (
             run
             for run in self.runs
-            if not run.is_utility
-            and (run.launcher or run.container or run.runs_python)
+            if not (run.is_utility or run.is_installer)
+            and (run.launcher or run.container or run.runs_python or run.is_script)
             and not run.starts_instance
             and not run.is_snippet
         )
@@ -292,8 +300,15 @@ def parse_script(text: str) -> Script:
     dos_line = next((n for n, line in enumerate(raw, 1) if line.endswith("\r")), None)
     interpreter, *arguments = _shebang(lines[0])
     directives = parse_directives(lines)
+    if directives.after_first_command and interpreter in ("", *SHELLS):
+        # A script within the script is another one.
+        kept, _ = extract_heredocs(lines)
+        late = tuple(n for n in directives.after_first_command if kept[n - 1])
+        directives = replace(directives, after_first_command=late)
     components = [
-        (options, job_resources(options)) for options in directives.components
+        # Without directives the options are on some command line, or it is no job.
+        (options, job_resources(options) if options.options else UNKNOWN)
+        for options in directives.components
     ]
     resources = components[0][1]
     parsed, runs = ParsedScript(), list[ProgramRun]()
@@ -322,8 +337,6 @@ def _known_variables(
 ) -> dict[str, str]:
     """Return the variables of Slurm that follow from the directives."""
     requested = directives.options
-    if directives.is_heterogeneous:
-        return {}
     numbers = {
         slurm_env.PROCESSES: resources.tasks,
         slurm_env.PROCESSES_OLD: resources.tasks,
@@ -333,6 +346,10 @@ def _known_variables(
         slurm_env.CPUS_PER_TASK: requested.number("cpus-per-task"),
         slurm_env.GPUS_ON_NODE: resources.gpus_per_node,
     }
-    known = {name: str(value) for name, value in numbers.items() if value is not None}
+    known = {"HOME": "$HOME", "USER": "$USER", "PWD": "$PWD"}
+    known |= {name: str(value) for name, value in numbers.items() if value is not None}
     gpus = requested.text("gpus-per-node")
+    # Of a heterogeneous job they have a number behind their names.
+    if directives.is_heterogeneous:
+        return {name: text for name, text in known.items() if text.startswith("$")}
     return known | ({slurm_env.GPUS_PER_NODE: gpus} if gpus else {})

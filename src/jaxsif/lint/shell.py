@@ -142,6 +142,7 @@ def parse_shell(
     ends = accumulate(len(line) + 1 for line in lines)
     count = sum(1 for _ in takewhile(lambda end: end <= _MAX_CHARS_WITH_HEREDOCS, ends))
     kept, heredocs = extract_heredocs(lines[:count])
+    _close_last_line(kept)
     text = _UNSUPPORTED_RE.sub("\ufffd", "\n".join(kept))
     stop = _parsing_end(text)
     tree = _parser().parse(text[:stop].encode(errors="replace"))
@@ -157,6 +158,14 @@ def parse_shell(
         walker.unparsed_line,
         frozenset(walker.functions),
     )
+
+
+def _close_last_line(lines: list[str]) -> None:
+    """Remove a backslash at the end of the script, where no line follows."""
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].strip():
+            lines[number] = lines[number].rstrip().removesuffix("\\")
+            return
 
 
 def _parsing_end(text: str) -> int:

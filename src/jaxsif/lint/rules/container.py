@@ -23,7 +23,13 @@ _CLEARS_ENVIRONMENT = ("cleanenv", "containall", "compat")
 _CHECKED_VARIABLE_RE = re.compile(r"\$\{(\w+):?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{?(\w+)")
 _PACKAGES_RE = re.compile(r"site-packages|dist-packages|/\.local\b|conda|/envs/")
 _LIBRARIES_RE = re.compile(r"cuda|cudnn|nccl|nvidia", re.IGNORECASE)
+# LUMI's partitions and images, too.
+_AMD_RE = re.compile(
+    r"rocm|miopen|\bmi[123]\d\d|\bamdgpu|\blumi\b|(?:standard|small|dev)-g\b",
+    re.IGNORECASE,
+)
 _COMPATIBLE_RE = re.compile(r"/compat(?:/lib[^/]*)?/?$")
+_TTY_RE = re.compile(r"^(?:-[di]{0,2}t[di]{0,2}|--tty)$")
 _INSTALLERS_RE = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
 
 
@@ -37,7 +43,7 @@ _INSTALLERS_RE = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
 def container_nv(script: Script) -> Iterator[Violation]:
     """The job requests GPUs, and the container does not see them"""
     # AMD's images contain their libraries, and /dev is there anyway.
-    if any("rocm" in line.lower() for line in script.lines):
+    if any(map(_AMD_RE.search, script.lines)):
         return
     is_seen = any(run.container and run.container.gives_gpus for run in script.runs)
     for run in script.runs:
@@ -52,15 +58,24 @@ def container_nv(script: Script) -> Iterator[Violation]:
             and not any(name in run.variables for name in _GPU_VARIABLES)
         ):
             text = f"{container.runtime} {container.action} without GPUs"
-            yield Violation(run.line, text)
+            if any(word.text == "-nv" for word in run.command.args):
+                text = "-nv is -n -v, not --nv"
+            severity = "" if _surely_computes(run) else WARNING
+            yield Violation(run.line, text, severity=severity)
 
 
 def _may_compute_on_gpu(run: ProgramRun) -> bool:
     if run.may_run_on_cpu:
         return False
-    if run.starts_instance:
+    is_option = bool(run.program) and run.program[0].text.startswith("-")
+    return _surely_computes(run) or is_option
+
+
+def _surely_computes(run: ProgramRun) -> bool:
+    """Whether it is a program, and not the image's own, which may need no GPU."""
+    if run.starts_instance or run.runs_python or not run.program:
         return True
-    return run.runs_python or not run.program or run.program[0].base in SHELLS
+    return run.program[0].base in SHELLS
 
 
 @rule(
@@ -105,6 +120,24 @@ def container_environment(script: Script) -> Iterator[Violation]:
         option = container.options.last(*_CLEARS_ENVIRONMENT)
         if option and run.is_srun_step and run.resources.tasks != 1:
             yield Violation(run.line, f"{option.written} hides the step from JAX")
+
+
+@rule(
+    "container-tty",
+    ERROR,
+    needs_batch=True,
+    fix="leave -t and --tty out",
+    why="a batch job has no terminal: the input device is not a TTY",
+    source="docker run manual; podman run manual",
+)
+def container_tty(script: Script) -> Iterator[Violation]:
+    """The container asks for a terminal"""
+    for run in script.runs:
+        if run.container is None or run.container.runtime not in ("docker", "podman"):
+            continue
+        before = [w.text for w in run.command.args if w not in run.program]
+        if any(_TTY_RE.match(text) for text in before) and not run.srun.has("pty"):
+            yield Violation(run.line, f"{run.container.runtime} run with a terminal")
 
 
 @rule(
@@ -245,6 +278,7 @@ TOPICS = {
         container_nv,
         container_entry,
         container_environment,
+        container_tty,
         image_unset,
         image_pull,
     ),

@@ -344,12 +344,18 @@ def jax_platform_fallback(script: Script) -> Iterator[Violation]:
 )
 def cuda_visible(script: Script) -> Iterator[Violation]:
     """The script sets the GPUs that Slurm has set already"""
-    for run in script.steps:
+    for run in script.workloads:
         assignment = run.variables.get("CUDA_VISIBLE_DEVICES")
         value = assignment.value if assignment else None
         if assignment is None or value is None or value.text in ("", "-1"):
             continue
-        if assignment.is_unconditional and value.is_literal:
+        if not assignment.is_unconditional or not value.is_literal:
+            continue
+        gpus, used = run.resources.gpus_per_node, len(value.text.split(","))
+        if gpus and used < gpus and not run.is_background:
+            text = f"CUDA_VISIBLE_DEVICES={value.text}: {used} of {gpus} GPUs"
+            yield Violation(assignment.line, text)
+        elif run.is_srun_step:
             yield Violation(assignment.line, f"CUDA_VISIBLE_DEVICES={value.text}")
 
 

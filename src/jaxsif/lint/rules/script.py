@@ -31,7 +31,9 @@ _VALUE_FORMS = {
     "mem": re.compile(r"^[\d.]++[kKmMgGtTpP]?[iI]?[bB]?$"),
 }
 # A shell's variable, or a template's, which is filled in before sbatch reads it.
-_PLACEHOLDER_RE = re.compile(r"[$`]|\{\{|\{%|<%|@\w+@|^\{\w*\}$")
+_TEMPLATE_RE = re.compile(r"[$`]|\{\{|\{%|<%|@\w+@|^\{\w*\}$")
+# What a user is to replace by hand: `<time>`, `NUM_NODES`, `XX`.
+_TO_BE_FILLED_IN_RE = re.compile(r"^[<\[]|[A-Z_]{2}")
 _BYTE_ORDER_MARK = "\ufeff"
 _BLANK_AFTER_BACKSLASH_RE = re.compile(r"(?<!\\)\\[ \t]+$")
 _EXPANSION_RE = re.compile(r"[$`]|^~/")
@@ -80,6 +82,9 @@ def shebang(script: Script) -> Iterator[Violation]:
     first = script.lines[0]
     if first.startswith(_BYTE_ORDER_MARK):
         yield Violation(1, "an invisible byte order mark precedes the shebang")
+    elif not first.startswith("#!") and not script.is_batch_script:
+        text = "the first line is not a shebang; sbatch would refuse the script"
+        yield Violation(1, text, severity=NOTE)
     elif not first.startswith("#!"):
         lines = [n for n, line in enumerate(script.lines, 1) if line.startswith("#!/")]
         location = f", it is in line {lines[0]}" if lines else ""
@@ -277,10 +282,15 @@ def directive_value(script: Script) -> Iterator[Violation]:
     for option in script.directives.options.options:
         text = option.value.text if option.value else None
         form = _VALUE_FORMS.get(option.name)
-        if form is None or text is None or _PLACEHOLDER_RE.search(text):
+        if form is None or text is None or _TEMPLATE_RE.search(text):
             continue
         if not form.fullmatch(text):
-            yield Violation(option.line, f"{text!r} is no value for {option.written}")
+            is_to_be_filled_in = _TO_BE_FILLED_IN_RE.search(text)
+            yield Violation(
+                option.line,
+                f"{text!r} is no value for {option.written}",
+                severity=WARNING if is_to_be_filled_in else "",
+            )
 
 
 @rule(
@@ -389,6 +399,7 @@ def read_errexit(script: Script) -> Iterator[Violation]:
 @rule(
     "status-lost",
     ERROR,
+    needs_batch=True,
     fix="keep its status, status=$?, and at the end exit $status; or make the step the"
     " last command",
     why="the job has the status of its last command: a job whose ranks all failed is"
@@ -397,8 +408,11 @@ def read_errexit(script: Script) -> Iterator[Violation]:
 )
 def status_lost(script: Script) -> Iterator[Violation]:
     """A command after the step determines the job's status"""
+    last = max(script.workloads, key=lambda run: run.line, default=None)
     for run in script.workloads:
         context, following = run.command.context, run.command.context.next_statement
+        if run.is_script and run is not last:
+            continue
         if (
             following is None
             or run.command.shell_options.errexit
@@ -450,6 +464,7 @@ def _is_used(script: Script, name: str) -> bool:
 @rule(
     "status-pipe",
     ERROR,
+    needs_batch=True,
     fix="write set -o pipefail before it",
     why="without pipefail a pipe has the status of its last command, and tee never fails",
     source="bash manual, pipelines",
@@ -468,6 +483,7 @@ def status_pipe(script: Script) -> Iterator[Violation]:
 @rule(
     "status-swallowed",
     ERROR,
+    needs_batch=True,
     fix="let it fail, or keep the status: srun ... || status=$?",
     why="after `|| true` or `|| echo` the failure is lost, even under set -e",
     source="bash manual, lists",
@@ -508,6 +524,7 @@ def status_negated(script: Script) -> Iterator[Violation]:
 @rule(
     "status-wait",
     ERROR,
+    needs_batch=True,
     fix='keep the ids, pids+=($!), and wait for each: for pid in "${pids[@]}"; do'
     ' wait "$pid"; done',
     why="`wait` without arguments has status 0 even if steps failed",

@@ -24,6 +24,8 @@ from jaxsif.lint.script import Script
 _JAX_CLUSTER = "jax/_src/clusters/slurm_cluster.py"
 # Arguments with which a program chooses its devices.
 _DEVICES_RE = re.compile(r"local[-_]?device[-_]?ids", re.IGNORECASE)
+# Commands of the shell for which there is no program.
+_BUILTINS = {"source", ".", "module", "ml", "export", "set", "unset", "eval", "ulimit"}
 _RANK_VARIABLES = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
 
 
@@ -261,8 +263,29 @@ def srun_missing(script: Script) -> Iterator[Violation]:
             tasks = script.resources.tasks or "several"
             text = f"starts one process, but the job has {tasks} tasks"
             # On one node the tasks may stand for cores.
-            severity = "" if (script.resources.nodes or 1) > 1 else WARNING
-            yield Violation(run.line, text, severity=severity)
+            if (script.resources.nodes or 1) > 1:
+                yield Violation(run.line, text)
+            else:
+                fix = (
+                    "for cores: --ntasks=1 --cpus-per-task=N; for ranks: srun before it"
+                )
+                yield Violation(run.line, text, fix=fix, severity=WARNING)
+
+
+@rule(
+    "srun-builtin",
+    ERROR,
+    fix="srun bash -c 'source env.sh && python train.py'",
+    why="srun starts a program, and the shell's own commands are none; what follows `;`"
+    " or `&&` is run once, by the batch shell",
+    source="tried with Slurm 26.05: execve(): source: No such file or directory",
+)
+def srun_builtin(script: Script) -> Iterator[Violation]:
+    """srun is to run a command of the shell"""
+    for run in script.steps:
+        first = run.srun.remaining[0].text if run.srun.remaining else ""
+        if first in _BUILTINS:
+            yield Violation(run.line, f"{first} is no program")
 
 
 @rule(
@@ -351,7 +374,9 @@ def srun_nodes(script: Script) -> Iterator[Violation]:
         available, nodes = run.job.nodes, run.srun.number("nodes")
         if nodes and available and nodes > available:
             text = f"{nodes} nodes for a step of a job with {available}"
-            yield Violation(run.line, text)
+            # Otherwise they may be requested on sbatch's command line.
+            severity = "" if run.requested.has("nodes") else WARNING
+            yield Violation(run.line, text, severity=severity)
 
 
 @rule(
@@ -397,6 +422,7 @@ def mpirun(script: Script) -> Iterator[Violation]:
 @rule(
     "wait-missing",
     ERROR,
+    needs_batch=True,
     fix='end the script with: wait "$pid", for each step',
     why="the job ends with its script, and Slurm kills the steps that still run",
     source="sbatch manual",
@@ -426,6 +452,7 @@ TOPICS = {
     ),
     "srun": (
         srun_missing,
+        srun_builtin,
         srun_cpus,
         srun_kill,
         srun_export,
