@@ -250,6 +250,13 @@ def test_script_within_a_script_has_its_own_directives():
     assert severities(f"{text}#SBATCH -n 1\n") == {"directive-late": "error"}
 
 
+@pytest.mark.parametrize(("tasks", "is_wrong"), [(1, False), (2, True)])
+def test_number_of_the_only_rank_is_that_of_the_batch_script(tasks, is_wrong):
+    text = f"#!/bin/bash\n#SBATCH -n {tasks}\nexport RANK=$SLURM_PROCID\nsrun x.py\n"
+
+    assert is_wrong == ("rank-expanded-too-early" in severities(text))
+
+
 def test_without_directives_the_job_is_unknown():
     step = "srun -N 8 -n 64 --container-image=/i.sqsh bash run.sh 2>&1 | tee log &\n"
 

@@ -390,13 +390,15 @@ def srun_nodes(script: Script) -> Iterator[Violation]:
 )
 def rank_expanded_too_early(script: Script) -> Iterator[Violation]:
     """A rank's number is expanded before the ranks start"""
-    for run in script.steps:
+    # One task has the number 0, as the batch script.
+    steps = [run for run in script.steps if run.resources.tasks != 1]
+    for run in steps:
         for word in run.command.args:
             early = sorted(script.variable_sources(word) & _RANK_VARIABLES)
             if early and not run.is_utility:
                 text = f"every rank gets the batch script's ${early[0]}"
                 yield Violation(word.line, text)
-    for assignment in script.assignments if any(script.steps) else ():
+    for assignment in script.assignments if steps else ():
         if assignment.is_exported and assignment.value:
             early = sorted(script.variable_sources(assignment.value) & _RANK_VARIABLES)
             if early:
