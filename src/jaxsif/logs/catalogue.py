@@ -114,10 +114,11 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Match:
-    """The cause of a line, and the facts that the line names."""
+    """The cause of a line, the facts that the line names, and where in it they begin."""
 
     cause: Cause
     fields: Mapping[str, str]
+    at: int = 0
 
 
 class Catalogue:
@@ -142,16 +143,17 @@ class Catalogue:
         if len(line) < MIN_LITERAL_CHARS:
             return None
         candidates = [
-            (order, pattern)
+            (order, pattern, text)
             for trigger, rows in self._rows.items()
             if trigger in line
             for order, text, pattern in rows
             if text in line
         ]
-        for order, pattern in sorted(candidates):
+        for order, pattern, text in sorted(candidates):
             found = compiled(pattern).search(line)
             if found:
-                return Match(self.causes[order], fields_of(found))
+                at = max(found.start(), line.find(text))
+                return Match(self.causes[order], fields_of(found), at)
         return None
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from jaxsif.core.text import MAX_FINDINGS, MAX_QUOTE_CHARS, not_shown, shortened
+from jaxsif.core.text import MAX_FINDINGS, not_shown, shortened
 from jaxsif.logs.catalogue import Catalogue, Cause
 from jaxsif.logs.diagnosis import Diagnosis, LogCause
 from jaxsif.logs.error_lines import Line
@@ -77,24 +77,23 @@ def _error_lines(lines: Sequence[Line], several: bool) -> list[str]:
     """Lines that have no known cause, and look like errors."""
     if not lines:
         return []
-    quotes = [f"   {_quote(line, several, _MAX_LINE_CHARS)}" for line in lines]
+    quotes = [f"   {_quote(line, several)}" for line in lines]
     return ["lines that look like errors, the most telling first:", *quotes]
 
 
 def _cause(number: int, found: LogCause, several: bool) -> list[str]:
     cause = found.cause
     times = "" if found.count == 1 else f", {found.count} times"
-    limit = _MAX_LINE_CHARS if found.role == "symptom" else MAX_QUOTE_CHARS
     return [
         f"{number}. {found.text}",
-        f"   {_quote(found.line, several, limit)}",
+        f"   {_quote(found.line, several)}",
         f"   -> {cause.remedy}",
         f"   {cause.confidence} {found.role} {cause.id}{times}; source: {cause.source}",
     ]
 
 
-def _quote(line: Line, several: bool, limit: int) -> str:
-    return f"{_where(line, several)}: {shortened(line.text, limit)}"
+def _quote(line: Line, several: bool) -> str:
+    return f"{_where(line, several)}: {shortened(line.text, _MAX_LINE_CHARS)}"
 
 
 def _where(line: Line, several: bool) -> str:

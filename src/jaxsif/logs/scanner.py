@@ -8,7 +8,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxsif.core.record_lines import MARKER
 from jaxsif.core.text import printable
@@ -31,6 +31,7 @@ _DIGITS = b"0123456789."
 _MIN_CHARS = causes.MIN_LITERAL_CHARS
 # As much of a line is kept: an exception's reason may come late in it.
 _MAX_LINE_CHARS = 1000
+_MAX_FRONT_CHARS = 120
 # A rank's unfinished message is dropped after this many lines, or twice as many.
 _FOLLOWUP_MAX_LINES = 4096
 
@@ -178,7 +179,7 @@ class LogScanner:
             self._add_pending(match, who)
         named = resolved if match is None or match.cause.requires_followup else match
         if named:
-            self._count(named, who, _line(number, self._log, body))
+            self._count(named, who, body, number)
         elif match is None:
             self._errors.add(_line(number, self._log, body), self._taken)
             if len(self._dull) < _MAX_KINDS and _OWN_BYTES not in raw:
@@ -191,7 +192,10 @@ class LogScanner:
         quoted = _END_OF_QUOTE.split(body.partition(_QUOTED_WARNING)[2])[0]
         if not quoted or (found and found.cause.role == "cause"):
             return found
-        return self._catalogue.match(f"NCCL WARN {quoted}") or found
+        inner = self._catalogue.match(f"NCCL WARN {quoted}")
+        if inner is None:
+            return found
+        return replace(inner, at=body.find(_QUOTED_WARNING))
 
     def _without_record(self, text: str) -> str:
         """Return the text before one of the kit's records; read the rank's node from it."""
@@ -242,9 +246,9 @@ class LogScanner:
                 if pending.deadline <= self._taken:
                     self._drop(who, pending.cause)
 
-    def _count(self, match: Match, who: str, line: Line) -> None:
+    def _count(self, match: Match, who: str, body: str, number: int) -> None:
         cause = match.cause
-        source = "" if is_slurm_message(line.text) else who
+        source = "" if is_slurm_message(body) else who
         hit = self._hits.get(cause.id)
         if hit is not None:
             hit.count += 1
@@ -255,9 +259,10 @@ class LogScanner:
                 return
         else:
             fields = {k: printable(v) for k, v in match.fields.items()}
+            line = _line(number, self._log, body, match.at)
             self._hits[cause.id] = CauseHits(cause, line, self._taken, fields)
         self._attach_rank(cause, match.fields, source)
-        node = host_of(line.text)
+        node = host_of(body)
         if node:
             self._name_node(cause, node)
 
@@ -299,7 +304,10 @@ class LogScanner:
                 self._node_of[rank] = printable(node)
 
 
-def _line(number: int, log: str, body: str) -> Line:
+def _line(number: int, log: str, body: str, at: int = 0) -> Line:
+    """The line; without its front, if what tells is so far behind that it were cut."""
+    if at > _MAX_FRONT_CHARS:
+        body = "... " + body[at - _MAX_FRONT_CHARS // 2 :]
     return Line(log, number, printable(body.strip()[:_MAX_LINE_CHARS]))
 
 
