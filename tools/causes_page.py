@@ -27,8 +27,7 @@ def pages() -> dict[str, str]:
     from jaxsif.logs import render
     from jaxsif.logs.catalogue import load
 
-    groups = render.groups(load())
-    return {f"{group}.md": render.page(group, rows) for group, rows in groups.items()}
+    return {f"{name}.md": render.page(load(), name) for name in render.PAGES}
 
 
 def _sample(found: re.Match[str]) -> str:

@@ -76,6 +76,26 @@ EXPECTED = {
         "peer-to-peer, InfiniBand x1",
         ("infiniband", 1, None, "peer-to-peer"),
     ),
+    "infiniband-4-of-jax-2.13": (
+        "peer-to-peer, InfiniBand x4, GPUDirect",
+        ("infiniband", 4, True, "peer-to-peer"),
+    ),
+    "rccl-xgmi-sockets-2.17": (
+        "Infinity Fabric, sockets on hsn1",
+        ("sockets", 1, None, "xgmi"),
+    ),
+    "rccl-slingshot-4-2.18": (
+        "peer-to-peer, Slingshot x4, GPUDirect",
+        ("slingshot", 4, True, "peer-to-peer"),
+    ),
+    "rccl-sockets-2.26": (
+        "peer-to-peer, sockets on ens51f1np1",
+        ("sockets", 1, None, "peer-to-peer"),
+    ),
+    "one-node-no-network-2.21": (
+        "peer-to-peer",
+        ("peer-to-peer", 0, None, "peer-to-peer"),
+    ),
     "only-a-version-2.21": (
         "not known: NCCL's report names no transport",
         ("unknown", 0, None, None),

@@ -169,33 +169,49 @@ def _sentence(cause: Cause) -> str:
     return re.sub(r"\{(\w{1,30})(?:![rs])?\}", lambda m: m[1].upper(), cause.cause)
 
 
-def groups(catalogue: Catalogue) -> dict[str, list[Cause]]:
-    """The rows by the first word of their ids."""
-    found: dict[str, list[Cause]] = {}
-    for cause in catalogue.causes:
-        found.setdefault(cause.id.partition("-")[0], []).append(cause)
-    return found
+# The pages of docs/causes/: title, and the first words of the ids on it.
+PAGES = {
+    "jax": ("JAX and its libraries", "jax xla orbax flax numpyro alphafold program"),
+    "gpu": ("CUDA, ROCm, GPUs", "cuda cudnn gpu rocm xid"),
+    "nccl": ("NCCL, RCCL, gloo", "nccl rccl gloo"),
+    "slurm": ("Slurm", "slurm"),
+    "shell": ("The batch shell, modules, conda", "shell module conda"),
+    "mpi": ("MPI", "mpi"),
+    "container": ("Containers and images", "container image enroot podman"),
+    "host": ("Python and the node", "python host"),
+    "kit": ("jax-sif", "kit"),
+}
+
+
+def _group(cause: Cause) -> str:
+    return cause.id.partition("-")[0]
 
 
 def table(catalogue: Catalogue) -> str:
     """Format the catalogue for docs/explain.md: the ids of each group, with links."""
-    rows = [
-        f"| [{group}](causes/{group}.md) |"
-        f" {' '.join(f'[`{c.id}`](causes/{group}.md#{c.id})' for c in causes)} |"
-        for group, causes in groups(catalogue).items()
-    ]
+    rows = []
+    for name, (title, words) in PAGES.items():
+        links = [
+            f"[`{cause.id}`](causes/{name}.md#{cause.id})"
+            for cause in catalogue.causes
+            if _group(cause) in words.split()
+        ]
+        rows.append(f"| [{title}](causes/{name}.md) | {' '.join(links)} |")
     return "\n".join(["| | Causes |", "|---|---|", *rows]) + "\n"
 
 
-def page(group: str, causes: Sequence[Cause]) -> str:
-    """Format docs/causes/GROUP.md: message, meaning, remedy and source of each id."""
+def page(catalogue: Catalogue, name: str) -> str:
+    """Format docs/causes/NAME.md: message, meaning, remedy and source of each id."""
+    title, words = PAGES[name]
     lines = [
-        f"# Messages: {group}",
+        f"# {title}: messages",
         "",
         "Made from the catalogue of [`jax-sif explain`](../explain.md) by"
         " `python tools/causes_page.py`.",
     ]
-    for cause in causes:
+    for cause in catalogue.causes:
+        if _group(cause) not in words.split():
+            continue
         examples = [line for e in cause.examples for line in e.splitlines()]
         lines += [
             "",

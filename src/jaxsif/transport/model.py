@@ -71,6 +71,7 @@ def from_nccl(report: NcclReport, *, has_other_nodes: bool) -> Transport:
 
 _INTRA_NODE = {
     "nvlink": "NVLink",
+    "xgmi": "Infinity Fabric",
     "pcie": "PCIe between GPUs",
     "peer-to-peer": "peer-to-peer",
     "shared-memory": "shared memory",
@@ -80,10 +81,13 @@ _INTRA_NODE = {
 def _intra_node(report: NcclReport) -> str | None:
     """The best transport that this process uses within its node.
 
-    Peer-to-peer is over NVLink or PCIe, which only the topology distinguishes.
+    Peer-to-peer is over NVLink, Infinity Fabric (AMD) or PCIe, which only the topology
+    distinguishes.
     """
     if report.has_nvls or (report.has_p2p and report.has_nvlink):
         return "nvlink"
+    if report.has_p2p and report.has_xgmi:
+        return "xgmi"
     if report.has_p2p:
         return "peer-to-peer" if report.has_nvlink is None else "pcie"
     return "shared-memory" if report.has_shared_memory else None

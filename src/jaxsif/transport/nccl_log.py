@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-# Lines of NCCL 2.18 to 2.32, src/transport/{net,net_ib,net_socket,p2p,shm,nvls}.cc,
+# Lines of NCCL 2.13 to 2.32, src/transport/{net,net_ib,net_socket,p2p,shm,nvls}.cc,
 # src/graph/{topo,search}.cc, src/plugin/net.cc, src/init.cc; NET/OFI: aws-ofi-nccl.
 _HOST = re.compile(r"^(?:\[\d{4}-\d\d-\d\d [\d:.]+\] )?([^\s:\[\]]+):\d+:\d+ \[\d+\]")
-_VERSION = re.compile(r"\bN?CCL version ?:? ?(\d+\.\d+\.\d+)")
+# `NCCL version 2.27.5+cuda12.9`, `RCCL version : 2.26.6-HEAD:64f48d7`
+_VERSION = re.compile(r"\b[NR]?CCL version ?:? ?(\d+\.\d+\.\d+)")
 _NETWORK = re.compile(r"NCCL INFO Using network (\S[^\n]{0,200})")
 # `... [send] via NET/IBext_v8/2(5)/GDRDMA/Shared`: card 2, through rank 5's GPU.
 _NET = re.compile(
@@ -21,8 +22,10 @@ _SHM = re.compile(r"\bvia (?:SHM/|SHM\b|direct shared memory)")
 _NVLS = re.compile(r"\b([1-9]\d{0,8}) nvls channels|Connected NVLS tree|NVLS comm 0x")
 # The topology: `+ NVL[264.0] - NVS/0`, and the search: `type NVL/PIX`.
 _NVLINK = re.compile(r"NVL\[[\d.]+\] - (?:GPU|NVS)/|\btype NVL/")
+# The same of RCCL: `+ XGMI[200.0] - GPU/C6000`, `type XGMI/PIX`.
+_XGMI = re.compile(r"XGMI\[[\d.]+\] - GPU/|\btype XGMI/")
 _TOPOLOGY = re.compile(r"=== System : maxBw|\bPattern \d+, crossNic")
-_NODES = re.compile(r"\bnRanks \d{1,9} nNodes (\d{1,9}) ")
+_NODES = re.compile(r"\bn[Rr]anks \d{1,9} nNodes (\d{1,9}) ")
 _CARDS = re.compile(r"NET/IB\w* : Using (.+)")
 _CARD = re.compile(r"(?<![\w.+-])([\w.+-]{1,60}:\d{1,9})/(IB|RoCE)\b")
 _SOCKETS = re.compile(r"NET/Socket : Using (.+)")
@@ -89,6 +92,8 @@ class NcclReport:
     # NVLink between GPUs of several nodes, as in a GB200 rack.
     has_multi_node_nvlink: bool = False
     has_nvlink: bool | None = None
+    # AMD's Infinity Fabric between GPUs.
+    has_xgmi: bool = False
     nodes: int | None = None
     algorithms: tuple[str, ...] = ()
     fallback_reasons: tuple[str, ...] = ()
@@ -141,6 +146,7 @@ def read_report(text: str, host: str | None = None) -> NcclReport:
         has_nvls=bool(_NVLS.search(text)),
         has_multi_node_nvlink="MNNVL" in p2p,
         has_nvlink=_has_nvlink(text),
+        has_xgmi=bool(_XGMI.search(text)),
         nodes=max((int(match[1]) for match in _NODES.finditer(text)), default=None),
         algorithms=tuple(dict.fromkeys(_algorithms(text))),
         fallback_reasons=tuple(
