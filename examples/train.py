@@ -9,7 +9,12 @@ import threading
 import time
 from pathlib import Path
 
-from jaxsif import initialize_distributed, report_speed, request_requeue
+from jaxsif import (
+    initialize_distributed,
+    report_progress,
+    report_speed,
+    request_requeue,
+)
 
 # Slurm sends this signal before the time limit (`--signal=URG@300`); only set a flag.
 signalled = threading.Event()
@@ -205,6 +210,7 @@ def train(chosen, checkpoints):
 
     left, compiled = range(done, chosen.steps), done + 1
     bar = tqdm(left, unit="step", ncols=80, mininterval=10, disable=not is_first)
+    report_progress(done)
     batch = batch_of(picture_numbers(done, chosen.batch, chosen.seed))
     for done in (number + 1 for number in bar):
         state, loss, is_over = step(state, *batch, stop_requested())
@@ -212,7 +218,9 @@ def train(chosen, checkpoints):
         batch = batch_of(picture_numbers(done, chosen.batch, chosen.seed))
         if done % chosen.print_every == 0:
             write(f"step {done}: loss {float(loss):.9f}")
-        if bool(is_over) or done == chosen.steps:
+        is_last = bool(is_over) or done == chosen.steps
+        report_progress(done)
+        if is_last:
             break
         checkpoints.save(done, state)
         if done == compiled:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jaxsif.rank import (
         DistributedInfo,
         initialize_distributed,
+        report_progress,
         report_speed,
         request_requeue,
     )
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DistributedInfo",
     "initialize_distributed",
+    "report_progress",
     "report_speed",
     "request_requeue",
 ]

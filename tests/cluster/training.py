@@ -44,6 +44,8 @@ class Training:
     packages: str
     topology: str
     arguments: tuple[str, ...]
+    # Of jax-sif job.
+    options: tuple[str, ...] = ()
     folder: str = field(default_factory=lambda: f"training-{uuid.uuid4().hex[:8]}")
     job: str = ""
     state: str = ""
@@ -54,7 +56,7 @@ class Training:
         done = self.cluster.bash(
             SUBMIT,
             *(str(self.cluster.checkout), self.cluster.module, self.packages),
-            *(f"{self.folder}.out", self.topology),
+            *(f"{self.folder}.out", *self.options, self.topology),
             *(str(self.cluster.checkout / "examples/train.py"),),
             *("--checkpoints", self.folder, *self.arguments),
         )

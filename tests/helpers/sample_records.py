@@ -24,6 +24,7 @@ from jaxsif.core.records import (
     LocalDevice,
     NicInfo,
     PairRecord,
+    ProgressRecord,
     RanksAtPosition,
     Record,
     ReportedProblem,
@@ -166,6 +167,7 @@ def samples(rank: int = 0, topology: Topology = G8N2P8) -> dict[str, Record]:
             algorithms=[],
             reasons=[],
         ),
+        ProgressRecord(**at, done=2, first_done=0, first_time=at["time"]),
         SpeedRecord(**at, items=1.0, seconds=1.0, unit="steps"),
     )
     return {record.phase: record for record in records}

@@ -18,6 +18,8 @@ COMMANDS = {
     "run": "start a program as the image does, without an image",
     "verify": "print a job's output, then a verdict",
     "mark": "in a job script: mark srun's messages for jax-sif verify",
+    "recover": "in a job script: start the program again after a failure",
+    "nodes": "sum up which nodes ended jobs with restarts",
     "baseline": "record speeds of successful runs, to compare later runs with",
     "explain": "find the cause of a failure in any job's output",
     "report": "render verdicts as HTML, JUnit XML, CSV or Prometheus metrics",

@@ -35,14 +35,24 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--packages", metavar="FILE", help="packages that must fit the image"
     )
+    parser.add_argument(
+        "--spare-nodes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="nodes besides those of the topology (jax-sif job --spare-nodes)",
+    )
     chosen = parser.parse_args(arguments)
-    return check(chosen.program, packages=chosen.packages)
+    return check(
+        chosen.program, packages=chosen.packages, spare_nodes=chosen.spare_nodes
+    )
 
 
 def check(
     program: str | None,
     environment: Mapping[str, str] = os.environ,
     packages: str | None = None,
+    spare_nodes: int = 0,
 ) -> int:
     """Print a verdict if there is a problem, otherwise nothing.
 
@@ -66,7 +76,7 @@ def check(
         )
     topology = parse_topology(label)
     problems = [
-        *mismatches(environment, topology),
+        *mismatches(environment, topology, spare_nodes),
         *_packages_incompatible(packages, environment),
         *_program_missing(program),
         *_baseline_unreadable(environment),
@@ -120,17 +130,23 @@ def _packages_incompatible(
     yield from incompatibilities(made_for, read_image(), is_any_image=is_any_image)
 
 
-def mismatches(environment: Mapping[str, str], topology: Topology) -> Iterator[Problem]:
+def mismatches(
+    environment: Mapping[str, str], topology: Topology, spare_nodes: int = 0
+) -> Iterator[Problem]:
     """Differences between the allocation and the topology.
 
     Args:
       environment: of the batch script; missing variables are not compared.
       topology: the requested one.
+      spare_nodes: the nodes of the allocation that it does not need.
     """
     nodes = _number(environment, slurm_env.JOB_NODES)
     tasks = task_counts(environment.get(slurm_env.PROCESSES_PER_NODE_OLD, ""))
-    if nodes is not None and nodes != topology.nodes:
-        yield _mismatch(topology, f"{nodes} nodes", f"{topology.nodes}")
+    if nodes is not None and nodes != topology.nodes + spare_nodes:
+        spare = f" and {spare_nodes} to spare" if spare_nodes else ""
+        yield _mismatch(
+            topology, f"{nodes} nodes", f"{topology.nodes}{spare}", spare_nodes
+        )
     elif tasks and set(tasks) != {topology.processes_per_node}:
         spread = ", ".join(map(str, tasks[:8])) + (", ..." if len(tasks) > 8 else "")
         yield _mismatch(
@@ -165,11 +181,13 @@ def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Proble
         )
 
 
-def _mismatch(topology: Topology, got: str, asked: str) -> Problem:
+def _mismatch(
+    topology: Topology, got: str, asked: str, spare_nodes: int = 0
+) -> Problem:
     return Problem(
         "allocation-differs",
         f"the job has {got}, {topology} asks for {asked}",
-        f"submit with --nodes={topology.nodes}"
+        f"submit with --nodes={topology.nodes + spare_nodes}"
         f" --ntasks-per-node={topology.processes_per_node}"
         f" --gpus-per-node={topology.devices_per_node}, or correct JAX_SIF_TOPOLOGY",
     )

@@ -232,6 +232,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="copy the image and your packages to each node's local disk first",
     )
     add(
+        "--max-restarts",
+        type=int,
+        metavar="N",
+        help="experimental: start the program again after a failure, at most N times",
+    )
+    add(
+        "--spare-nodes",
+        type=int,
+        metavar="N",
+        help="experimental: allocate N more nodes, to replace one that fails",
+    )
+    add(
         "--collectives",
         choices=("gloo", "mpi"),
         help="library for collectives between CPU devices (default: gloo; experimental:"

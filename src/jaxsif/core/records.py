@@ -21,6 +21,8 @@ WAITING, WARNINGS = "waiting", "warnings"
 IMPORTING = "importing"
 # The program requests that its job be requeued after a successful end.
 REQUEUE_REQUEST = "requeue"
+# How far the program is.
+PROGRESS = "progress"
 
 RankNumber = Annotated[int, Meta(ge=0, lt=MAX_PROCESSES)]
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
@@ -252,6 +254,16 @@ class RequeueRecord(RecordBase, frozen=True, kw_only=True, tag=REQUEUE_REQUEST):
     """The program requests that its job be requeued after a successful end."""
 
 
+class ProgressRecord(RecordBase, frozen=True, kw_only=True, tag=PROGRESS):
+    """How far the program is, by `jaxsif.report_progress`."""
+
+    done: Annotated[Count, Meta(description="Steps done, by the program's own count.")]
+    first_done: Annotated[
+        Count, Meta(description="The same in its first report: what was restored.")
+    ]
+    first_time: Time
+
+
 class NicInfo(Struct, frozen=True, gc=False):
     """A port of a network card."""
 
@@ -344,6 +356,7 @@ PhaseRecord = (
     | DeadlineExceededRecord
     | TerminatedRecord
     | RequeueRecord
+    | ProgressRecord
 )
 # As many records of a kind as there are results.
 Measurement = (

@@ -44,11 +44,23 @@ _PODMAN_VARIABLES = ("SLURM*", "CUDA*", "JAX*", "XLA*", "NCCL*", "FI_*", "PMI*")
 _VARIABLE = r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})"
 _PLAIN = re.compile(r"[\w./,:=%@+~^-]+", re.ASCII)
 
+# How the template ends, and how it ends for a program that is started again.
+_RUN_ONCE = "# srun does not inherit"
+_RUN_AGAIN = """# jax-sif recover runs srun and the verdict, and starts the program again after a
+# failure that another start can mend; its exit status is that of the last attempt.
+jax-sif recover $recover_options -- srun \\
+  $srun_args \\
+  $program
+"""
+
 
 def render(job: Job) -> str:
     """The text of the script."""
     runtime = RUNTIMES[job.site.runtime]
-    text = Template(_TEMPLATE.read_text()).substitute(
+    template = _TEMPLATE.read_text()
+    if job.options.is_recovered:
+        template = template[: template.index(_RUN_ONCE)] + _RUN_AGAIN
+    text = Template(template).substitute(
         title=comment(_title(job)),
         command_line=comment(job.options.command_line),
         directives="\n".join(_directives(job)),
@@ -63,8 +75,20 @@ def render(job: Job) -> str:
         program=" ".join([*runtime.container_args(job), *map(quote, job.program)]),
         verify_options=_verify_options(job),
         ending=_REQUEUE_BLOCK if job.profile.requeue else "",
+        recover_options=_recover_options(job),
     )
     return text
+
+
+def _recover_options(job: Job) -> str:
+    """The options of `jax-sif recover`."""
+    options = job.options
+    args = [
+        f"--max-restarts={options.restarts}",
+        f"--spare-nodes={options.spare_nodes or 0}",
+        *(["--requeue"] if job.profile.requeue else []),
+    ]
+    return " ".join(args) + _verify_options(job).replace("file ", "file=")
 
 
 def _verify_options(job: Job) -> str:
@@ -107,7 +131,10 @@ def _directives(job: Job) -> Iterator[str]:
     for option in site.options:
         name, has_value, value = option.removeprefix("--").partition("=")
         yield directive(name, value if has_value else None)
-    yield directive("nodes", str(topology.nodes))
+    yield directive("nodes", str(topology.nodes + (job.options.spare_nodes or 0)))
+    if job.options.is_recovered:
+        # A node that fails does not end the allocation.
+        yield directive("no-kill")
     yield directive("ntasks-per-node", str(topology.processes_per_node))
     yield directive("cpus-per-task", str(profile.cpus_per_process))
     if profile.memory_per_process:
@@ -159,6 +186,8 @@ def _value(variable: Variable) -> str:
 def _check_options(job: Job) -> str:
     """The files that the container must see: the overlay and the program's file."""
     packages = f' --packages "${PACKAGES_VARIABLE}"' if job.profile.packages else ""
+    if job.options.spare_nodes:
+        packages += f" --spare-nodes={job.options.spare_nodes}"
     is_python = job.program[0] == "python" and len(job.program) > 1
     if job.is_diagnostic or not is_python or not job.program[1].endswith(".py"):
         return packages

@@ -17,9 +17,13 @@ from jaxsif.core.image import (
     PACKAGES_VARIABLE,
     PLATFORM_VARIABLE,
 )
+from jaxsif.core.text import plural
 from jaxsif.core.topology import Topology
 from jaxsif.job.configs import describe_type
 from jaxsif.job.schema import DocumentedValue, Network, Profile, Site
+
+# Unless the user says otherwise.
+_MAX_RESTARTS = 10
 
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -84,7 +88,20 @@ class JobOptions:
     divisible_by: Sequence[int] = ()
     is_staged: bool = False
     collectives: str = "gloo"
+    # Nodes of the allocation that wait for one to fail; starts after the first.
+    spare_nodes: int | None = None
+    max_restarts: int | None = None
     command_line: str = "jax-sif job"
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether the program is started again after a failure."""
+        return self.spare_nodes is not None or self.max_restarts is not None
+
+    @property
+    def restarts(self) -> int:
+        """How many starts may follow the first one."""
+        return _MAX_RESTARTS if self.max_restarts is None else self.max_restarts
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,7 @@ def build_job(
         *_indivisible(topology, options.divisible_by),
         *_too_large(topology, profile, site),
         *_mismatched(profile, site, options),
+        *_unrecoverable(topology, site, options),
     ):
         raise UsageError(complaint)
     return Job(
@@ -250,6 +268,30 @@ def _mismatched(profile: Profile, site: Site, options: JobOptions) -> Iterator[s
         yield (
             "--collectives=mpi is for CPU devices, but this job uses GPUs, whose collectives"
             " are NCCL's; remove it, or use --platform=cpu"
+        )
+
+
+def _unrecoverable(
+    topology: Topology, site: Site, options: JobOptions
+) -> Iterator[str]:
+    if not options.is_recovered:
+        return
+    spare, restarts = options.spare_nodes, options.max_restarts
+    if restarts is not None and restarts < 1:
+        yield (
+            f"--max-restarts is {restarts}: without a restart there is nothing to"
+            " recover; give 1 or more, or leave it and --spare-nodes out"
+        )
+    if spare is not None and not 0 <= spare <= topology.nodes:
+        yield (
+            f"--spare-nodes is {spare}, and {topology} runs on"
+            f" {plural(topology.nodes, 'node')}: spare nodes are allocated and idle until"
+            f" another one fails; give 0 to {topology.nodes}, most jobs need 1"
+        )
+    if site.runtime != "apptainer":
+        yield (
+            f"--max-restarts and --spare-nodes need Apptainer, and the runtime is"
+            f" {site.runtime!r}; leave them out, or use --runtime=apptainer"
         )
 
 

@@ -6,6 +6,7 @@ from jaxsif.rank.reporter import Reporter
 from jaxsif.rank.session import (
     initialize_distributed,
     phase_reporter,
+    report_progress,
     report_speed,
     request_requeue,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "Reporter",
     "initialize_distributed",
     "phase_reporter",
+    "report_progress",
     "report_speed",
     "request_requeue",
 ]

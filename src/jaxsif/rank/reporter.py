@@ -27,6 +27,7 @@ from jaxsif.core.records import (
     IdentityRecord,
     ImportingRecord,
     LocalDevice,
+    ProgressRecord,
     Record,
     ReportedProblem,
     Stamp,
@@ -51,6 +52,8 @@ fault_hook: Callable[[Reporter, str], object] = _no_fault
 
 # Of an exception's text; a record shows less of it.
 _MAX_TEXT = 10_000
+# A program may report each of thousands of steps a second.
+_PROGRESS_INTERVAL_S = 0.5
 
 # Written by the image's entry: seconds since the machine booted.
 ENTERED_VARIABLE = "JAX_SIF_ENTRY_START"
@@ -79,6 +82,10 @@ class Reporter:
         self._nccl_log: NcclLog | None = None
         # When preflight was done, and when JAX was loaded.
         self._import_s: tuple[float | None, float | None] = None, None
+        # Steps done in the first report and its time; the last report, if not yet written.
+        self._first_progress: tuple[int, float] | None = None
+        self._unwritten_progress: ProgressRecord | None = None
+        self._next_progress_s = 0.0
         # Called at each phase, with the next one, and before each collective.
         self.phase_observer: Callable[[str, str], None] = lambda phase, following: None
         self.entry_observer: Callable[[str], None] = lambda collective: None
@@ -280,11 +287,30 @@ class Reporter:
         """Report problems that do not end the program."""
         self.emit(WarningsRecord(**self.stamp(), problems=_reported(problems)))
 
+    def progress(self, done: int) -> None:
+        """Report how many steps are done; at once, or with the next report or the end."""
+        now_s = time.monotonic()
+        if self._first_progress is None:
+            self._first_progress = done, round(time.time(), 3)
+        first_done, first_time = self._first_progress
+        self._unwritten_progress = ProgressRecord(
+            **self.stamp(), done=done, first_done=first_done, first_time=first_time
+        )
+        if now_s >= self._next_progress_s:
+            self._next_progress_s = now_s + _PROGRESS_INTERVAL_S
+            self._write_progress()
+
+    def _write_progress(self) -> None:
+        if self._unwritten_progress is not None:
+            self.write(self._unwritten_progress)
+            self._unwritten_progress = None
+
     def failed(self, error: BaseException) -> None:
         """Report the exception that ended the program.
 
         Prints NCCL's warnings, which otherwise stay in its log.
         """
+        self._write_progress()
         # Only the first line; JAX adds notes unrelated to this error.
         with suppress_errors("NCCL's report"):
             for warning in self._nccl_log.warnings() if self._nccl_log else ():
@@ -300,6 +326,7 @@ class Reporter:
 
     def done(self) -> None:
         """Report that the program ended successfully."""
+        self._write_progress()
         self.emit(DoneRecord(**self.stamp()))
 
 

@@ -361,6 +361,27 @@ def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
         )
 
 
+def report_progress(done: int) -> None:
+    """Report how many steps of the program are done; call it once before the first step.
+
+    Every process may call it after each step; only rank 0's report counts, and of many
+    reports within half a second the last. With it, a job that is started again knows
+    whether the training gets further, and how long a start takes.
+
+    Args:
+      done: steps done so far, those before a restart included.
+
+    Raises UsageError for a number below 0, and if there is no group yet.
+    """
+    if isinstance(done, bool) or int(done) != done or done < 0:
+        raise UsageError(
+            f"report_progress() got done={done!r}, expected a whole number, 0 or more"
+        )
+    reporter = _reporter_of_rank_0()
+    if reporter is not None:
+        reporter.progress(int(done))
+
+
 def request_requeue() -> None:
     """Request that the job be requeued when the program has succeeded.
 
