@@ -1,4 +1,4 @@
-"""Renews the schema of the verdict file, and the table of records in docs/verdict.md."""
+"""Renews the schemas of the verdict file and of the attempts, and the table of records in docs/verdict.md."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import get_args
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "src" / "jaxsif" / "report" / "verdict-1.schema.json"
+ATTEMPTS = SCHEMA.with_name("attempts-1.schema.json")
 PAGE = ROOT / "docs" / "verdict.md"
 COMMAND = "renew it with: python tools/verdict_schema.py"
 # The fields that every record has.
@@ -20,6 +21,13 @@ _COMMON = ("rank", "step", "node", "time", "left_out")
 def schema() -> str:
     """The schema, from the types."""
     from jaxsif.core.verdict_file import json_schema
+
+    return json.dumps(json_schema(), indent=1) + "\n"
+
+
+def attempts_schema() -> str:
+    """The schema of the attempts, from the types."""
+    from jaxsif.core.attempts_file import json_schema
 
     return json.dumps(json_schema(), indent=1) + "\n"
 
@@ -43,4 +51,5 @@ def _table() -> str:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "src"))
     SCHEMA.write_text(schema())
+    ATTEMPTS.write_text(attempts_schema())
     PAGE.write_text(renewed(PAGE.read_text()))

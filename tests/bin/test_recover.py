@@ -26,9 +26,14 @@ SLURM = {
         for word; do case $word in --nodelist=*) nodes=${word#*=} ;; esac; done
         case "$*" in
           *'--no-kill --wait=0'*)
+            answer=ok
+            case "$*" in
+              *' look'*) if [ -e "$FAKE/saves" ]; then answer=busy; else answer=idle; fi ;;
+            esac
             for node in $(echo "$nodes" | tr , ' '); do
-              grep -qsx "$node" "$FAKE/broken" || echo "$node ok"
+              grep -qsx "$node" "$FAKE/broken" || echo "$node $answer"
             done
+            if [ -e "$FAKE/lost" ]; then exec sleep 60; fi
             ;;
           *)
             env | grep ^JAX_SIF_ATTEMPT | sort >> "$FAKE/environment"
@@ -86,7 +91,9 @@ def recover(site, tmp_path):
     folder = tmp_path / "submitted"
     folder.mkdir()
 
-    def run(*attempts: str, words=("--user-program", "--spare-nodes=1"), **changes: str):
+    def run(
+        *attempts: str, words=("--user-program", "--spare-nodes=1"), **changes: str
+    ):
         for number, text in enumerate(attempts, start=1):
             (tmp_path / f"attempt.{number}").write_text(text)
         return subprocess.run(
@@ -141,8 +148,12 @@ def test_a_killed_rank_is_started_again_and_its_node_left_out_the_second_time(
         for node in attempt["decision"]["left_out"]
     ]
     variables = (tmp_path / "environment").read_text().split()
-    expected = [[f"JAX_SIF_ATTEMPT={n}", f"JAX_SIF_ATTEMPT_ID=7.{n}"] for n in (1, 2, 3)]
-    assert sum(expected, []) == variables
+    expected = [
+        f"JAX_SIF_ATTEMPT{text}"
+        for number in (1, 2, 3)
+        for text in (f"={number}", f"_ID=7.{number}")
+    ]
+    assert expected == variables
 
 
 def test_a_node_that_starts_no_process_is_replaced_at_once(recover, history, tmp_path):
@@ -280,35 +291,65 @@ def test_a_signal_that_ends_the_job_ends_the_starts(recover, history, tmp_path):
     assert ["stop"] == [a["decision"]["action"] for a in history()["attempts"]]
 
 
-
-
-def test_the_sweep_ends_what_an_earlier_attempt_left_and_nothing_else(tmp_path):
-    script = (BIN / "recover").read_text()
-    sweep = script.partition("sweep='")[2].partition("\n'\n")[0]
+def test_the_sweep_ends_what_an_earlier_attempt_left_and_nothing_else():
+    script = (BIN / "recover").read_text().partition("on_node='")[2]
+    on_node = script.partition("\n'\n")[0]
     job = f"{os.getpid()}{time.time_ns() % 1000}"
 
     def start(mark: str) -> subprocess.Popen:
         variables = {"PATH": os.environ["PATH"], "JAX_SIF_ATTEMPT_ID": mark}
         return subprocess.Popen(["sleep", "600"], env=variables)
 
-    own, others = start(f"{job}.1"), start(f"{job}7.1")
-    try:
+    def ask(what: str) -> tuple[str, str]:
         done = subprocess.run(
-            ["sh", "-c", sweep],
+            ["sh", "-c", on_node, "sh", what],
             env={
                 "PATH": os.environ["PATH"],
                 "SLURM_JOB_ID": job,
                 "SLURMD_NODENAME": "node2",
-                # A job submitted from another one inherits its mark.
+                # A job that is submitted from another one inherits its mark.
                 "JAX_SIF_ATTEMPT_ID": "1.1",
             },
             **{"capture_output": True, "text": True, "timeout": 60},
         )
+        return done.stdout, done.stderr
 
-        assert ("node2 ok\n", "") == (done.stdout, done.stderr)
+    own, others = start(f"{job}.1"), start(f"{job}7.1")
+    try:
+        assert ("node2 busy\n", "") == ask("look")
+        assert own.poll() is None
+        assert ("node2 ok\n", "") == ask("sweep")
         assert -9 == own.wait(10)
+        assert ("node2 idle\n", "") == ask("look")
         assert others.poll() is None
     finally:
         for process in (own, others):
             process.kill()
             process.wait()
+
+
+def test_srun_that_waits_for_a_lost_node_is_ended(recover, history, tmp_path):
+    """One rank has failed, no process lives where a node answers, and node2 is silent."""
+    (tmp_path / "broken").write_text("node2\n")
+    (tmp_path / "lost").touch()
+    waits = 'echo "srun: error: node1: task 0: Killed" >&2; exec sleep 600\n'
+
+    done = recover(waits, WELL)
+
+    assert 0 == done.returncode, done.stderr
+    assert "1 of 2 nodes do not answer" in done.stderr
+    assert ["node1", "node3"] == history()["attempts"][1]["nodes"]
+
+
+def test_srun_that_waits_for_a_busy_node_is_left_alone(recover, history, tmp_path):
+    """A rank of it may save its state."""
+    (tmp_path / "broken").write_text("node2\n")
+    (tmp_path / "saves").touch()
+    saves = 'echo "srun: error: node2: task 1: Killed" >&2; sleep 15; exit 137\n'
+
+    done = recover(saves, WELL)
+
+    assert 0 == done.returncode, done.stderr
+    assert "do not answer" not in done.stderr
+    (first, _) = history()["attempts"]
+    assert first["ended"] - first["started"] >= 15

@@ -50,6 +50,9 @@ def test_the_schema_and_the_table_of_records_are_those_of_the_types():
     assert verdict_schema.SCHEMA.read_text() == verdict_schema.schema(), (
         verdict_schema.COMMAND
     )
+    assert verdict_schema.ATTEMPTS.read_text() == verdict_schema.attempts_schema(), (
+        verdict_schema.COMMAND
+    )
     assert page == verdict_schema.renewed(page), verdict_schema.COMMAND
     assert "`foreign_slots`" in page
 

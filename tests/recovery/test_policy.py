@@ -59,7 +59,13 @@ def names(decision: Decision) -> list[str]:
     ("why", "action", "nodes", "left_out", "pauses"),
     [
         # A node is at fault for certain: a spare, at once.
-        (cause("slurm-node-failed", "node2"), "start", ["node1", "node3"], ["node2"], 0),
+        (
+            cause("slurm-node-failed", "node2"),
+            "start",
+            ["node1", "node3"],
+            ["node2"],
+            0,
+        ),
         (cause("gpu-lost", "node1"), "start", ["node2", "node3"], ["node1"], 0),
         (cause("image-missing", "node2"), "start", ["node1", "node3"], ["node2"], 0),
         (cause("host-disk-full", "node2"), "start", ["node1", "node3"], ["node2"], 0),
@@ -89,7 +95,9 @@ def names(decision: Decision) -> list[str]:
             *("stop", [], [], 0),
         ),
         (
-            cause("rank-exited", "node1", text="rank 0: Exited with exit code 2 (srun)"),
+            cause(
+                "rank-exited", "node1", text="rank 0: Exited with exit code 2 (srun)"
+            ),
             *("stop", [], [], 0),
         ),
         (cause("program-missing"), "stop", [], [], 0),
@@ -251,7 +259,9 @@ def test_pauses_grow_to_five_minutes():
     assert [5, 10, 20, 40, 80, 160, 300, 300, 300] == found
 
 
-@pytest.mark.parametrize(("may_requeue", "action"), [(True, "requeue"), (False, "stop")])
+@pytest.mark.parametrize(
+    ("may_requeue", "action"), [(True, "requeue"), (False, "stop")]
+)
 def test_without_enough_nodes_the_job_is_requeued_if_it_may_be(may_requeue, action):
     first = attempt(cause("gpu-lost", "node2"), left_out=("node2",))
     spare_too = attempt(

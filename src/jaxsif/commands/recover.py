@@ -14,6 +14,7 @@ from jaxsif.core.errors import PASS, REQUEUE, KitError, UsageError
 
 if TYPE_CHECKING:
     from jaxsif.core.attempts_file import Attempt, AttemptsFile, Cause, Decision
+    from jaxsif.core.evidence import Finding
     from jaxsif.core.topology import Topology
     from jaxsif.core.verdict_file import StepVerdict
     from jaxsif.recovery.policy import Situation
@@ -294,6 +295,7 @@ def _attempt(chosen: argparse.Namespace) -> Attempt:
         ended=chosen.ended,
         status=chosen.status,
         cause=_cause(verdicts, nodes) if chosen.status not in (PASS, REQUEUE) else None,
+        begun=min((s for v in verdicts if (s := v.start_time_s)), default=None),
         first_done=progress.first_done if progress else None,
         last_done=progress.done if progress else None,
         first_time=progress.first_time if progress else None,
@@ -309,33 +311,50 @@ def _decided(attempt: Attempt, decision: Decision) -> Attempt:
 
 
 def _cause(verdicts: Sequence[StepVerdict], nodes: Sequence[str]) -> Cause | None:
-    """The first finding that is no warning; of several steps, of the first that has one."""
+    """The cause by the first verdict that has one.
+
+    Findings are sorted, causes first. But what other ranks make of a rank that was
+    killed, or of a node that was lost, may look like a cause.
+    """
+    from jaxsif.recovery.kinds import KINDS, Evidence
+
+    for verdict in verdicts:
+        findings = [f for f in verdict.findings if not f.is_warning]
+        if not findings:
+            continue
+        certain = [f for f in findings if KINDS.get(f.kind) is Evidence.NODE]
+        killed = [
+            f
+            for f in findings
+            if f.kind == "rank-exited"
+            and f.text.partition(": ")[2].startswith("Killed")
+        ]
+        return _as_cause(verdict, [*certain, *killed, *findings][0], nodes)
+    return None
+
+
+def _as_cause(verdict: StepVerdict, finding: Finding, nodes: Sequence[str]) -> Cause:
     from jaxsif.core.attempts_file import Cause
     from jaxsif.core.records import FailedRecord
 
-    for verdict in verdicts:
-        finding = next((f for f in verdict.findings if not f.is_warning), None)
-        if finding is None:
-            continue
-        ranks = {rank.rank: rank for rank in verdict.ranks}
-        reports = [ranks[rank] for rank in finding.ranks if rank in ranks]
-        failures = [report.last(FailedRecord) for report in reports]
-        errors = [f.error for f in failures if f is not None and f.error is not None]
-        per_node = max(1, verdict.topology.processes // verdict.topology.nodes)
-        # A rank that never reported is where the topology places it.
-        known = {rank: report.node for rank, report in ranks.items()}
-        expected = {
-            r: nodes[i] for r in finding.ranks if (i := r // per_node) < len(nodes)
-        }
-        named = [known.get(rank) or expected.get(rank, "") for rank in finding.ranks]
-        return Cause(
-            finding.kind,
-            finding.text,
-            finding.ranks,
-            tuple(node for node in dict.fromkeys(named) if node in nodes),
-            errors[0] if errors else "",
-        )
-    return None
+    ranks = {rank.rank: rank for rank in verdict.ranks}
+    reports = [ranks[rank] for rank in finding.ranks if rank in ranks]
+    failures = [report.last(FailedRecord) for report in reports]
+    errors = [f.error for f in failures if f is not None and f.error is not None]
+    # A rank that never reported is where the topology places it.
+    per_node = max(1, verdict.topology.processes // verdict.topology.nodes)
+    expected = {r: nodes[i] for r in finding.ranks if (i := r // per_node) < len(nodes)}
+    named = [
+        ranks[rank].node if rank in ranks else expected.get(rank, "")
+        for rank in finding.ranks
+    ]
+    return Cause(
+        finding.kind,
+        finding.text,
+        finding.ranks,
+        tuple(node for node in dict.fromkeys(named) if node in nodes),
+        errors[0] if errors else "",
+    )
 
 
 def _text(path: Path) -> str:

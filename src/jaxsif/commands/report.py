@@ -17,11 +17,18 @@ def main(arguments: Sequence[str]) -> int:
     """Reads verdicts, prints them, and writes the requested files."""
     chosen = _parser().parse_args(arguments)
 
-    from jaxsif.core import verdict_file
+    from jaxsif.core import attempts_file, verdict_file
     from jaxsif.core.atomic_write import atomic_write
     from jaxsif.core.errors import PASS, CouldNotTell
+    from jaxsif.report import attempts
     from jaxsif.report.text import as_text
 
+    histories = [p for p in chosen.verdicts if p.name.endswith(attempts_file.SUFFIX)]
+    for path in histories:
+        sys.stdout.write(attempts.as_text(attempts_file.read(path)))
+    chosen.verdicts = [path for path in chosen.verdicts if path not in histories]
+    if not chosen.verdicts:
+        return PASS
     verdicts = [v for path in chosen.verdicts for v in verdict_file.read(path)]
     if not verdicts:
         raise CouldNotTell(
@@ -51,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="JOB.json",
-        help="what jax-sif verify --verdict-file wrote",
+        help="what jax-sif verify --verdict-file wrote; or NAME-JOB.attempts.json of a"
+        " job with restarts, which is shown as text only",
     )
     parser.add_argument("--text", action="store_true", help="only print the text")
     add = parser.add_argument

@@ -52,6 +52,9 @@ _DESCRIPTIONS = {
 # Processes that write into `verify`'s standard input, found by bin/jax-sif.
 LAUNCHER_VARIABLE = "JAX_SIF_SRUN_PID"
 
+# A file that is made when a rank is known to have failed; set by bin/recover.
+FAILED_FILE_VARIABLE = "JAX_SIF_FAILED_FILE"
+
 # srun passes SIGTERM on to the tasks and ends, unless it waits for a node.
 SIGTERM_GRACE_S = 0.5
 
@@ -195,6 +198,8 @@ class Follower:
         self._interruption = interruption
         self._conclude = conclude
         self._has_concluded = False
+        name = os.environ.get(FAILED_FILE_VARIABLE)
+        self._failed_file = Path(name) if name else None
 
     def follow(self, source: BinaryIO) -> None:
         """Run until the output ends, or no rank is left whose output matters."""
@@ -203,6 +208,8 @@ class Follower:
             self._scanner.feed(shown)
             self._show(shown)
             self._progress.update()
+            if self._progress.has_failed_rank:
+                self._note_failed_rank()
         if self._interruption is not None:
             self._progress.note_interruption(self._interruption.reason)
         rest = self._stream.close()
@@ -210,6 +217,14 @@ class Follower:
         self._show(rest)
         self._progress.update()
         self._progress.clear()
+
+    def _note_failed_rank(self) -> None:
+        """Make the file for which jax-sif recover waits, once."""
+        if self._failed_file is None:
+            return
+        with contextlib.suppress(OSError):
+            self._failed_file.touch()
+        self._failed_file = None
 
     def _show(self, text: bytes) -> None:
         if text:

@@ -65,6 +65,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ended: float
     status: Annotated[int, Meta(description="Exit status, as of the job.")]
     cause: Cause | None = None
+    begun: Annotated[
+        float | None, Meta(description="First record of a rank, by its clock.")
+    ] = None
     first_done: Annotated[
         int | None, Meta(description="Steps done at its start; null if not reported.")
     ] = None

@@ -55,7 +55,7 @@ gloo-refused gloo-closed gloo-timeout gloo-context
 nccl-infiniband-timeout nccl-infiniband-error nccl-unreachable nccl-refused
 nccl-remote-error nccl-closed nccl-system-error nccl-failed nccl-cuda-failure
 port-taken kit-port-taken jax-port-taken pair-timeout data-corrupt-pair
-slurm-controller-slow slurm-controller-down secondary-errors
+slurm-controller-slow slurm-controller-down secondary-errors no-records
 """
 _PROGRAM = """
 program-failed python-exception collective-desync xla-out-of-memory cuda-out-of-memory
