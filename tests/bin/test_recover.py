@@ -27,9 +27,8 @@ SLURM = {
         case "$*" in
           *'--no-kill --wait=0'*)
             answer=ok
-            case "$*" in
-              *' look'*) if [ -e "$FAKE/saves" ]; then answer=busy; else answer=idle; fi ;;
-            esac
+            if [ "$word" = look ]; then answer=idle; fi
+            if [ "$word" = look ] && [ -e "$FAKE/saves" ]; then answer=busy; fi
             for node in $(echo "$nodes" | tr , ' '); do
               grep -qsx "$node" "$FAKE/broken" || echo "$node $answer"
             done

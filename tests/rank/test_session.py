@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -105,6 +106,36 @@ def test_a_program_reports_its_speed_and_requests_a_requeue(run):
     assert 0 == done.returncode, done.stderr
     assert '"items":3.0,"seconds":1.5,"unit":"sweeps"' in done.stdout
     assert '"phase":"requeue"' in done.stdout
+
+
+def test_a_program_reports_its_progress_at_once_and_at_its_end(run):
+    """Of many reports in a moment the first and the last are written."""
+    done = run(LEAVES + "[jaxsif.report_progress(n) for n in range(40, 90)]")
+
+    assert 0 == done.returncode, done.stderr
+    reports = [
+        line for line in done.stdout.splitlines() if '"phase":"progress"' in line
+    ]
+    assert '"done":40,"first_done":40' in reports[0]
+    assert '"done":89,"first_done":40' in reports[-1]
+    assert len(reports) < 50
+
+
+def test_progress_is_reported_before_the_exception_that_ends_the_program(run):
+    done = run(LEAVES + "[jaxsif.report_progress(n) for n in range(50)]; 1 / 0")
+
+    phases = re.findall(r'"phase":"(progress|failed)"', done.stdout)
+    assert ["progress", "failed"] == phases[-2:]
+    assert '"done":49,' in done.stdout
+
+
+@pytest.mark.parametrize("number", ["-1", "0.5", "True"])
+def test_what_is_no_progress_is_refused(run, number):
+    done = run(LEAVES + f"jaxsif.report_progress({number})")
+
+    assert 1 == done.returncode
+    assert "expected a whole number" in done.stderr
+    assert '"phase":"progress"' not in done.stdout
 
 
 @pytest.mark.parametrize("numbers", ["0, 1", "3, 0", "3, float('nan')", "-1, 2"])
