@@ -12,6 +12,8 @@ from training import Training
 
 # In seconds: two starts on two busy cores, and what Slurm takes to give a node up.
 _MAX_S = 240
+# What jax-sif verify prints when all ranks run.
+_STARTED = " ranks started"
 
 
 @dataclass
@@ -44,6 +46,15 @@ class RecoveredTraining(Training):
         """The lines of steps of the last attempt."""
         last = self.output.rpartition(" steps done before")[2]
         return [line for line in last.splitlines() if line.startswith("step ")]
+
+    first_line_s: float = 0.0
+
+    def look(self) -> None:
+        """Reads the state and the output, and notes when an attempt first prints."""
+        before = self.output.count(_STARTED)
+        super().look()
+        if self.output.count(_STARTED) > before:
+            self.first_line_s = time.time()
 
     @property
     def is_training(self) -> bool:

@@ -176,6 +176,16 @@ def test_a_second_suspicion_leaves_the_node_out():
     assert ("node1", "node3") == found.nodes
 
 
+def test_a_second_suspicion_without_a_spare_keeps_the_node():
+    first = attempt(cause("rank-silent", "node2"), steps=(0, 50))
+    again = attempt(cause("hang", "node2"), steps=(60, 90))
+
+    found = decide([first, again], now(nodes=("node1", "node2")))
+
+    assert ("start", []) == (found.action, names(found))
+    assert ("node1", "node2") == found.nodes
+
+
 def test_evidence_on_all_nodes_leaves_none_out():
     """As a full file system that all nodes share."""
     why = cause("host-disk-full", "node1", "node2", ranks=(0, 1, 2, 3))

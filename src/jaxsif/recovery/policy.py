@@ -74,6 +74,9 @@ def decide(attempts: Sequence[Attempt], now: Situation) -> Decision:
     if ending is not None:
         return Decision("stop", ending, left_out=_nodes_left_out(failed))
     left_out = failed or _left_out(attempts, evidence)
+    if evidence is Evidence.SUSPECT and len(_fit(attempts, now, left_out)) < now.needed:
+        # A suspicion does not end a job.
+        left_out = {}
     ending = _spent_reason(attempts, now)
     if ending is not None:
         return Decision("stop", ending, left_out=_nodes_left_out(left_out))
@@ -239,9 +242,7 @@ def _start(
     pause_s: float = 0.0,
 ) -> Decision:
     """Start on the nodes of the last attempt as far as they are fit, then on spares."""
-    gone = {n.node for a in attempts for n in a.decision.left_out}
-    gone |= left_out.keys() | now.failed.keys()
-    fit = [node for node in now.nodes if node not in gone]
+    fit = _fit(attempts, now, left_out)
     before = attempts[-1].nodes if attempts else ()
     order = sorted(fit, key=lambda node: (node in now.unready, node not in before))
     chosen = set(order[: now.needed])
@@ -255,6 +256,15 @@ def _start(
     if now.may_requeue:
         return Decision("requeue", short, left_out=nodes_left_out)
     return Decision("stop", short, left_out=nodes_left_out)
+
+
+def _fit(
+    attempts: Sequence[Attempt], now: Situation, left_out: Mapping[str, str]
+) -> list[str]:
+    """The nodes that are neither left out nor down."""
+    gone = {n.node for a in attempts for n in a.decision.left_out}
+    gone |= left_out.keys() | now.failed.keys()
+    return [node for node in now.nodes if node not in gone]
 
 
 def _nodes_left_out(left_out: Mapping[str, str]) -> tuple[NodeLeftOut, ...]:
