@@ -19,6 +19,8 @@ _GPU_VARIABLES = (
     "SINGULARITY_ROCM",
 )
 _REMOTE_RE = re.compile(r"(?:docker|oras|library|shub|https?)://")
+# An image of a registry, for Pyxis: `nvcr.io#nvidia/jax:24.04`.
+_REGISTRY_RE = re.compile(r"^(?:docker://|[\w-]+\.(?:io|com|org|net|ai)[/#])")
 _CLEARS_ENVIRONMENT = ("cleanenv", "containall", "compat")
 _CHECKED_VARIABLE_RE = re.compile(r"\$\{(\w+):?[?:=-]|-[vzndefrs]\s+[\"']?\$?\{?(\w+)")
 _PACKAGES_RE = re.compile(r"site-packages|dist-packages|/\.local\b|conda|/envs/")
@@ -179,10 +181,17 @@ def image_unset(script: Script) -> Iterator[Violation]:
 def image_pull(script: Script) -> Iterator[Violation]:
     """The image is fetched from a registry inside the job"""
     for run in script.runs:
-        container = run.container
-        image = container.image if container and container.is_apptainer else None
-        if image is not None and _REMOTE_RE.match(image.text):
+        image = run.container.image if run.container else None
+        if image is None or not run.container:
+            continue
+        if run.container.is_apptainer and _REMOTE_RE.match(image.text):
             yield Violation(run.line, f"every rank fetches {image.text} at its start")
+        elif run.container.runtime == "pyxis" and _REGISTRY_RE.match(image.text):
+            text = f"every node fetches {image.text} at its start"
+            fix = (
+                f"enroot import -o image.sqsh docker://{image.text}, before you submit"
+            )
+            yield Violation(run.line, text, fix=fix)
 
 
 @rule(

@@ -26,6 +26,11 @@ _JAX_CLUSTER = "jax/_src/clusters/slurm_cluster.py"
 _DEVICES_RE = re.compile(r"local[-_]?device[-_]?ids", re.IGNORECASE)
 # Commands of the shell for which there is no program.
 _BUILTINS = {"source", ".", "module", "ml", "export", "set", "unset", "eval", "ulimit"}
+# With one of these a step leaves the rest of its nodes, or has nodes of its own.
+_SHARES_NODES = (
+    *("exact", "exclusive", "overlap", "cpus-per-task", "het-group", "nodelist"),
+    *("relative", "partition"),
+)
 _RANK_VARIABLES = {slurm_env.RANK, slurm_env.LOCAL_RANK, slurm_env.NODE_INDEX}
 
 
@@ -362,6 +367,32 @@ def srun_export(script: Script) -> Iterator[Violation]:
 
 
 @rule(
+    "srun-exact",
+    WARNING,
+    fix="srun --exact ... &, with the memory and GPUs of the step: --mem=, --gpus=",
+    why="since 21.08 a step takes all CPUs, memory and GPUs of its nodes unless --exact"
+    " is given, so that the next one waits for its end",
+    source="srun manual, --exact and --overlap; Slurm release notes, 21.08",
+)
+def srun_exact(script: Script) -> Iterator[Violation]:
+    """Steps in the background run one after the other"""
+    runs = [
+        run
+        for run in script.steps
+        if run.is_background
+        and not run.is_utility
+        and not run.srun.is_incomplete
+        and run.srun.has("ntasks", "nodes")
+        and not run.srun.has(*_SHARES_NODES)
+    ]
+    in_loops = [run for run in runs if run.command.context.loop is not None]
+    nodes = sum(run.resources.nodes or 1 for run in (*runs, *in_loops))
+    available = script.resources.nodes
+    if script.is_batch_script and available and nodes > available:
+        yield Violation(runs[0].line, "this step may take all that the job has")
+
+
+@rule(
     "srun-nodes",
     ERROR,
     fix="request no more nodes than the job has, or leave --nodes out",
@@ -458,6 +489,7 @@ TOPICS = {
         srun_cpus,
         srun_kill,
         srun_export,
+        srun_exact,
         srun_nodes,
         rank_expanded_too_early,
         mpirun,
