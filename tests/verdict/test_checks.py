@@ -12,6 +12,7 @@ from jaxsif.bandwidth import checks as bandwidth_checks
 from jaxsif.core.evidence import StepEvidence
 from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
+from jaxsif.hang import checks as hang_checks
 from jaxsif.pairs import checks as pairs_checks
 from jaxsif.transport import checks as transport_checks
 from jaxsif.verdict import checks, exits, processes
@@ -264,6 +265,8 @@ def test_a_second_program_cannot_hide_the_wrong_numbers_of_the_first():
 # Provoked by tests of their own, above and below, in test_endings.py, test_transport.py,
 # test_links.py and test_speed.py.
 SILENT_HERE = {
+    # tests/hang: it needs the observers' reports.
+    hang_checks.group_hangs,
     processes.ranks_silent,
     processes.launcher_hangs,
     exits.nodes_failed,

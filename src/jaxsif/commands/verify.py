@@ -33,6 +33,7 @@ from jaxsif.core.slurm_env import JOB_NODE_LIST
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 
 if TYPE_CHECKING:
+    from jaxsif.core.records import Record
     from jaxsif.logs.diagnosis import Diagnosis
     from jaxsif.logs.scanner import LogScanner
     from jaxsif.verdict.stream import Stream
@@ -119,6 +120,7 @@ def verify(
       baseline_file: speeds to compare with; default: the job's variable, if any.
     """
     # Everything is imported before the output ends; see _read_files().
+    from jaxsif.commands.hang_watch import HangWatch
     from jaxsif.commands.verify_loop import Follower, Progress
     from jaxsif.logs.scanner import LogScanner
     from jaxsif.verdict import render
@@ -131,9 +133,15 @@ def verify(
     job_state = JobState(topology.processes if topology else None, nodes)
     scanner = LogScanner(believes_records=False)
     progress = Progress(job_state, topology, is_program=is_program)
+    hangs = HangWatch(topology, os.environ, verdict_file)
+
+    def add(record: Record) -> None:
+        if not hangs.add(record):
+            job_state.add(record)
+
     # A file may belong to any job, a pipe's data to this one.
     keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
-    stream = Stream(job_state.add, job_state.add_line, keys)
+    stream = Stream(add, job_state.add_line, keys)
 
     def conclude() -> int:
         """Write the verdict on the output so far."""
@@ -148,6 +156,7 @@ def verify(
             foreign=stream.foreign,
             mismatched=stream.mismatched,
             is_program=is_program,
+            hang=hangs.found,
         )
         is_unasked = is_program and not stream.damaged and all(map(is_empty, verdicts))
         # Programs search for the verdict at the start of a line.
@@ -165,7 +174,7 @@ def verify(
         if interruption is not None:
             _read_files()
             keep_in_memory()
-        follower = Follower(stream, scanner, progress, interruption, conclude)
+        follower = Follower(stream, scanner, progress, hangs, interruption, conclude)
         follower.follow(source)
     if stream.foreign:
         _note_foreign(stream.foreign)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from jaxsif.commands.hang_watch import LOOK_S, HangWatch
 from jaxsif.commands.interruption import Interruption
 from jaxsif.core.errors import KitError
 from jaxsif.core.history import JobState
@@ -35,6 +36,7 @@ _RAISED_SILENT_S = 120.0
 _ALL_DONE_SILENT_S = 30.0
 
 _FAILED_RANK = "the launcher does not end after a rank has failed"
+_HANG = "no rank makes progress, and they stand at different lines"
 _SILENT_RANK = "the launcher waits for a rank that no longer reports"
 _ALL_DONE = (
     f"the launcher does not end {_ALL_DONE_SILENT_S:.0f} s after all ranks were done"
@@ -188,6 +190,7 @@ class Follower:
         stream: Stream,
         scanner: LogScanner,
         progress: Progress,
+        hangs: HangWatch,
         interruption: Interruption | None,
         conclude: Callable[[], int],
     ) -> None:
@@ -195,6 +198,7 @@ class Follower:
         self._stream = stream
         self._scanner = scanner
         self._progress = progress
+        self._hangs = hangs
         self._interruption = interruption
         self._conclude = conclude
         self._has_concluded = False
@@ -244,7 +248,10 @@ class Follower:
         descriptor = source.fileno()
         progress = self._progress
         while True:
-            if self._wait(descriptor, progress.silence_s):
+            has_input = self._wait(descriptor, progress.silence_s)
+            if self._hangs.take() and self._end_hang():
+                return
+            if has_input:
                 chunk = os.read(descriptor, _CHUNK_BYTES)
                 if not chunk:
                     return
@@ -270,18 +277,27 @@ class Follower:
                 self._conclude_early(interruption.reason)
             due_s = interruption.left_s()
             pause_s = left_s if due_s is None else min(left_s, due_s)
+            if self._hangs.is_on:
+                pause_s = min(pause_s, LOOK_S)
             ready = select.select([descriptor, interruption.wake], [], [], pause_s)[0]
             if interruption.wake in ready:
                 interruption.awake()
                 self._progress.note_interruption(interruption.reason)
+            has_hang = self._hangs.look()
             if descriptor in ready:
                 return True
-            if not left_s:
+            if has_hang or not left_s:
                 return False
 
     def _end(self, why: str, only: str | None = None) -> bool:
         has_ended = terminate_srun(why, only=only)
         self._progress.note_ended_launcher(has_ended)
+        return has_ended
+
+    def _end_hang(self) -> bool:
+        has_ended = self._end(_HANG)
+        if not has_ended:
+            self._hangs.note_not_ended()
         return has_ended
 
     def _end_what_is_over(self) -> bool:

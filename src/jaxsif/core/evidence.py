@@ -18,6 +18,7 @@ from jaxsif.core.topology import Topology
 if TYPE_CHECKING:
     from jaxsif.bandwidth.baseline import Baseline
     from jaxsif.bandwidth.results import BandwidthResults
+    from jaxsif.hang.group import Hang
     from jaxsif.logs.diagnosis import LogCause
     from jaxsif.pairs.results import PairResults
 from collections import defaultdict
@@ -101,6 +102,8 @@ class StepEvidence:
     # The measurements, computed once for all checks and reports.
     bandwidth: BandwidthResults | None = None
     pairs: PairResults | None = None
+    # No rank made progress, so that the step was ended or a warning was given.
+    hang: Hang | None = None
 
     @property
     def is_without_kit(self) -> bool:

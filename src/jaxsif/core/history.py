@@ -16,9 +16,11 @@ from jaxsif.core.records import (
     PHASES,
     AllReduceRecord,
     Measurement,
+    MovingRecord,
     PhaseRecord,
     Record,
     Reported,
+    StalledRecord,
     StartedRecord,
 )
 from jaxsif.core.silence import Silence
@@ -150,6 +152,9 @@ class JobState:
 
     def add(self, record: Record) -> None:
         """Add one record; a later restart of a step replaces the earlier one."""
+        if isinstance(record, StalledRecord | MovingRecord):
+            # From a process beside the rank, see hang/group.py.
+            return
         histories = self._histories_of(record.step)
         if histories is None:
             return

@@ -250,6 +250,27 @@ class TerminatedRecord(RecordBase, frozen=True, kw_only=True, tag=TERMINATED):
     source_line: SourceLine
 
 
+class StalledRecord(RecordBase, frozen=True, kw_only=True, tag="stalled"):
+    """It makes no progress, as a process beside it sees."""
+
+    state: Annotated[str, Meta(description="How it stands still: see hangs.md.")]
+    stalled_s: Number
+    stack: Annotated[
+        list[str],
+        Meta(description="The main thread's frames, `file:line in function`."),
+    ]
+    waits_in: Annotated[
+        str | None, Meta(description="The kernel's function that it waits in.")
+    ]
+    is_requested: Annotated[
+        bool, Meta(description="Whether it answers `jax-sif stacks`; it may move.")
+    ]
+
+
+class MovingRecord(RecordBase, frozen=True, kw_only=True, tag="moving"):
+    """It makes progress again, or has ended."""
+
+
 class RequeueRecord(RecordBase, frozen=True, kw_only=True, tag=REQUEUE_REQUEST):
     """The program requests that its job be requeued after a successful end."""
 
@@ -355,6 +376,8 @@ PhaseRecord = (
     | WaitingRecord
     | DeadlineExceededRecord
     | TerminatedRecord
+    | StalledRecord
+    | MovingRecord
     | RequeueRecord
     | ProgressRecord
 )

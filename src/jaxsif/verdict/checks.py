@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from jaxsif.bandwidth import checks as bandwidth_checks
 from jaxsif.core.evidence import Check, Finding, StepEvidence
+from jaxsif.hang import checks as hang_checks
 from jaxsif.pairs import checks as pairs_checks
 from jaxsif.transport import checks as transport_checks
 from jaxsif.verdict import correctness, devices, exits, processes
@@ -21,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     devices.shared_devices,
     devices.local_devices_differ,
     exits.ranks_left,
+    hang_checks.group_hangs,
     exits.programs_failed,
     exits.cancelled,
     exits.terminated,
@@ -62,6 +64,7 @@ CHECKS: tuple[Check, ...] = (
 
 # For programs without the kit, whose ranks report nothing.
 _EXIT_CHECKS: tuple[Check, ...] = (
+    hang_checks.group_hangs,
     exits.programs_failed,
     exits.cancelled,
     exits.log_causes,

@@ -14,6 +14,7 @@ from jaxsif.core.evidence import Finding, StepEvidence, ranks_of, where
 from jaxsif.core.history import Histories, JobState, RankExit
 from jaxsif.core.record_lines import KEY_VARIABLE
 from jaxsif.core.topology import Topology
+from jaxsif.hang.group import Hang
 from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
 from jaxsif.pairs.results import PairResults, pair_results
 from jaxsif.verdict.checks import find
@@ -58,6 +59,7 @@ def judge(
     foreign: int = 0,
     mismatched: int = 0,
     is_program: bool = False,
+    hang: Hang | None = None,
 ) -> list[Verdict]:
     """One verdict per step in the stream; COULD NOT TELL if there is no step.
 
@@ -71,11 +73,11 @@ def judge(
       foreign: number of records of other jobs.
       mismatched: number of the damaged records that arrived whole, but lack a field, or
         have one of another type: those of another version of the kit.
+      hang: why the step was ended, if no rank made progress.
     """
     steps = job_state.steps
-    if not steps and (
-        job_state.ended or job_state.is_ended_from_outside or job_state.failed_nodes
-    ):
+    is_ended = job_state.ended or job_state.is_ended_from_outside or hang
+    if not steps and (is_ended or job_state.failed_nodes):
         steps = {"": {}}
     cases = {
         step: StepEvidence(
@@ -94,6 +96,8 @@ def judge(
             job_state.interrupted,
             bandwidth_results(histories, topology, baseline),
             pair_results(histories, topology.devices_per_node),
+            # Ranks without the kit are of no step.
+            hang if hang and step in (hang.step, "") else None,
         )
         for step, histories in steps.items()
     }

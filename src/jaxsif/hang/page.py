@@ -1,0 +1,98 @@
+"""The memory page through which a rank shows its observer where its program is."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import struct
+import time
+from dataclasses import dataclass
+
+# sequence (odd: being written), time of the last beat in ns, thread id, length of the text
+_HEADER = struct.Struct("=QQQQ")
+SIZE_BYTES = 16384
+# For a rank that runs no Python: at this signal a handler in C writes the stack to a file
+# of this name in memory. Real-time signals are for programs' own use; this one is rare.
+DUMP_SIGNAL = signal.SIGRTMAX - 5
+DUMP_NAME = "jax-sif-stack"
+_MAX_TEXT = SIZE_BYTES - _HEADER.size
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a rank's main thread was when it was last looked at.
+
+    Attributes:
+      beat_s: CLOCK_MONOTONIC, in seconds.
+      thread: the main thread's number in the kernel.
+      stack: `file:line in function`, innermost first.
+      is_loop: whether the innermost frame runs a loop that does nothing, as in `while
+        True: pass`.
+      others: changes when another thread that calls JAX moves.
+    """
+
+    beat_s: float
+    thread: int
+    stack: tuple[str, ...] = ()
+    is_loop: bool = False
+    others: int = 0
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What differs as soon as the program moves."""
+        return self.stack, self.others
+
+
+class Page:
+    """One writer, the rank; one reader, its observer."""
+
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor`: of a file of SIZE_BYTES that both processes map."""
+        self._memory = mmap.mmap(descriptor, SIZE_BYTES)
+        self._sequence = 0
+        self._thread = 0
+
+    def write(
+        self, thread: int, stack: tuple[str, ...], is_loop: bool, others: int = 0
+    ) -> None:
+        """Publish a new position."""
+        text = json.dumps([stack, is_loop, others]).encode()
+        while len(text) > _MAX_TEXT:
+            stack = stack[: len(stack) // 2]
+            text = json.dumps([stack, is_loop, others]).encode()
+        self._thread = thread
+        self._put(self._sequence + 1, len(text))
+        self._memory[_HEADER.size : _HEADER.size + len(text)] = text
+        self._put(self._sequence + 1, len(text))
+
+    def beat(self) -> None:
+        """Publish that the position is the same."""
+        length = _HEADER.unpack_from(self._memory)[3]
+        self._put(self._sequence, length)
+
+    def read(self) -> Position | None:
+        """The last position; None before the first one, and while one is written."""
+        sequence, beat_ns, thread, length = _HEADER.unpack_from(self._memory)
+        if sequence == 0 or sequence % 2:
+            return None
+        text = self._memory[_HEADER.size : _HEADER.size + length]
+        if _HEADER.unpack_from(self._memory)[0] != sequence:
+            return None
+        stack, is_loop, others = json.loads(text)
+        return Position(beat_ns / 1e9, thread, tuple(stack), is_loop, others)
+
+    def _put(self, sequence: int, length: int) -> None:
+        self._sequence = sequence
+        _HEADER.pack_into(
+            self._memory, 0, sequence, time.monotonic_ns(), self._thread, length
+        )
+
+
+def create() -> int:
+    """The descriptor of an empty page, closed by exec. Raises OSError."""
+    descriptor = os.memfd_create("jax-sif-position")
+    os.ftruncate(descriptor, SIZE_BYTES)
+    return descriptor
