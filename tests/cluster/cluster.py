@@ -62,6 +62,13 @@ class Job:
         """The kinds of the findings."""
         return [finding["kind"] for finding in self.findings]
 
+    @property
+    def cause(self) -> tuple[str, list[int]]:
+        """Kind and ranks of the first finding; empty without any."""
+        for first in self.findings:
+            return first["kind"], first["ranks"]
+        return "", []
+
 
 @dataclass(frozen=True)
 class Cluster:

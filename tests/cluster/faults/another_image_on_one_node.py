@@ -5,7 +5,7 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(says=("different image on ranks 4-7 on node2",), has_baseline=False)
+FAULT = Fault(kind="image-differs", ranks=range(4, 8), has_baseline=False)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 
 from fault import Fault
 
-FAULT = Fault(says=("different JAX on rank 5 on node2: 0.0.1",), has_baseline=False)
+FAULT = Fault(kind="jax-differs", ranks=(5,), says=("0.0.1",), has_baseline=False)
 
 
 def in_rank(rank):

@@ -7,7 +7,7 @@ import sys
 from fault import Fault
 
 FAULT = Fault(
-    says=("different program on rank 5 on node2", "allreduce.py"), has_baseline=False
+    kind="program-differs", ranks=(5,), says=("allreduce.py",), has_baseline=False
 )
 
 

@@ -5,7 +5,9 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(says=("on node2", "/tmp/only-here"))
+FAULT = Fault(
+    kind="container-bind-missing", ranks=range(4, 8), says=("/tmp/only-here",)
+)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ import contextlib
 
 from fault import Fault, hosts_file
 
-FAULT = Fault(says=("on node2", "the name node1", "itself", "127.0.1.1"))
+FAULT = Fault(
+    kind="coordinator-resolves-to-self", ranks=range(4, 8), says=("127.0.1.1",)
+)
 
 
 @contextlib.contextmanager

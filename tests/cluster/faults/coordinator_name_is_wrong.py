@@ -5,7 +5,7 @@ import contextlib
 
 from fault import Fault, hosts_file
 
-FAULT = Fault(says=("on node2", "the coordinator node1:", "10.77.9.9"))
+FAULT = Fault(kind="coordinator-unreachable", ranks=range(4, 8), says=("10.77.9.9",))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import contextlib
 
 from fault import Fault, hosts_file
 
-FAULT = Fault(says=("on node2", "'node1'", "cannot be resolved on node2"))
+FAULT = Fault(kind="coordinator-unknown", ranks=range(4, 8), says=("'node1'",))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import contextlib
 from fault import Fault
 
 # The ports of the kit, and those that JAX chooses alone.
-FAULT = Fault(says=("on node2", "node1:", "neither accepts nor refuses", "dropped"))
+FAULT = Fault(kind="coordinator-packets-dropped", ranks=range(4, 8))
 
 
 @contextlib.contextmanager

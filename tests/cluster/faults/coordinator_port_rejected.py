@@ -7,7 +7,7 @@ from fault import Fault
 
 # The ports of the kit, and those that JAX chooses alone.
 # The kernel sends only so many refusals a second: a rank that got none says "dropped".
-FAULT = Fault(says=("on node2", "the coordinator node1:"))
+FAULT = Fault(kind="coordinator-unreachable", ranks=range(4, 8))
 
 
 @contextlib.contextmanager

@@ -6,10 +6,9 @@ import contextlib
 from fault import Fault
 
 FAULT = Fault(
-    says=(
-        "rank 0 on node1",
-        "port 23456, on which this step's coordinator would listen, is in use",
-    ),
+    kind="kit-port-taken",
+    ranks=(0,),
+    says=("23456",),
     environment={"JAX_COORDINATOR_PORT": "23456"},
 )
 

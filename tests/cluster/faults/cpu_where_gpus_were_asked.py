@@ -4,7 +4,8 @@
 from fault import Fault
 
 FAULT = Fault(
-    says=("ranks 0-3 on node1, 4-7 on node2", "JAX runs on cpu, gpu was requested"),
+    kind="platform",
+    ranks=range(8),
     environment={"JAX_SIF_PLATFORM": "gpu"},
     has_baseline=False,
 )

@@ -3,7 +3,7 @@
 
 from fault import Fault, at_point
 
-FAULT = Fault(says=("rank 5 on node2", "No space left on device"))
+FAULT = Fault(kind="program-failed", ranks=(5,), says=("No space left on device",))
 
 
 def write_to_a_full_disk():

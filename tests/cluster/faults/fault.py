@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,12 @@ class Fault:
     that has the cluster.
     """
 
-    # What the verdict's line must contain: the cause, the rank and the node.
-    says: tuple[str, ...]
+    # Kind of the first finding, in the verdict file.
+    kind: str = ""
+    # It names at least one of these ranks, and no other: those that are first end the step.
+    ranks: Collection[int] = ()
+    # What the verdict's line must contain: values, or the cause if there is no file.
+    says: tuple[str, ...] = ()
     status: int = 1
     job: str = "allreduce"
     options: tuple[str, ...] = ()
@@ -37,6 +41,19 @@ class Fault:
     # Whether the same fault can be done to JAX alone: not where it is injected into the
     # kit, or needs a GPU to do harm.
     has_baseline: bool = True
+
+    def differences(self, job: Any) -> list[str]:
+        """What the job's end has not."""
+        missing = [text for text in self.says if text not in job.verdict]
+        if job.status != self.status:
+            missing.append(f"status {self.status}")
+        if self.kind:
+            kind, ranks = job.cause
+            if kind != self.kind:
+                missing.append(self.kind)
+            if self.ranks and not (ranks and set(ranks) <= set(self.ranks)):
+                missing.append(f"of ranks {self.ranks}")
+        return missing
 
 
 PASSES = ("PASS",)

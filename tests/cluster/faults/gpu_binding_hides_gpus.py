@@ -4,7 +4,9 @@
 from fault import Fault
 
 FAULT = Fault(
-    says=("ranks 0-3 on node1", "the same GPU node1/gpu2"),
+    kind="device-shared",
+    ranks=range(4),
+    says=("node1/gpu2",),
     environment={"SLURM_GPU_BIND": "map_gpu:2,2,2,2"},
     has_baseline=False,
 )

@@ -6,8 +6,9 @@ import contextlib
 from fault import Fault
 
 FAULT = Fault(
-    says=("on node2", "/tmp/node-local.sif"),
-    # After the module is loaded, which sets it too.
+    kind="image-missing",
+    ranks=range(4, 8),
+    says=("/tmp/node-local.sif",),
     options=("--export=ALL,JAX_IMAGE=/tmp/node-local.sif",),
 )
 

@@ -6,12 +6,7 @@ import time
 
 from fault import Fault, at_point, on_signal
 
-FAULT = Fault(
-    says=("COULD NOT TELL", "Slurm ended the step", "no rank is the cause"),
-    # The verdict's: the script stays until it is written.
-    status=3,
-    has_baseline=False,
-)
+FAULT = Fault(kind="cancelled", status=3, has_baseline=False)
 
 
 def in_rank(rank):

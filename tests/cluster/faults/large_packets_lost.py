@@ -5,9 +5,7 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(
-    says=("on node2", "node1:", "large packets to node1:"), has_baseline=False
-)
+FAULT = Fault(kind="large-packets-lost", ranks=range(4, 8), has_baseline=False)
 
 
 @contextlib.contextmanager
