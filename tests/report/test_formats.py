@@ -276,27 +276,16 @@ def test_a_step_is_no_label_but_its_cluster_is():
     assert {"cluster": "big.cluster", "topology": "G8N2p8"} == labels
 
 
-def test_the_text_begins_with_the_verdict():
-    first, *rest = as_text(verdicts(reported.failed())[0]).splitlines()
-
-    assert first.startswith("FAIL  G8N2p8: ranks 0-3 on node1")
-    assert "2. rank 5 on node2: the all-reduce of ones gave 9, 8 expected" in rest
-
-
-def test_the_text_of_a_pass_has_its_figures():
-    text = as_text(verdicts(reported.passed())[0])
-
-    assert text.startswith("PASS  G8N2p8: 8 processes on 2 nodes")
-    assert "all-reduce  f32   512 MiB" in text
-    assert "node1 and node2" in text
-    assert "import jax" in text
-
-
-def test_the_text_of_a_big_job_shows_those_that_need_a_look():
-    text = as_text(verdicts(reported.failed(parse_topology("G24N12p24")))[0])
-
-    assert "and 20 more ranks" in text
-    assert "and 58 more pairs" in text
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("passed", reported.passed()),
+        ("failed", reported.failed()),
+        ("failed-large", reported.failed(parse_topology("G24N12p24"))),
+    ],
+)
+def test_the_text(golden, name, content):
+    golden(f"text-{name}", as_text(verdicts(content)[0]))
 
 
 def test_no_enemy_breaks_the_xml():
