@@ -43,9 +43,9 @@ def test_every_element_that_is_not_what_was_sent_is_counted(four_nodes):
 
     # Two devices, one exchange before the two trials, 1024 elements.
     assert [
-        "PairExchange 0 2",
-        "Spoiled 6 2",
-        "Unsent 6144 2",
+        "ppermute 0 2",
+        "spoiled 6 2",
+        "unsent 6144 2",
     ] == done.stdout.splitlines()
 
 

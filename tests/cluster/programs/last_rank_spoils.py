@@ -1,18 +1,25 @@
-"""The last rank sends, in all trials, one element that is not what it should be; runs as a rank, in the place of a diagnostic."""
+"""The last rank sends one wrong element in every collective; in a diagnostic's place."""
 # SPDX-License-Identifier: Apache-2.0
 
 import sys
 
-from faults import IS_LAST, run_diagnostic
+from faults import IS_LAST, at_point, run_diagnostic
 
-from jaxsif.bandwidth.programs import TestPattern
+
+def spoil_collectives():
+    """From here on the last element that this rank sends is one too large."""
+    from jax import lax
+
+    def spoiled(collective):
+        def send(x, *arguments):
+            # Not what has more dimensions, by which the ranks agree on the sizes.
+            return collective(x.at[-1].add(1) if x.ndim == 1 else x, *arguments)
+
+        return send
+
+    lax.psum, lax.ppermute = spoiled(lax.psum), spoiled(lax.ppermute)
+
 
 if IS_LAST:
-    right = TestPattern.input_for
-
-    def spoiled(self, device, trial):
-        values = right(self, device, trial)
-        return values.at[-1].add(1)
-
-    TestPattern.input_for = spoiled
+    at_point("after identity", spoil_collectives, is_fault=False)
 run_diagnostic(sys.argv[0])

@@ -1,36 +1,35 @@
-"""Searches for a slow node, and in the second round waits until the test has cut what it wants to cut; runs as a rank, in the place of diag/pairs.py."""
+"""Searches for a slow node; in round two it waits until the test has cut a connection."""
 # SPDX-License-Identifier: Apache-2.0
+
+# Runs as a rank, in the place of diag/pairs.py.
 
 import os
 import sys
 import time
 from pathlib import Path
 
-from faults import RANK, run_diagnostic
-
-from jaxsif.pairs.measure import PairExchange
+from faults import RANK, on_points, run_diagnostic
 
 FOLDER = Path(os.environ["PAIRS_FOLDER"])
-# Small messages, large ones, small ones: the fourth time is in the second round, when the
-# two have connected.
-SECOND_ROUND = 4
+# One at the start; in each round one, and one before small, large and small messages. So
+# before the large ones of the second round, when the two have connected.
+IN_SECOND_ROUND = 8
 
-time_trials, times = PairExchange.time_trials, 0
+times = 0
 
 
-def time_later(*arguments):
+def wait_in_second_round(reporter, point):
     global times
-    times += 1
-    if times == SECOND_ROUND:
+    times += point == "before pairs"
+    if times == IN_SECOND_ROUND and point == "before pairs":
         (FOLDER / f"waits-{RANK}").touch()
         until_s = time.monotonic() + 30
         while not (FOLDER / "cut").exists():
             if time.monotonic() > until_s:
                 sys.exit("nothing was cut")
             time.sleep(0.02)
-    return time_trials(*arguments)
 
 
-PairExchange.time_trials = staticmethod(time_later)
+on_points(wait_in_second_round)
 sys.argv += os.environ["PAIRS_OPTIONS"].split()
 run_diagnostic(sys.argv[0])
