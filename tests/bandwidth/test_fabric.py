@@ -1,4 +1,4 @@
-"""What a rank tells of its node's links: GPUs by the driver, cards by the kernel."""
+"""The record of a node's links: GPUs by the driver, cards by the kernel."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def driver(monkeypatch, *found: dict, **facts) -> None:
 
 
 @pytest.mark.parametrize(("version", "speed"), [(6, 450.0), (4, 450.0), (7, 900.0)])
-def test_a_node_tells_its_gpus_and_cards(monkeypatch, node, version, speed):
+def test_the_record_has_gpus_and_cards_of_a_node(monkeypatch, node, version, speed):
     links = {(link,): version for link in range(18)}
     driver(monkeypatch, *[{"NvLinkVersion": links}] * 2)
 
@@ -61,13 +61,13 @@ def test_the_slowest_gpu_counts(monkeypatch, node):
 
 
 @pytest.mark.parametrize("version", [99, NVMLError(3)])
-def test_links_that_nobody_knows_have_no_speed(monkeypatch, node, version):
+def test_unknown_links_have_no_speed(monkeypatch, node, version):
     driver(monkeypatch, {"NvLinkVersion": {(n,): version for n in range(18)}})
 
     assert fabric(AT, node).nvlink_gb_per_s is None
 
 
-def test_without_the_drivers_answer_there_are_no_gpus_to_tell_of(monkeypatch, node):
+def test_without_the_drivers_answer_the_record_has_no_gpus(monkeypatch, node):
     driver(monkeypatch, init=LOST)
 
     assert (None, 0) == (fabric(AT, node).gpu, fabric(AT, node).gpus)
@@ -80,7 +80,7 @@ def test_a_node_with_cpu_devices_does_not_ask_the_driver(monkeypatch, node):
     assert (None, 0) == (fabric(AT, node).gpu, fabric(AT, node).gpus)
 
 
-def test_the_first_rank_of_a_node_tells_for_all(capfd):
+def test_the_first_rank_of_a_node_reports_for_all(capfd):
     for local_rank in (0, 1):
         who = Identity("s", local_rank, 2, local_rank, "node1", "node1", 2)
         report_hardware(Reporter(who))

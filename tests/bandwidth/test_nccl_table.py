@@ -115,7 +115,7 @@ def test_long_times_lose_decimals_not_columns(time_us, text):
     assert text == row[54:61]
 
 
-def test_the_largest_size_is_told_with_its_spread():
+def test_the_largest_size_is_shown_with_its_spread():
     row = Row("all-reduce", "f32", 2**20, 2**18, 41.82, 0, 8, 0.042)
 
     (line,) = (x for x in nccl_table.footer([row], "all-reduce") if "largest" in x)

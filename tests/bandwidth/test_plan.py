@@ -64,7 +64,7 @@ def test_a_small_largest_size_is_the_size_of_the_others():
     assert (4096,) == last.sizes
 
 
-def test_cpu_devices_get_less_time_unless_somebody_says():
+def test_cpu_devices_get_less_time_by_default():
     assert (120.0, 30.0) == tuple(map(parse_plan([]).time_budget_s, ("gpu", "cpu")))
     assert 5.0 == parse_plan(["--time-budget=5"]).time_budget_s("gpu")
 

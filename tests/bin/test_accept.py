@@ -77,7 +77,7 @@ def test_accept_runs_every_check_after_the_one_before(accept, tmp_path):
     assert "G4N1p4-1.json" in rendered[6] and "pairs-6.json" in rendered[6]
 
 
-def test_accept_measures_the_nodes_that_it_is_told(accept, tmp_path):
+def test_accept_measures_the_nodes_that_are_named(accept, tmp_path):
     accept("--topology=G64N16p64", "--partition=gpu")
 
     rendered = (tmp_path / "tool").read_text().splitlines()[:6]

@@ -1,4 +1,4 @@
-"""The programs that the module puts on PATH, with a container runtime that tells what it was asked."""
+"""The programs that the module puts on PATH, with a container runtime that prints its arguments."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -122,11 +122,11 @@ def test_the_tool_runs_by_the_runtime_of_the_job(
     shutil.copy(tmp_path / "runtime/apptainer", tmp_path / "runtime" / program)
     environment = {**site, "JAX_SIF_RUNTIME": runtime, "JAX_IMAGE": "registry/image"}
 
-    told = call("jax-sif", environment, "verify", "a b").stdout.split("\0")[:-1]
+    arguments = call("jax-sif", environment, "verify", "a b").stdout.split("\0")[:-1]
 
-    assert words == told[: len(words)]
-    assert ["jax-sif", "verify", "a b"] == told[-3:]
-    assert any(word.endswith("registry/image") for word in told)
+    assert words == arguments[: len(words)]
+    assert ["jax-sif", "verify", "a b"] == arguments[-3:]
+    assert any(word.endswith("registry/image") for word in arguments)
 
 
 @each_program
@@ -155,7 +155,7 @@ def packages(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["word", "equals", "variable"])
-def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
+def test_python_mounts_the_packages_that_are_named(site, packages, how):
     words = {
         "word": ["--packages", packages],
         "equals": [f"--packages={packages}"],
@@ -179,7 +179,7 @@ def test_python_mounts_the_packages_that_it_is_told_of(site, packages, how):
     ] == (done.stdout.split("\0")[:-1]), done.stderr
 
 
-def test_the_entry_is_told_which_packages_are_mounted(site, packages, tmp_path):
+def test_the_entry_gets_the_name_of_the_mounted_packages(site, packages, tmp_path):
     (tmp_path / "runtime/apptainer").write_text(
         '#!/bin/sh\nprintf "%s" "$JAX_SIF_PACKAGES"\n'
     )
@@ -273,12 +273,12 @@ def test_pip_is_shown_its_settings_and_certificates(site, tmp_path):
         "TMPDIR": str(tmp_path),
     }
 
-    told = shown(
+    lines = shown(
         call("jax-sif", {**site, **variables}, "packages", "create", "my.sqsh", "x")
     )
 
     expected = [f"{tmp_path}/ca.crt", f"{tmp_path}/pip.conf", str(tmp_path)]
-    assert expected == [path for path in told if path.startswith(str(tmp_path))]
+    assert expected == [path for path in lines if path.startswith(str(tmp_path))]
     assert [] == shown(
         call("jax-sif", {**site, **variables}, "packages", "info", "my.sqsh")
     )
@@ -328,14 +328,14 @@ def test_a_key_that_is_not_there_is_wrong_usage(signed, golden):
     assert "" == verified(signed)
 
 
-def test_whoever_wants_no_look_at_the_signature_says_so(signed):
+def test_a_signature_is_not_checked_where_a_user_switches_that_off(signed):
     done = call("jax-sif", {**signed, "JAX_SIF_IMAGE_KEY": "off"}, "check")
 
     assert 0 == done.returncode
     assert "" == verified(signed)
 
 
-def test_a_runtime_that_knows_no_signatures_is_told(signed, tmp_path):
+def test_a_runtime_without_signatures_is_named(signed, tmp_path):
     shutil.copy(tmp_path / "runtime/apptainer", tmp_path / "runtime/srun")
 
     done = call("jax-sif", {**signed, "JAX_SIF_RUNTIME": "pyxis"}, "check")

@@ -202,7 +202,7 @@ def test_where_nothing_can_be_remembered_it_verifies_each_time(signed, tmp_path)
         assert "verify" in signed.asked()
 
 
-def test_a_cache_that_is_somebody_elses_is_not_written(signed, tmp_path):
+def test_a_cache_of_another_user_is_not_written(signed, tmp_path):
     """By a link in it a stranger would have a file of the user's overwritten."""
     cache = tmp_path / "shared"
     (cache / "jax-sif/seen").mkdir(parents=True)

@@ -20,7 +20,7 @@ FORGOTTEN = "slurm_load_jobs error: Invalid job id specified"
 # Each call prints the next line of a file, and the last line again and again. Errors go
 # to standard error.
 ANSWERS = """#!/bin/sh
-echo "${0##*/} $*" >> told
+echo "${0##*/} $*" >> calls
 read -r answer < "${0##*/}.answers"
 if [ "$(wc -l < "${0##*/}.answers")" -gt 1 ]; then sed -i 1d "${0##*/}.answers"; fi
 case $answer in *error*) echo "$answer" >&2; exit 1 ;; *) echo "$answer" ;; esac
@@ -28,8 +28,8 @@ case $answer in *error*) echo "$answer" >&2; exit 1 ;; *) echo "$answer" ;; esac
 SBATCH = """#!/bin/sh
 echo begun >> begun
 sleep "${SLOW_S:-0}"
-echo "sbatch $*" >> told
-n=$(grep -c sbatch told)
+echo "sbatch $*" >> calls
+n=$(grep -c sbatch calls)
 [ "$n" -lt "${REFUSES:-9}" ] || exit 1
 echo "${ANSWERS_WITH:-$n;cluster}"
 """
@@ -47,7 +47,7 @@ def shell(tmp_path):
     for name, text in (("sbatch", SBATCH), ("scontrol", ANSWERS), ("sacct", ANSWERS)):
         (tmp_path / name).write_text(text)
     (tmp_path / "scancel").write_text(
-        '#!/bin/sh\necho "scancel $*" >> told\nexit "${LOST:-0}"\n'
+        '#!/bin/sh\necho "scancel $*" >> calls\nexit "${LOST:-0}"\n'
     )
     for name in ("sbatch", "scontrol", "sacct", "scancel"):
         (tmp_path / name).chmod(0o755)
@@ -102,9 +102,9 @@ WAIT = 'submitted=" 6 7 8"; wait_for 7; echo "$state $status$submitted"'
 def test_an_ended_job_sets_state_and_status_and_is_not_cancelled(
     shell, state, exit_code, status
 ):
-    told = run(shell(WAIT, RUNNING, ended(state, exit_code)))
+    outcome = run(shell(WAIT, RUNNING, ended(state, exit_code)))
 
-    assert (0, f"{state} {status} 6 8\n", "") == told
+    assert (0, f"{state} {status} 6 8\n", "") == outcome
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,15 @@ def test_an_ended_job_sets_state_and_status_and_is_not_cancelled(
     ["PENDING", "CONFIGURING", "SUSPENDED", "COMPLETING", "REQUEUE_HOLD", "NEW"],
 )
 def test_waits_while_the_state_is_not_final(shell, state):
-    told = run(shell(WAIT, ended(state, "0:0"), ended("COMPLETED", "0:0")))
+    outcome = run(shell(WAIT, ended(state, "0:0"), ended("COMPLETED", "0:0")))
 
-    assert (0, "COMPLETED 0 6 8\n", "") == told
+    assert (0, "COMPLETED 0 6 8\n", "") == outcome
 
 
 def test_waits_while_slurm_does_not_respond(shell):
-    told = run(shell(WAIT, *[SILENT] * 40, RUNNING, SILENT, ended("FAILED", "1:0")))
+    outcome = run(shell(WAIT, *[SILENT] * 40, RUNNING, SILENT, ended("FAILED", "1:0")))
 
-    assert (0, "FAILED 1 6 8\n", "") == told
+    assert (0, "FAILED 1 6 8\n", "") == outcome
 
 
 def test_warns_after_30_s_and_gives_up_after_the_timeout(shell, golden):
@@ -133,9 +133,9 @@ def test_warns_after_30_s_and_gives_up_after_the_timeout(shell, golden):
 
 
 def test_a_job_that_slurm_has_forgotten_is_in_its_accounting(shell):
-    told = run(shell(WAIT, FORGOTTEN, sacct="CANCELLED by 1000|0:15"))
+    outcome = run(shell(WAIT, FORGOTTEN, sacct="CANCELLED by 1000|0:15"))
 
-    assert (0, "CANCELLED 143 6 8\n", "") == told
+    assert (0, "CANCELLED 143 6 8\n", "") == outcome
 
 
 def test_a_forgotten_job_without_accounting_is_no_proof(shell):
@@ -143,9 +143,11 @@ def test_a_forgotten_job_without_accounting_is_no_proof(shell):
 
 
 def test_a_job_s_number_is_taken_without_its_cluster(shell):
-    told = run(shell('submit a.slurm; submit --x b.slurm; echo "$job,$submitted"', ""))
+    outcome = run(
+        shell('submit a.slurm; submit --x b.slurm; echo "$job,$submitted"', "")
+    )
 
-    assert (0, "2, 1 2\n", "") == told
+    assert (0, "2, 1 2\n", "") == outcome
 
 
 def test_output_of_sbatch_that_is_no_job_id_is_an_error(shell, golden):
@@ -167,7 +169,7 @@ def test_a_refused_job_cancels_those_submitted_before(shell, tmp_path):
     status, _, err = run(process)
 
     assert (2, True) == (status, err.endswith("jax-sif: cancelled: 1 2\n"))
-    assert "scancel 1 2" == (tmp_path / "told").read_text().splitlines()[-1]
+    assert "scancel 1 2" == (tmp_path / "calls").read_text().splitlines()[-1]
 
 
 def test_what_cannot_be_cancelled_is_named(shell, golden):
@@ -192,12 +194,12 @@ def until(path: Path, text: str) -> None:
 def test_a_signal_cancels_what_has_not_ended(shell, tmp_path, number, status):
     script = "submit a.slurm; submit b.slurm; wait_for 1; wait_for 2"
     process = shell(script, ended("COMPLETED", "0:0"), RUNNING)
-    until(tmp_path / "told", "scontrol --oneliner show job 2")
+    until(tmp_path / "calls", "scontrol --oneliner show job 2")
 
     os.killpg(process.pid, number)
 
     assert status == run(process)[0]
-    assert "scancel 2" == (tmp_path / "told").read_text().splitlines()[-1]
+    assert "scancel 2" == (tmp_path / "calls").read_text().splitlines()[-1]
 
 
 # The sh of many clusters is bash.
@@ -212,7 +214,7 @@ def test_a_job_that_is_being_submitted_at_the_time_is_cancelled_too(
     os.killpg(process.pid, signal.SIGINT)
 
     assert 130 == run(process)[0]
-    assert "scancel 1 2" == (tmp_path / "told").read_text().splitlines()[-1]
+    assert "scancel 1 2" == (tmp_path / "calls").read_text().splitlines()[-1]
 
 
 def test_output_that_a_file_system_shows_late_is_there(shell, tmp_path):

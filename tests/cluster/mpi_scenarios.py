@@ -96,7 +96,7 @@ MPI_LAUNCHERS = (
     ),
     mpi(
         "prterun-bare",
-        "PRRTE's prterun, without the topology: nobody knows how many ranks there are",
+        "PRRTE's prterun, without the topology: the number of ranks is unknown",
         "$MPI/openmpi/bin/prterun -n 2 $SHOW",
         *("login 0 -", "login 1 -"),
         by="pmix",

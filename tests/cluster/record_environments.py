@@ -1,4 +1,4 @@
-"""Records what launchers tell their ranks, for tests/environments/: record_environments.py [--state DIR] [NAME ...]; runs on the machine that has the mini cluster."""
+"""Records what launchers set for their ranks, for tests/environments/: record_environments.py [--state DIR] [NAME ...]; runs on the machine that has the mini cluster."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def record(cluster: Cluster, scenario: Scenario) -> dict[str, Any]:
-    """Runs a scenario; returns what its ranks were told and what they must make of it."""
+    """Runs a scenario; returns what its ranks were given and what they must make of it."""
     build = CHECKOUT / "build"
     build.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="recording-", dir=build))
@@ -72,7 +72,7 @@ def record(cluster: Cluster, scenario: Scenario) -> dict[str, Any]:
             f" {done.stdout}{done.stderr}"
         )
     variable = scenario.rank_variable
-    found.sort(key=lambda told: int(told["environment"].get(variable, 0)))
+    found.sort(key=lambda recorded: int(recorded["environment"].get(variable, 0)))
     ranks = [_rank(*pair) for pair in zip(found, scenario.ranks, strict=True)]
     return {
         "title": scenario.title,
@@ -89,14 +89,14 @@ def record(cluster: Cluster, scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def _rank(told: dict[str, Any], line: str) -> dict[str, Any]:
+def _rank(recorded: dict[str, Any], line: str) -> dict[str, Any]:
     node, local_rank, gpus = line.split()
-    if node != told["host_name"] and "LOCAL_RANKS" not in str(told):
-        raise SystemExit(f"a rank ran on {told['host_name']}, expected {node}")
-    visible = told["environment"].get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if node != recorded["host_name"] and "LOCAL_RANKS" not in str(recorded):
+        raise SystemExit(f"a rank ran on {recorded['host_name']}, expected {node}")
+    visible = recorded["environment"].get("CUDA_VISIBLE_DEVICES", "").split(",")
     ordinals = [visible.index(gpu) for gpu in gpus.split(",") if gpu != "-"]
     return {
-        **told,
+        **recorded,
         "expected": {
             "node": node,
             "local_rank": int(local_rank),
@@ -109,14 +109,14 @@ def without_slurm(cluster: Cluster, name: str) -> None:
     """The same ranks, as though there were no Slurm."""
     recording = json.loads((RECORDINGS / f"{name}.json").read_text())
     for rank in recording["ranks"]:
-        told = rank["environment"].items()
-        rank["environment"] = {k: v for k, v in told if not k.startswith("SLURM")}
+        recorded = rank["environment"].items()
+        rank["environment"] = {k: v for k, v in recorded if not k.startswith("SLURM")}
     recording["title"] += ", without Slurm's variables"
     recording["source"] += f"; {name}.json without Slurm's variables"
     expected = recording["expected"]
     host = expected["coordinator_host"]
     if name == "open-mpi-4":
-        # mpirun tells its address, and not its name.
+        # mpirun gives its address, and not its name.
         host = cluster.run("getent", "ahostsv4", host).stdout.split()[0]
     expected |= {"coordinator_host": host, "error": WITHOUT_SLURM[name]}
     write(f"{name}-without-slurm", recording)

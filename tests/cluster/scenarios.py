@@ -15,7 +15,7 @@ class Scenario:
     """One way to start a program.
 
     `script` runs with bash on the login node; $SHOW is the program, `job` hands its input
-    to sbatch and waits. `ranks` tells for each rank, in order, its node, its number there
+    to sbatch and waits. `ranks` has for each rank, in order, its node, its number there
     and the node's GPUs that are its own ("-": none). `error` is, where no group can be
     joined, what the message must name.
     """

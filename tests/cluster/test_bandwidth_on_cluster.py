@@ -69,14 +69,14 @@ def test_the_job_of_the_profile_measures_every_collective(cluster):
     assert {"0"} == {row[8] for row in rows(job.output)}
     assert "broadcast f32: JAX does not implement it on cpu devices" in job.output
     measured = [r["measurements"] for r in verdict["ranks"]]
-    told = {m["collective"] for m in measured[7] if m["phase"] == "bandwidth"}
+    collectives = {m["collective"] for m in measured[7] if m["phase"] == "bandwidth"}
     assert {
         "all-reduce",
         "all-gather",
         "reduce-scatter",
         "all-to-all",
         "send-recv",
-    } == told
+    } == collectives
     nodes = [r["node"] for r in verdict["ranks"] if _has_fabric(r)]
     assert ["node1", "node2"] == nodes
 

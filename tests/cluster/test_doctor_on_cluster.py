@@ -29,13 +29,13 @@ def test_a_user_on_the_login_node_hears_that_it_is_well(cluster):
 def test_the_whole_examination_imports_jax_and_is_readable_by_programs(cluster):
     done = on_login(cluster, "jax-sif doctor --format json")
 
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     assert (0, "jax-sif/doctor/1", 0) == (
         done.returncode,
-        told["schema"],
-        told["status"],
+        report["schema"],
+        report["status"],
     )
-    outcomes = {check["check"]: check["outcome"] for check in told["checks"]}
+    outcomes = {check["check"]: check["outcome"] for check in report["checks"]}
     assert "ok" == outcomes["importing JAX"]
 
 

@@ -192,7 +192,7 @@ def test_switched_off_it_sets_nothing(steps) -> None:
     ]
 
 
-def test_verbose_tells_each_choice_with_its_reason(output: str) -> None:
+def test_verbose_prints_each_choice_with_its_reason(output: str) -> None:
     said = [line for line in output.splitlines() if line.startswith("jax-sif entry: ")]
 
     assert 2 == sum("JAX_COORDINATOR_PORT=" in line for line in said)
@@ -218,7 +218,7 @@ def test_the_coordinator_is_kept_off_the_proxy(steps) -> None:
 
 
 def test_a_group_forms_although_a_proxy_is_set(cluster) -> None:
-    """The proxy answers nobody: a rank that asked it would wait for minutes."""
+    """The proxy never answers: a rank that asked it would wait for minutes."""
     done = cluster.run(
         *("env", "https_proxy=http://127.0.0.1:9", "STEP_VALUE=1"),
         *("srun", BOTH_NODES, "--ntasks=2", "--kill-on-bad-exit=1"),
@@ -332,7 +332,7 @@ def test_who_chose_the_cpu_is_left_alone(guarded, choice: list[str]) -> None:
     assert (0, "") == (done.returncode, done.stderr)
 
 
-def test_where_nobody_can_know_one_line_warns(guarded) -> None:
+def test_an_unknown_state_has_one_line_of_warning(guarded) -> None:
     done = guarded(*RUN, str(IMAGE), "true")
 
     assert 0 == done.returncode
@@ -346,7 +346,7 @@ def test_the_kits_own_tool_needs_no_gpu(guarded) -> None:
     assert (0, "") == (done.returncode, done.stderr)
 
 
-def test_the_program_of_the_module_tells_that_it_asked(guarded) -> None:
+def test_the_program_of_the_module_passes_on_that_it_checked(guarded) -> None:
     done = guarded(
         *("bash", "-c", 'module use "$1/modulefiles"; module load "$2"; jax-python -V'),
         *("bash", str(CHECKOUT), f"jax-sif/{versions.jax_version('cpu')}-cpu"),

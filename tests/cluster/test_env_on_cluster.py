@@ -149,7 +149,7 @@ def test_the_same_wheels_make_the_same_file(desk):
     assert one == other
 
 
-def test_what_is_in_it_and_whether_it_fits_is_told(desk):
+def test_its_content_and_whether_it_fits_are_shown(desk):
     assert "good      1.0  requested\nhelper    2.0\nimpostor  9.9  requested\n" == (
         desk.must("jax-sif packages list my.sqsh")
     )
@@ -164,12 +164,12 @@ def test_what_is_in_it_and_whether_it_fits_is_told(desk):
 def test_another_image_is_refused_unless_one_says_so(desk):
     start = "jax-python --packages my.sqsh -c 'import good; print(good.__name__)'"
     refused = desk.bash(OTHER_IMAGE + start)
-    told = desk.bash(f"{OTHER_IMAGE}export JAX_SIF_PACKAGES_ANY_IMAGE=1\n{start}")
+    forced = desk.bash(f"{OTHER_IMAGE}export JAX_SIF_PACKAGES_ANY_IMAGE=1\n{start}")
     checked = desk.bash(f"{OTHER_IMAGE}jax-sif packages check my.sqsh")
 
     assert (1, "") == (refused.returncode, refused.stdout)
     assert "the packages in my.sqsh were made for " in refused.stderr
-    assert (0, "good\n") == (told.returncode, told.stdout), told.stderr
+    assert (0, "good\n") == (forced.returncode, forced.stdout), forced.stderr
     assert 1 == checked.returncode
     assert ", here 1.0\n  -> create them again on this image" in checked.stdout
 

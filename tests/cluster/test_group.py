@@ -1,4 +1,4 @@
-"""Only the ranks of a step are in its group: on the real cluster, also for programs that have never heard of the kit."""
+"""Only the ranks of a step are in its group: on the real cluster, also for programs that do not use the kit."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def test_another_user_cannot_read_them(cluster):
     assert "Permission denied" in done.stderr
 
 
-def test_a_program_that_never_heard_of_the_kit_is_guarded_too(cluster):
+def test_a_program_without_the_kit_is_guarded_too(cluster):
     program = "$3/tests/cluster/programs/plain_jax.py"
     output = on_login(
         cluster,

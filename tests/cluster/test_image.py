@@ -130,7 +130,7 @@ def test_a_program_that_fails_ends_the_run_with_its_status(sif: Image) -> None:
     assert sif.toolbox(*command).returncode == 7
 
 
-def test_the_manifest_tells_what_was_built(sif: Image) -> None:
+def test_the_manifest_has_what_was_built(sif: Image) -> None:
     manifest = sif.manifest()
 
     assert manifest["accel"] == "cpu"
@@ -170,7 +170,7 @@ def test_everything_in_the_image_has_the_time_of_its_sources(sif: Image) -> None
     assert times.replace(".0000000000Z", "Z").splitlines() == [built]
 
 
-def test_the_manifest_tells_where_the_system_comes_from(sif: Image) -> None:
+def test_the_manifest_has_the_origin_of_the_system(sif: Image) -> None:
     manifest = sif.manifest()
 
     assert re.fullmatch(r"local:trixie@sha256:[0-9a-f]{64}", manifest["base"])
@@ -335,6 +335,6 @@ def test_an_interrupted_build_leaves_nothing_under_the_final_name(
 
     assert process.returncode == 128 + signal.SIGTERM
     assert b"nothing half-built is left" in errors
-    # Whoever waits for a lock holds its file open, so a lock file always stays.
+    # A process that waits for a lock holds its file open, so a lock file always stays.
     lock = f".{log.stem}.sif.lock"
     assert {path.name for path in tmp_path.iterdir()} == {log.name, lock}

@@ -54,7 +54,7 @@ def test_its_module_loads_without_a_version(cluster, centre: str) -> None:
     assert "accel" in done.stdout
 
 
-def test_its_module_tells_what_the_image_holds(cluster, centre: str) -> None:
+def test_its_module_shows_what_the_image_holds(cluster, centre: str) -> None:
     script = 'module use "$1/modulefiles"; module whatis jax-sif 2>&1'
     version = cluster.module.removeprefix("jax-sif/").removesuffix("-cpu")
 
@@ -79,7 +79,9 @@ def test_its_job_passes_from_any_folder(cluster, centre: str) -> None:
     assert "PASS  " in done.stdout
 
 
-def test_a_user_who_may_not_write_there_is_told(cluster, centre: str) -> None:
+def test_an_error_names_a_folder_that_the_user_may_not_write(
+    cluster, centre: str
+) -> None:
     before = cluster.run("find", centre).stdout
     again = cluster.run(*INSTALL, f"{centre}/mine")
 
@@ -89,7 +91,7 @@ def test_a_user_who_may_not_write_there_is_told(cluster, centre: str) -> None:
     assert before == cluster.run("find", centre).stdout
 
 
-def test_a_small_disk_is_told_and_left_empty(cluster) -> None:
+def test_a_small_disk_is_named_and_left_empty(cluster) -> None:
     done = as_root(
         *("unshare", "--mount", "sh", "-c"),
         'mount -t tmpfs -o size=50m small /mnt; "$@"; status=$?; find /mnt; exit $status',

@@ -118,7 +118,7 @@ def test_a_directive_arrives_at_sbatch_unchanged(cluster):
     assert value == json.loads(done.stdout)["jobs"][0]["comment"]
 
 
-def test_a_program_that_is_told_of_the_end_of_its_time_ends_well(cluster):
+def test_a_program_that_is_notified_of_its_time_limit_ends_well(cluster):
     """Also in an image that is mounted by a process which the signal reaches too."""
     make_record = (
         'cd /home/hpc; until [ "$(ls | grep -c ^waiting-)" = 4 ]; do sleep 0.2; done;'
@@ -128,7 +128,7 @@ def test_a_program_that_is_told_of_the_end_of_its_time_ends_well(cluster):
         job = submit(cluster, "G4N2p4", program(cluster, "waits_for_signal.py"))
 
     assert 0 == job.status, job.output
-    assert 4 == job.output.splitlines().count("told")
+    assert 4 == job.output.splitlines().count("notified")
     assert "PASS  G4N2p4" in job.output
 
 

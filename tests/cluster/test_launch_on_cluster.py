@@ -18,7 +18,7 @@ NO_IPV6 = """
 jax-sif launch G2N1p2 -- python "$1/tests/helpers/no_ipv6.py" python /opt/jax-sif/diag/allreduce.py \\
   |& jax-sif verify
 """
-# As many GPUs as srun gives to both nodes; nobody opens them.
+# As many GPUs as srun gives to both nodes; no process opens them.
 VARIABLES = """
 folder=$1/build/launch-test; mkdir -p "$folder"
 show='env -0 > "$0/$1-$SLURM_PROCID"'

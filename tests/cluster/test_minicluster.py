@@ -264,7 +264,7 @@ def test_a_bound_task_sees_its_own_gpu(lab: Lab, ask: list[str]) -> None:
     )
 
 
-def test_a_task_without_gpus_is_told_no_number_of_devices(lab: Lab) -> None:
+def test_a_task_without_gpus_gets_no_number_of_devices(lab: Lab) -> None:
     assert ["0 node1 gpus= cpus="] == lab.tasks("--nodes=1", "--nodelist=node1")
 
 

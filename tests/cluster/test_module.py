@@ -213,14 +213,14 @@ def test_a_node_without_that_file_gets_no_bind(tree: Tree) -> None:
     assert "BINDPATH" not in str(tree.environments("module load jax-sif; seen loaded"))
 
 
-def test_help_tells_what_to_type_and_which_versions(tree: Tree) -> None:
+def test_help_shows_what_to_type_and_the_versions(tree: Tree) -> None:
     text = tree.bash(USE + "module help jax-sif 2>&1").stdout
 
     assert "sbatch $JAX_SIF_ROOT/jobs/allreduce.slurm" in text
     assert "JAX 2.0, jaxlib 2.0.1, CUDA 12.9.79, cuDNN 9.12.0.46, NCCL 2.28.3" in text
 
 
-def test_whatis_tells_versions_build_and_image(tree: Tree) -> None:
+def test_whatis_shows_versions_build_and_image(tree: Tree) -> None:
     text = tree.bash(USE + "module whatis jax-sif/2.0-cuda12 2>&1").stdout
 
     assert (
@@ -231,7 +231,7 @@ def test_whatis_tells_versions_build_and_image(tree: Tree) -> None:
     assert f"Image: {tree.image('2.0-cuda12')}\n" in text
 
 
-def test_whatis_says_when_it_cannot_tell_versions(tree: Tree) -> None:
+def test_whatis_says_where_versions_are_unknown(tree: Tree) -> None:
     ask = "module whatis jax-sif/1.0-cpu 2>&1; module whatis jax-sif/3.0-cuda13 2>&1"
     text = tree.bash(USE + ask).stdout
 
@@ -378,7 +378,7 @@ def test_the_exit_status_passes_through(cluster, script: str, status: int) -> No
     assert status == loaded(cluster, script).returncode
 
 
-def test_the_tool_tells_what_the_image_of_the_module_holds(cluster) -> None:
+def test_the_tool_shows_what_the_image_of_the_module_holds(cluster) -> None:
     done = loaded(cluster, "jax-sif info --format json")
 
     assert versions.jax_version("cpu") == json.loads(done.stdout)["versions"]["jax"]

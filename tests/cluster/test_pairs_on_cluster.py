@@ -84,7 +84,7 @@ def interrupted(
     return job, job.spoken_at - cut_at
 
 
-def test_no_node_is_blamed_where_all_are_even(four_nodes):
+def test_no_node_is_named_where_all_are_even(four_nodes):
     make_even(four_nodes)
 
     job = submit(four_nodes)
@@ -107,7 +107,7 @@ def test_a_slow_node_is_named_with_the_option_that_leaves_it_out(four_nodes):
     assert 'nodename=node3 state=drain reason="jax-sif: 0.' in job.output
 
 
-def test_a_slow_link_blames_neither_of_its_nodes(four_nodes):
+def test_a_slow_link_names_neither_of_its_nodes_alone(four_nodes):
     make_even(four_nodes)
     make_link_slow(four_nodes, ("node2", "node4"), 0.4)
 
@@ -118,7 +118,7 @@ def test_a_slow_link_blames_neither_of_its_nodes(four_nodes):
     assert "nodename=" not in job.output
 
 
-def test_a_late_link_blames_neither_of_its_nodes(four_nodes):
+def test_a_late_link_names_neither_of_its_nodes_alone(four_nodes):
     make_even(four_nodes)
     make_link_late(four_nodes, ("node1", "node3"), 3)
 
@@ -137,7 +137,7 @@ nft add rule ip cut in ip saddr "$1" drop
 """
 
 
-def test_two_nodes_that_do_not_hear_each_other_are_silent_and_not_slow(four_nodes):
+def test_two_nodes_without_a_connection_are_silent_and_not_slow(four_nodes):
     def cut() -> None:
         four_nodes.on("node4", "sh", "-euc", DROP, "sh", "10.77.1.2")
 

@@ -1,4 +1,4 @@
-"""initialize_distributed() under the real srun, with real JAX: what it tells each rank, with and without the image's entry."""
+"""initialize_distributed() under the real srun, with real JAX: what each rank gets, with and without the image's entry."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TWO_TASKS = "--ntasks-per-node=2"
         ("run", "G4N2p4", (TWO_TASKS, "--gres=gpu:2"), ["0", "1"]),
         # Each task sees one GPU.
         ("run", "G4N2p4", (TWO_TASKS, "--gpus-per-task=1"), ["0", "0"]),
-        # Without the entry nobody else makes a port or shares out devices.
+        # Without the entry no other program makes a port or shares out devices.
         ("exec", "G4N2p4", (TWO_TASKS, "--gpus-per-node=a100:2"), ["0", "1"]),
     ],
 )
-def test_each_rank_is_told_its_place(cluster, how, label, options, gpus):
+def test_each_rank_gets_its_place(cluster, how, label, options, gpus):
     done = cluster.bash(
         RUN, str(cluster.checkout), cluster.module, label, how, *options
     )

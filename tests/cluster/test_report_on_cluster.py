@@ -19,7 +19,7 @@ FILE = "report-test.json"
 
 @pytest.fixture(scope="module")
 def content(cluster) -> bytes:
-    """What the job wrote in the home of whoever submitted it."""
+    """What the job wrote in its user's home."""
     job = cluster.submit("allreduce", JAX_SIF_VERDICT_FILE=FILE)
     assert 0 == job.status, job.output
     done = cluster.bash(f"cd; cat {FILE}")
@@ -32,7 +32,7 @@ def test_the_schema_holds_for_a_job_of_this_cluster(content):
     assert [] == [error.message for error in validator.iter_errors(json.loads(content))]
 
 
-def test_ranks_in_the_image_tell_where_their_start_went(content):
+def test_ranks_in_the_image_report_the_times_of_their_start(content):
     (verdict,) = parse(content, FILE)
 
     lines = timelines(verdict)

@@ -24,7 +24,7 @@ def scale(cluster, *words: str):
 
 
 def test_a_program_s_speed_on_one_node_and_on_two_becomes_a_table(cluster):
-    program = cluster.checkout / "tests/cluster/programs/tells_speed.py"
+    program = cluster.checkout / "tests/cluster/programs/reports_speed.py"
 
     done = scale(cluster, str(program))
 
@@ -32,7 +32,7 @@ def test_a_program_s_speed_on_one_node_and_on_two_becomes_a_table(cluster):
     row = r"^    {0}        {0}     1 +[\d,.]+ +\d\.\d\d   {0}\.00 +\d+%"
     assert re.search(row.format(1), done.stdout, re.M), done.stdout
     assert re.search(row.format(2) + "  (good|poor), by 80%$", done.stdout, re.M)
-    assert re.search("^SCALES (WELL|POORLY)  tells_speed: ", done.stdout, re.M)
+    assert re.search("^SCALES (WELL|POORLY)  reports_speed: ", done.stdout, re.M)
     written = {"scale.html", "scale.csv", "scale.json"}
     assert written | {"1.out", "2.out", "1.json", "2.json"} <= set(done.stdout.split())
     # The charts' library is in the image.

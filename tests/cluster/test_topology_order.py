@@ -63,7 +63,7 @@ def test_a_program_of_the_kit_starts(switched, nodes, start):
 
 
 @pytest.mark.parametrize("nodes", NODES)
-def test_a_program_that_never_heard_of_the_kit_starts(switched, nodes):
+def test_a_program_without_the_kit_starts(switched, nodes):
     program = 'python "$1/tests/cluster/programs/plain_jax.py"'
 
     shown = run(switched, nodes, f"singularity --quiet run $JAX_IMAGE {program}")

@@ -25,7 +25,7 @@ def saved_every(steps: int) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def calm(cluster, env) -> Iterator[Training]:
-    """The training that nobody disturbs."""
+    """The training without a disturbance."""
     training = Training(cluster, env, "G4N2p4", saved_every(HALF))
     training.submit()
     training.finish()
@@ -35,11 +35,11 @@ def calm(cluster, env) -> Iterator[Training]:
 
 @pytest.fixture(scope="module")
 def disturbed(cluster, env) -> Iterator[Training]:
-    """One that is told of the end of its time, loses a rank, and makes way for another;
+    """One that is notified of the end of its time, loses a rank, and makes way for another;
     benchmarks/kills.py does so at random moments, 20 times."""
     training = Training(cluster, env, "G4N2p4", saved_every(11))
     training.submit()
-    for run, how in enumerate(("told", "rank killed", "preempted"), start=1):
+    for run, how in enumerate(("notified", "rank killed", "preempted"), start=1):
         training.wait(lambda run=run: training.runs == run)
         goal = len(training.losses) + 10
         training.wait(lambda goal=goal: len(training.losses) >= goal)
@@ -56,7 +56,7 @@ def test_an_undisturbed_training_learns_and_passes(calm):
     assert "PASS  G4N2p4: 4 processes on 2 nodes" in calm.output
 
 
-def test_a_training_that_is_told_of_the_end_of_its_time_saves_and_goes_on(disturbed):
+def test_a_training_that_is_notified_of_its_time_limit_saves_and_goes_on(disturbed):
     """It stops after the same step everywhere, and Slurm starts the same job again."""
     stopped = re.findall(r"stopped after step (\d+)", disturbed.output)
     begun = re.findall(r"; (\d+) of \d+ steps done before", disturbed.output)
@@ -68,7 +68,7 @@ def test_a_training_that_is_told_of_the_end_of_its_time_saves_and_goes_on(distur
     assert jobs[0] == jobs[1]
 
 
-def test_a_training_that_is_ended_again_and_again_ends_bit_by_bit_as_if_it_were_not(
+def test_a_training_that_is_interrupted_again_and_again_ends_bit_by_bit_the_same(
     disturbed, calm
 ):
     assert 4 == disturbed.runs, disturbed.output

@@ -26,7 +26,7 @@ def interface_between(cluster, node: str, other: str) -> str:
     return words[words.index("dev") + 1]
 
 
-def test_the_interface_that_is_told_is_the_one_that_leads_to_the_other_node(cluster):
+def test_the_reported_interface_leads_to_the_other_node(cluster):
     expected = {
         interface_between(cluster, "node1", "node2"),
         interface_between(cluster, "node2", "node1"),

@@ -15,7 +15,7 @@ from cluster import Cluster
 # the word that the time is nearly up, and the death of all ranks, or of one.
 DISTURBANCES = {
     "preempted": 'scontrol requeue "$job"',
-    "told": 'scancel --signal=URG "$job"',
+    "notified": 'scancel --signal=URG "$job"',
     "killed": 'scancel --signal=KILL "$job"',
     "rank killed": "",
 }

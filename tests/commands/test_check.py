@@ -44,20 +44,20 @@ def test_what_was_asked_for_is_well():
         ({"SLURM_GPUS_ON_NODE": "8"}, "has 8 GPUs on node1, "),
     ],
 )
-def test_what_differs_is_told_with_both_numbers(changes, words):
+def test_what_differs_is_named_with_both_numbers(changes, words):
     (text,) = found(**changes)
 
     assert words in text
     assert "G8N2p8 (2 nodes x 4 processes x 1 devices) asks for " in text
 
 
-def test_another_topology_than_the_jobs_is_told():
+def test_another_topology_than_the_jobs_is_named():
     assert ["the job has 8 processes (4, 4 on its nodes)"] == [
         text.partition(", G6N2p6")[0] for text in found("G6N2p6")[:1]
     ]
 
 
-def test_what_slurm_does_not_tell_is_not_compared():
+def test_what_slurm_does_not_set_is_not_compared():
     assert [] == list(mismatches({"SLURM_JOB_ID": "7"}, parse_topology("G8N2p8")))
 
 

@@ -93,7 +93,7 @@ def _judged(spoil) -> dict[str, Any]:
             failed=make_record(1, "failed", error="ValueError: x")
         ),
         lambda job: job[4]["connected"].update(jax="2.0"),
-        lambda job: [told.pop("identity") for told in job.values()],
+        lambda job: [phases.pop("identity") for phases in job.values()],
     ],
 )
 def test_the_schema_holds_for_every_kind_of_failure(spoil):

@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type, and whether it exists: commands, options, files, variables; read by the tests of the pages."""
+"""What the pages give a reader to type, and whether it exists: commands, files, variables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def words_behind(segment: str, start: int) -> list[str]:
 
 
 def complaints(page: str) -> list[str]:
-    """What a page tells the reader to type that does not exist."""
+    """What a page gives the reader to type that does not exist."""
     kinds = (_tool, _make, _module, _paths, _programs, _cluster, _variables)
     return [
         complaint

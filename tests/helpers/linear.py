@@ -10,7 +10,7 @@ from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
-# One character of every kind that the kit's expressions tell apart.
+# One character of every kind that the kit's expressions distinguish.
 _ALPHABET = frozenset(map(chr, range(128))) | {"\u00e9"}
 # From here on a repeat counts as one without an end: many starts times this is too much.
 _WIDE = 1000
@@ -103,7 +103,7 @@ def _is_needed(element: Element) -> bool:
 
 
 def _nested(tree: Any, outer: int = 1) -> Iterator[str]:
-    """A repeat in a repeat, unless something between its turns tells them apart."""
+    """A repeat in a repeat, unless something between its turns separates them."""
     for kind, value in tree:
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
             _, most, body = value

@@ -26,7 +26,7 @@ from jaxsif.verdict.verdict import Verdict, judge
 G8N2P8 = parse_topology("G8N2p8")
 MIB = 1 << 20
 
-# Times of a start as a real job's; stories.py gives every phase the same.
+# Times of a start as a real job's; sample_records.py gives every phase the same.
 _ELAPSED_S = {
     "started": 0.9,
     "connected": 2.6,
@@ -55,7 +55,7 @@ def failed(topology: Topology = G8N2P8) -> dict[str, Any]:
         {
             "kind": "node-slow",
             "text": "node2 exchanges at 0.31 of the median pair bandwidth",
-            "remedy": "submit with --exclude=node2, and tell the operators",
+            "remedy": "submit with --exclude=node2, and inform the operators",
             "ranks": [r["rank"] for r in verdict["ranks"] if r["node"] == "node2"],
             "is_warning": False,
             "is_failure": True,
@@ -72,7 +72,7 @@ def missing(topology: Topology = G8N2P8) -> dict[str, Any]:
 
 
 def silent() -> dict[str, Any]:
-    """Nobody told anything."""
+    """No rank reported anything."""
     return document(as_json(judge(JobState(), G8N2P8)[0]))
 
 

@@ -69,7 +69,7 @@ def wait_until_gone(processes: list[int]) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Whether it still runs; one that nobody has reaped yet does not."""
+    """Whether it still runs; one that is not reaped yet does not."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, 0)
         state = Path(f"/proc/{process}/stat")

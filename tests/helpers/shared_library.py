@@ -1,4 +1,4 @@
-"""Makes small shared libraries of whole numbers, and of functions that tell one, without a compiler; used by the tests."""
+"""Makes small shared libraries of whole numbers, and of functions that return one, without a compiler."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ _ANY_SECTION = 1
 
 
 def shared_library(
-    numbers: Mapping[str, int], tellers: Mapping[str, int] | None = None
+    numbers: Mapping[str, int], functions: Mapping[str, int] | None = None
 ) -> bytes:
     """The file of a library with an `int` of each name.
 
     Args:
-      tellers: functions `int f(void *, int *told)`, each with the number that it tells.
+      functions: each `int f(void *, int *number)` with the number that it sets.
 
     Raises KeyError on machines other than x86_64 and aarch64.
     """
-    tellers = tellers or {}
+    functions = functions or {}
     # Each in a place of its own size, wherever that is.
     contents = {name: struct.pack("<iiii", n, 0, 0, 0) for name, n in numbers.items()}
-    contents |= {name: _teller(number) for name, number in tellers.items()}
+    contents |= {name: _function(number) for name, number in functions.items()}
     return _library(contents)
 
 
-def _teller(number: int) -> bytes:
+def _function(number: int) -> bytes:
     """Stores a small number where the second argument points to, and returns 0."""
     if platform.machine() == "x86_64":
         # mov dword [rsi], number; xor eax, eax; ret

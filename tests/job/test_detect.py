@@ -65,7 +65,7 @@ def test_gpus_are_asked_for_where_most_of_them_are(tmp_path):
     assert "has most of the nodes with GPUs (20); others: debug" in text
 
 
-def test_several_types_of_gpu_are_told_and_only_nodes_of_one_are_counted(tmp_path):
+def test_several_types_of_gpu_are_named_and_only_nodes_of_one_are_counted(tmp_path):
     drafted, text = site(
         tmp_path,
         "partition|gpu|20|64|512000|gpu:a100:4|a100",

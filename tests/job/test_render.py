@@ -16,25 +16,25 @@ from jaxsif.job.build import render_job
 from jaxsif.job.render import quote_expandable
 from jaxsif.job.request import JobOptions
 
-# Slurm's and the runtimes' programs: each tells its words and environment to a file of
+# Slurm's and the runtimes' programs: each writes its arguments and environment to a file of
 # its own, item by item with a NUL behind.
-TELL = r"""#!/bin/sh
-{ printf '%s\0' "$#" "$@"; env -0; } > "$TOLD/$$ ${0##*/}"
+WRITES_CALL = r"""#!/bin/sh
+{ printf '%s\0' "$#" "$@"; env -0; } > "$CALLS/$$ ${0##*/}"
 """
 # srun does what it is for; the judge reads everything, as it does.
-SRUN = f"""{TELL}
+SRUN = f"""{WRITES_CALL}
 while :; do case $1 in --*) shift ;; *) exec "$@" ;; esac; done
 """
-JUDGE = f"""{TELL}
+JUDGE = f"""{WRITES_CALL}
 case $1 in verify) cat > /dev/null ;; esac
 """
 PROGRAMS = {
     "srun": SRUN,
-    "singularity": TELL,
-    "podman-hpc": TELL,
-    "sbcast": TELL,
+    "singularity": WRITES_CALL,
+    "podman-hpc": WRITES_CALL,
+    "sbcast": WRITES_CALL,
     "jax-sif": JUDGE,
-    "module": TELL,
+    "module": WRITES_CALL,
 }
 
 
@@ -80,14 +80,14 @@ often = settings(
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a script by bash and returns what each program was told."""
+    """Runs a script by bash and returns what each program was given."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in PROGRAMS.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    told = tmp_path / "told"
-    told.mkdir()
+    calls = tmp_path / "calls"
+    calls.mkdir()
 
     def run(script: str, **environment: str) -> dict[str, list]:
         done = subprocess.run(
@@ -95,7 +95,7 @@ def run(tmp_path):
             input=script.encode("utf-8", "surrogateescape"),
             env={
                 "PATH": f"{folder}:/usr/bin:/bin",
-                "TOLD": str(told),
+                "CALLS": str(calls),
                 "LANG": "C.UTF-8",
                 "JAX_IMAGE": "/images/an image.sif",
                 **JOB,
@@ -106,7 +106,7 @@ def run(tmp_path):
             timeout=60,
         )
         assert 0 == done.returncode, done.stderr.decode()
-        return read(told)
+        return read(calls)
 
     return run
 
@@ -118,7 +118,7 @@ def script(*words: str, **options) -> str:
 @often
 @given(arguments=st.lists(nasty, max_size=4))
 def test_arguments_of_a_program_arrive_unchanged(run, arguments):
-    told = run(script("G8N2p8", "train.py", *arguments))
+    calls = run(script("G8N2p8", "train.py", *arguments))
 
     assert [
         "run",
@@ -127,23 +127,23 @@ def test_arguments_of_a_program_arrive_unchanged(run, arguments):
         "python",
         "train.py",
         *arguments,
-    ] == (told["singularity"][0])
+    ] == (calls["singularity"][0])
 
 
 @often
 @given(name=line)
 def test_a_program_of_any_name_is_started_and_looked_for(run, name):
-    told = run(script("G8N2p8", f"{name}.py"))
+    calls = run(script("G8N2p8", f"{name}.py"))
 
-    assert f"{name}.py" == told["singularity"][0][-1]
+    assert f"{name}.py" == calls["singularity"][0][-1]
 
 
 @often
 @given(value=nasty)
 def test_values_of_variables_arrive_unchanged(run, value):
-    told = run(script("G8N2p8", "train.py", environment=[f"MINE={value}"]))
+    calls = run(script("G8N2p8", "train.py", environment=[f"MINE={value}"]))
 
-    assert value == told["singularity"][1]["MINE"]
+    assert value == calls["singularity"][1]["MINE"]
 
 
 @often
@@ -160,19 +160,19 @@ def test_values_and_reasons_of_a_site_arrive_unchanged(run, tmp_path, value, rea
     )
     path.write_text(yaml.safe_dump(site, allow_unicode=is_read_as_written))
 
-    told = run(script("G8N2p8", "train.py", site=str(path)))
+    calls = run(script("G8N2p8", "train.py", site=str(path)))
 
-    assert value == told["singularity"][1]["MINE"]
+    assert value == calls["singularity"][1]["MINE"]
 
 
 @often
 @given(title=line)
 def test_nothing_in_a_comment_is_run(run, title):
-    told = run(
+    calls = run(
         script("G8N2p8", "train.py", command_line=f"jax-sif job {title}\n exit 9")
     )
 
-    assert "singularity" in told
+    assert "singularity" in calls
 
 
 FIELDS = ("partition", "account", "qos", "constraint", "reservation")
@@ -207,11 +207,11 @@ def test_a_directive_of_two_lines_is_refused(field, value):
 def test_what_the_user_has_set_stays(run):
     text = script("debug", "train.py", environment=["MINE=theirs"])
 
-    told = run(text, MINE="his own", JAX_PLATFORMS="")
+    calls = run(text, MINE="his own", JAX_PLATFORMS="")
 
-    assert "his own" == told["singularity"][1]["MINE"]
-    assert "" == told["singularity"][1]["JAX_PLATFORMS"]
-    assert "4" == told["singularity"][1]["JAX_NUM_CPU_DEVICES"]
+    assert "his own" == calls["singularity"][1]["MINE"]
+    assert "" == calls["singularity"][1]["JAX_PLATFORMS"]
+    assert "4" == calls["singularity"][1]["JAX_NUM_CPU_DEVICES"]
 
 
 def test_folders_of_the_site_are_bound_with_their_variables_filled_in(run, tmp_path):
@@ -220,54 +220,54 @@ def test_folders_of_the_site_are_bound_with_their_variables_filled_in(run, tmp_p
         "description: x\nscratch: /scratch/$WHO\nbinds: ['/data:/in $1', '/a`b']\n"
     )
 
-    told = run(script("G8N2p8", "train.py", site=str(path)), WHO="me too")
-    words, variables = told["singularity"]
+    calls = run(script("G8N2p8", "train.py", site=str(path)), WHO="me too")
+    words, variables = calls["singularity"]
 
     binds = "/data:/in $1,/a`b,/scratch/me too"
     assert ["run", "--nv", "--bind", binds, "/images/an image.sif"] == words[:5]
     assert "/scratch/me too" == variables["SCRATCH"]
     # The tool sees what the program will see.
-    assert binds == told["jax-sif"][1]["JAX_SIF_BIND"]
+    assert binds == calls["jax-sif"][1]["JAX_SIF_BIND"]
 
 
 def test_the_baseline_of_the_site_is_the_verdicts(run, tmp_path):
     path = tmp_path / "site.yaml"
     path.write_text("description: x\nbaseline: /sw/$WHO/baseline.toml\n")
 
-    told = run(script("bandwidth", site=str(path)), WHO="us")
+    calls = run(script("bandwidth", site=str(path)), WHO="us")
 
-    assert "/sw/us/baseline.toml" == told["jax-sif"][1]["JAX_SIF_BASELINE"]
+    assert "/sw/us/baseline.toml" == calls["jax-sif"][1]["JAX_SIF_BASELINE"]
 
 
 def test_the_program_is_looked_for_before_the_ranks_start(run):
     text = script("G8N2p8", "my train.py").replace("jax-sif mark", "cat")
-    told = run(text.replace("jax-sif verify", "cat #"))
+    calls = run(text.replace("jax-sif verify", "cat #"))
 
-    assert ["check", "--", "my train.py"] == told["jax-sif"][0]
+    assert ["check", "--", "my train.py"] == calls["jax-sif"][0]
 
 
 def test_a_command_is_run_as_it_is(run):
-    told = run(script("G8N2p8", "./a.out", "-x"))
+    calls = run(script("G8N2p8", "./a.out", "-x"))
 
-    assert ["/images/an image.sif", "./a.out", "-x"] == told["singularity"][0][-3:]
+    assert ["/images/an image.sif", "./a.out", "-x"] == calls["singularity"][0][-3:]
 
 
-def test_srun_is_told_what_it_does_not_inherit(run):
-    told = run(script("G8N2p8", "train.py"))
+def test_srun_gets_what_it_does_not_inherit(run):
+    calls = run(script("G8N2p8", "train.py"))
 
     assert ["--cpus-per-task=4", "--kill-on-bad-exit=1", "--unbuffered"] == (
-        told["srun"][0][:3]
+        calls["srun"][0][:3]
     )
 
 
 def test_a_staged_image_is_the_one_that_is_run(run):
-    told = run(script("G8N2p8", "train.py", is_staged=True))
+    calls = run(script("G8N2p8", "train.py", is_staged=True))
 
     copy = "/tmp/jax-sif-7-0.sif"
-    assert ["/images/an image.sif", copy] == told["sbcast"][0]
-    assert copy == told["singularity"][0][2]
+    assert ["/images/an image.sif", copy] == calls["sbcast"][0]
+    assert copy == calls["singularity"][0][2]
     # And removed, by the last srun, from every node.
-    assert ["rm", "-f", copy] == told["srun"][0][-3:]
+    assert ["rm", "-f", copy] == calls["srun"][0][-3:]
 
 
 def run_staging(text: str, stand_ins: str, then: str, **files: str):
@@ -325,7 +325,7 @@ def test_a_copy_that_fails_ends_the_job_and_leaves_none_behind():
     assert "rm -f /tmp/jax-sif-7-0.sif /tmp/jax-sif-7-0.sqsh\n" in done.stdout
 
 
-def test_a_copy_that_cannot_be_removed_is_told_and_fails_no_job():
+def test_a_copy_that_cannot_be_removed_is_named_and_fails_no_job():
     done = run_staging(
         script("G8N2p8", "train.py", is_staged=True),
         "sbcast() { :; }; srun() { return 1; }",
@@ -350,7 +350,7 @@ def test_gpus_are_asked_for_as_the_site_wants(tmp_path):
     assert "#SBATCH --gres=gpu:a100:4\n" in script("G8N2p8", site=str(path))
 
 
-def test_nccl_is_told_of_the_network_with_the_reason_and_only_for_gpus():
+def test_nccl_gets_the_network_with_the_reason_and_only_for_gpus():
     text = script("G8N2p8", site="infiniband")
 
     assert "# Otherwise NCCL silently falls back to TCP" in text
@@ -358,20 +358,20 @@ def test_nccl_is_told_of_the_network_with_the_reason_and_only_for_gpus():
     assert "NCCL" not in script("small", site="infiniband")
 
 
-def test_the_verdict_is_told_of_the_network_where_somebody_knows_it(run):
-    told = run(script("G8N2p8", site="slingshot"))["singularity"][1]
+def test_the_verdict_gets_the_network_where_it_is_known(run):
+    calls = run(script("G8N2p8", site="slingshot"))["singularity"][1]
 
-    assert "slingshot" == told["JAX_SIF_NETWORK"]
+    assert "slingshot" == calls["JAX_SIF_NETWORK"]
     assert "JAX_SIF_NETWORK" not in script("G8N2p8")
     assert "JAX_SIF_NETWORK" not in script("small", site="slingshot")
 
 
 @pytest.mark.parametrize("network", ["ethernet", "infiniband", "slingshot"])
 def test_the_variables_of_every_network_arrive(run, network):
-    told = run(script("G8N2p8", site=network))
+    calls = run(script("G8N2p8", site=network))
 
     expected = {"ethernet": "Socket", "infiniband": "IB", "slingshot": "AWS Libfabric"}
-    assert expected[network] == told["singularity"][1]["NCCL_NET"]
+    assert expected[network] == calls["singularity"][1]["NCCL_NET"]
 
 
 def test_a_requeued_job_keeps_what_its_first_run_has_said():
@@ -389,7 +389,7 @@ def test_a_program_that_wants_to_go_on_is_put_into_the_queue_again(
     for name, text in (
         ("srun", "#!/bin/sh\n"),
         ("jax-sif", f"#!/bin/sh\ncase $1 in verify) exit {status} ;; esac\n"),
-        ("scontrol", f'#!/bin/sh\necho "$*" > {tmp_path}/told\n'),
+        ("scontrol", f'#!/bin/sh\necho "$*" > {tmp_path}/calls\n'),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -402,9 +402,9 @@ def test_a_program_that_wants_to_go_on_is_put_into_the_queue_again(
     )
 
     assert status == done.returncode, done.stderr
-    assert is_requeued == (tmp_path / "told").exists()
+    assert is_requeued == (tmp_path / "calls").exists()
     if is_requeued:
-        assert "requeue 7\n" == (tmp_path / "told").read_text()
+        assert "requeue 7\n" == (tmp_path / "calls").read_text()
 
 
 def test_memory_is_that_of_all_processes_of_a_node():
@@ -414,28 +414,28 @@ def test_memory_is_that_of_all_processes_of_a_node():
 
 
 def test_mpi_is_asked_of_srun_and_of_jax(run):
-    told = run(script("small", collectives="mpi"))
+    calls = run(script("small", collectives="mpi"))
 
-    assert "--mpi=pmix" in told["srun"][0]
-    assert "mpi" == told["singularity"][1]["JAX_CPU_COLLECTIVES_IMPLEMENTATION"]
+    assert "--mpi=pmix" in calls["srun"][0]
+    assert "mpi" == calls["singularity"][1]["JAX_CPU_COLLECTIVES_IMPLEMENTATION"]
 
 
 def test_pyxis_starts_the_entry_in_the_image(run, tmp_path):
     text = script("G8N2p8", "train.py", "a b", site_changes={"runtime": "pyxis"})
     entry = "/opt/jax-sif/lib/jaxsif/entry"
     role = tmp_path / "entry"
-    role.write_text(TELL)
+    role.write_text(WRITES_CALL)
     role.chmod(0o755)
 
-    told = run(text.replace(entry, str(role)))
+    calls = run(text.replace(entry, str(role)))
 
-    assert "--container-image=/images/an image.sif" in told["srun"][0]
-    assert f"--container-workdir={tmp_path}" in told["srun"][0]
-    assert [str(role), "python", "train.py", "a b"] == told["srun"][0][-4:]
-    assert "pyxis" == told["jax-sif"][1]["JAX_SIF_RUNTIME"]
+    assert "--container-image=/images/an image.sif" in calls["srun"][0]
+    assert f"--container-workdir={tmp_path}" in calls["srun"][0]
+    assert [str(role), "python", "train.py", "a b"] == calls["srun"][0][-4:]
+    assert "pyxis" == calls["jax-sif"][1]["JAX_SIF_RUNTIME"]
 
 
-def test_podman_is_told_every_variable_that_the_program_needs(run, tmp_path):
+def test_podman_gets_every_variable_that_the_program_needs(run, tmp_path):
     text = script(
         "G8N2p8",
         "train.py",
@@ -451,14 +451,14 @@ def test_podman_is_told_every_variable_that_the_program_needs(run, tmp_path):
 
 
 def test_without_a_container_the_tool_is_the_entry(run):
-    told = run(
+    calls = run(
         script("G8N2p8", "train.py", site_changes={"runtime": "bare"}).replace(
             "jax-sif verify", "cat #"
         )
     )
 
-    assert ["jax-sif", "run", "python", "train.py"] == told["srun"][0][-4:]
-    assert "singularity" not in told
+    assert ["jax-sif", "run", "python", "train.py"] == calls["srun"][0][-4:]
+    assert "singularity" not in calls
 
 
 @given(text=nasty)
@@ -603,7 +603,7 @@ def test_bytes_that_are_no_text_arrive_unchanged(run):
 
 
 def test_packages_are_checked_and_mounted_in_every_rank(run):
-    told = run(
+    calls = run(
         script(
             "G8N2p8",
             "train.py",
@@ -613,7 +613,7 @@ def test_packages_are_checked_and_mounted_in_every_rank(run):
     )
 
     mount = ["--bind", "runs/my own.sqsh:/opt/jax-sif/env:image-src=/,ro"]
-    words, variables = told["singularity"]
+    words, variables = calls["singularity"]
     assert ["run", "--nv", *mount] == words[:4]
     assert ("1", "runs/my own.sqsh") == (variables["A"], variables["JAX_SIF_PACKAGES"])
 
@@ -621,9 +621,9 @@ def test_packages_are_checked_and_mounted_in_every_rank(run):
 def test_packages_may_lie_where_a_variable_says(run):
     text = script("G8N2p8", "train.py", profile_changes={"packages": "$MINE/my.sqsh"})
 
-    told = run(text.replace("set -euo pipefail", "set -euo pipefail; MINE=/a"))
+    calls = run(text.replace("set -euo pipefail", "set -euo pipefail; MINE=/a"))
 
-    assert "/a/my.sqsh" == told["singularity"][1]["JAX_SIF_PACKAGES"]
+    assert "/a/my.sqsh" == calls["singularity"][1]["JAX_SIF_PACKAGES"]
 
 
 def test_a_jobs_check_looks_at_its_packages_first():

@@ -188,7 +188,7 @@ def test_a_diagnostic_with_arguments_is_a_diagnostic():
     )
 
 
-def test_a_users_program_may_be_one_that_tells_nothing():
+def test_a_users_program_need_not_report_anything():
     text = render_job(["G8N2p8", "train.py"], JobOptions(), environment={})
 
     assert text.endswith("jax-sif verify --user-program\n")

@@ -109,7 +109,7 @@ def test_within_a_step_its_own_group_and_devices_are_not_inherited():
     assert {} == caller_environment({**users, "SLURM_STEP_NODELIST": "gpu[01-02]"})
 
 
-def test_the_group_meets_on_the_loopback_because_nobody_resolves_the_nodes():
+def test_the_group_meets_on_the_loopback_because_the_nodes_have_no_address():
     first, other = of(0), of(2)
 
     assert "127.0.0.1:32299" == first["JAX_COORDINATOR_ADDRESS"]

@@ -16,7 +16,7 @@ from jaxsif.rank.preflight import check_port_free
 
 @pytest.fixture
 def free() -> list[int]:
-    """Three ports that nobody has at the moment."""
+    """Three ports that are free at the moment."""
     holders = [socket.socket() for _ in range(3)]
     for holder in holders:
         holder.bind(("127.0.0.1", 0))
@@ -80,7 +80,7 @@ def test_while_it_is_held_jax_can_listen_and_the_preflight_finds_nothing(free):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
-def test_a_port_on_which_somebody_listens_is_passed_over(free, address):
+def test_a_port_in_use_is_passed_over(free, address):
     with (
         socket.create_server((address, free[0]), reuse_port=True),
         ports.reserve_port(free).lock as lock,
@@ -126,7 +126,7 @@ def test_a_port_of_the_users_that_is_none_is_refused(port):
         ports.require_free_port(port)
 
 
-def test_a_port_of_the_users_on_which_somebody_listens_is_refused():
+def test_a_port_of_the_users_that_is_in_use_is_refused():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(UsageError, match="which another program uses"),

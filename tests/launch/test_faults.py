@@ -72,7 +72,7 @@ def test_a_stalled_rank_stays_and_is_killed_with_the_rest():
 
     assert 124 == done.returncode
     assert "injected: rank 1 on node2 is stopped by SIGSTOP\n" in done.stderr
-    # It cannot hear SIGTERM, so the grace of an hour is not for it.
+    # SIGTERM does not reach it, so the grace of an hour is not for it.
     assert "1     node2  Killed, by the launcher" in done.stderr
 
 
@@ -112,7 +112,7 @@ def test_a_fault_that_comes_too_late_says_so():
     ],
 )
 def test_the_verdict_names_the_rank(words, finding):
-    narrates = (
+    prints_steps = (
         "from jaxsif.core.record_lines import encode_fields, rank_key; import os, time;"
         f" started = {fields_of(make_record(0, 'started', processes=4))!r};"
         " rank = int(os.environ['SLURM_PROCID']);"
@@ -123,7 +123,7 @@ def test_the_verdict_names_the_rank(words, finding):
         " print(encode_fields(started, rank_key(os.environ)), end='', flush=True);"
         " time.sleep(1)"
     )
-    words = command("G4N2p4", *words, "--", sys.executable, "-c", narrates)
+    words = command("G4N2p4", *words, "--", sys.executable, "-c", prints_steps)
     launched = subprocess.run(
         words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -53,7 +53,7 @@ def test_options_before_and_after_the_topology_count():
         (("--devices", "gpu", "G1N1p1", "true"), "this machine shows 0 (none)"),
     ],
 )
-def test_wrong_usage_is_told_before_any_rank_starts(words, complaint):
+def test_wrong_usage_is_reported_before_any_rank_starts(words, complaint):
     done = launch(*words, CUDA_VISIBLE_DEVICES="")
 
     assert (2, "") == (done.returncode, done.stdout)
@@ -79,7 +79,7 @@ def test_a_python_file_is_run_with_python(tmp_path):
     assert "2 ['--epochs', '3']\n" * 2 == done.stdout
 
 
-def test_a_python_file_that_is_not_there_is_told_once():
+def test_a_missing_python_file_is_reported_once():
     with pytest.raises(ProgramNotFound) as raised:
         command(["nowhere.py"])
 

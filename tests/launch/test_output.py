@@ -137,7 +137,7 @@ def test_a_sink_is_full_before_it_takes_much_memory():
     assert 2_000_000 == len(sink.everything())
 
 
-def test_what_nobody_reads_is_swallowed():
+def test_what_is_not_read_is_swallowed():
     sink = Written()
     sink.put(None, b"before\n")
     sink.close_broken()

@@ -25,7 +25,7 @@ for i in range(15_000):
 """
 
 
-def test_of_ranks_that_write_fast_no_line_is_lost_or_mixed_however_slow_the_reader():
+def test_no_line_of_ranks_that_write_fast_is_lost_or_mixed_for_a_slow_reader():
     launched = start("G8N2p8", "--", sys.executable, "-c", TALKS)
     lines = defaultdict(list)
     for number, line in enumerate(launched.stdout):
@@ -157,5 +157,5 @@ def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
     except OSError:
-        # Linux's way to say that nobody has the other side any more.
+        # Linux's report that the other side is closed.
         return b""

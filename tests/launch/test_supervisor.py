@@ -26,7 +26,7 @@ FOREVER = "while :; do sleep 0.1; done"
 READY = 'echo $$ > "$0.$SLURM_PROCID"; '
 FAILS = 'if [ $SLURM_PROCID = 1 ]; then until [ -s "$0.0" ]; do sleep 0.02; done; exit 3; fi; '
 # A rank and a child of its, which say their numbers and stay.
-TELLS = 'sleep 600 & echo $$ $! > "$0.$SLURM_PROCID"; '
+WRITES_PIDS = 'sleep 600 & echo $$ $! > "$0.$SLURM_PROCID"; '
 
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -87,7 +87,7 @@ def test_a_rank_that_dies_of_a_signal_gives_the_status_that_a_shell_would():
     assert "error: node1: task 1: Segmentation fault\n" in done.stderr
 
 
-def test_a_rank_that_does_not_hear_sigterm_is_killed_after_the_grace(tmp_path):
+def test_a_rank_that_ignores_sigterm_is_killed_after_the_grace(tmp_path):
     script = f"{FAILS} trap '' TERM; {READY} {FOREVER}"
 
     done = launch(
@@ -98,7 +98,7 @@ def test_a_rank_that_does_not_hear_sigterm_is_killed_after_the_grace(tmp_path):
     assert "node1 Killed, by the launcher" == rows(done.stderr)["0"]
 
 
-def test_what_a_rank_says_when_it_is_ended_is_heard_and_its_own_end_told(tmp_path):
+def test_the_last_output_of_an_ended_rank_and_its_end_are_shown(tmp_path):
     script = f"{FAILS} trap 'echo saved; exit 9' TERM; {READY} {FOREVER}"
 
     done = launch("G2N1p2", "--", "sh", "-c", script, tmp_path / "ready")
@@ -108,7 +108,9 @@ def test_what_a_rank_says_when_it_is_ended_is_heard_and_its_own_end_told(tmp_pat
 
 
 def test_the_children_of_a_rank_end_with_it(tmp_path):
-    launched = start("G2N1p2", "--", "sh", "-c", f"{TELLS} wait", tmp_path / "pid")
+    launched = start(
+        "G2N1p2", "--", "sh", "-c", f"{WRITES_PIDS} wait", tmp_path / "pid"
+    )
     processes = wait_for(tmp_path / "pid", 2)
 
     launched.terminate()
@@ -118,14 +120,14 @@ def test_the_children_of_a_rank_end_with_it(tmp_path):
 
 
 def test_children_end_with_a_rank_that_ends_well(tmp_path):
-    done = launch("G2N1p2", "--", "sh", "-c", f"{TELLS} exit 0", tmp_path / "pid")
+    done = launch("G2N1p2", "--", "sh", "-c", f"{WRITES_PIDS} exit 0", tmp_path / "pid")
 
     assert 0 == done.returncode
     wait_until_gone(wait_for(tmp_path / "pid", 2))
 
 
 def test_no_rank_outlives_a_launcher_that_is_killed(tmp_path):
-    script = f"trap '' TERM; {TELLS} {FOREVER}"
+    script = f"trap '' TERM; {WRITES_PIDS} {FOREVER}"
     launched = start(
         *("G4N2p4", "--grace", "100ms", "--", "sh", "-c", script, tmp_path / "pid")
     )
@@ -140,7 +142,7 @@ def test_no_rank_outlives_a_launcher_that_is_killed(tmp_path):
 
 def test_no_rank_outlives_a_whole_process_group_that_is_killed(tmp_path):
     launched = start(
-        *("G2N2p2", "--grace", "100ms", "--", "sh", "-c", f"{TELLS} wait"),
+        *("G2N2p2", "--grace", "100ms", "--", "sh", "-c", f"{WRITES_PIDS} wait"),
         tmp_path / "pid",
         start_new_session=True,
     )
@@ -167,7 +169,7 @@ def test_a_signal_to_the_launcher_ends_all_ranks(tmp_path, number, status):
     assert "jax-sif launch: ending 2 ranks, with SIGKILL after 5 s\n" in said
 
 
-def test_a_second_ctrl_c_kills_what_does_not_hear_the_first(tmp_path):
+def test_a_second_ctrl_c_kills_what_ignores_the_first(tmp_path):
     script = f"trap '' TERM; {READY} {FOREVER}"
     launched = start(
         *("G2N2p2", "--grace", "1h", "--", "sh", "-c", script, tmp_path / "pid")
@@ -216,7 +218,7 @@ def test_a_process_that_left_its_rank_and_holds_the_output_is_not_waited_for(tmp
             os.kill(process, signal.SIGKILL)
 
 
-def test_when_nobody_reads_any_more_the_ranks_are_ended():
+def test_when_the_output_is_closed_the_ranks_are_ended():
     words = command("G2N2p2", "--", "sh", "-c", "while echo y; do :; done")
     launched = subprocess.Popen(
         words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -262,7 +264,7 @@ def test_what_was_ignored_from_the_start_stays_ignored(tmp_path):
 
 
 def test_a_machine_that_can_start_no_more_says_which_rank_and_leaves_none(tmp_path):
-    script = f"{TELLS} wait"
+    script = f"{WRITES_PIDS} wait"
     words = command("G40N1p40", "--", "sh", "-c", script, tmp_path / "pid")
     limited = (
         "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30));"

@@ -142,7 +142,7 @@ def test_the_same_packages_make_the_same_file(site, capsys):
     ]
 
 
-def test_list_info_and_freeze_tell_what_is_in_it(site, capsys):
+def test_list_info_and_freeze_show_what_is_in_it(site, capsys):
     make(capsys, "good")
 
     assert (0, "good    1.0  requested\nhelper  2.0\n", "") == (
@@ -239,13 +239,13 @@ def test_a_network_that_is_not_there_is_named(site, monkeypatch, capsys):
 
 
 def test_a_file_that_is_there_stays_unless_one_says_force(site, capsys):
-    (site / "my.sqsh").write_text("somebody's")
+    (site / "my.sqsh").write_text("by another user")
 
     status, _, err = make(capsys, "good")
 
     assert 2 == status
     assert "--force" in err
-    assert "somebody's" == (site / "my.sqsh").read_text()
+    assert "by another user" == (site / "my.sqsh").read_text()
     assert 0 == make(capsys, "good", "--force")[0]
     assert 2 == len(read(site / "my.sqsh").packages)
 
@@ -468,7 +468,7 @@ def test_a_folder_that_is_not_there_is_named_before_anything_is_done(site):
         create(Path("/no/such/my.sqsh"), ("--", "good"))
 
 
-def test_a_disk_that_pip_finds_full_is_told_from_that_of_the_file():
+def test_a_disk_that_pip_finds_full_is_not_taken_for_that_of_the_file():
     pip_output = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
 
     assert "TMPDIR=" in making.explain_pip_error(pip_output, {}, "image")

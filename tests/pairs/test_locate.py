@@ -199,7 +199,7 @@ def test_one_small_message_alone_is_its_own_best():
     assert PairTiming((0, 1), 7.0, 0.0) == pair_timing((0, 1), [7.0], LATENCY)
 
 
-def test_a_small_message_that_is_there_before_its_receiver_is_not_taken_for_fast():
+def test_a_small_message_that_arrives_before_its_receiver_is_not_called_fast():
     # In the second trial rank 1 began 90 us later than rank 0.
     samples = [(0, 1, [100.0, 190.0]), (1, 0, [100.0, 10.0])]
 

@@ -13,7 +13,7 @@ from checkout import SRC
 
 from jaxsif.rank import reporter
 
-TELL = (
+PROGRAM = (
     "import os; from jaxsif.rank import reporter; began = reporter.start_of_process_s();"
     " print(began, reporter.start_of_entry_s(os.environ, began))"
 )
@@ -21,9 +21,9 @@ TELL = (
 ENTRY = 'sleep 0.3; read -r JAX_SIF_ENTRY_START _ < /proc/uptime; export JAX_SIF_ENTRY_START; exec "$@"'
 
 
-def told(*command: str, **environment: str) -> tuple[float, str]:
+def start_times(*command: str, **environment: str) -> tuple[float, str]:
     done = subprocess.run(
-        [*command, sys.executable, "-c", TELL],
+        [*command, sys.executable, "-c", PROGRAM],
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(SRC), **environment},
         capture_output=True,
         text=True,
@@ -35,20 +35,20 @@ def told(*command: str, **environment: str) -> tuple[float, str]:
 
 def test_a_process_knows_when_it_was_made():
     before_s = time.time()
-    began, entered = told()
+    began, entered = start_times()
 
     assert before_s - 0.05 <= began <= time.time()
     assert "None" == entered
 
 
 def test_the_entry_comes_after_the_process_that_it_runs_in():
-    began, entered = told("/bin/sh", "-c", ENTRY, "entry")
+    began, entered = start_times("/bin/sh", "-c", ENTRY, "entry")
 
     assert began + 0.25 <= float(entered) <= time.time()
 
 
 def test_the_time_of_another_entry_does_not_count():
-    assert "None" == told(JAX_SIF_ENTRY_START="1.00")[1]
+    assert "None" == start_times(JAX_SIF_ENTRY_START="1.00")[1]
 
 
 @pytest.mark.parametrize("text", ["", "soon", "1,5"])

@@ -1,4 +1,4 @@
-"""What a program is told of its group: its own words, and no topology that is not true."""
+"""What a program learns of its group: its own numbers, and no topology that is not true."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -31,18 +31,20 @@ def devices(monkeypatch):
     return set_to
 
 
-def told(identity: Identity = RANK_3, topology: str = "G8N2p8") -> DistributedInfo:
+def info_of(identity: Identity = RANK_3, topology: str = "G8N2p8") -> DistributedInfo:
     return distributed_info(identity, ("node1", 12345), {"JAX_SIF_TOPOLOGY": topology})
 
 
 def test_it_says_in_a_line_who_this_is(devices):
     devices(1, 8)
 
-    assert "process 3 of 8 on node1, local devices 1, global devices 8" == str(told())
+    assert "process 3 of 8 on node1, local devices 1, global devices 8" == str(
+        info_of()
+    )
 
 
 def test_it_contains_the_launchers_data():
-    info = told()
+    info = info_of()
 
     assert (3, 8, 3, "node1", "node1:12345", False, "Slurm") == (
         info.process_id,
@@ -56,7 +58,7 @@ def test_it_contains_the_launchers_data():
 
 
 def test_devices_are_counted_when_they_are_asked_for(devices):
-    info = told()
+    info = info_of()
     devices(4, 32)
 
     assert (4, 32) == (info.local_device_count, info.global_device_count)
@@ -65,7 +67,7 @@ def test_devices_are_counted_when_they_are_asked_for(devices):
 def test_a_matching_topology_is_returned(devices):
     devices(1, 8)
 
-    topology = told().topology
+    topology = info_of().topology
 
     assert topology and "G8N2p8" == topology.label
 
@@ -84,7 +86,7 @@ def test_a_matching_topology_is_returned(devices):
 def test_a_topology_that_differs_is_not_returned(devices, label, local, everywhere):
     devices(local, everywhere)
 
-    assert None is told(topology=label).topology
+    assert None is info_of(topology=label).topology
 
 
 def test_without_the_launchers_nodes_processes_and_devices_count(
@@ -93,12 +95,12 @@ def test_without_the_launchers_nodes_processes_and_devices_count(
     devices(1, 8)
     by_mpi = Identity("s", 3, 8, 3, "node1", "node1", launcher="Open MPI")
 
-    assert told(by_mpi).topology
+    assert info_of(by_mpi).topology
 
 
 def test_a_topology_that_is_none_is_an_error():
     with pytest.raises(UsageError, match="unknown topology 'eight'"):
-        told(topology="eight")
+        info_of(topology="eight")
 
 
 def test_a_program_alone_has_no_coordinator_to_name(devices):

@@ -1,4 +1,4 @@
-"""Why ranks ended: the first cause is the verdict, what follows is folded, and nobody is blamed for another's order."""
+"""Why ranks ended: the first cause is the verdict, its consequences are folded, and no rank is named for the fault of another."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ LATER = ("devices", "allreduce", "identity", "done")
 def broken(*, after: str = "connected") -> dict[int, dict[str, dict]]:
     """A job of which no rank came further than one phase."""
     job = healthy()
-    for told in job.values():
+    for phases in job.values():
         for phase in LATER[LATER.index(after) + 1 :] if after in LATER else LATER:
-            del told[phase]
+            del phases[phase]
     return job
 
 
@@ -148,8 +148,8 @@ def test_an_expired_deadline_names_the_phase_and_the_line():
 def test_a_rank_that_never_came_is_the_cause_of_the_others_deadline():
     job = broken(after="started")
     del job[5]
-    for told in job.values():
-        del told["connected"]
+    for phases in job.values():
+        del phases["connected"]
     stuck = make_record(
         0,
         "deadline_exceeded",
@@ -231,9 +231,9 @@ def test_such_a_line_in_a_job_that_is_well_means_nothing():
 def test_a_rank_that_did_not_end_is_never_a_pass():
     job = healthy()
     del job[3]["done"]
-    for told in job.values():
-        told["terminated"] = make_record(told["started"]["rank"], "terminated")
-    # As though somebody had mended away every reason.
+    for phases in job.values():
+        phases["terminated"] = make_record(phases["started"]["rank"], "terminated")
+    # As if every reason had been removed.
     job_state = JobState()
     for record in records(job):
         job_state.add(record)
@@ -284,9 +284,9 @@ def test_wrong_numbers_come_before_the_ranks_that_srun_ended_for_their_sake():
 
 def test_devices_that_were_not_reported_are_no_pass():
     job = healthy()
-    for told in job.values():
-        del told["devices"]
-        told["connected"]["peers_verified"] = True
+    for phases in job.values():
+        del phases["devices"]
+        phases["connected"]["peers_verified"] = True
 
     verdict = verdict_on(job)
 

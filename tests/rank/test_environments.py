@@ -1,4 +1,4 @@
-"""Recorded environments of every launcher: each rank finds its number, its place, its group and its devices, or is told what is missing."""
+"""Recorded environments of every launcher: each rank finds its number, its place, its group and its devices, or the message names what is missing."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ def coordinator(rank: dict[str, Any]) -> tuple[str, int] | None:
 
 
 def local_device_ids(rank: dict[str, Any]) -> list[int] | None:
-    identity, told = identify(rank), environment(rank)
-    words = as_slurm_env(told, identity)
-    return distributed.local_device_ids(told, identity, words, {})
+    identity, variables = identify(rank), environment(rank)
+    words = as_slurm_env(variables, identity)
+    return distributed.local_device_ids(variables, identity, words, {})
 
 
 def in_entry(rank: dict[str, Any], folder: Path) -> dict[str, str]:
     """What the image's entry sets for this rank."""
-    told = {**environment(rank), "JAX_SIF_MTLS": "off"}
+    variables = {**environment(rank), "JAX_SIF_MTLS": "off"}
     if rank.get("host_file"):
         (folder / "hosts").write_text(f"{rank['host_file']}\n")
-        told["SLURM_HOSTFILE"] = str(folder / "hosts")
+        variables["SLURM_HOSTFILE"] = str(folder / "hosts")
     done = subprocess.run(
         [ENTRY, "env", "-0"],
-        env={"PATH": "/usr/bin:/bin", **told},
+        env={"PATH": "/usr/bin:/bin", **variables},
         capture_output=True,
         text=True,
         check=True,
@@ -80,7 +80,7 @@ def in_entry(rank: dict[str, Any], folder: Path) -> dict[str, str]:
         name: value
         for name, _, value in pairs
         # The process's own number is no setting.
-        if name.startswith("JAX_") and name not in (*told, "JAX_SIF_RANK_PID")
+        if name.startswith("JAX_") and name not in (*variables, "JAX_SIF_RANK_PID")
     }
 
 
@@ -170,10 +170,10 @@ def test_no_two_runs_have_a_name_in_common_and_no_two_of_slurm_a_port():
     assert len(ports) == len({where and where[1] for where in ports})
 
 
-def documented_port(told: dict[str, str]) -> int:
+def documented_port(variables: dict[str, str]) -> int:
     """As docs/entry.md has it."""
-    job, step = int(told["SLURM_JOB_ID"]), int(told["SLURM_STEP_ID"])
-    restart = int(told.get("SLURM_RESTART_COUNT", "0"))
+    job, step = int(variables["SLURM_JOB_ID"]), int(variables["SLURM_STEP_ID"])
+    restart = int(variables.get("SLURM_RESTART_COUNT", "0"))
     return 12288 + (211 * job + step + 7919 * restart) % 20011
 
 

@@ -93,7 +93,7 @@ def test_what_happens_to_a_child_is_not_the_ranks(run, child):
         assert count == done.stdout.count(f'"phase":"{phase}"'), done.stdout
 
 
-def test_a_child_that_raises_in_a_narrated_program_is_not_the_rank(run):
+def test_a_child_that_raises_in_a_reporting_program_is_not_the_rank(run):
     done = run(
         f"{WATCHED}from jaxsif.rank import phase_reporter\n"
         "with phase_reporter():\n"

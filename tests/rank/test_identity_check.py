@@ -1,4 +1,4 @@
-"""What tells the ranks of one run from all others."""
+"""What distinguishes the ranks of one run from all others."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

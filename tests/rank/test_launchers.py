@@ -151,11 +151,12 @@ def test_the_users_port_is_used(environment):
 
 @pytest.mark.parametrize("environment", [*CHOICES, MPIEXEC, POD])
 def test_the_users_address_is_used(environment):
-    told = {**environment, "MPI_LOCALNRANKS": "2"}
+    variables = {**environment, "MPI_LOCALNRANKS": "2"}
 
-    by_variable = coordinator({**told, "JAX_COORDINATOR_ADDRESS": "head:5555"})
+    by_variable = coordinator({**variables, "JAX_COORDINATOR_ADDRESS": "head:5555"})
     by_argument = coordinator(
-        {**told, "JAX_COORDINATOR_ADDRESS": "other:1"}, coordinator_address="[::1]:5555"
+        {**variables, "JAX_COORDINATOR_ADDRESS": "other:1"},
+        coordinator_address="[::1]:5555",
     )
 
     assert (("head", 5555), ("::1", 5555)) == (by_variable, by_argument)
@@ -229,7 +230,7 @@ def test_without_slurm_ranks_look_for_rank_0_where_mpirun_runs():
     del four["PMIX_NAMESPACE"]
     over_ipv6 = {**four, "OMPI_MCA_orte_hnp_uri": "1.0;tcp6://[fe80::b9b,2620::2]:433"}
 
-    hosts = [coordinator(told)[0] for told in (MPIRUN, four, over_ipv6)]
+    hosts = [coordinator(variables)[0] for variables in (MPIRUN, four, over_ipv6)]
 
     assert ["head", "10.0.0.1", "fe80::b9b"] == hosts
 
@@ -342,7 +343,9 @@ def test_the_documented_manifest_is_enough_for_every_pod():
     service, job = yaml.safe_load_all(manifest)
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    told = {item["name"]: item.get("value", "a-unique-id") for item in container["env"]}
+    variables = {
+        item["name"]: item.get("value", "a-unique-id") for item in container["env"]
+    }
     name, count = job["metadata"]["name"], job["spec"]["completions"]
 
     found = []
@@ -350,7 +353,7 @@ def test_the_documented_manifest_is_enough_for_every_pod():
         # As Kubernetes names pods, and a pod with a Service's subdomain.
         host = f"{name}-{index}"
         where = machine(host, full_name=f"{host}.{pod['subdomain']}.default.svc")
-        environment = {**told, "JOB_COMPLETION_INDEX": str(index)}
+        environment = {**variables, "JOB_COMPLETION_INDEX": str(index)}
         found.append(
             (
                 launchers.identify(environment, where).rank,

@@ -10,18 +10,18 @@ import sys
 import pytest
 from checkout import SRC
 
-NARRATOR = """
+WITH_REPORTER = """
 import os, signal, sys, threading, time
 from jaxsif.core.records import FailedRecord
 from jaxsif.core.slurm_env import Identity
 from jaxsif.rank.reporter import Reporter
-tell = Reporter(Identity("box.7.0.0", 3, 8, 0, "node1", "node[1-2]"))
+reporter = Reporter(Identity("box.7.0.0", 3, 8, 0, "node1", "node[1-2]"))
 """
 
 
 def run(program: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", NARRATOR + program],
+        [sys.executable, "-c", WITH_REPORTER + program],
         env={"PYTHONPATH": str(SRC), "HOME": "/"},
         stdout=options.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
@@ -32,7 +32,7 @@ def run(program: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "deed",
+    "change",
     [
         "sys.stdout = None",
         "import io; sys.stdout = io.StringIO()",
@@ -44,8 +44,8 @@ def run(program: str, **options) -> subprocess.CompletedProcess[str]:
         "os.closerange(3, 64)",
     ],
 )
-def test_a_record_goes_to_the_output_that_the_process_began_with(deed):
-    done = run(f"{deed}\ntell.done()\nos._exit(0)")
+def test_a_record_goes_to_the_output_that_the_process_began_with(change):
+    done = run(f"{change}\nreporter.done()\nos._exit(0)")
 
     assert 0 == done.returncode, done.stderr
     assert 1 == done.stdout.count('"phase":"done"'), done.stderr
@@ -57,7 +57,7 @@ def test_no_record_goes_into_a_file_that_got_the_outputs_number(tmp_path):
     done = run(
         "os.closerange(3, 64); os.close(1)\n"
         f"file = os.open({str(path)!r}, os.O_WRONLY | os.O_CREAT)\n"
-        "os.dup2(file, 3); tell.done(); os._exit(0)"
+        "os.dup2(file, 3); reporter.done(); os._exit(0)"
     )
 
     assert (0, "") == (done.returncode, path.read_text()), done.stderr
@@ -71,7 +71,7 @@ def test_a_reader_that_is_gone_costs_one_line(handler):
 
     done = run(
         f"signal.signal(signal.SIGPIPE, signal.{handler})\n"
-        "tell.started(); tell.done(); os._exit(0)",
+        "reporter.started(); reporter.done(); os._exit(0)",
         stdout=writer,
     )
     os.close(writer)
@@ -82,7 +82,7 @@ def test_a_reader_that_is_gone_costs_one_line(handler):
 
 def test_a_full_disk_costs_one_line():
     with open("/dev/full", "w") as full:
-        done = run("tell.started(); tell.done(); os._exit(0)", stdout=full)
+        done = run("reporter.started(); reporter.done(); os._exit(0)", stdout=full)
 
     assert (0, 1) == (done.returncode, done.stderr.count("cannot be written"))
 
@@ -106,7 +106,7 @@ def test_a_full_output_that_does_not_block_is_waited_for():
     rank = subprocess.Popen(
         [
             *(sys.executable, "-c"),
-            f"{NARRATOR}{FILLED}os.write(2, b'full')\ntell.done()\nos._exit(0)",
+            f"{WITH_REPORTER}{FILLED}os.write(2, b'full')\nreporter.done()\nos._exit(0)",
         ],
         env={"PYTHONPATH": str(SRC)},
         stdout=writer,
@@ -125,7 +125,7 @@ def test_a_full_output_that_does_not_block_is_waited_for():
 def test_unread_output_is_lost_after_a_moment():
     reader, writer = os.pipe()
 
-    done = run(f"{FILLED}tell.done(); os._exit(0)", stdout=writer)
+    done = run(f"{FILLED}reporter.done(); os._exit(0)", stdout=writer)
     os.close(reader)
     os.close(writer)
 
@@ -134,7 +134,7 @@ def test_unread_output_is_lost_after_a_moment():
 
 def test_a_record_that_cannot_be_encoded_costs_one_line_at_most():
     done = run(
-        "tell.emit(FailedRecord(**tell.stamp(), error={(4,): object()}, problems=[])); os._exit(0)"
+        "reporter.emit(FailedRecord(**reporter.stamp(), error={(4,): object()}, problems=[])); os._exit(0)"
     )
 
     assert 0 == done.returncode
@@ -144,7 +144,7 @@ def test_a_record_that_cannot_be_encoded_costs_one_line_at_most():
 def test_broken_standard_error_changes_nothing():
     with open("/dev/full", "w") as full:
         done = run(
-            "sys.stderr = None; tell.done(); os._exit(0)",
+            "sys.stderr = None; reporter.done(); os._exit(0)",
             stdout=full,
         )
 
@@ -155,7 +155,7 @@ def test_where_no_descriptor_is_left_records_go_out_all_the_same():
     done = run(
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
-        "Reporter(tell.identity).done(); os._exit(0)"
+        "Reporter(reporter.identity).done(); os._exit(0)"
     )
 
     assert 1 == done.stdout.count('"phase":"done"'), done.stderr

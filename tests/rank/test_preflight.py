@@ -25,7 +25,7 @@ SECRET = b"s" * certificates.SECRET_BYTES
 
 @contextlib.contextmanager
 def listener(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, int]]:
-    """Somebody who listens, and does `answer` to the first who connects."""
+    """A service that listens, and does `answer` to the first who connects."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
 
@@ -46,7 +46,7 @@ def kinds(where, limit_s=0.3, node="node1", **environment) -> list[tuple[str, st
 
 
 @pytest.fixture(autouse=True)
-def no_patience(monkeypatch):
+def short_timeouts(monkeypatch):
     monkeypatch.setattr(preflight, "_RESOLVE_TIMEOUT_S", 0.0)
     monkeypatch.setattr(preflight, "_CONNECT_TIMEOUT_S", 0.3)
     # Here the coordinator is on this machine; see the test of its own below.
@@ -221,7 +221,7 @@ def test_where_all_ranks_are_on_one_node_they_may_meet_at_its_loopback(
         (host, 9), 0.3, "node2", {}, has_one_node=True
     )
 
-    # Nobody listens on that port, which is another trouble.
+    # That port has no listener, which is another problem.
     assert "coordinator-not-listening" == problem.kind
 
 
@@ -271,7 +271,7 @@ def test_an_address_that_the_user_chose_may_be_a_services():
 
 
 @pytest.mark.parametrize("host", ["node2.example.org", "no-such-node.invalid"])
-def test_rank_0_is_content_with_its_own_name_and_with_one_that_the_others_will_miss(
+def test_rank_0_accepts_its_own_name_and_one_that_cannot_be_resolved(
     host,
 ):
     assert [] == elsewhere(host)
@@ -367,7 +367,7 @@ def test_packets_that_do_not_arrive_show_in_what_the_kernel_counts(
     info[224:228] = out_of_order.to_bytes(4, sys.byteorder)
 
     assert expected == preflight.shows_loss(info)
-    # As an older kernel tells it.
+    # As an older kernel reports it.
     assert (expected and not out_of_order) == preflight.shows_loss(info[:104])
 
 

@@ -188,11 +188,11 @@ def test_without_preflight_nothing_is_checked(run):
 
 
 @pytest.mark.parametrize(("wrong", "status"), [("False", 0), ("True", 1)])
-def test_a_narrated_program_that_exits_well_ends_as_its_numbers_are(wrong, status):
+def test_a_reporting_program_that_exits_well_ends_as_its_numbers_are(wrong, status):
     program = (
         "import sys\nfrom jaxsif.rank import phase_reporter, session\n"
         "session._verify_all_finished = lambda: None\n"
-        f"with phase_reporter() as tell: tell.has_wrong_results = {wrong}; sys.exit(0)"
+        f"with phase_reporter() as reporter: reporter.has_wrong_results = {wrong}; sys.exit(0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

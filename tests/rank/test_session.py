@@ -1,4 +1,4 @@
-"""A rank's run, in a process of its own: how a program's end is told; a stand-in for JAX takes JAX's place."""
+"""A rank's run, in a process of its own: how the end of a program is reported; with a stand-in for JAX."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from leaving import LEAVES
 
 
 @pytest.mark.parametrize(
-    ("program", "status", "told"),
+    ("program", "status", "expected"),
     [
         ("1 // 0", 1, "ZeroDivisionError"),
         ("import sys; sys.exit(3)", 3, "SystemExit: 3"),
@@ -22,13 +22,13 @@ from leaving import LEAVES
     ],
 )
 def test_a_failing_program_ends_at_once_and_reports_the_cause(
-    run, program, status, told
+    run, program, status, expected
 ):
     done = run(program)
 
     assert status == done.returncode, done.stderr
     assert '"phase":"failed"' in done.stdout
-    assert told in done.stdout
+    assert expected in done.stdout
 
 
 def test_the_traceback_is_printed(run):

@@ -35,7 +35,7 @@ def start(deadline_s=float("inf"), is_lockstep=False, **more):
     return dog
 
 def stuck_in_a_collective():
-    # Waits in C for a lock that nobody opens, as in a collective.
+    # Waits in C for a lock that is never released, as in a collective.
     lock = threading.Lock()
     lock.acquire()
     lock.acquire()

@@ -33,7 +33,7 @@ def test_a_failure_is_drawn_and_names_its_nodes(browser, tmp_path):
     assert "names <strong>ranks 2-3 on node2</strong>" in page.html
 
 
-def test_a_pass_is_drawn_and_accuses_nobody(browser, tmp_path):
+def test_a_pass_is_drawn_and_names_no_rank(browser, tmp_path):
     page = opened(browser, tmp_path, drawn(reported.passed()))
 
     assert [] == page.complaints

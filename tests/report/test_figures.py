@@ -120,7 +120,7 @@ def test_what_was_expected_holds_for_its_collective_alone():
     assert {("all-reduce", "f32")} == expected
 
 
-def test_two_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_theirs():
+def test_ranks_exchange_in_the_shorter_time_and_nodes_in_the_longest_of_theirs():
     found = node_pairs(
         bare(
             rank0=[_pair("node2", 400, 1000, 400)],
@@ -148,16 +148,18 @@ def test_the_headline_is_the_largest_size_for_which_something_was_expected():
 
 def test_a_pair_that_met_twice_has_the_median_of_its_rounds():
     times = {1: 1000, 2: 3000, 3: 2000}
-    told = [_pair("node2", time, round=number) for number, time in times.items()]
+    pair_records = [
+        _pair("node2", time, round=number) for number, time in times.items()
+    ]
 
-    assert [8.0] == [p.gb_per_s for p in node_pairs(bare(rank0=told)).pairs]
+    assert [8.0] == [p.gb_per_s for p in node_pairs(bare(rank0=pair_records)).pairs]
 
 
 def test_ranks_of_one_node_are_no_pair_of_nodes():
     assert () == node_pairs(bare(rank0=[_pair("node1", 1000)])).pairs
 
 
-def test_only_the_largest_size_tells_a_bandwidth():
+def test_only_the_largest_size_gives_a_bandwidth():
     small = _pair("node2", 9000, size_bytes=8)
     found = node_pairs(bare(rank0=[small, _pair("node2", 1000)]))
 
@@ -179,7 +181,7 @@ def test_nodes_stand_in_the_order_of_their_ranks():
     assert [f"node{i + 1}" for i in range(12)] == [node.node for node in found.nodes]
 
 
-def test_nodes_stand_by_switch_where_slurm_tells_it():
+def test_nodes_stand_by_switch_where_slurm_has_it():
     content = reported.passed(G24N12P24)
     for rank in content["verdicts"][0]["ranks"]:
         odd = int(rank["node"].removeprefix("node")) % 2
@@ -243,7 +245,7 @@ def test_the_breakdown_names_the_slowest_rank_of_each_interval():
     assert part.longest_s == pytest.approx(part.median_s + 0.5, abs=0.01)
 
 
-def test_what_is_not_told_of_the_start_is_said():
+def test_what_is_not_reported_of_the_start_is_named():
     content = reported.passed()
     for rank in content["verdicts"][0]["ranks"]:
         rank["phases"]["started"]["entry_start"] = None

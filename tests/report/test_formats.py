@@ -120,7 +120,7 @@ def test_silence_is_an_error_and_no_pass():
     assert "passed" not in found.values()
 
 
-def test_a_warning_is_no_failure_but_is_told():
+def test_a_warning_is_no_failure_but_is_shown():
     content = reported.passed()
     content["verdicts"][0]["findings"] = [
         {
@@ -181,14 +181,14 @@ def rows(text: str) -> list[dict[str, str]]:
 def test_there_is_a_row_for_each_rank_measurement_and_trial():
     content = reported.passed()
     ranks = content["verdicts"][0]["ranks"]
-    told = sum(len(rank["phases"]) for rank in ranks)
+    phase_rows = sum(len(rank["phases"]) for rank in ranks)
     trials = sum(
         len(m.get("times_us", ())) for rank in ranks for m in rank["measurements"]
     )
 
     found = rows(as_csv(verdicts(content)))
 
-    assert told + trials == len(found)
+    assert phase_rows + trials == len(found)
     assert COLUMNS == tuple(found[0])
 
 

@@ -26,9 +26,9 @@ WEAK = Study(("train.py", "--batch", "64"), (1, 2, 4), ("batch",))
 
 
 def test_the_program_s_own_word_on_its_speed_counts():
-    told = verdict("G8N2p8", items=300.0, seconds=2.0, unit="pictures")
+    step = verdict("G8N2p8", items=300.0, seconds=2.0, unit="pictures")
 
-    run = results.run_of(2, told)
+    run = results.run_of(2, step)
 
     assert results.Run(2, 8, 150.0, "pictures", "") == run
 
@@ -40,11 +40,11 @@ def test_without_it_whole_runs_are_compared():
 
 
 def test_a_job_that_failed_has_no_speed_and_says_why():
-    told = verdict("G8N2p8", items=300.0, seconds=2.0, unit="pictures")
+    step = verdict("G8N2p8", items=300.0, seconds=2.0, unit="pictures")
     summary = "G8N2p8: rank 3 is dead"
-    told = replace(told, status=1, verdict="FAIL", summary=summary)
+    step = replace(step, status=1, verdict="FAIL", summary=summary)
 
-    run = results.run_of(2, told)
+    run = results.run_of(2, step)
 
     assert (None, "FAIL: rank 3 is dead") == (run.per_s, run.message)
 
@@ -318,18 +318,18 @@ def test_every_run_is_a_row_of_csv():
     assert 15 / 11 == float(found[2]["speed_up"])
 
 
-def test_json_tells_what_the_table_tells():
+def test_json_has_what_the_table_has():
     study, rows = efficient(1, 0.5)
 
-    told = json.loads(render.as_json(study, rows, render.summarize(study, rows)))
+    content = json.loads(render.as_json(study, rows, render.summarize(study, rows)))
 
     assert ("jax-sif/scaling/1", "SCALES POORLY", 0) == (
-        told["schema"],
-        told["verdict"],
-        told["status"],
+        content["schema"],
+        content["verdict"],
+        content["status"],
     )
     assert [(1, 1.0, True), (2, 0.5, False)] == [
-        (row["nodes"], row["efficiency"], row["is_good"]) for row in told["rows"]
+        (row["nodes"], row["efficiency"], row["is_good"]) for row in content["rows"]
     ]
 
 
@@ -462,9 +462,9 @@ def test_a_study_is_shown_from_its_verdicts(tmp_path, monkeypatch, capsys):
     scale("plan", "G4N1p4", "--nodes", "1,2", "train.py")
     for nodes, seconds in ((1, 4.0), (2, 2.5)):
         facts = {"items": 100.0, "seconds": seconds, "unit": "samples"}
-        told = verdict(f"G{4 * nodes}N{nodes}p{4 * nodes}", **facts)
+        step = verdict(f"G{4 * nodes}N{nodes}p{4 * nodes}", **facts)
         path = tmp_path / f"scale-train/{nodes}.json"
-        path.write_bytes(msgspec.json.encode(VerdictFile(SCHEMA, (told,))))
+        path.write_bytes(msgspec.json.encode(VerdictFile(SCHEMA, (step,))))
     capsys.readouterr()
 
     status = scale("show", "scale-train")
@@ -508,22 +508,22 @@ def test_wrong_usage_says_what_to_do(tmp_path, monkeypatch, capsys, words, compl
     assert complaint in capsys.readouterr().err
 
 
-# What the login node has: Slurm's commands, each of which only tells what it was given.
+# What the login node has: Slurm's commands, each of which only writes down its arguments.
 SBATCH = """#!/bin/sh
-echo "sbatch $*" >> "$TOLD"
-n=$(grep -c sbatch "$TOLD")
+echo "sbatch $*" >> "$CALLS"
+n=$(grep -c sbatch "$CALLS")
 [ "$n" -lt "${REFUSES:-9}" ] || exit 1
 echo "$n;cluster"
 """
-TELLS = '#!/bin/sh\necho "${0##*/} $*" >> "$TOLD"\n'
+LOGS_CALL = '#!/bin/sh\necho "${0##*/} $*" >> "$CALLS"\n'
 SCONTROL = """#!/bin/sh
-echo "scontrol $*" >> "$TOLD"
+echo "scontrol $*" >> "$CALLS"
 echo "JobId=$4 JobState=${STATE:-COMPLETED} Reason=None ExitCode=0:0 End=now"
 """
 # In the image's place.
 TOOL = """#!/bin/sh
 while [ "$1" != jax-sif ]; do shift; done
-echo "$*" >> "$TOLD"
+echo "$*" >> "$CALLS"
 case "$2 $3" in
   'scale plan')
     mkdir -p 'a folder'
@@ -537,11 +537,11 @@ esac
 
 @pytest.fixture
 def login(tmp_path):
-    """Calls `jax-sif scale` there; returns its status and what the commands were told."""
+    """Calls `jax-sif scale` there; returns its status and the calls of the commands."""
     for name, text in (
         ("sbatch", SBATCH),
         ("scontrol", SCONTROL),
-        ("scancel", TELLS),
+        ("scancel", LOGS_CALL),
         ("apptainer", TOOL),
     ):
         (tmp_path / name).write_text(text)
@@ -553,7 +553,7 @@ def login(tmp_path):
             [BIN / "jax-sif", "scale", *words],
             env={
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
-                "TOLD": str(tmp_path / "told"),
+                "CALLS": str(tmp_path / "calls"),
                 "JAX_IMAGE": str(tmp_path / "image.sif"),
                 "JAX_SIF_POLL_INTERVAL_S": "0.02",
                 **environment,
@@ -563,13 +563,13 @@ def login(tmp_path):
             text=True,
             timeout=30,
         )
-        return done, (tmp_path / "told").read_text().splitlines()
+        return done, (tmp_path / "calls").read_text().splitlines()
 
     return call
 
 
 def test_jobs_run_one_after_another_and_are_shown_when_all_have_ended(login):
-    done, told = login("G4N1p4", "train.py", "a b")
+    done, calls = login("G4N1p4", "train.py", "a b")
 
     assert 3 == done.returncode, done.stderr
     assert [
@@ -579,7 +579,7 @@ def test_jobs_run_one_after_another_and_are_shown_when_all_have_ended(login):
         "scontrol --oneliner show job 1",
         "scontrol --oneliner show job 2",
         "jax-sif scale show a folder",
-    ] == told
+    ] == calls
 
 
 def test_a_job_that_ends_without_output_is_named(login, tmp_path):
@@ -595,13 +595,13 @@ def test_a_job_that_ends_without_output_is_named(login, tmp_path):
 
 
 def test_when_one_is_refused_those_before_it_are_taken_back(login):
-    done, told = login("G4N1p4", "train.py", REFUSES="2")
+    done, calls = login("G4N1p4", "train.py", REFUSES="2")
 
     assert 2 == done.returncode
-    assert "scancel 1" == told[-1]
+    assert "scancel 1" == calls[-1]
 
 
 def test_showing_needs_no_slurm(login):
-    _, told = login("show", "a folder")
+    _, calls = login("show", "a folder")
 
-    assert ["jax-sif scale show a folder"] == told
+    assert ["jax-sif scale show a folder"] == calls

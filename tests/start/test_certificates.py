@@ -1,4 +1,4 @@
-"""The certificates of a step: its ranks know each other, nobody else gets in, and the secret stays private."""
+"""The certificates of a step: its ranks know each other, no other process gets in, and the secret stays private."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -70,9 +70,9 @@ def test_a_task_of_a_step_gets_a_port_and_its_devices():
 def test_a_task_of_a_step_learns_when_the_entry_began():
     before_s = float(Path("/proc/uptime").read_text().split()[0])
 
-    told = enter({**STEP, "JAX_SIF_ENTRY_START": "1.00"}).stdout.split("\0")
+    variables = enter({**STEP, "JAX_SIF_ENTRY_START": "1.00"}).stdout.split("\0")
 
-    entered = [item for item in told if item.startswith("JAX_SIF_ENTRY_START=")]
+    entered = [item for item in variables if item.startswith("JAX_SIF_ENTRY_START=")]
     assert before_s <= float(entered[0].partition("=")[2]) < before_s + 30
 
 

@@ -75,7 +75,7 @@ def test_bound_tasks_take_all_that_they_see(bind, visible, expected):
     assert expected == node(2, *visible, SLURM_TRES_BIND=bind)
 
 
-def test_before_slurm_told_its_binding_gpus_per_task_implied_one():
+def test_without_slurms_binding_gpus_per_task_implies_one():
     assert ["0", "0"] == node(2, "0", "1", SLURM_GPUS_PER_TASK="1")
 
 

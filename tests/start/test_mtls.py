@@ -275,7 +275,7 @@ def test_a_python_that_cannot_make_certificates_starts_nothing(step):
     assert (127, "") == (done.returncode, done.stdout)
 
 
-def test_each_choice_is_told_with_its_reason(step):
+def test_each_choice_is_printed_with_its_reason(step):
     done = enter({**step, "JAX_SIF_VERBOSE": "1"}, "true")
 
     assert "(only ranks of step box.7.0.0 can join)" in done.stderr

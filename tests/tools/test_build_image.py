@@ -241,7 +241,7 @@ def test_a_runtime_that_knows_no_templates_is_passed_over(
     assert f"{old} cannot build templates" in capsys.readouterr().out
 
 
-def test_too_little_room_is_told_with_what_is_needed(tmp_path: Path) -> None:
+def test_too_little_room_is_reported_with_what_is_needed(tmp_path: Path) -> None:
     space = build_run.Space(scratch_gb=1e9, image_gb=1)
 
     with pytest.raises(build_run.BuildError, match="needs 1000000000") as caught:
@@ -268,7 +268,7 @@ def run_script(tmp_path: Path, script: str) -> Path:
     return log
 
 
-def test_stages_are_told_from_the_output_and_the_output_is_kept(
+def test_stages_are_found_in_the_output_and_the_output_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = run_script(tmp_path, "echo fetching; echo '==> Python packages'; echo pip")
@@ -365,7 +365,7 @@ def test_the_scratch_of_a_killed_build_is_removed_by_the_next(tmp_path: Path) ->
     assert {*scratch.iterdir()} == {running, elsewhere}
 
 
-def test_an_ordinary_user_is_told_how_to_install_buildah(
+def test_an_ordinary_user_gets_the_way_to_install_buildah(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(build_oci.shutil, "which", lambda name: None)

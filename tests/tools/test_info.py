@@ -77,7 +77,7 @@ def shown(
     return capsys.readouterr().out
 
 
-def test_it_tells_what_the_image_holds(folder, runtime, capsys) -> None:
+def test_it_shows_what_the_image_holds(folder, runtime, capsys) -> None:
     rows = [line.split(maxsplit=1) for line in shown(folder, capsys).splitlines()]
 
     for row in (
@@ -98,7 +98,7 @@ def test_it_tells_what_the_image_holds(folder, runtime, capsys) -> None:
     assert "label-schema" not in str(rows)
 
 
-def test_an_image_of_another_lock_is_told(folder, runtime, capsys) -> None:
+def test_an_image_of_another_lock_is_named(folder, runtime, capsys) -> None:
     other = {**MANIFEST, "lock_sha256": "0" * 64}
     runtime.with_name("exec.json").write_text(json.dumps(other))
 

@@ -252,7 +252,7 @@ def test_the_last_words_are_what_users_type(
     assert f"module load jax-sif/{modulefiles.module_version('cpu')}\n" in said
 
 
-def test_a_folder_that_keeps_others_out_is_told(
+def test_a_folder_that_keeps_others_out_is_named(
     checkout: Path, prefix: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prefix.mkdir(parents=True)

@@ -110,7 +110,7 @@ def test_the_resolver_is_the_one_whose_hash_is_locked(
     assert (tmp_path / "new/uv.py").exists() == is_the_locked_one
 
 
-def test_a_lock_made_for_another_python_is_told_from_its_inputs(tmp_path: Path) -> None:
+def test_a_lock_for_another_python_is_found_by_its_inputs(tmp_path: Path) -> None:
     for name in ("image.env", "requirements/cpu.in"):
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
@@ -147,7 +147,9 @@ def test_the_components_people_ask_for_are_in_the_lock(
     ("value", "hint"),
     [("cuda", "did you mean cuda12?"), ("CPU ", "cuda12, cuda13, cpu"), ("", "''")],
 )
-def test_a_wrong_accelerator_is_told_what_there_is(value: str, hint: str) -> None:
+def test_a_wrong_accelerator_is_answered_with_those_there_are(
+    value: str, hint: str
+) -> None:
     with pytest.raises(versions.UsageError, match="choose one of") as caught:
         versions.check_accelerator(value)
 

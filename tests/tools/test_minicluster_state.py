@@ -1,4 +1,4 @@
-"""The folder of a mini cluster: what in it is the cluster's to remove, and what is somebody's."""
+"""The folder of a mini cluster: what in it the cluster may remove, and what is a user's."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_who_comes_second_waits_and_says_so(tmp_path, capsys):
     assert "that is here" in capsys.readouterr().err
 
 
-def test_where_there_are_no_locks_nobody_waits(tmp_path, monkeypatch):
+def test_where_there_are_no_locks_no_process_waits(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("Function not implemented")
 

@@ -1,4 +1,4 @@
-"""Both recipes make the same image, as far as reading them tells; nothing is built."""
+"""Both recipes make the same image, as far as their text shows; nothing is built."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_the_signed_image_takes_the_place_of_the_other(folder, key, runtime):
 
 
 def test_the_private_key_lies_on_no_disk(folder, key, runtime):
-    """Not while it is used: whoever is killed then removes nothing."""
+    """Not while it is used: a process that is killed then removes nothing."""
     assert 0 == run(folder, key)
 
     assert key.read_text() == (runtime / "key").read_text()
@@ -124,7 +124,7 @@ def test_a_signature_that_does_not_hold_changes_nothing(folder, key, runtime, ca
     assert not build_run.key_file(image_of(folder)).exists()
 
 
-def test_a_build_makes_an_image_that_nobody_signed(folder, key, runtime, tmp_path):
+def test_a_build_makes_an_unsigned_image(folder, key, runtime, tmp_path):
     run(folder, key)
     built, facts = tmp_path / "built", tmp_path / "facts"
     built.write_text("another image")

@@ -151,7 +151,7 @@ def test_a_report_says_why_no_faster_network_was_taken(name, complaints):
     assert complaints == read_report(text_of(name)).fallback_reasons
 
 
-def test_interfaces_are_named_as_far_as_they_are_told():
+def test_interfaces_are_named_as_far_as_they_are_reported():
     def interfaces(name: str) -> tuple[str, ...]:
         return read_report(text_of(name)).interfaces
 

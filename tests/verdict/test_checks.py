@@ -60,7 +60,9 @@ def _six_processes(job: Job) -> None:
 
 
 def _sixteen_processes(job: Job) -> None:
-    job |= {r: told for r, told in healthy(parse_topology("G16N4p16")).items() if r > 7}
+    job |= {
+        r: phases for r, phases in healthy(parse_topology("G16N4p16")).items() if r > 7
+    }
     set_fact(job, range(16), "started", processes=16)
 
 
@@ -122,8 +124,8 @@ def _crowded(job: Job) -> None:
 
 
 def _devices_untold(job: Job) -> None:
-    for told in job.values():
-        del told["devices"]
+    for phases in job.values():
+        del phases["devices"]
 
 
 SPOILERS = [
@@ -192,7 +194,7 @@ def test_each_fault_fails_and_names_rank_and_node(
     assert named in texts[kind]
 
 
-def _heard(job: Job, *lines: str, nodes=()) -> Verdict:
+def _with_lines(job: Job, *lines: str, nodes=()) -> Verdict:
     job_state = JobState()
     for record in records(job):
         job_state.add(record)
@@ -206,7 +208,7 @@ def test_the_first_rank_to_end_by_sruns_word_is_the_cause():
     job = healthy()
     for rank in job:
         job[rank] = {"started": job[rank]["started"]}
-    verdict = _heard(
+    verdict = _with_lines(
         job,
         "srun: error: node2: task 7: Exited with exit code 9\n",
         "srun: error: node1: tasks 0,2-3: Terminated\n",
@@ -219,14 +221,14 @@ def test_the_first_rank_to_end_by_sruns_word_is_the_cause():
 
 
 def test_a_rank_that_ends_badly_after_it_was_done_is_no_pass():
-    verdict = _heard(healthy(), "srun: error: node1: task 3: Segmentation fault\n")
+    verdict = _with_lines(healthy(), "srun: error: node1: task 3: Segmentation fault\n")
 
     assert 1 == verdict.status
     assert "rank 3 on node1: Segmentation fault" in verdict.findings[0].text
 
 
 def test_when_no_rank_spoke_srun_and_the_job_still_name_them():
-    verdict = _heard({}, "srun: error: b: task 7: Killed\n", nodes=["a", "b"])
+    verdict = _with_lines({}, "srun: error: b: task 7: Killed\n", nodes=["a", "b"])
 
     assert 1 == verdict.status
     assert "rank 7 on b: Killed" in verdict.findings[0].text
@@ -236,7 +238,7 @@ def test_when_no_rank_spoke_srun_and_the_job_still_name_them():
 def test_a_rank_that_reported_its_failure_is_named_once():
     job = healthy()
     _rank_5_raised(job)
-    verdict = _heard(job, "srun: error: node2: task 5: Exited with exit code 1\n")
+    verdict = _with_lines(job, "srun: error: node2: task 5: Exited with exit code 1\n")
 
     assert ["program-failed"] == [f.kind for f in verdict.findings]
 
@@ -244,7 +246,7 @@ def test_a_rank_that_reported_its_failure_is_named_once():
 @pytest.mark.parametrize("numbers", ["9-", "1-99999999", ",", "-"])
 def test_lines_that_srun_did_not_print_are_ignored(numbers):
     assert (0, ()) == (
-        (v := _heard(healthy(), f"srun: error: n: tasks {numbers}: x\n")).status,
+        (v := _with_lines(healthy(), f"srun: error: n: tasks {numbers}: x\n")).status,
         v.findings,
     )
 
@@ -340,8 +342,8 @@ def test_the_first_cause_comes_before_what_follows_from_it():
 
 def test_a_rank_that_proved_nothing_is_not_a_pass():
     job = healthy()
-    for told in job.values():
-        del told["identity"]
+    for phases in job.values():
+        del phases["identity"]
 
     verdict = verdict_on(job)
 

@@ -1,4 +1,4 @@
-"""A launcher that does not end after a rank has failed is ended, and nobody else is."""
+"""A launcher that does not end after a rank has failed is ended, and no other process is."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that hold what nobody has written by hand: sites, descriptions of packages, tables."""
+"""Files that hold what no person writes by hand: sites, descriptions of packages, tables."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def test_what_only_reads_ends_at_a_signal_without_a_traceback(command, number, w
 
 
 def in_pipe(descriptor: int) -> int:
-    """How many bytes nobody has read yet."""
+    """How many bytes are not read yet."""
     return struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
 
 

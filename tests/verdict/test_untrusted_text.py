@@ -71,7 +71,7 @@ TEXTS = st.one_of(
 PLACES = st.lists(st.tuples(st.integers(0, 60), TEXTS), max_size=12)
 
 
-def told(job, *lines: str, before: Sequence[str] = (MARKED,)) -> list[bytes]:
+def output_lines(job, *lines: str, before: Sequence[str] = (MARKED,)) -> list[bytes]:
     keyed = [encode(record, KEY) for record in records(job)]
     return [line.encode() for line in (*before, *keyed, *lines)]
 
@@ -126,13 +126,13 @@ def may_end_launcher(raw: bytes, size: int = 1000) -> bool:
     return job_state.has_failed_rank or job_state.has_raised_rank
 
 
-HEALTHY = judged(b"".join(told(healthy())))
+HEALTHY = judged(b"".join(output_lines(healthy())))
 
 
 @settings(deadline=None)
 @given(PLACES)
 def test_no_printed_text_changes_what_becomes_of_a_healthy_job(texts):
-    raw = with_texts(told(healthy()), texts)
+    raw = with_texts(output_lines(healthy()), texts)
 
     assert HEALTHY == judged(raw)
     assert not may_end_launcher(raw)
@@ -158,7 +158,7 @@ def test_no_printed_text_saves_a_job_that_fails_or_names_another_rank(texts):
     job[5]["failed"] = make_record(
         5, "failed", "node2", error="ValueError: no such data"
     )
-    raw = with_texts(told(job, KILLED), texts)
+    raw = with_texts(output_lines(job, KILLED), texts)
 
     status, last = judged(raw)
 
@@ -210,7 +210,7 @@ def test_a_record_of_this_job_may_end_the_launcher(phase):
 def test_a_cancelled_step_is_known_by_sruns_own_word_and_explained_by_any():
     abort = launcher_line("srun: Job step aborted: Waiting up to 7 seconds\n", KEY)
     why = FRIGHTENING[5]
-    started = [encode_fields(told["started"], KEY) for told in healthy().values()]
+    started = [encode_fields(phases["started"], KEY) for phases in healthy().values()]
     status, last = judged("".join([MARKED, *started, abort, why]).encode())
     without, other = judged("".join([MARKED, *started, why]).encode())
 
@@ -218,7 +218,7 @@ def test_a_cancelled_step_is_known_by_sruns_own_word_and_explained_by_any():
     assert (1, False) == (without, "Slurm ended the step" in other)
 
 
-def test_records_without_this_jobs_key_are_no_measurement_and_the_verdict_says_why():
+def test_records_without_this_jobs_key_count_for_nothing_and_the_verdict_says_so():
     raw = "".join(encode(record, OTHER) for record in records(healthy()))
 
     status, last = judged(raw.encode())
@@ -315,7 +315,7 @@ def test_a_name_that_is_shown_is_one_printable_line():
 
     shown = io.TextIOWrapper(io.BytesIO(), write_through=True)
     with contextlib.redirect_stdout(shown):
-        status, last = judged(b"".join(told(job)))
+        status, last = judged(b"".join(output_lines(job)))
 
     assert (1, True) == (status, last.startswith("FAIL"))
     assert last.isprintable()

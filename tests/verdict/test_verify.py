@@ -168,8 +168,8 @@ def test_a_json_file_that_cannot_be_written_leaves_the_verdict_as_it_is(tmp_path
 
 def test_two_steps_in_one_stream_are_judged_one_by_one():
     other = healthy()
-    for told in other.values():
-        for record in told.values():
+    for phases in other.values():
+        for record in phases.values():
             record["step"] = "box.7.1.0"
     del other[2]
 
@@ -259,8 +259,8 @@ def test_a_users_program_that_fails_is_named_even_without_records():
 
 def test_a_users_program_whose_ranks_all_leave_by_os_exit_keeps_its_status():
     job = healthy()
-    for told in job.values():
-        del told["done"]
+    for phases in job.values():
+        del phases["done"]
     text = output(job)
 
     assert verify(text, "--user-program").returncode == 0
@@ -272,11 +272,11 @@ def test_a_users_program_whose_ranks_all_leave_by_os_exit_keeps_its_status():
 
 
 def _of_a_user() -> dict:
-    """A healthy program of a user's, which tells no sums."""
+    """A healthy program of a user's, which reports no sums."""
     job = healthy()
-    for told in job.values():
-        del told["allreduce"], told["identity"]
-        told["connected"]["peers_verified"] = True
+    for phases in job.values():
+        del phases["allreduce"], phases["identity"]
+        phases["connected"]["peers_verified"] = True
     return job
 
 

@@ -104,7 +104,7 @@ def on_points(hook: Callable[[Any, str], object]) -> None:
 def node_dies(cluster: Any, node: str, *, is_cut: bool = False) -> Iterator[None]:
     """Kills Slurm and all ranks on a node when the first rank has left a mark.
 
-    `is_cut`: its network goes first, so that nobody learns of it.
+    `is_cut`: its network goes first, so that no other node learns of it.
     """
     kill = "pkill -KILL slurmd; pkill -KILL slurmstepd; pkill -KILL -u hpc; true"
     cut = "ip link set eth0 down; " if is_cut else ""
@@ -161,9 +161,9 @@ def hosts_file(
 
 
 def wait_for_the_stranger(rank: int) -> None:
-    """Tells where the coordinator is, and gives the stranger time to do harm."""
+    """Prints where the coordinator is, and gives the foreign process time to do harm."""
 
-    def tell_and_wait() -> None:
+    def print_and_wait() -> None:
         from jax._src.distributed import global_state
 
         if rank == 0:
@@ -174,12 +174,12 @@ def wait_for_the_stranger(rank: int) -> None:
                 time.sleep(0.1)
                 clock.seek(0)
 
-    at_point("before identity", tell_and_wait)
+    at_point("before identity", print_and_wait)
 
 
 @contextlib.contextmanager
 def stranger(cluster: Any, run: Callable[..., Any]) -> Iterator[None]:
-    """Lets somebody else connect to the coordinator; he must get there, and be refused."""
+    """Lets a foreign process connect to the coordinator; it must reach it, and be refused."""
     ends: list[Any] = []
 
     def knock() -> None:

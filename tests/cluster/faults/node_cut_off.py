@@ -16,7 +16,7 @@ FAULT = Fault(
 
 
 def in_rank(rank):
-    # Every rank waits a moment, so that nobody is through before the cable is out.
+    # Every rank waits a moment, so that no rank is through before the cable is out.
     at_point("before allreduce", lambda: time.sleep(3))
 
 

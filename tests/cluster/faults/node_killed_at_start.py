@@ -11,7 +11,7 @@ FAULT = Fault(says=("node2",), options=("--no-requeue",), has_baseline=False)
 
 
 def in_rank(rank):
-    # Nobody is through before they are killed.
+    # No rank is through before they are killed.
     if rank >= 4:
         at_point("after started", lambda: time.sleep(5))
 

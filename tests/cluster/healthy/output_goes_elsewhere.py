@@ -8,6 +8,6 @@ from _group import add_up, end_well, join
 file = os.open(os.devnull, os.O_WRONLY)
 os.dup2(file, 1)
 join()
-print("nobody sees this", flush=True)
+print("not in the output", flush=True)
 add_up()
 end_well(2)

@@ -40,7 +40,7 @@ def refused(call: Callable[[], object], *words: str) -> None:
         missing = [word for word in words if word not in str(error)]
         assert not missing, (missing, str(error))
         return
-    raise AssertionError(f"nobody complained of {words}")
+    raise AssertionError(f"no error names {words}")
 
 
 def own_rows() -> np.ndarray:
@@ -202,7 +202,7 @@ def a_mesh_that_does_not_divide_is_refused() -> None:
 def a_plain_file_goes_out_and_comes_back(folder: Path) -> None:
     file = folder / "whole.npy"
     has_been_here = file.exists()
-    arrays.all_gather_local(0)  # Nobody writes before all have looked.
+    arrays.all_gather_local(0)  # No rank writes before all have looked.
     if not has_been_here:
         arrays.save_npy(file, arrays.global_array(own_rows()))
     assert np.array_equal(WHOLE, np.load(file))

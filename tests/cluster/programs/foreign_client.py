@@ -1,4 +1,4 @@
-"""Joins somebody else's group as its last rank: `foreign_client.py HOST:PORT PROCESSES`; runs as another job or user, in the container."""
+"""Joins another job's group as its last rank: `foreign_client.py HOST:PORT PROCESSES`; runs as another job or user, in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
 import resource
@@ -6,7 +6,7 @@ import sys
 
 import jax
 
-# He is meant to abort; nobody wants his memory.
+# It is meant to abort, without a core dump.
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 address, processes = sys.argv[1], int(sys.argv[2])
 jax.distributed.initialize(

@@ -50,7 +50,7 @@ def load_with(method: str) -> None:
     for index in range(8):
         requests[index % 2].put(index)
     assert 140 == sum(answers.get(timeout=60) for _ in range(8))
-    # One ends as it is told to, the other is ended, as when an epoch breaks off.
+    # One ends by a message, the other is ended, as when an epoch breaks off.
     requests[0].put(None)
     workers[1].terminate()
     for worker in workers:

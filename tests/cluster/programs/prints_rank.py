@@ -1,4 +1,4 @@
-"""Joins its group by the three lines of the README and says what it was told; runs as a rank."""
+"""Joins its group by the three lines of the README and prints what it got; runs as a rank."""
 # SPDX-License-Identifier: Apache-2.0
 
 import os

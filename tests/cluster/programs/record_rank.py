@@ -1,4 +1,4 @@
-"""Writes down what a launcher tells one process: record_rank.py FOLDER; runs as a rank, beside any other program."""
+"""Writes down what a launcher sets for one process: record_rank.py FOLDER; runs as a rank, beside any other program."""
 # SPDX-License-Identifier: Apache-2.0
 
 import json
@@ -9,7 +9,7 @@ import struct
 import sys
 import tempfile
 
-# What tells a process who it is, and which GPUs it sees. All else is the machine's or the
+# What identifies a process, and which GPUs it sees. All else is the machine's or the
 # user's own business, and does not belong into a repository.
 TELLING = re.compile(
     r"SLURM_(CLUSTER_NAME|JOB_ID|RESTART_COUNT|PROCID|NTASKS|NTASKS_PER_NODE|LOCALID|NODEID"

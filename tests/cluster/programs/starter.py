@@ -1,4 +1,4 @@
-"""Starts processes within a task, as torchrun does: ADDRESS PROCESSES FIRST COUNT, each is told who it is; knows nothing of this kit."""
+"""Starts processes within a task, as torchrun does: ADDRESS PROCESSES FIRST COUNT, each gets its number; knows nothing of this kit."""
 # SPDX-License-Identifier: Apache-2.0
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Multiplies matrices on every device for a second, and tells how many; runs as a rank of a job, in the container."""
+"""Multiplies matrices on every device for a second, and reports how many; runs as a rank of a job, in the container."""
 # SPDX-License-Identifier: Apache-2.0
 
 import time
