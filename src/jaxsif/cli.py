@@ -158,7 +158,7 @@ def _own_fault(error: Exception) -> int:
     place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
     text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     print(
-        f"jax-sif: an error of its own, {text} ({place}); please report it, with the"
+        f"jax-sif: internal error: {text} ({place}); please report it, with the"
         " traceback that JAX_SIF_VERBOSE=1 shows",
         file=sys.stderr,
     )

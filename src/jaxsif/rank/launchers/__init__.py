@@ -243,7 +243,7 @@ def _port(environment: Mapping[str, str], identity: Identity) -> int:
     if not _is_port(chosen):
         raise UsageError(
             f"{PORT_VARIABLE} is {chosen!r}, expected a number from 1 to 65535; unset it,"
-            " and every step gets a port of its own"
+            " and every step gets its own port"
         )
     return int(chosen)
 
