@@ -278,7 +278,12 @@ def _attempt(chosen: argparse.Namespace) -> Attempt:
 
     nodes = tuple(_expanded(chosen.nodes))
     path = chosen.work / "verdict.json"
-    verdicts = verdict_file.read(path) if path.exists() else ()
+    verdicts: tuple[StepVerdict, ...] = ()
+    try:
+        verdicts = verdict_file.read(path) if path.exists() else ()
+    except UsageError as error:
+        # Without a cause nothing is started again.
+        print(f"jax-sif recover: warning: {error}", file=sys.stderr)
     progress = next(
         (
             record
