@@ -86,7 +86,7 @@ def test_an_unknown_failure_is_reported_with_the_lines_that_look_like_errors(exp
     assert status == 3
     assert shown.startswith("not recognised: 4 lines of ")
     assert "-> check the job's other logs" in shown
-    assert shown.endswith("   line 2: [data] error: shard 17 is bad\n")
+    assert "   line 2: [data] error: shard 17 is bad\n" in shown
 
 
 def test_with_symptoms_alone_the_errors_come_first_and_the_status_differs(explain):
@@ -106,6 +106,14 @@ def test_with_a_cause_the_errors_come_below_it_and_are_few(explain):
     assert status == 0
     assert shown.startswith("1. rank 5: the device's memory")
     assert 3 == shown.count("it is bad")
+
+
+def test_where_few_lines_look_like_errors_the_end_of_the_output_is_shown(explain):
+    _, shown, _ = explain("".join(f"shard {i} is odd\n" for i in range(9)) + "\n")
+
+    assert shown.endswith(
+        "the last lines:\n" + "".join(f"   shard {i} is odd\n" for i in range(4, 9))
+    )
 
 
 def test_a_note_alone_is_no_cause(explain):

@@ -65,6 +65,7 @@ class Diagnosis:
     records: int
     newer_records: int
     error_lines: tuple[Line, ...]
+    last_lines: tuple[str, ...] = ()
 
     @property
     def causes(self) -> tuple[LogCause, ...]:

@@ -16,19 +16,31 @@ TRIGGERS = (
     b"ailure",
     b"illed",
     b"enied",
+    b"bort",
+    b"efused",
     b"xception",
     b"NCCL WARN",
     b".cc:",
     b"nable to",
     b"annot ",
     b"ould not",
-    b"an't ",
+    b"n't ",
+    b"imed out",
     b"ot found",
     b"o such ",
     b"nvalid",
-    b"core dumped",
+    b"nrecogn",
+    b"llegal",
+    b"ndefined",
+    b"xceeded",
+    b"nsupported",
+    b"ncompatible",
+    b"mismatch",
     b"not available",
     b"not support",
+    b"not permitted",
+    b"does not ",
+    b"core dumped",
     b"*** ",
 )
 # What stands before a message: `[host:pid]`, `<frozen x>`, `2026-01-02 03:04:05,678 - `.
@@ -52,7 +64,8 @@ _ERROR = re.compile(
     r"|\b(?i:fatal|failed|failure|exception|aborted|killed|denied|refused|unable to"
     r"|cannot|can't|could not|couldn't|no such (?:file|device|host|container)|timed out"
     r"|not found|not available|not supported|not permitted|unrecognized|invalid"
-    r"|illegal|undefined|unknown (?:option|argument|host)|exceeded)\b"
+    r"|illegal|undefined|unknown (?:option|argument|host)|exceeded|unsupported"
+    r"|incompatible|mismatch|does(?: not|n't) (?:exist|match|support|have|fit))\b"
 )
 # `error: 0.02` and `Error 3.1 %` of a healthy program.
 _METRIC = re.compile(r"(?i:error)\s?[:=]?\s?-?\.?\d{1,9}(?:[.,e%\s]|$)")

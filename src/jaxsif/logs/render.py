@@ -17,6 +17,8 @@ SCHEMA = "jax-sif/explanation/1"
 # How many lines without a known cause are shown, with a cause and without.
 _BESIDE_A_CAUSE = 3
 _WITHOUT_A_CAUSE = 8
+# With fewer, the end of the output is shown as well.
+_FEW = 3
 _MAX_LINE_CHARS = 400
 
 _HINT = (
@@ -43,6 +45,9 @@ def text(diagnosis: Diagnosis, logs: Sequence[str], binary: Sequence[str] = ()) 
     lines += not_shown(MAX_FINDINGS, len(diagnosis.causes), "cause")
     if has_cause:
         lines += _error_lines(diagnosis.error_lines[:_BESIDE_A_CAUSE], several)
+    if not binary and not has_cause and len(diagnosis.error_lines) < _FEW:
+        lines.append("the last lines:")
+        lines += [f"   {shortened(line)}" for line in diagnosis.last_lines]
     if diagnosis.consequences:
         lines.append("only follows from another failure:")
     for found in diagnosis.consequences[:MAX_FINDINGS]:

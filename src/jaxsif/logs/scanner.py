@@ -25,6 +25,8 @@ MAX_RANKS = 1 << 16
 _MAX_NAMED = 4 * MAX_RANKS
 _MAX_NODES = 1024
 _MAX_PENDING = 256
+_MAX_LAST = 5
+_MAX_LAST_BYTES = 4096
 _MAX_KINDS = 4096
 _KIND_CHARS = 300
 _DIGITS = b"0123456789."
@@ -150,7 +152,14 @@ class LogScanner:
             self._records,
             self._newer_records,
             self._errors.most_telling(self._first_failure()),
+            self._last_lines(),
         )
+
+    def _last_lines(self) -> tuple[str, ...]:
+        """The last lines of the last output that are not empty."""
+        lines = self._filter.last.decode(errors="replace").splitlines()
+        texts = [text for line in lines if (text := line.partition(_OWN)[0].strip())]
+        return tuple(printable(text[:_MAX_LINE_CHARS]) for text in texts[-_MAX_LAST:])
 
     def matched(self) -> tuple[Cause, ...]:
         """All rows of the catalogue that the output has, also those not shown."""
@@ -326,6 +335,8 @@ class LineFilter:
     def __init__(self, triggers: tuple[bytes, ...], on_line: OnLine) -> None:
         """`on_line` receives the lines that contain one of the triggers."""
         self.lines = 0
+        # The end of what was read.
+        self.last = b""
         self._triggers = triggers
         self._any_trigger = re.compile(b"|".join(map(re.escape, triggers)))
         self._on_line = on_line
@@ -334,6 +345,7 @@ class LineFilter:
 
     def feed(self, piece: bytes) -> None:
         """Read the next piece of output."""
+        self.last = (self.last + piece)[-_MAX_LAST_BYTES:]
         text = self._tail + piece if self._tail else piece
         cut = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
         self._tail = text[cut:]
@@ -347,6 +359,9 @@ class LineFilter:
         if self._wants_next or self._tail or b"\n" in line[:-1]:
             self.feed(line if line.endswith(b"\n") else line + b"\n")
             return
+        self.last = (
+            self.last[-_MAX_LAST_BYTES:] + line[:MAX_LINE_BYTES].rstrip() + b"\n"
+        )
         if not self._any_trigger.search(line):
             self.lines += 1
         elif b"\r" in line:
