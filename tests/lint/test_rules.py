@@ -235,7 +235,6 @@ def test_printed_status_is_lost(ending, is_lost):
         ("#!/usr/bin/env bash", True),
         ("#!/usr/bin/env bash -e", False),
         ("#!/usr/bin/env -S bash -e", True),
-        ("#!/usr/bin/env python3", True),
         ("#! /bin/bash ", True),
     ],
 )
@@ -307,3 +306,62 @@ def test_placeholder_is_to_be_filled_in(value, severity):
     text = f"#!/bin/bash\n#SBATCH '--nodes={value}'\nsrun python train.py\n"
 
     assert severity == severities(text).get("directive-value")
+
+
+def test_template_is_read_as_what_it_becomes():
+    text = (
+        '{% extends "base.sh" %}\n{% block header %}\n#!/bin/bash\n'
+        "#SBATCH --time={{ walltime }} -n 1\n{% if gpu %}\n#SBATCH --gpus=1\n{% endif %}\n"
+        "srun python train.py\n{% endblock %}\n"
+    )
+
+    assert {} == severities(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_wrong"),
+    [
+        ("srun A=1 python train.py", True),
+        ("srun ml load cuda", True),
+        ("A=1 srun python train.py", False),
+        ("srun env A=1 python train.py", False),
+        ("srun --export=ALL,A=1 python train.py", False),
+    ],
+)
+def test_srun_starts_a_program(line, is_wrong):
+    text = f"#!/bin/bash\n#SBATCH -n 1\n{line}\n"
+
+    assert is_wrong == ("srun-builtin" in severities(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_wrong"),
+    [
+        ("python train.py --seed 1", True),
+        ("module load cuda", True),
+        ("import jax", False),
+        ("source = 'a.py'", False),
+        ("echo(1)", False),
+    ],
+)
+def test_commands_of_the_shell_in_a_script_for_python(line, is_wrong):
+    text = f"#!/usr/bin/python3\n#SBATCH -n 1\n{line}\n"
+
+    assert is_wrong == ("shebang" in severities(text))
+
+
+def test_comment_behind_a_backslash_ends_the_command():
+    text = "#!/bin/bash\n#SBATCH -n 1\nA=1 \\  # new\nsrun python train.py\n"
+
+    assert "error" == severities(text).get("continuation")
+
+
+@pytest.mark.parametrize(
+    ("directive", "severity"),
+    [("-n 4 --module=gpu", None), ("-n 4 --module=mpich", "error"), ("", "warning")],
+)
+def test_options_of_shifter_may_be_directives(directive, severity):
+    head = f"#!/bin/bash\n#SBATCH {directive}\n" if directive else "#!/bin/bash\n"
+    step = "srun --gpus-per-node=4 shifter --image=jax python train.py\n"
+
+    assert severity == severities(head + step).get("container-nv")

@@ -140,6 +140,9 @@ def split_directive(text: str, line: int) -> list[Word]:
     return [*args, Word(current, line)] if current is not None else args
 
 
+# A line with a statement or comment of Jinja alone.
+_TEMPLATE_RE = re.compile(r"^[ \t]*\{[%#][^\n]*[%#]\}[ \t]*$", re.MULTILINE)
+_TEMPLATE_VALUE_RE = re.compile(r"\{\{[^{}\n]*\}\}")
 _KIT_IMAGE_RE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
 # Limit of variables, and values of each, that are searched for the source of a word.
 _MAX_SOURCES = 64
@@ -295,7 +298,7 @@ class Script:
 
 def parse_script(text: str) -> Script:
     """Parse any text as a job script."""
-    raw = text.split("\n")
+    raw = _without_template(text).split("\n")
     lines = tuple(line.removesuffix("\r") for line in raw)
     dos_line = next((n for n, line in enumerate(raw, 1) if line.endswith("\r")), None)
     interpreter, *arguments = _shebang(lines[0])
@@ -320,6 +323,17 @@ def parse_script(text: str) -> Script:
     return Script(
         lines, dos_line, interpreter, directives, resources, parsed, tuple(runs)
     )
+
+
+def _without_template(text: str) -> str:
+    """Remove the statements of a Jinja template before the script, blank the others."""
+    text = _TEMPLATE_VALUE_RE.sub("{{}}", text)
+    if not _TEMPLATE_RE.search(text):
+        return text
+    kept = _TEMPLATE_RE.sub("", text)
+    # What precedes the script in the template does not do so in the rendered file.
+    before = len(kept) - len(kept.lstrip("\n"))
+    return kept[before:] + "\n" * before
 
 
 def _shebang(line: str) -> list[str]:

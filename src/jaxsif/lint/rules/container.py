@@ -38,6 +38,7 @@ _INSTALLERS_RE = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
 @rule(
     "container-nv",
     ERROR,
+    needs_batch=True,
     fix="singularity run --nv ... (AMD: --rocm; podman-hpc: --gpu)",
     why="without it the container has no driver, and JAX silently computes on the CPU",
     source="jax #17777; measured with JAX 0.10.2: exit status 0 on the CPU",
@@ -58,6 +59,8 @@ def container_nv(script: Script) -> Iterator[Violation]:
             # Programs that prepare the job on one node need no GPU.
             and (run.is_srun_step or not is_seen)
             and not any(name in run.variables for name in _GPU_VARIABLES)
+            # Of Shifter, whose options may be directives.
+            and "gpu" not in (script.directives.options.text("module") or "")
         ):
             text = f"{container.runtime} {container.action} without GPUs"
             if any(word.text == "-nv" for word in run.command.args):

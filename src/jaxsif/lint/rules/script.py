@@ -34,8 +34,12 @@ _VALUE_FORMS = {
 _TEMPLATE_RE = re.compile(r"[$`]|\{\{|\{%|<%|@\w+@|^\{\w*\}$")
 # What a user is to replace by hand: `<time>`, `NUM_NODES`, `XX`.
 _TO_BE_FILLED_IN_RE = re.compile(r"^[<\[]|[A-Z_]{2}")
+# What is a syntax error in Python.
+_SHELL_COMMAND_RE = re.compile(
+    r"(?:srun|python3?|source|module|ml|conda|mpirun|export|cd|echo) +[\w./~$\"'-]"
+)
 _BYTE_ORDER_MARK = "\ufeff"
-_BLANK_AFTER_BACKSLASH_RE = re.compile(r"(?<!\\)\\[ \t]+$")
+_BLANK_AFTER_BACKSLASH_RE = re.compile(r"(?<!\\)\\[ \t]++(?:#.*)?$")
 _EXPANSION_RE = re.compile(r"[$`]|^~/")
 _READS_STATUS_RE = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
 _BARE_EXIT_RE = re.compile(r"exit\s*$")
@@ -90,10 +94,21 @@ def shebang(script: Script) -> Iterator[Violation]:
         location = f", it is in line {lines[0]}" if lines else ""
         text = f"the first line is not a shebang{location}; sbatch refuses the script"
         yield Violation(1, text)
+    elif shell_line := _shell_line_for_python(script):
+        text = f"{script.interpreter} cannot run the shell's command in this line"
+        yield Violation(shell_line, text)
     elif argument := _shebang_argument(first):
         text = f"the kernel passes {argument!r} as one argument"
         fix = "begin the file with: #!/bin/bash, and write options with `set`"
         yield Violation(1, text, fix=fix)
+
+
+def _shell_line_for_python(script: Script) -> int | None:
+    """Return the first line that is a command of the shell in a script for Python."""
+    if not script.interpreter.startswith("python"):
+        return None
+    lines = enumerate(script.lines, start=1)
+    return next((n for n, line in lines if _SHELL_COMMAND_RE.match(line)), None)
 
 
 def _shebang_argument(first: str) -> str:

@@ -289,8 +289,12 @@ def srun_builtin(script: Script) -> Iterator[Violation]:
     """srun is to run a command of the shell"""
     for run in script.steps:
         first = run.srun.remaining[0].text if run.srun.remaining else ""
+        name = first.partition("=")[0]
         if first in _BUILTINS:
             yield Violation(run.line, f"{first} is no program")
+        elif name != first and name.isidentifier():
+            fix = f"{first} srun ..., or srun env {first} ..."
+            yield Violation(run.line, f"{first} is no program", fix=fix)
 
 
 @rule(
