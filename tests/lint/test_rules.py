@@ -365,3 +365,32 @@ def test_options_of_shifter_may_be_directives(directive, severity):
     step = "srun --gpus-per-node=4 shifter --image=jax python train.py\n"
 
     assert severity == severities(head + step).get("container-nv")
+
+
+@pytest.mark.parametrize(
+    ("program", "is_lost"),
+    [
+        ("pmemd.cuda -O -i md.in\necho done", True),
+        ("gmx mdrun -deffnm md\necho done\ndate", True),
+        ("pmemd.cuda -O -i md.in || exit\necho done", False),
+        ("pmemd.cuda -O -i md.in\nrc=$?\necho done\nexit $rc", False),
+        ("pmemd.cuda -O -i md.in", False),
+        ("cp a b\necho done", False),
+        ("source env.sh\necho done", False),
+        ("set -e\npmemd.cuda -O -i md.in\necho done", False),
+        ("run() { ./a.out; }\nrun\necho done", False),
+    ],
+)
+def test_status_of_any_program_at_the_end_counts(program, is_lost):
+    text = f"#!/bin/bash\n#SBATCH -n 1\n{program}\n"
+
+    assert is_lost == ("status-lost" in severities(text))
+
+
+def test_programs_that_share_the_gpus_leave_none_idle():
+    text = (
+        "#!/bin/bash\n#SBATCH -n 2 --gpus=2\nCUDA_VISIBLE_DEVICES=0 python a.py &\n"
+        "CUDA_VISIBLE_DEVICES=1 python b.py\nwait $!\n"
+    )
+
+    assert {"cuda-visible", "srun-missing"}.isdisjoint(severities(text))

@@ -123,6 +123,15 @@ _UTILITIES = frozenset(
         "unset",
     ]
 )
+# Commands that change the shell, or wait.
+_SETUP = frozenset(
+    (
+        *("source", ".", "ml", "conda", "mamba", "micromamba", "spack", "deactivate"),
+        *("trap", "wait", "exit", "return", "read", "shift", "eval", ":", "[", "[["),
+        *("break", "continue", "local", "declare", "sbatch", "pip", "git", "make"),
+        *("cmake", "wget", "curl", "scancel", "gzip", "zip", "mail", "nvidia-smi"),
+    )
+)
 _PYTHON_RE = re.compile(r"(?:python|ipython|pypy)[\d.]*|jax-python")
 _NON_JAX_RE = re.compile(r"torch|accelerate|deepspeed|horovod|lightning|tensorflow")
 _INSTALLER_MODULES = ("pip", "venv", "virtualenv", "ensurepip", "compileall", "conda")
@@ -157,6 +166,11 @@ def first_index(args: Sequence[Word], condition: Callable[[Word], bool]) -> int 
 def is_utility(program: Sequence[Word]) -> bool:
     """Whether it only prints, copies or cleans up; the rules ignore it."""
     return bool(program) and program[0].base in _UTILITIES
+
+
+def is_setup(program: Sequence[Word]) -> bool:
+    """Whether a command prepares the shell, copies or prints: no program of the job."""
+    return not program or is_utility(program) or program[0].base in _SETUP
 
 
 def runs_python(program: Sequence[Word]) -> bool:

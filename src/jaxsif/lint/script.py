@@ -265,6 +265,8 @@ class Script:
             and (run.launcher or run.container or run.runs_python or run.is_script)
             and not run.starts_instance
             and not run.is_snippet
+            # A shell for a person.
+            and not run.srun.has("pty")
         )
 
     @cached_property

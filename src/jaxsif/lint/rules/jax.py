@@ -344,7 +344,10 @@ def jax_platform_fallback(script: Script) -> Iterator[Violation]:
 )
 def cuda_visible(script: Script) -> Iterator[Violation]:
     """The script sets the GPUs that Slurm has set already"""
-    for run in script.workloads:
+    runs = list(script.workloads)
+    # Several programs share them.
+    is_shared = len({run.value("CUDA_VISIBLE_DEVICES") for run in runs}) > 1
+    for run in runs:
         assignment = run.variables.get("CUDA_VISIBLE_DEVICES")
         value = assignment.value if assignment else None
         if assignment is None or value is None or value.text in ("", "-1"):
@@ -352,7 +355,7 @@ def cuda_visible(script: Script) -> Iterator[Violation]:
         if not assignment.is_unconditional or not value.is_literal:
             continue
         gpus, used = run.resources.gpus_per_node, len(value.text.split(","))
-        if gpus and used < gpus and not run.is_background:
+        if gpus and used < gpus and not is_shared and not run.is_background:
             text = f"CUDA_VISIBLE_DEVICES={value.text}: {used} of {gpus} GPUs"
             yield Violation(assignment.line, text)
         elif run.is_srun_step:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from jaxsif.lint.frameworks import batch_system_of
 from jaxsif.lint.model import Command, NextStatement, StatusUse
 from jaxsif.lint.options import SBATCH, SRUN, CommandOption, ParsedOptions
-from jaxsif.lint.programs import SHELLS
+from jaxsif.lint.programs import SHELLS, is_setup
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
 from jaxsif.lint.script import Script
 
@@ -49,6 +49,7 @@ _PRINTS_RE = re.compile(r"\s*(?:echo|printf|print|logger|log|tee|date)\b")
 _ASSIGNED_RE = re.compile(r"(?:^|[\s;&(])([A-Za-z_]\w*)(?:\[[^\]\n]{0,99}\])?\+?=")
 # Commands that end or repeat the job, or fail, and so do not lose its status.
 _ENDING = {"exit", "return", "false", "kill", "scancel", "scontrol", "exec"}
+_PRINTING = {"echo", "printf", "date", "hostname", "sacct", "seff", "sstat"}
 _TESTS = ("[", "[[", "test", "((")
 # Commands whose failure is no fault, but ends a script under `set -e`.
 _FAILS_NORMALLY = {"grep", "egrep", "pgrep", "diff", "cmp", "expr", "let", "pkill"}
@@ -423,6 +424,7 @@ def read_errexit(script: Script) -> Iterator[Violation]:
 )
 def status_lost(script: Script) -> Iterator[Violation]:
     """A command after the step determines the job's status"""
+    yield from _lost_program(script)
     last = max(script.workloads, key=lambda run: run.line, default=None)
     for run in script.workloads:
         context, following = run.command.context, run.command.context.next_statement
@@ -444,6 +446,35 @@ def status_lost(script: Script) -> Iterator[Violation]:
             first = following.text.partition("\n")[0]
             text = f"the status of line {line} counts instead: {first}"
         yield Violation(run.line, text)
+
+
+def _lost_program(script: Script) -> Iterator[Violation]:
+    """Yield the last program of a script if only commands that print follow it.
+
+    It may be any program; those that are known are checked wherever they are.
+    """
+    known = {id(run.command) for run in script.workloads}
+    commands = list(script.commands)
+    last = None
+    while commands and commands[-1].name in _PRINTING:
+        last = commands.pop()
+    if last is None or not commands:
+        return
+    command = commands[-1]
+    context, following = command.context, command.context.next_statement
+    if (
+        following is not None
+        and id(command) not in known
+        and not is_setup(command.args)
+        and command.name not in script.parsed.functions
+        and context.status_use is StatusUse.COUNTS
+        and not (context.is_background or context.is_function or context.loop)
+        and not command.shell_options.errexit
+        and not _keeps_status(script, following)
+    ):
+        first = following.text.partition("\n")[0]
+        text = f"the status of line {following.line} counts instead: {first}"
+        yield Violation(command.line, text)
 
 
 def _keeps_status(script: Script, following: NextStatement) -> bool:

@@ -259,7 +259,11 @@ def _selects_devices(script: Script, run: ProgramRun) -> bool:
 )
 def srun_missing(script: Script) -> Iterator[Violation]:
     """A program of a job with several tasks is started without srun"""
-    has_launcher = any(run.launcher and not run.is_utility for run in script.runs)
+    # Several programs at the same time may be the tasks.
+    has_launcher = any(
+        (run.launcher or run.is_background) and not run.is_utility
+        for run in script.runs
+    )
     if has_launcher or not script.resources.has_several_tasks:
         return
     for run in script.jax_runs:
@@ -477,6 +481,36 @@ def wait_missing(script: Script) -> Iterator[Violation]:
         yield Violation(last, "no wait follows this step")
 
 
+@rule(
+    "wait-early",
+    WARNING,
+    needs_batch=True,
+    fix='wait "$pid" for each program, at the end',
+    why="the job ends with its last command, and Slurm kills what still runs",
+    source="sbatch manual",
+)
+def wait_early(script: Script) -> Iterator[Violation]:
+    """The script waits for one of several programs that run at the same time"""
+    runs = [run for run in script.workloads if run.runs_python and run.program]
+    last = max((run.line for run in runs if run.is_background), default=0)
+    waits = any(c.name == "wait" and c.line >= last for c in script.commands)
+    behind = [run for run in runs if not run.is_background and run.line > last]
+    programs = {_file_of(run) for run in behind}
+    for run in runs:
+        # A different program may be a server.
+        if run.is_background and not waits and _file_of(run) in programs:
+            text = (
+                f"the job may end before it, with the program of line {behind[0].line}"
+            )
+            yield Violation(run.line, text)
+
+
+def _file_of(run: ProgramRun) -> str:
+    """Return the Python file, or module, that it runs."""
+    words = [word.text for word in run.program[1:] if not word.text.startswith("-")]
+    return words[0] if words else ""
+
+
 TOPICS = {
     "Resources": (
         tasks_conflict,
@@ -498,5 +532,6 @@ TOPICS = {
         rank_expanded_too_early,
         mpirun,
         wait_missing,
+        wait_early,
     ),
 }
