@@ -9,13 +9,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from cluster import CHECKOUT, IMAGE, MINICLUSTER, Cluster
+from cluster import IMAGE, MINICLUSTER, Cluster
 from packages import packages
 
 sys.path.append(str(MINICLUSTER.parent))
 from state import STATE_KNOB, default_folder
-
-__all__ = ["CHECKOUT", "IMAGE", "MINICLUSTER"]
 
 # Set if pytest runs several processes. Each has a cluster, so that jobs do not wait for
 # each other and no fault meets another.

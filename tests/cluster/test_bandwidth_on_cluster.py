@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, Job
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.measures
 
 READY = (
     'cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"\n'

@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from cluster import CHECKOUT, IMAGE
 
-pytestmark = pytest.mark.cluster
-
 JOB = """cd; module use "$1/modulefiles"; module load "$2"; export JAX_IMAGE=$3
 job=$(sbatch --parsable --output=damaged.out "$1/jobs/G4N1p4.slurm")
 for ((i = 0; i < 600; i++)); do

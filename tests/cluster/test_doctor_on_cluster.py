@@ -6,10 +6,6 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
-
-pytestmark = pytest.mark.cluster
-
 LOAD = 'cd; module use "$1/modulefiles"; module load "$2"; '
 
 

@@ -9,11 +9,8 @@ import uuid
 from pathlib import Path
 
 import pytest
+from fault import CLOCK_VARIABLE, on_signal
 from fault_runner import FOLDER
-
-pytestmark = pytest.mark.cluster
-
-from fault import CLOCK_VARIABLE, on_signal  # noqa: E402  (matrix names its folder)
 
 HANGS = ("sleep", "loop", "c_call", "ignores_sigterm")
 

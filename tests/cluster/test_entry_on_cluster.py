@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import versions
-from conftest import CHECKOUT, IMAGE, MINICLUSTER
-
-pytestmark = pytest.mark.cluster
+from cluster import CHECKOUT, IMAGE, MINICLUSTER
 
 ONE_NODE, BOTH_NODES = "--nodes=1", "--nodes=2"
 ALL_GPUS = "--gpus-per-node=4"

@@ -17,8 +17,6 @@ from cluster import CHECKOUT, Job
 sys.path.insert(0, str(CHECKOUT / "tests/helpers"))
 from wheels import wheel
 
-pytestmark = pytest.mark.cluster
-
 READY = 'cd "$3"; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"\n'
 CREATE = "jax-sif packages create --no-index --find-links wheels"
 PLACE = "/opt/jax-sif/env/lib/python3.13/site-packages"

@@ -6,8 +6,6 @@ from __future__ import annotations
 import pytest
 from fault_runner import FAULTS, run
 
-pytestmark = pytest.mark.cluster
-
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_fault_is_named_and_ends_the_job(cluster, name):

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from cluster import PROGRAMS
-
-pytestmark = pytest.mark.cluster
 
 PROGRAM = PROGRAMS / "forks.py"
 LAUNCHED = """

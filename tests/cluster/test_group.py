@@ -7,8 +7,6 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.cluster
-
 # Four ranks on two nodes, through the image's entry.
 STEP = "srun --nodes=2 --ntasks-per-node=2 --gpus-per-node=2 singularity run $JAX_IMAGE"
 LOAD = 'cd; module use "$1/modulefiles"; module load "$2"; '

@@ -7,8 +7,6 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.cluster
-
 RUN = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" HANG="$3" JAX_SIF_TOPOLOGY=G4N2p4 JAX_SIF_HANG_S=8
 file=$(mktemp); trap 'rm -f "$file".*' EXIT

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from healthy_programs import KIT, PLAIN, Outcome, run
 
-pytestmark = pytest.mark.cluster
-
 # Each was harmed once: see the issue numbers' notes, and docs/faults.md for all.
 CHOSEN = [
     ("logs_caught_traceback", PLAIN),

@@ -23,8 +23,6 @@ MINICLUSTER = versions.CHECKOUT / "minicluster/minicluster"
 BASE = "local"
 LIMIT_S = 1200
 
-pytestmark = pytest.mark.cluster
-
 
 @dataclass(frozen=True)
 class Image:

@@ -8,9 +8,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from conftest import CHECKOUT, MINICLUSTER
-
-pytestmark = pytest.mark.cluster
+from cluster import CHECKOUT, MINICLUSTER
 
 INSTALL = ("python3", str(CHECKOUT / "tools/install.py"), "--accel=cpu", "--prefix")
 

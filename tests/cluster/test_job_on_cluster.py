@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from cluster import Job
 
-pytestmark = pytest.mark.cluster
-
 READY = (
     'cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"\n'
 )

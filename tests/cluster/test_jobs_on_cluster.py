@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.cluster
-
 # job -> what the verdict of a pass says, and the last rank with its node
 JOBS = {
     "G4N1p4": ("4 processes on 1 node (node1), 4 cpu devices", "rank 3 on node1"),

@@ -5,10 +5,6 @@ from __future__ import annotations
 
 import shutil
 
-import pytest
-
-pytestmark = pytest.mark.cluster
-
 LOAD = 'cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"\n'
 VERIFIED = """
 program=/opt/jax-sif/diag/allreduce.py

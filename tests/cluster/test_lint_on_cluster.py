@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from cluster import CHECKOUT
 
 from jaxsif.lint.lint import lint_text
 from jaxsif.lint.script import parse_directives, split_directive
-
-pytestmark = pytest.mark.cluster
 
 SCRIPTS = sorted((CHECKOUT / "tests/scripts").glob("*.slurm"))
 # Slurm itself says which words it finds in each script; nothing is submitted.

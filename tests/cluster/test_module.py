@@ -13,8 +13,6 @@ import versions
 
 import modulefiles
 
-pytestmark = pytest.mark.cluster
-
 FACTS = {
     "versions": {
         "python": "3.13.5",

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.cluster
-
 LOAD = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=2
 program=$1/tests/cluster/programs/own_coordinator.py

@@ -7,8 +7,6 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.cluster
-
 RUN = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" FAULT="$3" JAX_SIF_TOPOLOGY=G4N2p4
 srun --nodes=2 --ntasks-per-node=2 --gpus-per-node=2 --kill-on-bad-exit=1 --unbuffered \

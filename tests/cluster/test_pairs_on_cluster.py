@@ -14,7 +14,7 @@ import pytest
 from cluster import Cluster, Job
 from slow_network import make_even, make_link_late, make_link_slow, make_node_slow
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.measures
 
 ONE_PROCESS_A_NODE = ("--nodes=4", "--ntasks-per-node=1", "--gpus-per-node=1")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.cluster
-
 RUN = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" JAX_SIF_TOPOLOGY="$3"
 program=$1/tests/cluster/programs/prints_rank.py how=$4; shift 4

@@ -16,8 +16,6 @@ import pytest
 from cluster import Cluster
 from recovered import kill_node
 
-pytestmark = pytest.mark.cluster
-
 SUBMIT = """cd; module use "$1/modulefiles"; module load "$2"; export APPTAINER_BIND="$1"
 program="$1/tests/cluster/programs/$3" folder=$4; shift 4; mkdir "$folder"
 jax-sif job --output="$folder/out" --job-name="$folder" --time=00:10:00 "$1" "$2" \\

@@ -11,8 +11,6 @@ from jsonschema import Draft202012Validator
 from jaxsif.core.verdict_file import json_schema, parse
 from jaxsif.report.data import LABELS, timelines
 
-pytestmark = pytest.mark.cluster
-
 READY = 'cd; module use "$1/modulefiles"; module load "$2"; '
 FILE = "report-test.json"
 

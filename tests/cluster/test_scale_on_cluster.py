@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.measures
 
 SCALE = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" JAX_SIF_POLL_INTERVAL_S=0.3; folder=$3; shift 3

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.cluster
-
 TWO_STEPS = Path(__file__).parent / "two_steps.slurm"
 
 # Each takes 4 s on two cores; what the README claims was seen with 20.

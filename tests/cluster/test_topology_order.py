@@ -10,8 +10,6 @@ from dataclasses import replace
 import pytest
 from cluster import Cluster
 
-pytestmark = pytest.mark.cluster
-
 LOAD = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" STEP_VALUE=1
 """

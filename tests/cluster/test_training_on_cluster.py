@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from training import Training
 
-pytestmark = pytest.mark.cluster
-
 HOME = Path("/home/hpc")
 STEPS = 120
 SIZE = ("--steps", str(STEPS), "--batch", "64", "--width", "64", "--print-every", "1")

@@ -12,8 +12,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from fault import hosts_file
 
-pytestmark = pytest.mark.cluster
-
 # Lower than node1's address: of two gloo peers the one with the lower listens, at the
 # address of its name, and the other connects by way of its routing table.
 ELSEWHERE = "10.1.0.2"
