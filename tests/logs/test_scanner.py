@@ -225,12 +225,14 @@ def test_where_a_rank_is_by_its_own_record_outweighs_any_line():
     assert [("node2",)] == [r.nodes for r in found]
 
 
-def test_records_of_the_kit_are_no_messages_and_newer_ones_are_counted():
+def test_records_are_no_messages_and_those_of_another_version_are_counted():
     record = encode(make_record(3, "failed", error=OUT_OF_MEMORY))
 
-    found = scan([record, f"3: {record}", "@jaxsif3 00000000 {}"])
+    found = scan(
+        [record, f"3: {record}", "@jaxsif3 00000000 {}", "@jaxsif1 00000000 {}"]
+    )
 
-    assert (found.recognised, found.records, found.newer_records) == ((), 2, 1)
+    assert (found.recognised, found.records, found.other_version_records) == ((), 2, 2)
 
 
 def test_text_before_a_record_is_scanned():

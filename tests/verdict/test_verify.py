@@ -185,15 +185,15 @@ def test_an_interrupted_record_of_a_killed_rank_is_no_pass():
     assert verify(text[:-20]).returncode == 3
 
 
-NEWER = '@jaxsif3 00000000 {"phase":"started","rank":0}\n'
+@pytest.mark.parametrize("version", [1, 3])
+def test_records_of_an_older_or_newer_kit_are_said_to_be_such(version):
+    text = f'@jaxsif{version} 00000000 {{"phase":"started","rank":0}}\n'
 
-
-def test_records_of_a_newer_kit_are_said_to_be_such():
-    done, without_topology = verify(NEWER), verify(NEWER, topology=None)
+    done, without_topology = verify(text), verify(text, topology=None)
 
     assert (3, 3) == (done.returncode, without_topology.returncode)
-    assert b"1 records are from a newer jax-sif than this one" in done.stdout
-    assert b"from a newer jax-sif" in without_topology.stderr
+    assert b"1 records are from an older or newer jax-sif" in done.stdout
+    assert b"from an older or newer jax-sif" in without_topology.stderr
 
 
 def test_clocks_that_disagree_by_an_hour_are_no_finding():

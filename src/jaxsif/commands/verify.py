@@ -150,7 +150,10 @@ def verify(
             topology or _reported_topology(job_state, stream),
             stream.damaged,
             nodes,
-            replace(_diagnosis(job_state, scanner), newer_records=stream.newer),
+            replace(
+                _diagnosis(job_state, scanner),
+                other_version_records=stream.other_version,
+            ),
             is_strict=is_strict,
             baseline=baseline,
             foreign=stream.foreign,
@@ -252,9 +255,9 @@ def _note_foreign(lines: int) -> None:
 
 def _reported_topology(job_state: JobState, stream: Stream) -> Topology:
     """The topology that the ranks reported, if it is not given otherwise."""
-    if not job_state.steps and stream.newer:
+    if not job_state.steps and stream.other_version:
         raise CouldNotTell(
-            "all records in the input are from a newer jax-sif than this one; use the"
+            "all records in the input are from an older or newer jax-sif; use the"
             " jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif verify"
         )
     for histories in job_state.steps.values():

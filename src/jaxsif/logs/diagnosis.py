@@ -55,7 +55,7 @@ class LogCause:
 class Diagnosis:
     """All that was recognised: causes first, then symptoms, notes and consequences.
 
-    `records` counts the kit's own records, `newer_records` those of a newer kit,
+    `records` counts the kit's own records, `other_version_records` those of another version,
     `error_lines` look like errors and have no known cause: those before the first
     cause (without one, the first symptom) in the first place, the most telling first.
     """
@@ -63,7 +63,7 @@ class Diagnosis:
     recognised: tuple[LogCause, ...]
     lines: int
     records: int
-    newer_records: int
+    other_version_records: int
     error_lines: tuple[Line, ...]
     last_lines: tuple[str, ...] = ()
 

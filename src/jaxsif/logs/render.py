@@ -112,9 +112,9 @@ def _records(diagnosis: Diagnosis, logs: Sequence[str]) -> list[str]:
             f"{diagnosis.records} of the kit's records in it: jax-sif verify {logs[0]}"
             " gives the verdict, rank by rank"
         )
-    if diagnosis.newer_records:
+    if diagnosis.other_version_records:
         lines.append(
-            f"{diagnosis.newer_records} records of a newer kit in it: only its own"
+            f"{diagnosis.other_version_records} records of an older or newer kit in it: only its own"
             " jax-sif can read them"
         )
     return lines
@@ -127,7 +127,7 @@ def as_json(diagnosis: Diagnosis, logs: Sequence[str]) -> dict[str, Any]:
         "logs": list(logs),
         "lines": diagnosis.lines,
         "records": diagnosis.records,
-        "newer_records": diagnosis.newer_records,
+        "other_version_records": diagnosis.other_version_records,
         "outcome": diagnosis.outcome,
         "findings": [
             {

@@ -107,7 +107,7 @@ class LogScanner:
         self._catalogue = catalogue or causes.load()
         self._hits: dict[str, CauseHits] = {}
         self._node_of: dict[int, str] = {}
-        self._records = self._newer_records = 0
+        self._records = self._other_version_records = 0
         self._errors = ErrorLines()
         # Lines without a cause, but for their numbers: most of a log has few kinds.
         self._dull: set[bytes] = set()
@@ -150,7 +150,7 @@ class LogScanner:
             summarize(self._hits.values(), self._node_of),
             self._lines_before + self._filter.lines,
             self._records,
-            self._newer_records,
+            self._other_version_records,
             self._errors.most_telling(self._first_failure()),
             self._last_lines(),
         )
@@ -213,7 +213,7 @@ class LogScanner:
             return text
         version = int(found[1])
         if version != _VERSION or not self._believes_records:
-            self._newer_records += version > _VERSION
+            self._other_version_records += version != _VERSION
             return text[: found.start()]
         self._records += 1
         location = _RANK_AND_NODE.search(text, found.end())

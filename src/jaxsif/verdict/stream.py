@@ -57,9 +57,9 @@ class Stream:
             is known to be the launcher's: otherwise it may be the text of a program.
           keys: this job's; if empty, the key of the first whole record.
         """
-        # Number of this job's records that are damaged, or from a newer kit. `foreign`:
+        # Number of this job's records that are damaged, or from another version of the kit. `foreign`:
         # number of lines with another key.
-        self.damaged = self.newer = self.foreign = 0
+        self.damaged = self.other_version = self.foreign = 0
         # Of the damaged: those that arrived whole, but whose fields are not known.
         self.mismatched = 0
         self._keys = {key.encode() for key in keys}
@@ -124,7 +124,8 @@ class Stream:
                 self._learn(line, found.start(), key)
             if key in self._keys and is_readable:
                 return found.start()
-            self.newer += version > _VERSION and (not self._keys or key in self._keys)
+            is_of_job = not self._keys or key in self._keys
+            self.other_version += version != _VERSION and is_of_job
             has_foreign |= bool(self._keys) and key not in self._keys
         self.foreign += has_foreign
         return -1

@@ -101,12 +101,12 @@ def judge(
         )
         for step, histories in steps.items()
     }
-    newer = diagnosis.newer_records
+    unread = diagnosis.other_version_records
     if not cases:
-        silence = _newer_records(newer) if newer else _no_records(damaged, foreign)
+        silence = _other_version(unread) if unread else _no_records(damaged, foreign)
         return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
     return [
-        _judge_case(step, case, damaged, newer, is_strict, mismatched)
+        _judge_case(step, case, damaged, unread, is_strict, mismatched)
         for step, case in cases.items()
     ]
 
@@ -133,13 +133,13 @@ def _judge_case(
     step: str,
     case: StepEvidence,
     damaged: int,
-    newer: int,
+    unread: int,
     is_strict: bool,
     mismatched: int,
 ) -> Verdict:
     findings = find(case)
-    if newer:
-        findings.insert(0, _newer_records(newer))
+    if unread:
+        findings.insert(0, _other_version(unread))
     if damaged:
         findings.append(_damaged_records(damaged, mismatched))
     if all(f.is_warning for f in findings):
@@ -218,10 +218,10 @@ def _damaged_records(damaged: int, mismatched: int) -> Finding:
     )
 
 
-def _newer_records(newer: int) -> Finding:
+def _other_version(records: int) -> Finding:
     return Finding(
         "unknown-record-version",
-        f"{newer} records are from a newer jax-sif than this one and cannot be read",
+        f"{records} records are from an older or newer jax-sif and cannot be read",
         "use the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif verify",
         is_failure=False,
     )
