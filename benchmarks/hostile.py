@@ -91,6 +91,11 @@ def scripts() -> Iterator[tuple[str, str]]:
     yield "images", head + _rows("singularity exec --nv $A python x.py\n")
     yield "unfinished arrays", head + _rows("a=(b ")
     yield "directives", head + _rows("#SBATCH -n 4\n")
+    yield "components", head + _rows("#SBATCH hetjob\n#SBATCH -n 4\n")
+    yield "parts of a step", head + "#SBATCH hetjob\nsrun " + _rows(": ")
+    yield "kept statuses", head + _rows("srun ./x\nstatus=$?\n")
+    yield "printed lines", head + _rows("echo a\n")
+    yield "template", _rows("{% if a %}\n{{ b }}\n") + head
     real = (ROOT / "jobs/allreduce.slurm").read_text()
     yield "a real script, changed", _mutated(real, 2)
 

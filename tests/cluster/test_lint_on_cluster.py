@@ -60,3 +60,43 @@ def test_a_script_is_linted_from_the_login_node(cluster):
     assert 1 == done.returncode, done.stderr
     assert "stdin:8: error: " in done.stdout
     assert "[container-nv]" in done.stdout
+
+
+REFUSED_VALUES = (
+    *("--array=1-{", "--time=soon", "--nodes=two", "--ntasks=all", "--mem=16,000"),
+    *("--cpus-per-task=c", "--ntasks-per-node=n"),
+)
+
+
+def test_values_that_lint_refuses_are_refused_by_sbatch(cluster):
+    script = "#!/bin/bash\n#SBATCH {}\nsrun hostname\n"
+    ask = 'for value; do sbatch --test-only "$value" --wrap true; echo "= $?"; done'
+
+    done = cluster.bash(ask, "--nodes=1", *REFUSED_VALUES)
+
+    found = re.findall(r"^= (\d+)$", done.stdout, re.MULTILINE)
+    assert ["0", *["1"] * len(REFUSED_VALUES)] == [str(min(int(s), 1)) for s in found]
+    for value in REFUSED_VALUES:
+        rules = {finding.rule.id for finding in lint_text(script.format(value))}
+        assert "directive-value" in rules, value
+
+
+TRAPS = """
+sbatch --test-only --nodes=1 --gres=gpu:1 --gpus-per-node=1 --wrap true; echo "gpus $?"
+srun -n 1 source /dev/null; echo "source $?"
+srun -n 1 NAME=1 hostname; echo "assignment $?"
+salloc -n 1 srun --async -n 1 false; echo "async $?"
+"""
+
+
+def test_traps_that_lint_names_are_traps_of_this_slurm(cluster):
+    done = cluster.bash(TRAPS)
+
+    status = dict(
+        re.findall(r"^(gpus|source|assignment|async) (\d+)$", done.stdout, re.M)
+    )
+    said = done.stdout + done.stderr
+    assert status["gpus"] != "0", said
+    assert status["source"] != "0", said
+    assert status["assignment"] != "0", said
+    assert "0" == status["async"], said

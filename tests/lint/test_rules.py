@@ -298,6 +298,7 @@ def test_array_is_a_list_of_numbers(value, is_right):
         ("NUM_NODES", "warning"),
         ("<nodes>", "warning"),
         ("{{ nodes }}", None),
+        ("{nodes}", None),
         ("2-4", None),
         ("2", None),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from jaxsif.lint.model import Assignment, Command, Word
 from jaxsif.lint.options import (
@@ -218,7 +219,8 @@ class _RunFinder:
     def _steps(self, run: ProgramRun, args: Sequence[Word]) -> Iterator[ProgramRun]:
         """Yield the programs of srun, of `srun A : B` for each component."""
         common: tuple[CommandOption, ...] = ()
-        parts = _parts_of_step(args) if len(self.components) > 1 else [args]
+        count = len(self.components)
+        parts = islice(_parts_of_step(args), count) if count > 1 else [args]
         for index, part in enumerate(parts):
             options = parse_options(part, SRUN)
             options = replace(options, options=(*common, *options.options))

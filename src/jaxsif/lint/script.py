@@ -31,6 +31,8 @@ _PREFIX = "#SBATCH"
 _MISSPELLED_RE = re.compile(r"\s*#+\s*(S[BATCH]{4,6}|sbatch|Sbatch)\b(?=\s+--?\w)")
 # `#SBATCH hetjob` begins the next part of a heterogeneous job.
 _HETEROGENEOUS_JOB = ("hetjob", "packjob")
+# As in Slurm.
+_MAX_COMPONENTS = 128
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def parse_directives(lines: Sequence[str]) -> Directives:
                 continue
             args = split_directive(line[len(_PREFIX) :], number)
             if args and args[0].text in _HETEROGENEOUS_JOB:
-                components.append([])
+                if len(components) < _MAX_COMPONENTS:
+                    components.append([])
             else:
                 _parse_line(args, components[-1], malformed)
         elif line.strip() and not line.lstrip().startswith("#"):
@@ -142,6 +145,11 @@ def split_directive(text: str, line: int) -> list[Word]:
 
 # A line with a statement or comment of Jinja alone.
 _TEMPLATE_RE = re.compile(r"^[ \t]*\{[%#][^\n]*[%#]\}[ \t]*$", re.MULTILINE)
+# Statements that print, and so discard the status that they print.
+PRINTS_RE = re.compile(r"\s*(?:echo|printf|print|logger|log|tee|date)\b")
+BETWEEN_COMMANDS_RE = re.compile(r"[;{}()\n]|&&|\|\|?")
+# A name that is not assigned: `$rc`, `${rc:-1}`, and `rc` where a number is expected.
+_READ_NAME_RE = re.compile(r"(?<![\w=])([A-Za-z_]\w*)\b(?!\+?=(?!=))")
 _TEMPLATE_VALUE_RE = re.compile(r"\{\{[^{}\n]*\}\}")
 _KIT_IMAGE_RE = re.compile(r"\bJAX_IMAGE\b|jax-sif[^/]*$")
 # Limit of variables, and values of each, that are searched for the source of a word.
@@ -268,6 +276,30 @@ class Script:
             # A shell for a person.
             and not run.srun.has("pty")
         )
+
+    @cached_property
+    def used_names(self) -> set[str]:
+        """The names that the script reads other than to print them."""
+        return {
+            name
+            for line in self.lines
+            if not line.lstrip().startswith("#")
+            for part in BETWEEN_COMMANDS_RE.split(line)
+            if not PRINTS_RE.match(part)
+            for name in _READ_NAME_RE.findall(part)
+        }
+
+    def command_names(self, first: int, last: int) -> set[str]:
+        """Return the names of the commands in some lines."""
+        lines = (self._names_by_line.get(n, ()) for n in range(first, last + 1))
+        return set(chain.from_iterable(lines))
+
+    @cached_property
+    def _names_by_line(self) -> dict[int, list[str]]:
+        names: dict[int, list[str]] = defaultdict(list)
+        for command in self.commands:
+            names[command.line].append(command.name)
+        return names
 
     @cached_property
     def _values(self) -> dict[str, list[Word]]:

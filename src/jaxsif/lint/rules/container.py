@@ -45,6 +45,9 @@ _INSTALLERS_RE = re.compile(r"(?:pip[\d.]*|conda|mamba|micromamba|uv)")
 )
 def container_nv(script: Script) -> Iterator[Violation]:
     """The job requests GPUs, and the container does not see them"""
+    containers = [run.container for run in script.runs if run.container]
+    if all(container.gives_gpus is not False for container in containers):
+        return
     # AMD's images contain their libraries, and /dev is there anyway.
     if any(map(_AMD_RE.search, script.lines)):
         return

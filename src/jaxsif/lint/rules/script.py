@@ -15,7 +15,7 @@ from jaxsif.lint.model import Command, NextStatement, StatusUse
 from jaxsif.lint.options import SBATCH, SRUN, CommandOption, ParsedOptions
 from jaxsif.lint.programs import SHELLS, is_setup
 from jaxsif.lint.rule import ERROR, NOTE, WARNING, Violation, rule
-from jaxsif.lint.script import Script
+from jaxsif.lint.script import BETWEEN_COMMANDS_RE, PRINTS_RE, Script
 
 _COUNT_RE = re.compile(r"^\d++[kKmM]?$")
 _TIME_RE = re.compile(r"^(?:\d[\d:-]*+|infinite|unlimited|-1)$", re.IGNORECASE)
@@ -31,7 +31,7 @@ _VALUE_FORMS = {
     "mem": re.compile(r"^[\d.]++[kKmMgGtTpP]?[iI]?[bB]?$"),
 }
 # A shell's variable, or a template's, which is filled in before sbatch reads it.
-_TEMPLATE_RE = re.compile(r"[$`]|\{\{|\{%|<%|@\w+@|^\{\w*\}$")
+_TEMPLATE_RE = re.compile(r"[$`]|\{\{|\{%|<%|@\w+@|\{\w*\}")
 # What a user is to replace by hand: `<time>`, `NUM_NODES`, `XX`.
 _TO_BE_FILLED_IN_RE = re.compile(r"^[<\[]|[A-Z_]{2}")
 # What is a syntax error in Python.
@@ -43,8 +43,6 @@ _BLANK_AFTER_BACKSLASH_RE = re.compile(r"(?<!\\)\\[ \t]++(?:#.*)?$")
 _EXPANSION_RE = re.compile(r"[$`]|^~/")
 _READS_STATUS_RE = re.compile(r"\$\?|\$\{\?\}|PIPESTATUS")
 _BARE_EXIT_RE = re.compile(r"exit\s*$")
-# Statements that print, and so discard the status that they print.
-_PRINTS_RE = re.compile(r"\s*(?:echo|printf|print|logger|log|tee|date)\b")
 # The variables that a statement assigns.
 _ASSIGNED_RE = re.compile(r"(?:^|[\s;&(])([A-Za-z_]\w*)(?:\[[^\]\n]{0,99}\])?\+?=")
 # Commands that end or repeat the job, or fail, and so do not lose its status.
@@ -55,7 +53,6 @@ _TESTS = ("[", "[[", "test", "((")
 _FAILS_NORMALLY = {"grep", "egrep", "pgrep", "diff", "cmp", "expr", "let", "pkill"}
 # Commands that discard the status when they are on the right of ||.
 _ALWAYS_SUCCEEDS = {"true", ":", "echo", "printf", "date", "sleep"}
-_BETWEEN_COMMANDS_RE = re.compile(r"[;{}()\n]|&&|\|\|?")
 
 
 @rule(
@@ -484,27 +481,16 @@ def _keeps_status(script: Script, following: NextStatement) -> bool:
     # A function may read the status itself.
     if _BARE_EXIT_RE.match(text) or not script.parsed.functions.isdisjoint(words):
         return True
-    if not _READS_STATUS_RE.search(text) or _PRINTS_RE.match(text):
+    if not _READS_STATUS_RE.search(text) or PRINTS_RE.match(text):
         return False
     last = following.line + text.count("\n")
-    names = {c.name for c in script.commands if following.line <= c.line <= last}
-    if names & (_ENDING | script.parsed.functions):
+    names = script.command_names(following.line, last)
+    if not names.isdisjoint(_ENDING | script.parsed.functions):
         return True
     is_last = not any(line.strip() for line in script.lines[last:])
     if words[0] in _TESTS and is_last:
         return True
-    return any(_is_used(script, name) for name in _ASSIGNED_RE.findall(text))
-
-
-def _is_used(script: Script, name: str) -> bool:
-    """Whether the script reads a variable other than to print it."""
-    reads = re.compile(rf"(?<![\w=])(?:\$\{{?)?{name}\b(?!\w*\+?=(?!=))")
-    return any(
-        reads.search(part) and not _PRINTS_RE.match(part)
-        for line in script.lines
-        if not line.lstrip().startswith("#")
-        for part in _BETWEEN_COMMANDS_RE.split(line)
-    )
+    return not script.used_names.isdisjoint(_ASSIGNED_RE.findall(text))
 
 
 @rule(
@@ -547,7 +533,7 @@ def status_swallowed(script: Script) -> Iterator[Violation]:
 
 def _always_succeeds(commands: str) -> bool:
     """Whether all commands certainly succeed, and none reads the status."""
-    parts = [part.split() for part in _BETWEEN_COMMANDS_RE.split(commands)]
+    parts = [part.split() for part in BETWEEN_COMMANDS_RE.split(commands)]
     names = {words[0] for words in parts if words}
     return names <= _ALWAYS_SUCCEEDS and not _READS_STATUS_RE.search(commands)
 
