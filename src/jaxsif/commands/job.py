@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -168,15 +167,71 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+# All others, with the arguments of add_argument.
+_OTHER_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--site",): {
+        "help": "a name (jax-sif site list) or a file (default: $JAX_SIF_SITE, or generic)"
+    },
+    ("--requeue",): {
+        "action": _Override,
+        "dest": "profile_changes",
+        "const": "requeue",
+        "nargs": 0,
+        "help": "let Slurm restart the job after a preemption",
+    },
+    ("-o", "--output"): {
+        "metavar": "FILE",
+        "help": "same as sbatch --output (default: %%x-%%j.out)",
+    },
+    ("--verdict-file",): {
+        "metavar": "FILE",
+        "help": "write the verdict as JSON to FILE",
+    },
+    ("--env",): {
+        "action": "append",
+        "dest": "environment",
+        "metavar": "NAME=VALUE",
+        "help": "set a variable for the program; may be repeated",
+    },
+    ("--sbatch",): {
+        "action": "append",
+        "dest": "sbatch_options",
+        "metavar": "OPTION",
+        "help": "any other option of sbatch: --sbatch=--mail-type=END; may be repeated",
+    },
+    ("--divisible-by",): {
+        "action": "append",
+        "type": int,
+        "metavar": "N",
+        "help": "fail unless N (for example the batch size) is divisible by the number of"
+        " devices",
+    },
+    ("--stage",): {
+        "action": "store_true",
+        "dest": "is_staged",
+        "help": "copy the image and your packages to each node's local disk first",
+    },
+    ("--max-restarts",): {
+        "type": int,
+        "metavar": "N",
+        "help": "experimental: start the program again after a failure, at most N times",
+    },
+    ("--spare-nodes",): {
+        "type": int,
+        "metavar": "N",
+        "help": "experimental: allocate N more nodes, to replace one that fails",
+    },
+    ("--collectives",): {
+        "choices": ("gloo", "mpi"),
+        "help": "library for collectives between CPU devices (default: gloo; experimental:"
+        " mpi)",
+    },
+}
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a job, and the remaining arguments."""
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    # The defaults are those of JobOptions.
-    add = partial(parser.add_argument, default=argparse.SUPPRESS)
-    add(
-        "--site",
-        help="a name (jax-sif site list) or a file (default: $JAX_SIF_SITE, or generic)",
-    )
     for owner, fields in (("profile", _PROFILE), ("site", _SITE)):
         group = parser.add_argument_group(f"override values from the {owner}")
         for field, (names, metavar, text) in fields.items():
@@ -189,63 +244,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                 metavar=metavar,
                 help=text,
             )
-    add(
-        "--requeue",
-        action=_Override,
-        dest="profile_changes",
-        const="requeue",
-        nargs=0,
-        help="let Slurm restart the job after a preemption",
-    )
-    add(
-        *("-o", "--output"),
-        metavar="FILE",
-        help="same as sbatch --output (default: %%x-%%j.out)",
-    )
-    add("--verdict-file", metavar="FILE", help="write the verdict as JSON to FILE")
-    add(
-        "--env",
-        action="append",
-        dest="environment",
-        metavar="NAME=VALUE",
-        help="set a variable for the program; may be repeated",
-    )
-    add(
-        "--sbatch",
-        action="append",
-        dest="sbatch_options",
-        metavar="OPTION",
-        help="any other option of sbatch: --sbatch=--mail-type=END; may be repeated",
-    )
-    add(
-        "--divisible-by",
-        action="append",
-        type=int,
-        metavar="N",
-        help="fail unless N (for example the batch size) is divisible by the number of"
-        " devices",
-    )
-    add(
-        "--stage",
-        action="store_true",
-        dest="is_staged",
-        help="copy the image and your packages to each node's local disk first",
-    )
-    add(
-        "--max-restarts",
-        type=int,
-        metavar="N",
-        help="experimental: start the program again after a failure, at most N times",
-    )
-    add(
-        "--spare-nodes",
-        type=int,
-        metavar="N",
-        help="experimental: allocate N more nodes, to replace one that fails",
-    )
-    add(
-        "--collectives",
-        choices=("gloo", "mpi"),
-        help="library for collectives between CPU devices (default: gloo; experimental:"
-        " mpi)",
-    )
+    for names, settings in _OTHER_OPTIONS.items():
+        # The defaults are those of JobOptions.
+        parser.add_argument(*names, default=argparse.SUPPRESS, **settings)

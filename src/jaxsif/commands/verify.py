@@ -33,6 +33,7 @@ from jaxsif.core.slurm_env import JOB_NODE_LIST
 from jaxsif.core.topology import TOPOLOGY_VARIABLE, Topology, parse_topology
 
 if TYPE_CHECKING:
+    from jaxsif.bandwidth.baseline import Baseline
     from jaxsif.core.records import Record
     from jaxsif.logs.diagnosis import Diagnosis
     from jaxsif.logs.scanner import LogScanner
@@ -119,69 +120,106 @@ def verify(
       is_strict: whether warnings fail.
       baseline_file: speeds to compare with; default: the job's variable, if any.
     """
-    # Everything is imported before the output ends; see _read_files().
-    from jaxsif.commands.hang_watch import HangWatch
-    from jaxsif.commands.verify_loop import Follower, Progress
-    from jaxsif.logs.scanner import LogScanner
-    from jaxsif.verdict import render
-    from jaxsif.verdict.stream import Stream
-    from jaxsif.verdict.verdict import is_empty, judge
+    from jaxsif.commands.verify_loop import Follower
 
     baseline = requested_baseline(baseline_file, os.environ)
-    topology = _requested_topology(label, os.environ)
-    nodes = _job_nodes(os.environ)
-    job_state = JobState(topology.processes if topology else None, nodes)
-    scanner = LogScanner(believes_records=False)
-    progress = Progress(job_state, topology, is_program=is_program)
-    hangs = HangWatch(topology, os.environ, verdict_file)
-
-    def add(record: Record) -> None:
-        if not hangs.add(record):
-            job_state.add(record)
-
-    # A file may belong to any job, a pipe's data to this one.
-    keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
-    stream = Stream(add, job_state.add_line, keys)
+    found = _Evidence(log, label, verdict_file, is_program=is_program)
 
     def conclude() -> int:
         """Write the verdict on the output so far."""
-        verdicts = judge(
-            job_state,
-            topology or _reported_topology(job_state, stream),
-            stream.damaged,
-            nodes,
-            replace(
-                _diagnosis(job_state, scanner),
-                other_version_records=stream.other_version,
-            ),
-            is_strict=is_strict,
-            baseline=baseline,
-            foreign=stream.foreign,
-            mismatched=stream.mismatched,
-            is_program=is_program,
-            hang=hangs.found,
-        )
-        is_unasked = is_program and not stream.damaged and all(map(is_empty, verdicts))
-        # Programs search for the verdict at the start of a line.
-        sys.stdout.write("\n" if progress.is_mid_line else "")
-        progress.is_mid_line = False
-        for verdict in verdicts:
-            sys.stdout.write(_NO_VERDICT if is_unasked else render.text(verdict))
-        sys.stdout.flush()
+        verdicts = found.judged(is_strict, baseline)
+        status = found.show(verdicts)
         if verdict_file is not None:
             _write_json(verdict_file, verdicts)
-        return PASS if is_unasked else _status(verdicts)
+        return status
 
     with _open(log) as source:
         interruption = None if _is_file(source) else Interruption()
         if interruption is not None:
             _read_files()
             keep_in_memory()
-        follower = Follower(stream, scanner, progress, hangs, interruption, conclude)
-        follower.follow(source)
-    if stream.foreign:
-        _note_foreign(stream.foreign)
+        Follower(
+            found.stream,
+            found.scanner,
+            found.progress,
+            found.hangs,
+            interruption,
+            conclude,
+        ).follow(source)
+    if found.stream.foreign:
+        _note_foreign(found.stream.foreign)
     return conclude()
+
+
+class _Evidence:
+    """What the output and the environment have shown so far, and the verdict on it."""
+
+    def __init__(
+        self,
+        log: str,
+        label: str | None,
+        verdict_file: Path | None,
+        *,
+        is_program: bool,
+    ) -> None:
+        # Everything is imported before the output ends; see _read_files().
+        from jaxsif.commands.hang_watch import HangWatch
+        from jaxsif.commands.verify_loop import Progress
+        from jaxsif.logs.scanner import LogScanner
+        from jaxsif.verdict import render, verdict
+        from jaxsif.verdict.stream import Stream
+
+        self._judge, self._is_empty = verdict.judge, verdict.is_empty
+        self._text = render.text
+        self._topology = _requested_topology(label, os.environ)
+        self._nodes = _job_nodes(os.environ)
+        self._is_program = is_program
+        processes = self._topology.processes if self._topology else None
+        self._job_state = JobState(processes, self._nodes)
+        self.scanner = LogScanner(believes_records=False)
+        self.progress = Progress(self._job_state, self._topology, is_program=is_program)
+        self.hangs = HangWatch(self._topology, os.environ, verdict_file)
+        # A file may belong to any job, a pipe's data to this one.
+        keys = job_keys(os.environ) if log == _STANDARD_INPUT else ()
+        self.stream = Stream(self._add, self._job_state.add_line, keys)
+
+    def _add(self, record: Record) -> None:
+        if not self.hangs.add(record):
+            self._job_state.add(record)
+
+    def judged(self, is_strict: bool, baseline: Baseline | None) -> list[Verdict]:
+        """The verdict on each step."""
+        return self._judge(
+            self._job_state,
+            self._topology or _reported_topology(self._job_state, self.stream),
+            self.stream.damaged,
+            self._nodes,
+            replace(
+                _diagnosis(self._job_state, self.scanner),
+                other_version_records=self.stream.other_version,
+            ),
+            is_strict=is_strict,
+            baseline=baseline,
+            foreign=self.stream.foreign,
+            mismatched=self.stream.mismatched,
+            is_program=self._is_program,
+            hang=self.hangs.found,
+        )
+
+    def show(self, verdicts: list[Verdict]) -> int:
+        """Print the verdicts, or that there is none; return the exit status."""
+        is_unasked = (
+            self._is_program
+            and not self.stream.damaged
+            and all(map(self._is_empty, verdicts))
+        )
+        # Programs search for the verdict at the start of a line.
+        sys.stdout.write("\n" if self.progress.is_mid_line else "")
+        self.progress.is_mid_line = False
+        for verdict in verdicts:
+            sys.stdout.write(_NO_VERDICT if is_unasked else self._text(verdict))
+        sys.stdout.flush()
+        return PASS if is_unasked else _status(verdicts)
 
 
 def _read_files() -> None:

@@ -75,10 +75,6 @@ def judge(
         have one of another type: those of another version of the kit.
       hang: why the step was ended, if no rank made progress.
     """
-    steps = job_state.steps
-    is_ended = job_state.ended or job_state.is_ended_from_outside or hang
-    if not steps and (is_ended or job_state.failed_nodes):
-        steps = {"": {}}
     cases = {
         step: StepEvidence(
             topology,
@@ -99,7 +95,7 @@ def judge(
             # Ranks without the kit are of no step.
             hang if hang and step in (hang.step, "") else None,
         )
-        for step, histories in steps.items()
+        for step, histories in _steps(job_state, hang).items()
     }
     unread = diagnosis.other_version_records
     if not cases:
@@ -109,6 +105,14 @@ def judge(
         _judge_case(step, case, damaged, unread, is_strict, mismatched)
         for step, case in cases.items()
     ]
+
+
+def _steps(job_state: JobState, hang: Hang | None) -> dict[str, Histories]:
+    """The ranks of each step; an unnamed one if only the end of a step is known."""
+    is_ended = job_state.ended or job_state.is_ended_from_outside or hang
+    if not job_state.steps and (is_ended or job_state.failed_nodes):
+        return {"": {}}
+    return job_state.steps
 
 
 def _believed(
