@@ -231,7 +231,7 @@ def test_other_packages_on_one_node_are_a_finding(desk, cluster):
     job = desk.submit("", "G2N2p2", "--packages", "/tmp/p.sqsh", program(cluster))
 
     assert 1 == job.status
-    assert "different file of packages on rank 1 on node2" in job.verdict, job.output
+    assert ("packages-differs", [1]) == job.cause, job.output
 
 
 def test_launch_gives_them_to_its_ranks(desk):

@@ -101,8 +101,8 @@ def test_nodes_that_do_not_share_the_secret_are_named(cluster):
     job = cluster.submit("G4N2p4", JAX_SIF_SECRET_FILE="/tmp/secret-of-the-node")
 
     assert 1 == job.status, job.output
-    assert "on node2" in job.verdict
-    assert "is not this step's coordinator: TLS fails" in job.verdict
+    kind, ranks = job.cause
+    assert ("coordinator-wrong-service", True) == (kind, {2, 3}.issuperset(ranks))
     for node in ("node1", "node2"):
         cluster.on(node, "rm", "/tmp/secret-of-the-node")
 

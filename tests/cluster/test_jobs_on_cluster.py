@@ -5,25 +5,22 @@ from __future__ import annotations
 
 import pytest
 
-# job -> what the verdict of a pass says, and the last rank with its node
+from jaxsif.core.topology import parse_topology
+
+# job -> its topology
 JOBS = {
-    "G4N1p4": ("4 processes on 1 node (node1), 4 cpu devices", "rank 3 on node1"),
-    "G4N2p2": (
-        "2 processes on 2 nodes (node1, node2), 4 cpu devices",
-        "rank 1 on node2",
-    ),
-    "G4N2p4": (
-        "4 processes on 2 nodes (node1, node2), 4 cpu devices",
-        "rank 3 on node2",
-    ),
-    "allreduce": (
-        "8 processes on 2 nodes (node1, node2), 8 cpu devices",
-        "rank 7 on node2",
-    ),
+    "G4N1p4": "G4N1p4",
+    "G4N2p2": "G4N2p2",
+    "G4N2p4": "G4N2p4",
+    "allreduce": "G8N2p8",
 }
 # Where two nodes are free, either may get a job of one.
 OPTIONS = {"G4N1p4": ("--nodelist=node1",)}
 each_job = pytest.mark.parametrize("name", JOBS)
+
+
+def last_rank(name: str) -> int:
+    return parse_topology(JOBS[name]).processes - 1
 
 
 @each_job
@@ -31,8 +28,8 @@ def test_the_job_passes(cluster, name):
     job = cluster.submit(name, *OPTIONS.get(name, ()))
 
     assert 0 == job.status, job.output
-    assert job.verdict.startswith("PASS  ")
-    assert JOBS[name][0] in job.verdict
+    assert job.verdict.startswith(f"PASS  {JOBS[name]}: ")
+    assert [] == job.findings
     assert "@jaxsif2" not in job.output
 
 
@@ -51,8 +48,8 @@ def test_a_rank_that_leaves_is_named(cluster, name):
     job = cluster.submit(name, *OPTIONS.get(name, ()), program="last_rank_leaves.py")
 
     assert 1 == job.status, job.output
-    assert f"{JOBS[name][1]}: Exited with exit code 9" in job.verdict
-    assert "never reported" in job.output
+    assert ("rank-exited", [last_rank(name)]) == job.cause
+    assert "rank-missing" in job.kinds
 
 
 @each_job
@@ -60,7 +57,7 @@ def test_a_topology_that_disagrees_fails(cluster, name):
     job = cluster.submit(name, *OPTIONS.get(name, ()), JAX_SIF_TOPOLOGY="G6N2p6")
 
     assert 1 == job.status, job.output
-    assert "G6N2p6 (2 nodes x 3 processes x 1 devices)" in job.verdict
+    assert ["allocation-differs"] == job.kinds
     # Before any rank has started.
     assert "ranks started" not in job.output
 
@@ -70,7 +67,7 @@ def test_a_rank_with_wrong_numbers_is_named(cluster, name):
     job = cluster.submit(name, *OPTIONS.get(name, ()), program="last_rank_wrong.py")
 
     assert 1 == job.status, job.output
-    assert f"in the slot of {JOBS[name][1]}" in job.verdict
+    assert ("foreign-peer", [last_rank(name)]) == job.cause
 
 
 def test_options_of_the_site_still_apply(cluster):
