@@ -7,14 +7,18 @@ import json
 
 import pytest
 
+# As a user does it; where the ranks are is asked while they still wait.
 RUN = """cd; module use "$1/modulefiles"; module load "$2"
-export APPTAINER_BIND="$1" HANG="$3" JAX_SIF_TOPOLOGY=G4N2p4 JAX_SIF_HANG_S=8
-file=$(mktemp); trap 'rm -f "$file".*' EXIT
-srun --nodes=2 --ntasks-per-node=2 --gpus-per-node=2 --kill-on-bad-exit=1 --unbuffered \\
-  singularity run --nv "$JAX_IMAGE" python "$1/tests/cluster/programs/plain_hangs.py" |&
-  jax-sif verify --user-program --verdict-file "$file.json" || status=$?
-echo; echo ==; cat "$file.json"; echo; echo ==; cat "$file.stacks"
-exit "${status:-0}"
+export APPTAINER_BIND="$1" HANG="$3" JAX_SIF_HANG_S=8
+script=$(mktemp)
+jax-sif job G4N2p4 "$1/tests/cluster/programs/plain_hangs.py" > "$script"
+job=$(sbatch --parsable --job-name=hangs --output="hangs-%j.out" "$script")
+file=hangs-$job
+until grep -qs "odd from" "$file.out"; do sleep 0.1; done
+jax-sif stacks "$job" > "$file.asked" 2>&1 || echo "status $?" >> "$file.asked"
+while squeue --noheader --jobs="$job" | grep -q .; do sleep 0.2; done
+for part in asked out json stacks; do echo; echo "== $part"; cat "$file.$part" || :; done
+rm "$script" "$file".*
 """
 
 
@@ -25,12 +29,21 @@ exit "${status:-0}"
 def test_a_rank_that_hangs_is_named_and_ends_the_job(cluster, hang, state):
     done = cluster.bash(RUN, str(cluster.checkout), cluster.module, hang)
 
-    assert 1 == done.returncode, done.stdout + done.stderr
-    _, verdict, stacks = done.stdout.rsplit("\n==\n", 2)
-    finding = json.loads(verdict)["verdicts"][0]["findings"][0]
+    assert "== stacks" in done.stdout, done.stdout + done.stderr
+    shown, _, stacks = done.stdout.partition("\n== stacks\n")
+    shown, _, verdict = shown.partition("\n== json\n")
+    assert verdict.startswith("{"), done.stdout + done.stderr
+    judged = json.loads(verdict)["verdicts"][0]
+    assert "FAIL" == judged["verdict"], shown
+    finding = judged["findings"][0]
     assert ("hang", [3]) == (finding["kind"], finding["ranks"])
     assert "node2" in finding["text"]
     assert "plain_hangs.py:" in finding["text"]
     # The odd one first, and the stack of the others once.
     assert f"rank 3: {state}" in stacks.partition("\n")[0], stacks
     assert stacks.count("in step\n") == 1, stacks
+    # All ranks had answered before, and gone on.
+    asked, _, _ = shown.partition("\n== out\n")
+    assert "status" not in asked, done.stdout
+    assert "no answer" not in asked, asked
+    assert asked.count("in main\n") >= 1, asked

@@ -29,7 +29,7 @@ def after(stack: tuple[str, ...] = BEFORE.position.stack, **changes) -> str | No
     is_loop = changes.pop("is_loop", False)
     before = replace(BEFORE, position=replace(BEFORE.position, is_loop=is_loop))
     has_gpus = changes.pop("has_gpus", False)
-    position = Position(beat_s, 1, stack, is_loop)
+    position = Position(beat_s, 1, stack, is_loop, sampler=9)
     now = replace(BEFORE, time_s=101.0, position=position, **changes)
     return activity.stillness(before, now, has_gpus=has_gpus)
 
@@ -48,6 +48,9 @@ def after(stack: tuple[str, ...] = BEFORE.position.stack, **changes) -> str | No
         ),
         # NCCL's threads are busy while they wait.
         ({"threads": {7: (5001, 41.0)}, "has_gpus": True}, activity.BLOCKED),
+        # Threads that wait for the interpreter's lock, and the one that looks.
+        ({"threads": {7: (5200, 40.0)}, "beat_s": 90.0}, activity.HOLDS_GIL),
+        ({"threads": {7: (5000, 40.0), 9: (5200, 40.0)}}, activity.BLOCKED),
         # A thread of gloo's looks 100 times a second whether something has come.
         ({"threads": {7: (5100, 40.01)}}, activity.BLOCKED),
     ],

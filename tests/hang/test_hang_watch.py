@@ -11,7 +11,7 @@ from jaxsif.commands import hang_watch
 from jaxsif.core.history import JobState
 from jaxsif.core.topology import parse_topology
 from jaxsif.hang.group import Hang, Standstill
-from jaxsif.verdict.verdict import judge
+from jaxsif.verdict.verdict import is_empty, judge
 
 G2 = parse_topology("G2N1p2")
 LOOP = {"state": "spinning", "stack": ["train.py:7 in <module>"], "waits_in": None}
@@ -69,6 +69,8 @@ def test_all_at_one_line_are_a_warning_and_an_end_on_request(watch):
         kind = "hang" if status else "standstill"
         case = judge(JobState(2), G2, is_program=True, hang=hangs.found)
         assert [kind] == [f.kind for f in case[0].findings if f.kind != "no-records"]
+        assert (1 if status else 3) == case[0].status
+        assert bool(status) != is_empty(case[0])
 
 
 def test_a_launcher_that_is_not_ended_leaves_a_warning(watch):

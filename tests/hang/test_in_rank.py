@@ -72,6 +72,8 @@ STILL = {
     "while True: pass": "spinning",
     "while not os.path.exists('x'): time.sleep(0.5)": "idle",
     "import re; re.match(r'(a+)+$', 'a' * 64 + 'b')": "holds-gil",
+    # Not even its sleep ends before its time.
+    "import ctypes; ctypes.PyDLL(None).sleep(10**6)": "holds-gil",
 }
 
 
@@ -91,6 +93,8 @@ def test_a_rank_that_stands_still_is_reported_with_its_line(still_ranks, line):
 
     assert ("stalled", STILL[line]) == (record["phase"], record["state"])
     assert any(f"program.py:{AT}" in frame for frame in record["stack"])
+    # What looks at it has not woken it.
+    assert still_ranks[line].poll() is None
 
 
 def test_a_stopped_rank_is_reported(tmp_path):

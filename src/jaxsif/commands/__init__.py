@@ -20,6 +20,7 @@ COMMANDS = {
     "mark": "in a job script: mark srun's messages for jax-sif verify",
     "recover": "in a job script: start the program again after a failure",
     "nodes": "sum up which nodes ended jobs with restarts",
+    "stacks": "show where every rank of a running job is",
     "baseline": "record speeds of successful runs, to compare later runs with",
     "explain": "find the cause of a failure in any job's output",
     "report": "render verdicts as HTML, JUnit XML, CSV or Prometheus metrics",

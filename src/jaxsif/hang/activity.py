@@ -71,7 +71,7 @@ def stillness(before: Sample, now: Sample, *, has_gpus: bool) -> str | None:
         return None
     if now.state == "T":
         return STOPPED
-    if now.time_s - now.position.beat_s > UNRESPONSIVE_S:
+    if _is_unresponsive(now):
         return DISK_WAIT if now.state == "D" else HOLDS_GIL
     main_share = (now.main_cpu_s - before.main_cpu_s) / elapsed_s
     if now.switches == before.switches and main_share < _IDLE_SHARE:
@@ -98,10 +98,21 @@ def _works(before: Sample, now: Sample, elapsed_s: float, *, has_gpus: bool) -> 
         return True
     if now.children_cpu_s - before.children_cpu_s > _BUSY_SHARE * elapsed_s:
         return True
+    # Those that wait for the interpreter's lock wake 200 times a second.
+    counts_sleeps = not _is_unresponsive(now)
     return any(
-        _is_busy(thread, before.threads.get(number), elapsed_s, has_gpus=has_gpus)
+        _is_busy(
+            *(thread, before.threads.get(number), elapsed_s),
+            has_gpus=has_gpus,
+            counts_sleeps=counts_sleeps,
+        )
         for number, thread in now.threads.items()
+        if number != now.position.sampler
     )
+
+
+def _is_unresponsive(sample: Sample) -> bool:
+    return sample.time_s - sample.position.beat_s > UNRESPONSIVE_S
 
 
 def _is_busy(
@@ -110,11 +121,12 @@ def _is_busy(
     elapsed_s: float,
     *,
     has_gpus: bool,
+    counts_sleeps: bool,
 ) -> bool:
     """Whether a thread works, by its sleeps and its processor time."""
     sleeps, cpu_s = before or (0, 0.0)
     sleeps_per_s = (now[0] - sleeps) / elapsed_s
-    if sleeps_per_s > _BUSY_SLEEPS_PER_S:
+    if counts_sleeps and sleeps_per_s > _BUSY_SLEEPS_PER_S:
         return True
     is_polling = has_gpus and sleeps_per_s < _GPU_SLEEPS_PER_S
     return now[1] - cpu_s > _BUSY_SHARE * elapsed_s and not is_polling

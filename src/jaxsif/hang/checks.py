@@ -31,9 +31,12 @@ _REMEDY = (
 
 def group_hangs(case: StepEvidence) -> Iterator[Finding]:
     """The ranks for which the others wait, by the line at which they stand."""
-    hang = case.hang
-    if hang is None:
-        return
+    if case.hang is not None:
+        yield from findings(case.hang)
+
+
+def findings(hang: Hang) -> Iterator[Finding]:
+    """One for each place at which a named rank stands."""
     kind = "hang" if hang.is_certain else "standstill"
     for (state, _), ranks in _places(hang).items():
         yield Finding(

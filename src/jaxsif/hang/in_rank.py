@@ -142,10 +142,10 @@ def _is_empty_loop(code: CodeType, at: int) -> bool:
 
 
 def _enable_dump() -> None:
-    """Let a signal write the stack, even where no Python can run."""
+    """Let a signal write the stacks, even where no Python can run."""
     if signal.getsignal(page.DUMP_SIGNAL) is signal.SIG_DFL:
         file = os.memfd_create(page.DUMP_NAME)
-        faulthandler.register(page.DUMP_SIGNAL, file=file, all_threads=False)
+        faulthandler.register(page.DUMP_SIGNAL, file=file, all_threads=True)
 
 
 def _start_observer(limit: float) -> tuple[page.Page, int]:

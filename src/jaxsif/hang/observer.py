@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -54,6 +55,7 @@ class Observer:
         self._stillness = Stillness()
         self._reported: str | None = None
         self._reported_s = 0.0
+        self._dumped: tuple[str, ...] = ()
 
     def look(self, position: Position) -> None:
         """Compare the rank with how it was at the last look."""
@@ -81,7 +83,7 @@ class Observer:
         """Take back what was reported: the rank moves, or has ended."""
         if self._reported:
             self._write(MovingRecord)
-        self._reported = None
+        self._reported, self._dumped = None, ()
 
     def report(self) -> None:
         """Write where the rank is, whether or not it moves: on request."""
@@ -94,7 +96,9 @@ class Observer:
     ) -> None:
         stack = sample.position.stack
         if state == activity.HOLDS_GIL:
-            stack = dumped_stack(self._rank) or stack
+            if is_requested or not self._dumped:
+                self._dumped = dumped_stack(self._rank, sample.position.sampler)
+            stack = self._dumped or stack
         self._write(
             StalledRecord,
             state=state,
@@ -222,8 +226,10 @@ def _system_call(rank: int, state: str) -> str | None:
     return None
 
 
-def dumped_stack(rank: int) -> tuple[str, ...]:
+def dumped_stack(rank: int, thread: int) -> tuple[str, ...]:
     """The main thread's stack as the C handler of `in_rank` writes it; empty if it cannot.
+
+    `thread`: the one that gets the signal.
 
     The program may have closed the handler's file, and a file of its own may have got the
     number: both are looked at first.
@@ -237,7 +243,7 @@ def dumped_stack(rank: int) -> tuple[str, ...]:
             return ()
         with open(path, "rb") as dump:
             dump.seek(0, os.SEEK_END)
-            os.kill(rank, DUMP_SIGNAL)
+            ctypes.CDLL(None).tgkill(rank, thread, DUMP_SIGNAL)
             time.sleep(_DUMP_S)
             lines = dump.read(1 << 16).decode(errors="replace")
         return parse_dump(lines)
@@ -245,8 +251,10 @@ def dumped_stack(rank: int) -> tuple[str, ...]:
 
 
 def parse_dump(text: str) -> tuple[str, ...]:
-    """The frames that faulthandler wrote, as `file:line in function`."""
-    frames = (line.strip() for line in text.splitlines())
+    """The main thread's frames by faulthandler, as `file:line in function`."""
+    # It was started first and is written last.
+    main = text.rpartition("hread 0x")[2]
+    frames = (line.strip() for line in main.splitlines())
     return tuple(
         frame.removeprefix('File "').replace('", line ', ":", 1)
         for frame in frames

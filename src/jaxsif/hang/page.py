@@ -8,14 +8,16 @@ import mmap
 import os
 import signal
 import struct
+import threading
 import time
 from dataclasses import dataclass
 
 # sequence (odd: being written), time of the last beat in ns, thread id, length of the text
 _HEADER = struct.Struct("=QQQQ")
 SIZE_BYTES = 16384
-# For a rank that runs no Python: at this signal a handler in C writes the stack to a file
+# For a rank that runs no Python: at this signal a handler in C writes the stacks to a file
 # of this name in memory. Real-time signals are for programs' own use; this one is rare.
+# It goes to the thread that looks, for in the main thread it would end a call of sleep(3).
 DUMP_SIGNAL = signal.SIGRTMAX - 5
 DUMP_NAME = "jax-sif-stack"
 _MAX_TEXT = SIZE_BYTES - _HEADER.size
@@ -32,6 +34,7 @@ class Position:
       is_loop: whether the innermost frame runs a loop that does nothing, as in `while
         True: pass`.
       others: changes when another thread that calls JAX moves.
+      sampler: the number in the kernel of the thread that looked.
     """
 
     beat_s: float
@@ -39,6 +42,7 @@ class Position:
     stack: tuple[str, ...] = ()
     is_loop: bool = False
     others: int = 0
+    sampler: int = 0
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -58,11 +62,12 @@ class Page:
     def write(
         self, thread: int, stack: tuple[str, ...], is_loop: bool, others: int = 0
     ) -> None:
-        """Publish a new position."""
-        text = json.dumps([stack, is_loop, others]).encode()
+        """Publish a new position, from the thread that looks."""
+        facts = is_loop, others, threading.get_native_id()
+        text = json.dumps([stack, *facts]).encode()
         while len(text) > _MAX_TEXT:
             stack = stack[: len(stack) // 2]
-            text = json.dumps([stack, is_loop, others]).encode()
+            text = json.dumps([stack, *facts]).encode()
         self._thread = thread
         self._put(self._sequence + 1, len(text))
         self._memory[_HEADER.size : _HEADER.size + len(text)] = text
@@ -81,8 +86,8 @@ class Page:
         text = self._memory[_HEADER.size : _HEADER.size + length]
         if _HEADER.unpack_from(self._memory)[0] != sequence:
             return None
-        stack, is_loop, others = json.loads(text)
-        return Position(beat_ns / 1e9, thread, tuple(stack), is_loop, others)
+        stack, *facts = json.loads(text)
+        return Position(beat_ns / 1e9, thread, tuple(stack), *facts)
 
     def _put(self, sequence: int, length: int) -> None:
         self._sequence = sequence

@@ -14,6 +14,7 @@ from jaxsif.core.evidence import Finding, StepEvidence, ranks_of, where
 from jaxsif.core.history import Histories, JobState, RankExit
 from jaxsif.core.record_lines import KEY_VARIABLE
 from jaxsif.core.topology import Topology
+from jaxsif.hang.checks import findings as hang_findings
 from jaxsif.hang.group import Hang
 from jaxsif.logs.diagnosis import NO_DIAGNOSIS, Diagnosis
 from jaxsif.pairs.results import PairResults, pair_results
@@ -100,7 +101,8 @@ def judge(
     unread = diagnosis.other_version_records
     if not cases:
         silence = _other_version(unread) if unread else _no_records(damaged, foreign)
-        return [Verdict("", topology, {}, (silence,), COULD_NOT_TELL)]
+        warnings = hang_findings(hang) if hang else ()
+        return [Verdict("", topology, {}, (silence, *warnings), COULD_NOT_TELL)]
     return [
         _judge_case(step, case, damaged, unread, is_strict, mismatched)
         for step, case in cases.items()
@@ -109,7 +111,8 @@ def judge(
 
 def _steps(job_state: JobState, hang: Hang | None) -> dict[str, Histories]:
     """The ranks of each step; an unnamed one if only the end of a step is known."""
-    is_ended = job_state.ended or job_state.is_ended_from_outside or hang
+    is_ended = job_state.ended or job_state.is_ended_from_outside
+    is_ended = is_ended or (hang is not None and hang.is_certain)
     if not job_state.steps and (is_ended or job_state.failed_nodes):
         return {"": {}}
     return job_state.steps

@@ -6,6 +6,7 @@ import ctypes
 import os
 import pdb
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -91,8 +92,8 @@ def loading(end_s):
 
 
 def numpy_call(end_s):
-    """Calls of some seconds each, at one line."""
-    matrix = np.random.rand(1500, 1500)
+    """Calls that let other threads run, at one line."""
+    matrix = np.random.rand(700, 700)
     while time.monotonic() < end_s:
         np.linalg.svd(matrix)
 
@@ -134,12 +135,24 @@ def wait_for_file(end_s):
         time.sleep(0.5)
 
 
+def serve(end_s):
+    """A server without requests; the others wait for the next one in a collective."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        timer = threading.Timer(
+            end_s - time.monotonic(), lambda: socket.create_connection(address)
+        )
+        timer.start()
+        server.accept()
+
+
 def main():
     jax.distributed.initialize()
     is_odd = jax.process_index() == jax.process_count() - 1
     for number in range(4):
         step(number)
         if number == 2 and is_odd:
+            print("odd from", time.time(), flush=True)
             with contextlib.suppress(KeyError):
                 globals()[os.environ["HANG"]]()
             if "PAUSE" in os.environ:
