@@ -9,6 +9,7 @@ FAULT = Fault(
     kind="image-missing",
     ranks=range(4, 8),
     says=("/tmp/node-local.sif",),
+    # After the module is loaded, which sets it too.
     options=("--export=ALL,JAX_IMAGE=/tmp/node-local.sif",),
 )
 

@@ -6,7 +6,12 @@ import time
 
 from fault import Fault, at_point, on_signal
 
-FAULT = Fault(kind="cancelled", status=3, has_baseline=False)
+FAULT = Fault(
+    kind="cancelled",
+    # The verdict's: the script stays until it is written.
+    status=3,
+    has_baseline=False,
+)
 
 
 def in_rank(rank):

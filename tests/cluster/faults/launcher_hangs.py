@@ -7,7 +7,7 @@ import time
 from fault import Fault, at_point, on_signal
 
 # As long as the ranks may take for their end, and then some: see docs/verdict.md.
-FAULT = Fault(says=("srun did not exit",), within_s=45, has_baseline=False)
+FAULT = Fault(kind="launcher-hangs", within_s=45, has_baseline=False)
 
 
 def in_rank(rank):

@@ -7,7 +7,8 @@ import time
 from fault import Fault, mark, node_dies
 
 FAULT = Fault(
-    says=("node2", "stopped responding to Slurm"),
+    kind="slurm-node-failed",
+    ranks=range(4, 8),
     # Slurm's own end of a job of which a node is lost: the verdict comes before.
     status=129,
     # It would put the job into the queue again.

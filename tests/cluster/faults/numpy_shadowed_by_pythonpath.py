@@ -5,7 +5,9 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(says=("on node1", "numpy", "PYTHONPATH"))
+FAULT = Fault(
+    kind="host-packages-visible", ranks=range(4), says=("numpy", "PYTHONPATH")
+)
 FOLDER = "/home/hpc/shadow"
 
 

@@ -5,7 +5,7 @@ import contextlib
 
 from fault import Fault
 
-FAULT = Fault(says=("on node2", "singularity"))
+FAULT = Fault(kind="slurm-program-missing", ranks=range(4, 8), says=("singularity",))
 
 
 @contextlib.contextmanager
