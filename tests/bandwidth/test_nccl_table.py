@@ -8,7 +8,7 @@ import re
 import pytest
 
 from jaxsif.bandwidth import nccl_table
-from jaxsif.bandwidth.nccl_table import Row
+from jaxsif.bandwidth.nccl_table import TableRow
 
 # As src/util.cu of nccl-tests writes it, but for the columns of in-place.
 FROM_NCCL_TESTS = """\
@@ -22,8 +22,8 @@ FROM_NCCL_TESTS = """\
 # Avg bus bandwidth    : 25.2424 
 """
 ROWS = [
-    Row("all-reduce", "f32", 2**20, 2**18, 41.82, 0, 8),
-    Row("all-reduce", "f32", 2**24, 2**22, 4444.45, 0, 8),
+    TableRow("all-reduce", "f32", 2**20, 2**18, 41.82, 0, 8),
+    TableRow("all-reduce", "f32", 2**24, 2**22, 4444.45, 0, 8),
 ]
 
 # What ReFrame's checks and people's scripts look for.
@@ -36,7 +36,7 @@ AVERAGE = re.compile(r"^# Avg bus bandwidth\s*:\s*([\d.]+)", re.M)
 BOUNDS = re.compile(r"^# Out of bounds values\s*:\s*(\d+)\s+(OK|FAILED)", re.M)
 
 
-def printed(rows: list[Row]) -> str:
+def printed(rows: list[TableRow]) -> str:
     lines = [
         *nccl_table.header("all-reduce", "f32"),
         *(row.text() for row in rows),
@@ -78,7 +78,7 @@ def test_awk_finds_the_bus_bandwidth_in_the_eighth_column():
 
 
 def test_wrong_elements_are_counted_and_fail():
-    text = printed([Row("all-reduce", "f32", 2**20, 2**18, 41.82, 12, 8)])
+    text = printed([TableRow("all-reduce", "f32", 2**20, 2**18, 41.82, 12, 8)])
 
     assert "12" == LINE.search(text)["wrong"]
     assert [("1", "FAILED")] == BOUNDS.findall(text)
@@ -88,11 +88,11 @@ def test_wrong_elements_are_counted_and_fail():
     ("row", "words"),
     [
         (
-            Row("all-gather", "bf16", 2**20, 2**16, 9.0, 0, 8),
+            TableRow("all-gather", "bf16", 2**20, 2**16, 9.0, 0, 8),
             ["bfloat16", "none", "-1"],
         ),
-        (Row("broadcast", "i32", 2**20, 2**18, 9.0, 0, 8), ["int32", "none", "0"]),
-        (Row("send-recv", "f32", 2**20, 2**18, 9.0, 0, 8), ["float", "sum", "-1"]),
+        (TableRow("broadcast", "i32", 2**20, 2**18, 9.0, 0, 8), ["int32", "none", "0"]),
+        (TableRow("send-recv", "f32", 2**20, 2**18, 9.0, 0, 8), ["float", "sum", "-1"]),
     ],
 )
 def test_type_operation_and_root_are_named_as_there(row, words):
@@ -110,13 +110,13 @@ def test_type_operation_and_root_are_named_as_there(row, words):
     ],
 )
 def test_long_times_lose_decimals_not_columns(time_us, text):
-    row = Row("all-reduce", "f32", 2**20, 2**18, time_us, 0, 8).text()
+    row = TableRow("all-reduce", "f32", 2**20, 2**18, time_us, 0, 8).text()
 
     assert text == row[54:61]
 
 
 def test_the_largest_size_is_shown_with_its_spread():
-    row = Row("all-reduce", "f32", 2**20, 2**18, 41.82, 0, 8, 0.042)
+    row = TableRow("all-reduce", "f32", 2**20, 2**18, 41.82, 0, 8, 0.042)
 
     (line,) = (x for x in nccl_table.footer([row], "all-reduce") if "largest" in x)
 

@@ -92,7 +92,7 @@ class _Run:
         self._began_s = time.monotonic()
         # Microseconds of one collective at the previous size, agreed by all ranks.
         self._last_us: float | None = None
-        self._rows: list[nccl_table.Row] = []
+        self._rows: list[nccl_table.TableRow] = []
 
     def run(self) -> None:
         """Measure the sizes, up to the first that memory or time do not allow."""
@@ -174,7 +174,7 @@ class _Run:
     def _point(self, shape: Buffers) -> None:
         """Measure one size, report it, and print its row."""
         series = self._series
-        sampler = Sampler(
+        sampler = BandwidthSampler(
             self._group,
             series,
             self._plan.trials,
@@ -202,12 +202,12 @@ class _Run:
         )
         self._print_row(shape, sample)
 
-    def _print_row(self, shape: Buffers, sample: Sample) -> None:
+    def _print_row(self, shape: Buffers, sample: BandwidthSample) -> None:
         """Print the row of all ranks' times."""
         gathered = self._group.gather_floats([float(sample.wrong), *sample.times_us])
         times_us = mean_over_ranks(gathered[:, 1:].tolist())
         median_us = statistics.median(times_us)
-        row = nccl_table.Row(
+        row = nccl_table.TableRow(
             self._series.collective,
             self._series.dtype,
             shape.size_bytes,
@@ -231,7 +231,7 @@ def _print(lines: str | Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Sample:
+class BandwidthSample:
     """This rank's measurement of one size of one series.
 
     `times_us`: the time of one collective, per trial; `local_us`: this rank's own time
@@ -248,7 +248,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class BandwidthSampler:
     """Measures sizes of a series; calls `keepalive` before each slow part."""
 
     group: Group
@@ -256,7 +256,7 @@ class Sampler:
     trials: int
     keepalive: Callable[[], None]
 
-    def measure(self, shape: Buffers, estimate_us: float | None) -> Sample:
+    def measure(self, shape: Buffers, estimate_us: float | None) -> BandwidthSample:
         """Warm up until the length of the chain fits, then measure.
 
         `estimate_us`: the time at the previous size; None for the first.
@@ -301,7 +301,7 @@ class Sampler:
         received: jax.Array,
         compile_s: float,
         synchronized_us: float,
-    ) -> Sample:
+    ) -> BandwidthSample:
         times_us, local_us, wrong = [], [], 0
         for trial in range(_FIRST_TRIAL, _FIRST_TRIAL + self.trials):
             self.keepalive()
@@ -317,7 +317,9 @@ class Sampler:
             checked_s = time.perf_counter() - began_s
             local_us.append(1e6 * (filled_s + checked_s))
             wrong += sum(int(s.data[0]) for s in counts.addressable_shards)
-        return Sample(length, times_us, local_us, compile_s, wrong, synchronized_us)
+        return BandwidthSample(
+            length, times_us, local_us, compile_s, wrong, synchronized_us
+        )
 
     def _barrier(self) -> None:
         """Let all ranks continue at about the same moment."""

@@ -33,7 +33,7 @@ _UNITS = ("(B)", "(elements)", "", "", "", "(us)", "(GB/s)", "(GB/s)", "")
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One size: the time of one collective, mean of the ranks, median of the trials."""
 
     collective: str
@@ -102,7 +102,7 @@ def _line(cells: Iterable[str]) -> str:
     return f"# {'  '.join(padded)}".rstrip()
 
 
-def footer(rows: Sequence[Row], collective: str) -> list[str]:
+def footer(rows: Sequence[TableRow], collective: str) -> list[str]:
     """The summary as in nccl-tests, and the speed at the largest size."""
     if not rows:
         return []

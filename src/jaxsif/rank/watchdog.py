@@ -144,7 +144,7 @@ Emit = Callable[[Record], None]
 
 
 @dataclass(frozen=True)
-class Position:
+class RankPosition:
     """A rank's reported position: the same for all ranks of a healthy job."""
 
     reached: str
@@ -174,7 +174,7 @@ class Watchdog:
         self._stamp = stamp
         self._who = who
         self._limits = limits
-        self._where = Position("start")
+        self._where = RankPosition("start")
         self._since_s = time.monotonic()
         self._next_phase = "connected"
         self._has_reported = self._has_compared = False
@@ -193,11 +193,11 @@ class Watchdog:
     def reached(self, phase: str, next_phase: str) -> None:
         """Called at a reported phase; starts the clock of the next one."""
         self._next_phase = next_phase
-        self._move(Position(phase))
+        self._move(RankPosition(phase))
 
     def entered(self, collective: str) -> None:
         """Called before the program waits for all others."""
-        self._move(Position(self._where.reached, collective))
+        self._move(RankPosition(self._where.reached, collective))
 
     def exit_on_sigterm(self) -> None:
         """Let SIGTERM end the process, even while it waits in a collective.
@@ -210,7 +210,7 @@ class Watchdog:
             signal.set_wakeup_fd(self._wake_fd, warn_on_full_buffer=False)
             signal.signal(signal.SIGTERM, wake_thread_handler)
 
-    def _move(self, where: Position) -> None:
+    def _move(self, where: RankPosition) -> None:
         self._where, self._since_s = where, time.monotonic()
         self._has_reported = self._has_compared = False
         self._wake_thread()
