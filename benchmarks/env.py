@@ -130,8 +130,8 @@ def run(command: list[str]) -> str:
 def table(result: dict) -> list[str]:
     """One line a figure, with what it should reach."""
     rows = [
-        f"jax-sif packages create own.sqsh {result['package']}: {result['made_s']} s, to reach:"
-        f" 120 s; {result['mb']} MB, {result['files']} files"
+        f"jax-sif packages create own.sqsh {result['package']}: {result['made_s']} s,"
+        f" to reach: 120 s; {result['mb']} MB, {result['files']} files"
     ]
     for state in ("warm", "cold"):
         for what in ("import", "start"):

@@ -151,7 +151,8 @@ def _recovery(
 def table(found: list[Recovery]) -> str:
     """Median and longest by fault, for docs/long-runs.md."""
     rows = [
-        "| Fault | times | fault to verdict | verdict to first line | fault to next step |",
+        "| Fault | times | fault to verdict | verdict to first line | fault to next"
+        " step |",
         "|---|---|---|---|---|",
     ]
     for name in sorted({recovery.fault for recovery in found}):

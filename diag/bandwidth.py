@@ -10,8 +10,8 @@ from jaxsif.rank import phase_reporter
 with phase_reporter() as reporter:
     plan = parse_plan(sys.argv[1:])
     initialize_distributed()
-    # Import JAX only here: initialize_distributed() first reports anything that would make
-    # the import fail.
+    # Import JAX only here: initialize_distributed() first reports anything that would
+    # make the import fail.
     from jaxsif.bandwidth.fabric import report_hardware
     from jaxsif.bandwidth.measure import measure
     from jaxsif.rank.identity_check import sum_of_ones

@@ -19,8 +19,8 @@ chosen = parser.parse_args()
 
 with phase_reporter() as reporter:
     initialize_distributed()
-    # Import JAX only here: initialize_distributed() first reports anything that would make
-    # the import fail.
+    # Import JAX only here: initialize_distributed() first reports anything that would
+    # make the import fail.
     import jax
 
     from jaxsif.pairs import measure

@@ -6,8 +6,8 @@ from jaxsif.rank import phase_reporter
 
 with phase_reporter() as reporter:
     initialize_distributed()
-    # Import JAX only here: initialize_distributed() first reports anything that would make
-    # the import fail.
+    # Import JAX only here: initialize_distributed() first reports anything that would
+    # make the import fail.
     import jax
 
     print(f"# Local devices: [ {jax.local_device_count()} ], {jax.local_devices()}")

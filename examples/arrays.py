@@ -66,8 +66,8 @@ def from_the_whole(whole: np.ndarray) -> jax.Array:
 def from_own_rows(own: np.ndarray) -> jax.Array:
     """Way 2: every process has its own rows only, as when each reads its own files.
 
-    JAX's own function for it is make_array_from_process_local_data; this one first checks
-    that the parts of the processes fit together.
+    JAX's own function for it is make_array_from_process_local_data; this one first
+    checks that the parts of the processes fit together.
     """
     return arrays.global_array(own, by_rows)
 
@@ -118,7 +118,7 @@ def write(text: str) -> None:
 
 
 def save_and_load(product: jax.Array, folder: Path) -> None:
-    """Save one plain file that numpy can read, and load it with a different sharding."""
+    """Save a plain file that numpy can read, and load it with another sharding."""
     if info.process_id == 0:
         folder.mkdir(parents=True, exist_ok=True)
     file = folder / "product.npy"

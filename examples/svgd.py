@@ -74,7 +74,8 @@ POSTERIORS = {"gaussian": gaussian, "regression": regression}
 
 def pull_and_push(own, others, scores, width):
     """The force of some particles on our own: attraction along the density gradient,
-    repulsion by near ones. Shapes (own, dimensions), (others, dimensions) twice; returns that of own."""
+    repulsion by near ones. Shapes (own, dimensions), (others, dimensions) twice;
+    returns that of own."""
     apart = own[:, None, :] - others[None, :, :]
     kernel = jnp.exp(-jnp.sum(apart**2, axis=-1) / width)
     push = 2 / width * jnp.sum(kernel[:, :, None] * apart, axis=1)

@@ -35,8 +35,8 @@ from tqdm import tqdm  # noqa: E402  (as above)
 mesh = Mesh(np.array(jax.devices()), ("devices",))
 whole, by_rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("devices"))
 
-# ---- Data: noisy pictures of digits. A picture is made from its number, where yours would
-# be read from a file, so each process makes only those of its own devices.
+# ---- Data: noisy pictures of digits. A picture is made from its number, where yours
+# would be read from a file, so each process makes only those of its own devices.
 
 PICTURES, SIZE = 20_000, 8
 DIGITS = """
@@ -179,7 +179,7 @@ class Checkpoints:
         return done, read.state
 
     def save(self, done, state, *, is_last=False):
-        """Save if due; return at once, but for the last one when its files are complete.
+        """Save if due; return at once, and of the last one when it is complete.
         Until then they have another name, so a kill never leaves half a checkpoint."""
         is_due = done % self._save_every == 0 or is_last
         if is_due and done != self._manager.latest_step():

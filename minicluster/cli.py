@@ -213,7 +213,8 @@ class Command:
         names = [slurm.LOGIN, *running.shape.node_names]
         if self.options.node and self.options.node not in names:
             raise UsageError(
-                f"no node is called {self.options.node!r}; there are: {', '.join(names)}"
+                f"no node is called {self.options.node!r}; there are:"
+                f" {', '.join(names)}"
             )
         print(cluster.tail(state, self.options.node))
         return 0

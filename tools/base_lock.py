@@ -23,8 +23,8 @@ def renew(checkout: Path = versions.CHECKOUT) -> None:
     if manifest is None:
         print(
             f"base: not renewed, {problem}; where the registry can be reached:"
-            f" {' '.join(command)} | sha256sum, then make it BASE_DIGEST in image.env and"
-            " the digest in Singularity.def"
+            f" {' '.join(command)} | sha256sum, then make it BASE_DIGEST in image.env"
+            " and the digest in Singularity.def"
         )
         return
     digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"

@@ -100,8 +100,8 @@ def debian_settings() -> dict[str, str]:
     if archive:
         if not re.fullmatch(r"https?://[\w@./:%~-]*@SNAPSHOTID@[\w@./:%~-]*", archive):
             raise versions.UsageError(
-                f"DEBIAN_SNAPSHOT_URI={archive!r} is no address with @SNAPSHOTID@ in it,"
-                " and @PATH@ for debian or debian-security"
+                f"DEBIAN_SNAPSHOT_URI={archive!r} is no address with @SNAPSHOTID@ in"
+                " it, and @PATH@ for debian or debian-security"
             )
         chosen["DEBIAN_SNAPSHOT_URI"] = archive
     snapshot = os.environ.get("DEBIAN_SNAPSHOT")

@@ -204,9 +204,9 @@ def check_room(source: Path, folder: Path, remedy: str) -> None:
     need_bytes, free_bytes = source.stat().st_size, shutil.disk_usage(folder).free
     if need_bytes > free_bytes:
         raise BuildError(
-            f"a copy of {source.name} needs {need_bytes / 1e9:.3f} GB in {str(folder)!r},"
-            f" and {free_bytes / 1e9:.3f} GB are free: free some, or name a folder with"
-            f" room: {remedy}"
+            f"a copy of {source.name} needs {need_bytes / 1e9:.3f} GB in"
+            f" {str(folder)!r}, and {free_bytes / 1e9:.3f} GB are free: free some, or"
+            f" name a folder with room: {remedy}"
         )
 
 

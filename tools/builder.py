@@ -123,8 +123,8 @@ def own_prefix() -> str:
 def remove_abandoned(parent: Path) -> None:
     """Removes the scratch of builds on this machine that were killed.
 
-    Their process is gone, and no process holds the folder: a container has process numbers of
-    its own, perhaps under the same host name.
+    Their process is gone, and no process holds the folder: a container has process
+    numbers of its own, perhaps under the same host name.
     """
     for folder in parent.glob(f"{own_prefix()}*-*"):
         process = folder.name[len(own_prefix()) :].partition("-")[0]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import versions
 
-# What manylinux_2_28 and older, as LOCK_PLATFORMS promises, are called in wheels' names.
+# What manylinux_2_28 and older, as LOCK_PLATFORMS promises, are called in wheels'
+# names.
 _GLIBC = [f"manylinux_2_{minor}" for minor in range(28, 4, -1)]
 _TAGS = [*_GLIBC, "manylinux2014", "manylinux2010", "manylinux1"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from jaxsif.cli import main as run
 from jaxsif.start import bundle
 
-# What the commands that people wait for load. An image has no profile of its users', and
-# its tool is not in a job, so some of them end with a complaint.
+# What the commands that people wait for load. An image has no profile of its users',
+# and its tool is not in a job, so some of them end with a complaint.
 COMMANDS = (
     ("job", "G8N2p8", "--site", "ibex", "train.py"),
     ("job", "medium", "--stage"),

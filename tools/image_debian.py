@@ -1,4 +1,4 @@
-"""Compares Debian packages with their lock; run by image_post.sh, by Debian's Python."""
+"""Compares Debian packages with their lock; run by image_post.sh."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

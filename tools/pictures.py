@@ -167,10 +167,10 @@ _HOW_LABELS = (
     (495, 110, "verdict, the job's exit status"),
 )
 HOW_DESCRIPTION = (
-    "sbatch submits the script to Slurm; on the first node it checks the allocation, and"
-    " srun starts one container per rank on every node; in it run the image's entry, the"
-    " checks, and the program with its watchdog; the output of all ranks is read by"
-    " jax-sif verify, which ends with the verdict"
+    "sbatch submits the script to Slurm; on the first node it checks the allocation,"
+    " and srun starts one container per rank on every node; in it run the image's"
+    " entry, the checks, and the program with its watchdog; the output of all ranks is"
+    " read by jax-sif verify, which ends with the verdict"
 )
 
 

@@ -83,7 +83,7 @@ def put(target: Path, mode: int, write: Callable[[Path], object]) -> None:
 
 
 def _remove_abandoned(folder: Path, own: str) -> None:
-    """Remove files of killed processes of this host, at least an hour old: a process of a
+    """Remove files of killed processes of this host, at least an hour old: one of a
     container has different ids, and has written since."""
     for left in folder.glob(f"{own}*"):
         number = left.name[len(own) :]

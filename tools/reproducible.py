@@ -16,8 +16,8 @@ import versions
 from build_run import BuildError
 from builder import MINICLUSTER
 
-# Run in the toolbox, which has unsquashfs, and where the files' owners exist: prints a line
-# for each file, without its time.
+# Run in the toolbox, which has unsquashfs, and where the files' owners exist: prints a
+# line for each file, without its time.
 _LISTING = r"""
 set -eu
 folder=$(mktemp -d)

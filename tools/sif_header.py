@@ -21,8 +21,8 @@ class NoSifError(ValueError):
 def settle(image: Path, time_s: int) -> None:
     """Sets the time at which it was made and changed, and an identity by its content.
 
-    Images that differ must not have the same: bin/image.sh takes a file of the header that
-    it knows, and of another content, for a damaged one.
+    Images that differ must not have the same: bin/image.sh takes a file of the header
+    that it knows, and of another content, for a damaged one.
     """
     times = struct.pack("<qq", time_s, time_s)
     with image.open("r+b") as file:

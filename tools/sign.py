@@ -80,8 +80,8 @@ def read_key(path: str | None) -> tuple[bytes, bytes]:
         if done.returncode:
             errors = done.stderr.decode(errors="replace").strip().splitlines()
             raise UsageError(
-                f"KEY={path!r} is no private key in PEM: {errors[0] if errors else ''}; a new"
-                " one: openssl genpkey -algorithm ED25519 -out centre.pem"
+                f"KEY={path!r} is no private key in PEM: {errors[0] if errors else ''};"
+                " a new one: openssl genpkey -algorithm ED25519 -out centre.pem"
             )
         keys.append(done.stdout)
     return keys[0], keys[1]
@@ -113,8 +113,8 @@ class Signer:
             )
         if done.returncode:
             raise BuildError(
-                f"apptainer {words[0]} ended with status {done.returncode}; the image is"
-                f" unchanged:\n{done.stderr.strip()}"
+                f"apptainer {words[0]} ended with status {done.returncode}; the image"
+                f" is unchanged:\n{done.stderr.strip()}"
             )
         return done.stdout
 

@@ -1,4 +1,4 @@
-"""Renews the schemas of the verdict file and of the attempts, and the table of records in docs/verdict.md."""
+"""Renews both schemas and the table of records in docs/verdict.md, from the types."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

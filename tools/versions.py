@@ -58,7 +58,7 @@ def pins(checkout: Path = CHECKOUT) -> dict[str, str]:
 
 
 def base_reference(checkout: Path = CHECKOUT) -> str:
-    """The base for a program, by digest only: not every program accepts a tag with it."""
+    """The base for a program, by digest only: not every one accepts a tag too."""
     chosen = pins(checkout)
     name, _, tag = chosen["BASE_IMAGE"].rpartition(":")
     digest = chosen["BASE_DIGEST"]

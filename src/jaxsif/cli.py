@@ -1,4 +1,4 @@
-"""The command line of jax-sif; runs in the container, on a login node or beside a job."""
+"""The command line of jax-sif: in the container, on a login node or beside a job."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAMES = {1: "standard output", 2: "standard error"}
 
 
 class Output(io.RawIOBase):
-    """A descriptor to write to. After an error everything is discarded, and `error` set.
+    """A descriptor to write to. After an error all is discarded, and `error` set.
 
     Where the descriptor does not block (a terminal or pipe that it shares with another
     program may be so), it waits until there is room.
@@ -84,7 +84,7 @@ class Streams:
 
 
 def _open_the_closed() -> set[int]:
-    """Open /dev/null for closed descriptors, which the next file would otherwise get."""
+    """Open /dev/null for closed descriptors, which the next file would get."""
     closed = set()
     for descriptor in (0, 1, 2):
         try:

@@ -75,9 +75,9 @@ def _orbax(verb: str) -> Any:
         import orbax.checkpoint as ocp
     except ImportError as error:
         raise UsageError(
-            f"{verb}() needs orbax-checkpoint, which is not here ({error}); put it on top"
-            " of the image: jax-sif packages create my.sqsh orbax-checkpoint; or use"
-            f" {verb}_npy(), which needs nothing"
+            f"{verb}() needs orbax-checkpoint, which is not here ({error}); put it on"
+            " top of the image: jax-sif packages create my.sqsh orbax-checkpoint; or"
+            f" use {verb}_npy(), which needs nothing"
         ) from error
     return ocp
 

@@ -1,4 +1,4 @@
-"""The layout of an array on all devices, the local part, and its description as text."""
+"""An array's layout on all devices, its local part, and its description as text."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def _toml_string(text: str) -> str:
 
 
 def with_run_added(baseline: Baseline, verdict: StepVerdict, run_id: str) -> Baseline:
-    """Return the baseline with one more run, a verdict of `jax-sif verify --verdict-file`.
+    """Return the baseline with one more run: a verdict that `jax-sif verify` wrote.
 
     Raises UsageError if the run did not pass, measured nothing or had wrong elements.
     """

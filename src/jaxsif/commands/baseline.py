@@ -58,7 +58,7 @@ def requested_baseline(
 
 
 def read(path: Path) -> Baseline:
-    """Read a baseline. Raises UsageError if the file is unreadable or not a baseline."""
+    """Read a baseline. Raises UsageError if the file is unreadable or none."""
     from jaxsif.bandwidth import baseline as baselines
 
     try:

@@ -94,8 +94,8 @@ def _program_missing(program: str | None) -> Iterator[Problem]:
             "program-missing",
             f"{program!r} does not exist in the container (working directory"
             f" {os.getcwd()!r})",
-            "submit from the program's directory, or mount its directory in the container"
-            " (binds of the site, APPTAINER_BIND)",
+            "submit from the program's directory, or mount its directory in the"
+            " container (binds of the site, APPTAINER_BIND)",
         )
 
 
@@ -169,7 +169,7 @@ def task_counts(text: str) -> list[int]:
 
 
 def _gpus(environment: Mapping[str, str], topology: Topology) -> Iterator[Problem]:
-    """Compared only if GPUs were requested per node; otherwise Slurm distributes them."""
+    """Compared only if GPUs were requested per node, and not left to Slurm."""
     if slurm_env.GPUS_PER_NODE not in environment:
         return
     here = _number(environment, slurm_env.GPUS_ON_NODE)

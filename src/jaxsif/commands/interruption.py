@@ -10,7 +10,8 @@ import time
 from types import FrameType
 
 # At a job's end Slurm sends SIGTERM to all of it, and SIGKILL after KillWait: 30 s by
-# default, 5 s on some sites. Most jobs have ended by then, and nothing is printed twice.
+# default, 5 s on some sites. Most jobs have ended by then, and nothing is printed
+# twice.
 _AFTER_SIGTERM_S = 2.0
 # srun prints at Ctrl-C what its tasks do.
 _AFTER_SIGINT_S = 0.3
@@ -42,8 +43,8 @@ class Interruption:
     """Notes the signals. The reader of the output checks `wake` and `is_due`.
 
     A second Ctrl-C or SIGHUP ends the process at once, as without this class. SIGTERM
-    never does: a program that saves its state at SIGTERM writes into our pipe, and would
-    die if it were closed.
+    never does: a program that saves its state at SIGTERM writes into our pipe, and
+    would die if it were closed.
     """
 
     def __init__(self) -> None:

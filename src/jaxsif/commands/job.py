@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxsif.job.request import JobOptions
 
-# Options that override a field of the profile, or of the site: by field the names, which
-# are sbatch's if they mean the same, the metavar and the help.
+# Options that override a field of the profile, or of the site: by field the names,
+# which are sbatch's if they mean the same, the metavar and the help.
 _PROFILE = {
     "name": (("-J", "--job-name"), "NAME", "the job's name"),
     "topology": (("--topology",), "LABEL", "devices, nodes and processes: G8N2p4"),
@@ -85,8 +85,8 @@ class _Override(argparse.Action):
         changes = getattr(namespace, self.dest, {})
         if self.const == "packages" and "packages" in changes:
             parser.error(
-                f"--packages names {changes['packages']!r} and {values!r}, but a job can"
-                " have only one overlay; combine them: jax-sif packages create"
+                f"--packages names {changes['packages']!r} and {values!r}, but a job"
+                " can have only one overlay; combine them: jax-sif packages create"
             )
         # An option without a value is a switch.
         changes[self.const] = True if self.nargs == 0 else values
@@ -170,7 +170,8 @@ def parser() -> argparse.ArgumentParser:
 # All others, with the arguments of add_argument.
 _OTHER_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--site",): {
-        "help": "a name (jax-sif site list) or a file (default: $JAX_SIF_SITE, or generic)"
+        "help": "a name (jax-sif site list) or a file (default: $JAX_SIF_SITE, or"
+        " generic)"
     },
     ("--requeue",): {
         "action": _Override,
@@ -203,8 +204,8 @@ _OTHER_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
         "action": "append",
         "type": int,
         "metavar": "N",
-        "help": "fail unless N (for example the batch size) is divisible by the number of"
-        " devices",
+        "help": "fail unless N (for example the batch size) is divisible by the number"
+        " of devices",
     },
     ("--stage",): {
         "action": "store_true",
@@ -214,7 +215,8 @@ _OTHER_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--max-restarts",): {
         "type": int,
         "metavar": "N",
-        "help": "experimental: start the program again after a failure, at most N times",
+        "help": "experimental: start the program again after a failure, at most N"
+        " times",
     },
     ("--spare-nodes",): {
         "type": int,
@@ -223,8 +225,8 @@ _OTHER_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("--collectives",): {
         "choices": ("gloo", "mpi"),
-        "help": "library for collectives between CPU devices (default: gloo; experimental:"
-        " mpi)",
+        "help": "library for collectives between CPU devices (default: gloo;"
+        " experimental: mpi)",
     },
 }
 

@@ -77,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--packages",
         metavar="FILE",
-        help="package overlay to mount (see jax-sif packages); must be the first option",
+        help="package overlay to mount (see jax-sif packages); must be the first"
+        " option",
     )
     parser.add_argument(
         "--devices",
@@ -143,7 +144,7 @@ def duration_s(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text, re.ASCII)
     if match is None:
         raise UsageError(
-            f"invalid duration {text!r}; expected for example 2s, 500ms, 1m, or a number of"
-            " seconds"
+            f"invalid duration {text!r}; expected for example 2s, 500ms, 1m, or a"
+            " number of seconds"
         )
     return float(match[1]) * _UNITS_S[match[2] or "s"]

@@ -16,8 +16,8 @@ def main(arguments: Sequence[str]) -> int:
     """Copies standard input line by line; `bin/jax-sif` does the same in shell."""
     argparse.ArgumentParser(
         prog="jax-sif mark",
-        description="Copies the standard error of srun and marks each line with the job's"
-        " key: srun ... 2> >(jax-sif mark) | jax-sif verify.",
+        description="Copies the standard error of srun and marks each line with the"
+        " job's key: srun ... 2> >(jax-sif mark) | jax-sif verify.",
     ).parse_args(arguments)
     # srun's last lines come after the signal that ends the job.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

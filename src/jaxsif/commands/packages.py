@@ -27,7 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="jax-sif packages",
         usage="jax-sif packages create|list|info|freeze|check FILE.sqsh ...",
-        description="Adds your packages to the image, as one file that is mounted on top.",
+        description="Adds your packages to the image, as one file that is mounted on"
+        " top.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
             f"no verdict in {', '.join(map(str, chosen.verdicts))}; verify the job's"
             " output first: jax-sif verify --verdict-file FILE"
         )
-    # All contents are made before the first file is written, so that an error leaves none.
+    # All contents are made before the first file is written, so that an error leaves
+    # none.
     files = {path: _content(kind, verdicts) for kind, path in _files(chosen)}
     sys.stdout.write("\n".join(map(as_text, verdicts)))
     sys.stdout.flush()
@@ -50,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="jax-sif report",
         description="Prints verdicts and renders them as HTML, JUnit XML, CSV or"
         " Prometheus metrics. By default it writes HTML: job.json becomes job.html.",
-        epilog="Exit status: 0 report written, whatever the verdict; 2 usage error; 3 no"
-        " verdict in the files.",
+        epilog="Exit status: 0 report written, whatever the verdict; 2 usage error; 3"
+        " no verdict in the files.",
     )
     parser.add_argument(
         "verdicts",

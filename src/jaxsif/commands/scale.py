@@ -139,8 +139,8 @@ def _verdict(path: Path) -> StepVerdict | None:
         return verdict_file.read(path)[-1]
     except (UsageError, IndexError) as error:
         raise KitError(
-            f"{str(path)!r} is not a verdict of jax-sif ({error}); remove it, or run the"
-            " job again"
+            f"{str(path)!r} is not a verdict of jax-sif ({error}); remove it, or run"
+            " the job again"
         ) from error
 
 
@@ -148,10 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jax-sif scale",
         usage="jax-sif scale [options] PROFILE [options] PROGRAM [ARGUMENT ...]",
-        description="Runs a program on different numbers of nodes, one job after another,"
-        " and shows\nits speed-up and efficiency. PROFILE sets the processes per node and"
-        " devices per\nprocess. The program reports its speed by jaxsif.report_speed();"
-        " otherwise wall\ntimes are compared.",
+        description="Runs a program on different numbers of nodes, one job after"
+        " another, and shows\nits speed-up and efficiency. PROFILE sets the processes"
+        " per node and devices per\nprocess. The program reports its speed by"
+        " jaxsif.report_speed(); otherwise wall\ntimes are compared.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -171,8 +171,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="weak scaling: multiply the program's --NAME by the number of nodes; may be"
-        " repeated",
+        help="weak scaling: multiply the program's --NAME by the number of nodes; may"
+        " be repeated",
     )
     parser.add_argument(
         "--output-dir", metavar="DIR", help="output folder (default: scale-PROGRAM)"

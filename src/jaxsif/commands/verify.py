@@ -44,10 +44,10 @@ _STANDARD_INPUT = "-"
 
 # Printed instead of a verdict.
 _NO_VERDICT = (
-    "NO VERDICT  no rank reported anything and no error was found; keeping the program's"
-    " exit status\n"
-    "   -> call jaxsif.initialize_distributed() first, so that the verdict can name ranks,"
-    " devices and causes\n"
+    "NO VERDICT  no rank reported anything and no error was found; keeping the"
+    " program's exit status\n"
+    "   -> call jaxsif.initialize_distributed() first, so that the verdict can name"
+    " ranks, devices and causes\n"
 )
 
 
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="jax-sif verify",
         description="Prints a job's output as it arrives, then a verdict.",
-        epilog="Exit status: 0 pass, 1 fail, 2 usage error, 3 COULD NOT TELL, 75 pass and the"
-        " program requests a requeue of its job.",
+        epilog="Exit status: 0 pass, 1 fail, 2 usage error, 3 COULD NOT TELL, 75 pass"
+        " and the program requests a requeue of its job.",
     )
     parser.add_argument(
         "log", nargs="?", default="-", help="a job's output (default: standard input)"
@@ -115,8 +115,8 @@ def verify(
       log: a file's path, or `-` for standard input.
       label: the requested topology; default: the job's variable, then the records.
       verdict_file: file for the verdicts as JSON.
-      is_program: whether it is a user's program, which need not report anything. The exit
-        status is then 0 if no error is known, so that srun's counts.
+      is_program: whether it is a user's program, which need not report anything. The
+        exit status is then 0 if no error is known, so that srun's counts.
       is_strict: whether warnings fail.
       baseline_file: speeds to compare with; default: the job's variable, if any.
     """

@@ -45,10 +45,10 @@ def write_file(path: Path, write: Writer) -> None:
     """Call `write` for the new content of `path`, which is replaced as a whole or not.
 
     Same as for a shell's `> path`, a device, a pipe or a descriptor (/dev/stdout) is
-    written, a link is followed, and a file keeps its owner and permissions; a new one has
-    those of the umask. A writable file that cannot be replaced (its directory is not
-    writable, it is mounted, its owner cannot be kept) is written in place: only that can
-    leave a partial file.
+    written, a link is followed, and a file keeps its owner and permissions; a new one
+    has those of the umask. A writable file that cannot be replaced (its directory is
+    not writable, it is mounted, its owner cannot be kept) is written in place: only
+    that can leave a partial file.
 
     Raises OSError.
     """

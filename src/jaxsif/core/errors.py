@@ -22,7 +22,7 @@ VERBOSE_VARIABLE = "JAX_SIF_VERBOSE"
 
 
 class KitError(Exception):
-    """A problem that the user can fix. The text names it, the value found, and a remedy."""
+    """A problem that the user can fix: its text has the value found, and a remedy."""
 
     exit_status = FAIL
 
@@ -43,9 +43,9 @@ class CouldNotTell(KitError):
 class Problem:
     """A problem: its kind (explained in docs), the value found, and a remedy.
 
-    `is_fatal`: a program cannot work with it; otherwise it may work, slowly or by luck. A
-    diagnostic treats both as failures. `ranks` are the affected ranks, if different from
-    the reporting one.
+    `is_fatal`: a program cannot work with it; otherwise it may work, slowly or by luck.
+    A diagnostic treats both as failures. `ranks` are the affected ranks, if different
+    from the reporting one.
     """
 
     kind: str

@@ -93,7 +93,8 @@ class StepEvidence:
     silent: frozenset[int] = frozenset()
     # Whether the launcher had to be ended although all ranks were done.
     has_launcher_hung: bool = False
-    # Whether we ended the launcher, which then may not have reported how its tasks ended.
+    # Whether we ended the launcher, which then may not have reported how its tasks
+    # ended.
     has_ended_launcher: bool = False
     # Nodes that failed according to Slurm.
     failed_nodes: Sequence[str] = ()
@@ -136,7 +137,7 @@ class StepEvidence:
 
     @property
     def end_from_outside(self) -> str | None:
-        """Why the step was ended from outside, in a clause; then no rank is the cause."""
+        """Why the step was ended from outside, in a clause: no rank is the cause."""
         if self.failed_nodes:
             return None
         return self.cancelled or (self.interrupted if self.has_failed else None)

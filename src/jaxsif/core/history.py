@@ -1,4 +1,4 @@
-"""The state of a job's steps and ranks, collected from records and launcher messages."""
+"""The state of a job's steps and ranks, from records and launcher messages."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RankExit:
 
     @property
     def exit_status(self) -> int | None:
-        """The exit status in the reason, in the shell's numbering; None if it has none."""
+        """The exit status in the reason, as in a shell; None if it has none."""
         code = _EXIT_CODE.match(self.reason)
         if code is not None:
             return int(code[1])
@@ -122,7 +122,8 @@ class JobState:
         # Exits by rank, in order of time: from marked lines, and from any line.
         self._ended_by_launcher: dict[int, RankExit] = {}
         self._ended_by_text: dict[int, RankExit] = {}
-        # Whether srun reports that its step was ended from outside before any rank ended.
+        # Whether srun reports that its step was ended from outside before any rank
+        # ended.
         self._is_aborted = False
         # Why Slurm ended the step, by a line that any program could print.
         self._cancel_reason: str | None = None
@@ -190,7 +191,7 @@ class JobState:
 
     @property
     def cancelled(self) -> str | None:
-        """Why the step was cancelled; None if it was not, or a rank had ended before."""
+        """Why the step was cancelled; None if not, or if a rank had ended before."""
         if self.is_marked and not self._is_aborted:
             return None
         reason = self._cancel_reason
@@ -287,7 +288,7 @@ class JobState:
         return not self.failed_nodes and bool(self.cancelled or self.interrupted)
 
     def _histories_of(self, run: str) -> Histories | None:
-        """The ranks of a run, `cluster.job.step.restart`; None if a later one started."""
+        """The ranks of `cluster.job.step.restart`; None if a later one started."""
         step, _, text = run.rpartition(".")
         # More digits than any restart count has.
         restart = int(text) if text.isdecimal() and len(text) < 19 else 0

@@ -10,7 +10,8 @@ from itertools import product
 
 from jaxsif.core.text import quoted
 
-# Upper limits, so that a malformed list cannot exhaust memory; checked before expanding.
+# Upper limits, so that a malformed list cannot exhaust memory; checked before
+# expanding.
 MAX_NAMES = 1 << 18
 _MAX_NAME = 255
 _MAX_LIST = 4 << 20
@@ -27,7 +28,8 @@ _Part = str | list[_Numbers]
 def expand(node_list: str, most: int = MAX_NAMES) -> list[str]:
     """`gpu[01-02]-ib,login` -> `["gpu01-ib", "gpu02-ib", "login"]`.
 
-    Raises ValueError for text that is not a node list, or one of more than `most` names.
+    Raises ValueError for text that is not a node list, or one of more than `most`
+    names.
     """
     if len(node_list) > _MAX_LIST:
         raise ValueError(f"a node list of {len(node_list)} characters")

@@ -69,7 +69,7 @@ class Versions(Struct, frozen=True):
 
 @functools.cache
 def versions(description: Path = DESCRIPTION) -> Versions:
-    """The versions of this process, without importing JAX; kept from the first call on."""
+    """The versions of this process, without importing JAX; read once."""
     try:
         facts = describe(description)
         return Versions(kit_version(), name(facts), str(facts["versions"]["jax"]))

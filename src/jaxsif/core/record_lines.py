@@ -17,13 +17,14 @@ from jaxsif.core.slurm_env import CLUSTER, JOB_ID
 from jaxsif.core.text import printable
 
 # A record is `@jaxsif2 KEY CRC32 JSON`. The marker may be anywhere in a line, because
-# `srun --label` and half-printed lines put text before it; the checksum detects a record
-# that was cut or mixed with another rank's output.
+# `srun --label` and half-printed lines put text before it; the checksum detects a
+# record that was cut or mixed with another rank's output.
 MARKER = "@jaxsif2 "
 MARKER_BYTES = MARKER.encode()
 
-# The job's random string, set by its script: its first eight digits are the KEY, so that
-# a line of another job, of a data set or of a model's output never counts as a record.
+# The job's random string, set by its script: its first eight digits are the KEY, so
+# that a line of another job, of a data set or of a model's output never counts as a
+# record.
 KEY_VARIABLE = "JAX_SIF_RECORD_KEY"
 KEY_LENGTH = 8
 _CHOSEN = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}(?![0-9A-Za-z])")
@@ -45,7 +46,8 @@ _KEPT = ("phase", "rank", "step", "node", "time")
 _CUT = " [...]"
 _LEFT_OUT = "left_out"
 
-# Half a list of nodes would name other nodes; the verdict has the list from the job as well.
+# Half a list of nodes would name other nodes; the verdict has the list from the job as
+# well.
 _WHOLE_OR_NOTHING = ("nodes",)
 
 # The most bytes of a text and items of a list, from mild to harsh.
@@ -65,8 +67,8 @@ class MismatchedRecord(CorruptRecord):
 def job_keys(environment: Mapping[str, str]) -> tuple[str, ...]:
     """The keys of this job's records, the one to write with first; none outside a job.
 
-    The last is derived from Slurm's variables, so that scripts written by hand, and those
-    whose environment does not reach the ranks, have a key as well.
+    The last is derived from Slurm's variables, so that scripts written by hand, and
+    those whose environment does not reach the ranks, have a key as well.
     """
     chosen = _CHOSEN.match(environment.get(KEY_VARIABLE, ""))
     keys = [chosen[0]] if chosen else []
@@ -85,8 +87,8 @@ def rank_key(environment: Mapping[str, str]) -> str:
 def encode(record: Record, key: str = NO_KEY) -> str:
     """One line, newline included, of at most MAX_RECORD_BYTES bytes.
 
-    Texts and lists that do not fit are shortened. Raises ValueError only where the names
-    of step and node alone are too long.
+    Texts and lists that do not fit are shortened. Raises ValueError only where the
+    names of step and node alone are too long.
     """
     return encode_fields(msgspec.to_builtins(record, enc_hook=_plain), key)
 
@@ -184,9 +186,9 @@ def _checksum(key: bytes, text: bytes) -> int:
 def decode(line: bytes, position: int) -> Record:
     """The record whose marker is at `position` of `line`, with any key.
 
-    Every text in it is made one printable line, safe for terminals. Raises CorruptRecord
-    if the marker is not followed by a whole record, MismatchedRecord if that is not of a
-    known kind, or lacks a field, or a field is of another type.
+    Every text in it is made one printable line, safe for terminals. Raises
+    CorruptRecord if the marker is not followed by a whole record, MismatchedRecord if
+    that is not of a known kind, or lacks a field, or a field is of another type.
     """
     start = position + len(MARKER_BYTES)
     after_key = start + KEY_LENGTH

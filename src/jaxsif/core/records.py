@@ -12,8 +12,8 @@ from jaxsif.core.topology import MAX_PROCESSES
 
 # In the order of a healthy rank.
 PHASES = ("started", "connected", "devices", "allreduce", "identity", "done")
-# Why a rank did not finish: an exception or a problem, no progress within the deadline, a
-# SIGTERM from outside.
+# Why a rank did not finish: an exception or a problem, no progress within the deadline,
+# a SIGTERM from outside.
 FAILED, DEADLINE_EXCEEDED, TERMINATED = "failed", "deadline_exceeded", "terminated"
 # Reports of a rank that continues: it waits for the others, or has a problem.
 WAITING, WARNINGS = "waiting", "warnings"
@@ -54,8 +54,8 @@ Repetitions = Annotated[
 class RecordBase(Struct, frozen=True, gc=False, tag_field="phase"):
     """The fields of every record.
 
-    Every field of every kind is required, so that a record of another version of the kit
-    is corrupt, and nothing is concluded from it.
+    Every field of every kind is required, so that a record of another version of the
+    kit is corrupt, and nothing is concluded from it.
     """
 
     phase: ClassVar[str]

@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Variables of `srun` that the kit reads; only this module names variables of Slurm. (The
-# image's entry and local_devices.sh, which must start in milliseconds, use the shell's
-# environment directly.)
+# Variables of `srun` that the kit reads; only this module names variables of Slurm.
+# (The image's entry and local_devices.sh, which must start in milliseconds, use the
+# shell's environment directly.)
 CLUSTER = "SLURM_CLUSTER_NAME"
 JOB_ID = "SLURM_JOB_ID"
 STEP_ID = "SLURM_STEP_ID"
@@ -34,8 +34,8 @@ TOPOLOGY_ADDRESS = "SLURM_TOPOLOGY_ADDR"
 # What its parts are: `switch.switch.node`, or `node` where Slurm knows of no switches.
 TOPOLOGY_PATTERN = "SLURM_TOPOLOGY_ADDR_PATTERN"
 
-# The rest of what srun sets, which the kit itself does not read: `jax-sif launch` sets it
-# too, because users' programs and libraries do.
+# The rest of what srun sets, which the kit itself does not read: `jax-sif launch` sets
+# it too, because users' programs and libraries do.
 JOB_ID_OLD = "SLURM_JOBID"
 STEP_ID_OLD = "SLURM_STEPID"
 NODE_LIST_OLD = "SLURM_NODELIST"
@@ -71,8 +71,8 @@ STEP_PREFIX = "SLURM_STEP"
 # Prefixes of the variables that launchers set. Those of a launcher around
 # `jax-sif launch` are not for the processes below it.
 LAUNCHER_PREFIXES = ("SLURM", "PMI", "OMPI_")
-# The cluster that `jax-sif launch` poses as, and what it sets besides: how many ranks are
-# on this machine, whose nodes are all of them.
+# The cluster that `jax-sif launch` poses as, and what it sets besides: how many ranks
+# are on this machine, whose nodes are all of them.
 LOCAL_CLUSTER = "local"
 LOCAL_RANKS = "JAX_SIF_LOCAL_RANKS"
 
@@ -112,7 +112,7 @@ class Identity:
 
 
 def is_local_launch(environment: Mapping[str, str]) -> bool:
-    """Whether `jax-sif launch` simulates the nodes, so that their names do not exist."""
+    """Whether `jax-sif launch` simulates the nodes: their names do not exist."""
     is_local = environment.get(CLUSTER) == LOCAL_CLUSTER
     # A real cluster may have that name, and a job may inherit the other variable.
     return is_local and LOCAL_RANKS in environment

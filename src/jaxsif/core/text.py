@@ -38,7 +38,7 @@ def listed(
 
 
 def not_shown(shown: int, total: int, noun: str) -> list[str]:
-    """The last line of a shortened list, `... and 3 more ranks`; none if it is whole."""
+    """The end of a shortened list, `... and 3 more ranks`; none if it is whole."""
     more = total - shown
     return [f"... and {plural(more, f'more {noun}')}"] if more > 0 else []
 

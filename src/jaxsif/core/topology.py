@@ -74,7 +74,8 @@ def parse_topology(label: str) -> Topology:
     if processes % nodes:
         raise UsageError(
             f"impossible topology {label!r}: {processes} processes do not divide over"
-            f" {nodes} nodes ({processes} / {nodes} = {processes / nodes:g}); {_EXAMPLE}"
+            f" {nodes} nodes ({processes} / {nodes} = {processes / nodes:g});"
+            f" {_EXAMPLE}"
         )
     if devices % processes:
         raise UsageError(

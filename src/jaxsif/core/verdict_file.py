@@ -105,7 +105,7 @@ class PairNode(Struct, frozen=True):
 
 
 class SlowPart(Struct, frozen=True):
-    """A slow node, link of two nodes, uplink of a switch, or path between two switches."""
+    """A slow node, link of two nodes, uplink, or path between two switches."""
 
     kind: str
     nodes: tuple[str, ...]
@@ -234,8 +234,8 @@ def read(path: Path) -> tuple[StepVerdict, ...]:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"cannot read the verdict {str(path)!r}: {error.strerror}; give the file that"
-            " jax-sif verify --verdict-file FILE wrote"
+            f"cannot read the verdict {str(path)!r}: {error.strerror}; give the file"
+            " that jax-sif verify --verdict-file FILE wrote"
         ) from error
     return parse(content, str(path))
 
@@ -266,8 +266,8 @@ def _check_schema(schema: str | None, name: str) -> None:
         return
     if schema and schema.startswith(_FAMILY):
         raise UsageError(
-            f"{name!r} has the schema {schema!r}, and this jax-sif reads {SCHEMA!r}; make"
-            " the report with the jax-sif of the job's image: singularity exec"
+            f"{name!r} has the schema {schema!r}, and this jax-sif reads {SCHEMA!r};"
+            " make the report with the jax-sif of the job's image: singularity exec"
             " $JAX_IMAGE jax-sif report"
         )
     raise UsageError(

@@ -73,8 +73,8 @@ _IN_PACKAGE = "package_data/plotly.min.js"
 
 PLOTLY_MISSING = (
     "no charts, because plotly is missing: pip install 'jax-sif[report]', or create the"
-    " page in the image, which has it: singularity exec $JAX_IMAGE jax-sif report, or jax-sif"
-    " scale show"
+    " page in the image, which has it: singularity exec $JAX_IMAGE jax-sif report, or"
+    " jax-sif scale show"
 )
 
 
@@ -87,7 +87,7 @@ def plotly_js(in_image: Path = PLOTLY_IN_IMAGE) -> str | None:
 
 
 def _in_package() -> Path | None:
-    """The file in the plotly package, which is not imported: that takes half a second."""
+    """The file in the plotly package, whose import would take half a second."""
     spec = find_spec("plotly")
     origin = spec.origin if spec is not None else None
     return Path(origin).parent / _IN_PACKAGE if origin else None

@@ -58,7 +58,7 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 
-_NUMBER = re.compile(r"-|-?[0-9.,]+%?")
+_NUMERIC_CELL = re.compile(r"-|-?[0-9.,]+%?")
 
 _VOID = {"meta", "br", "link", "hr"}
 
@@ -75,7 +75,7 @@ def escape_invisible(text: object) -> str:
 
 
 def tag(element: str, /, *children: object, **attributes: object) -> Markup:
-    """`<element attribute="value">children</element>`; text that is not Markup is escaped.
+    """`<element attribute="value">children</element>`; escapes what is not Markup.
 
     An attribute is omitted if None or False, and has no value if True; a trailing
     underscore is dropped (`class_`), and other underscores become `-`.
@@ -123,7 +123,7 @@ def as_script_data(value: Any) -> Markup:
 
 
 def _is_number(value: object) -> bool:
-    return _NUMBER.fullmatch(str(value)) is not None
+    return _NUMERIC_CELL.fullmatch(str(value)) is not None
 
 
 def _cell(value: object, side: str | None) -> Markup:

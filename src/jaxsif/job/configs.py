@@ -143,7 +143,7 @@ class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[mi
 
 
 def _explained(kind: type[T], path: Path, document: Any, error: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.gpus.type`" with line and choices."""
+    """ "Expected `int`, got `str` - at `$.gpus.type`" with line and choices."""
     what, _, place = error.partition(" - at ")
     fields = re.findall(r"[A-Za-z0-9_]+", place.partition("$")[2])
     unknown = re.search(r"unknown field `([^`]*)`", what)

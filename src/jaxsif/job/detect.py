@@ -50,8 +50,8 @@ def draft(facts: str) -> str:
     partitions = [_row(row) for row in rows if row[0] == "partition"]
     if not partitions:
         raise CouldNotTell(
-            "sinfo is missing on this node, or did not answer; run this on a login node:"
-            " jax-sif site detect"
+            "sinfo is missing on this node, or did not answer; run this on a login"
+            " node: jax-sif site detect"
         )
     host = _first(rows, "host") or "this node"
     choices = [

@@ -335,7 +335,7 @@ def quote_expandable(text: str) -> str:
 
 
 def directive(option: str, value: str | None = None) -> str:
-    """`#SBATCH --option=value`, quoted in sbatch's way: double quotes and backslashes."""
+    """`#SBATCH --option=value`, quoted for sbatch: double quotes and backslashes."""
     if value is None:
         return f"#SBATCH --{option}"
     if not _PLAIN.fullmatch(value):

@@ -126,7 +126,7 @@ class Job:
 
 
 def with_overrides(kind: type[T], value: T, changes: Mapping[str, Any]) -> T:
-    """A profile or site with changed values. Raises UsageError with the wrong option."""
+    """A profile or site with changes. Raises UsageError with the wrong option."""
     fields = {**msgspec.to_builtins(value), **changes}
     try:
         return msgspec.convert(fields, kind, strict=False)
@@ -261,13 +261,13 @@ def _mismatched(profile: Profile, site: Site, options: JobOptions) -> Iterator[s
         )
     if profile.packages and set(profile.packages) & set(":,"):
         yield (
-            f"--packages is {profile.packages!r}, but Apptainer's paths cannot contain : or ,;"
-            " rename the file"
+            f"--packages is {profile.packages!r}, but Apptainer's paths cannot contain"
+            " : or ,; rename the file"
         )
     if options.collectives == "mpi" and profile.platform != "cpu":
         yield (
-            "--collectives=mpi is for CPU devices, but this job uses GPUs, whose collectives"
-            " are NCCL's; remove it, or use --platform=cpu"
+            "--collectives=mpi is for CPU devices, but this job uses GPUs, whose"
+            " collectives are NCCL's; remove it, or use --platform=cpu"
         )
 
 
@@ -285,8 +285,8 @@ def _unrecoverable(
     if spare is not None and not 0 <= spare <= topology.nodes:
         yield (
             f"--spare-nodes is {spare}, and {topology} runs on"
-            f" {plural(topology.nodes, 'node')}: spare nodes are allocated and idle until"
-            f" another one fails; give 0 to {topology.nodes}, most jobs need 1"
+            f" {plural(topology.nodes, 'node')}: spare nodes are allocated and idle"
+            f" until another one fails; give 0 to {topology.nodes}, most jobs need 1"
         )
     if site.runtime != "apptainer":
         yield (
@@ -304,9 +304,9 @@ def notes(job: Job) -> Iterator[str]:
     signal = (job.profile.signal or "").partition("@")[0]
     if signal and signal not in _SAFE_SIGNALS and job.site.runtime == "apptainer":
         yield (
-            f"--signal={job.profile.signal}: if Apptainer runs unprivileged, {signal} also"
-            " ends the process that mounts the image; use URG, which ends no process and"
-            " can be handled by the program (see docs/jobs.md)"
+            f"--signal={job.profile.signal}: if Apptainer runs unprivileged, {signal}"
+            " also ends the process that mounts the image; use URG, which ends no"
+            " process and can be handled by the program (see docs/jobs.md)"
         )
 
 

@@ -46,12 +46,12 @@ def warning(reason: str, caller: Mapping[str, str]) -> str:
     """
     if caller.get(TLS) == "required":
         raise UsageError(
-            f"the group cannot be authenticated, and {TLS}=required: {reason}; launch in"
-            " the image, or install both into one environment"
+            f"the group cannot be authenticated, and {TLS}=required: {reason}; launch"
+            " in the image, or install both into one environment"
         )
     return (
-        f"the group is not authenticated: {reason}; other users of this machine can join"
-        f" it ({TLS}=off silences this)"
+        f"the group is not authenticated: {reason}; other users of this machine can"
+        f" join it ({TLS}=off silences this)"
     )
 
 

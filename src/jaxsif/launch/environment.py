@@ -217,9 +217,9 @@ class ReservedPort:
 def reserve_port(candidates: Iterable[int] = PORTS) -> ReservedPort:
     """Reserve the first free port. Raises KitError if there is none.
 
-    The UDP port of the same number is the lock: only one launch can bind it, it does not
-    conflict with JAX, which binds the TCP port, and it is released when the launch ends
-    for any reason.
+    The UDP port of the same number is the lock: only one launch can bind it, it does
+    not conflict with JAX, which binds the TCP port, and it is released when the launch
+    ends for any reason.
     """
     for number in candidates:
         lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -342,7 +342,8 @@ def _defaults(job: LocalJob, caller: Mapping[str, str]) -> dict[str, str]:
         # No bind address: the program may choose a different port by an argument.
         defaults[COORDINATOR] = address
     if not caller.get(certificates.CERTIFICATE):
-        # Without certificates the launcher has printed why; the entry must not repeat it.
+        # Without certificates the launcher has printed why; the entry must not repeat
+        # it.
         defaults.update(job.certificates or {certificates.TLS: "off"})
     if job.devices.kind == "cpu":
         defaults[_PLATFORMS] = "cpu"

@@ -113,7 +113,7 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 
 
 def command(args: Sequence[str], which: Which = shutil.which) -> list[str]:
-    """The command line of a rank: the program, run by the entry. Raises ProgramNotFound.
+    """The command line of a rank: entry and program. Raises ProgramNotFound.
 
     Programs ending in .py are run with the Python on PATH, as in the image.
     """

@@ -191,7 +191,7 @@ class Supervisor:
             rank.kill()
 
     def _interrupt(self, number: signal.Signals) -> None:
-        """The first ends the ranks, the second kills them, the third discards output."""
+        """The first ends ranks, the second kills them, the third discards output."""
         now_s = time.monotonic()
         if self._interrupted_s and now_s - self._interrupted_s < _SAME_INTERRUPT_S:
             return

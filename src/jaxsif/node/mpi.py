@@ -130,7 +130,8 @@ def _no_launcher(host_info: HostInfo) -> Iterator[Problem]:
     yield Problem(
         "mpi-collectives",
         f"{COLLECTIVES_VARIABLE}=mpi, but no launcher known to MPI started this"
-        f" process: each of the {processes} would get its own world, and sums would be wrong",
+        f" process: each of the {processes} would get its own world, and sums would be"
+        " wrong",
         "start the ranks with srun --mpi=pmix or --mpi=pmi2 (srun --mpi=list shows"
         f" which exist) or with mpirun, or unset {COLLECTIVES_VARIABLE}",
     )

@@ -182,8 +182,8 @@ def xla_flags(host_info: HostInfo) -> Iterator[Problem]:
     if ignored:
         yield Problem(
             "xla-flags",
-            f"XLA_FLAGS: XLA ignores everything from {quoted(ignored)} on, because it does"
-            " not begin with '-'",
+            f"XLA_FLAGS: XLA ignores everything from {quoted(ignored)} on, because it"
+            " does not begin with '-'",
             "write each flag as --name=value, separated by spaces",
             is_fatal=False,
         )
@@ -210,8 +210,8 @@ def _unknown(name: str, known: list[str]) -> Iterator[Problem]:
     instead = f"write --{nearest}" if nearest else "remove it"
     yield Problem(
         "xla-flags",
-        f"XLA_FLAGS contains {quoted(name)}, which this jaxlib does not know; XLA aborts"
-        " the process",
+        f"XLA_FLAGS contains {quoted(name)}, which this jaxlib does not know; XLA"
+        " aborts the process",
         f"{instead}; flags change between versions of XLA",
     )
 

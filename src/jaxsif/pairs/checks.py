@@ -28,10 +28,10 @@ def corrupt_exchanges(evidence: StepEvidence) -> Iterator[Finding]:
             partners = sorted({record.partner_node for record in wrong})
             yield Finding(
                 "data-corrupt-pair",
-                f"{where([history])}: {sum(r.wrong_elements for r in wrong)} elements from"
-                f" {listed(partners)} are not what was sent",
-                "do not trust results from this allocation; leave the affected node out:"
-                f" --exclude={history.node}",
+                f"{where([history])}: {sum(r.wrong_elements for r in wrong)} elements"
+                f" from {listed(partners)} are not what was sent",
+                "do not trust results from this allocation; leave the affected node"
+                f" out: --exclude={history.node}",
                 ranks_of([history]),
             )
 
@@ -105,8 +105,8 @@ def _only_node(pairs: PairResults) -> Finding:
 def _two_nodes(pairs: PairResults, median_us: float) -> Finding:
     return Finding(
         "no-reference-pair",
-        f"{' and '.join(pairs.nodes)} exchange {pairs.gb_per_s(median_us):.3g} GB/s each"
-        " way, and there is no third node to compare them with",
+        f"{' and '.join(pairs.nodes)} exchange {pairs.gb_per_s(median_us):.3g} GB/s"
+        " each way, and there is no third node to compare them with",
         "request three nodes or more, or compare with what the network should reach",
         is_warning=True,
     )

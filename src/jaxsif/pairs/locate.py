@@ -98,7 +98,7 @@ def _retest_partners(
     paths: SwitchPaths,
     switches: Sequence[str],
 ) -> tuple[int, ...]:
-    """The partners for retests: measured, not among `others` or below a doubtful switch."""
+    """The partners for retests: measured, not of `others` or a doubtful switch."""
     known = {node for pair, _ in speeds for node in pair}
     return tuple(
         node

@@ -108,8 +108,8 @@ def run_search(
 def _check_node_count(nodes: int, is_full: bool) -> None:
     if is_full and nodes > _MAX_NODES_FULL:
         raise UsageError(
-            f"--all-pairs with {nodes} nodes would take {nodes - 1} rounds; leave it out,"
-            f" or request at most {_MAX_NODES_FULL} nodes"
+            f"--all-pairs with {nodes} nodes would take {nodes - 1} rounds; leave it"
+            f" out, or request at most {_MAX_NODES_FULL} nodes"
         )
 
 
@@ -263,8 +263,9 @@ class PairExchange:
         """Both sides pass the devices of their own node first. Raises KitError."""
         if len(local) != len(remote):
             raise KitError(
-                f"{len(local)} devices on this node, {len(remote)} on its partner: pairs"
-                " need as many on each; request the same --gpus-per-node on all nodes"
+                f"{len(local)} devices on this node, {len(remote)} on its partner:"
+                " pairs need as many on each; request the same --gpus-per-node on all"
+                " nodes"
             )
         self._partner_of = {
             **dict(zip(local, remote, strict=True)),

@@ -90,9 +90,9 @@ class PairResults:
         reference = "it" if len(set(self.switches)) == 1 else "pairs of its kind"
         return (
             f"{plural(len(ratios), 'pair')} of {len(self.nodes):,} nodes in"
-            f" {self.rounds} rounds: median {self.gb_per_s(result.median_us):.3g} GB/s each way, spread"
-            f" {100 * result.scatter:.0f} %, slowest {names} at {ratios[slowest]:.2f} of"
-            f" {reference}"
+            f" {self.rounds} rounds: median {self.gb_per_s(result.median_us):.3g} GB/s"
+            f" each way, spread {100 * result.scatter:.0f} %, slowest {names} at"
+            f" {ratios[slowest]:.2f} of {reference}"
         )
 
 

@@ -47,8 +47,8 @@ def local_device_ids(
 ) -> list[int] | None:
     """Ordinals of this process's own GPUs, among those visible to it.
 
-    A choice of the program, the user or the image's entry is kept. None leaves the choice
-    to JAX, which takes all: no GPU is visible, or they are not shared.
+    A choice of the program, the user or the image's entry is kept. None leaves the
+    choice to JAX, which takes all: no GPU is visible, or they are not shared.
 
     Args:
       slurm_env: the environment, translated to Slurm's variables.
@@ -85,8 +85,8 @@ def _numbers(ordinals: str) -> list[int]:
     items = ordinals.split(",")
     if not all(item.strip().isdecimal() for item in items):
         raise UsageError(
-            f"{LOCAL_DEVICES_VARIABLE} is {ordinals!r}, expected numbers as in 0,1; unset"
-            " it, so that every rank gets its share"
+            f"{LOCAL_DEVICES_VARIABLE} is {ordinals!r}, expected numbers as in 0,1;"
+            " unset it, so that every rank gets its share"
         )
     return [int(item) for item in items]
 
@@ -143,8 +143,9 @@ def address_to_bind(
 ) -> str | None:
     """The address for rank 0 to bind: the cluster's network only, if it is unambiguous.
 
-    None leaves the choice to JAX, which binds all networks of the node: if the user chose
-    the coordinator, its name may belong to another process, or it has several addresses.
+    None leaves the choice to JAX, which binds all networks of the node: if the user
+    chose the coordinator, its name may belong to another process, or it has several
+    addresses.
     """
     is_chosen = given_address(environment, settings) is not None
     if (is_chosen and identity.launcher != LOCAL_LAUNCH) or identity.rank:
@@ -217,8 +218,8 @@ class DistributedInfo:
       node: the name of its node.
       coordinator_address: `host:port` of the coordinator; None without a group.
       launcher: "Slurm", "jax-sif launch", "Open MPI", "PMIx", "PMI", "Kubernetes";
-        "arguments" if the program passes its process id itself, "none" if it is the only
-        process.
+        "arguments" if the program passes its process id itself, "none" if it is the
+        only process.
       asked: the topology requested by JAX_SIF_TOPOLOGY.
       node_list: the nodes known from the launcher, as a Slurm node list.
     """
@@ -288,7 +289,7 @@ class DistributedInfo:
 def distributed_info(
     identity: Identity, where: tuple[str, int] | None, environment: Mapping[str, str]
 ) -> DistributedInfo:
-    """Build the information of a rank; `where` is the coordinator, None without a group.
+    """The information of a rank; `where` is the coordinator, None without a group.
 
     Raises UsageError if the requested topology is invalid.
     """

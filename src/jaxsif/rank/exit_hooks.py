@@ -68,8 +68,8 @@ def fail(
 ) -> NoReturn:
     """Report an exception and exit at once: JAX would wait 300 s for the others.
 
-    Even if reporting or showing it fails, the traceback is printed and the process ends.
-    Same as in Python, Ctrl-C gives status 130 in a shell.
+    Even if reporting or showing it fails, the traceback is printed and the process
+    ends. Same as in Python, Ctrl-C gives status 130 in a shell.
     """
     interrupted = isinstance(error, KeyboardInterrupt)
     try:
@@ -146,8 +146,8 @@ def exit_now(status: int) -> NoReturn:
 def keep_from_children(give_up: Callable[[], object]) -> None:
     """From now on a child made by os.fork() has the default signal handlers.
 
-    Children that call exec, such as those of `subprocess` and of multiprocessing's spawn
-    and forkserver, inherit nothing of Python.
+    Children that call exec, such as those of `subprocess` and of multiprocessing's
+    spawn and forkserver, inherit nothing of Python.
 
     Args:
       give_up: called in each child, to drop whatever else it inherited.

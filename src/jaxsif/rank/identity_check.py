@@ -16,10 +16,10 @@ from jaxsif.core.slurm_env import Identity
 def foreign_slots(identity: Identity) -> list[list[int]]:
     """All-reduce one token per device and return the slots with a wrong one.
 
-    Device d contributes an int32 row of shape (devices,) that is zero except for element
-    d, the token of its job, step, restart, rank and slot. After the sum every device
-    holds all tokens, and each is known beforehand: a sum of ones only counts the peers,
-    this identifies them. A slot is `[rank, device of that rank]`.
+    Device d contributes an int32 row of shape (devices,) that is zero except for
+    element d, the token of its job, step, restart, rank and slot. After the sum every
+    device holds all tokens, and each is known beforehand: a sum of ones only counts the
+    peers, this identifies them. A slot is `[rank, device of that rank]`.
     """
     # Not jax.make_mesh: it rejects device sets that span nodes (netket/netket#2260).
     devices = np.array(jax.devices())
@@ -41,7 +41,7 @@ def foreign_slots(identity: Identity) -> list[list[int]]:
 
 
 def sum_of_ones() -> jax.Array:
-    """All-reduce a one from every device; each gets one element, the number of devices."""
+    """All-reduce a one from every device; each gets the number of devices."""
     mesh = Mesh(np.array(jax.devices()), ("device",))
     ones = jax.make_array_from_process_local_data(
         NamedSharding(mesh, P("device", None)),

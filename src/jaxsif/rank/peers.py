@@ -1,4 +1,4 @@
-"""Verify the peers by JAX's key-value store and MPI's world; compare their positions."""
+"""Verify peers by JAX's key-value store and MPI's world; compare positions."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def peer_info(identity: Identity) -> PeerInfo:
 
 
 def program_fingerprint() -> str | None:
-    """Name and checksum of the program, e.g. `train.py 1a2b3c4d`; None if it has none."""
+    """Name and checksum of the program, as `train.py 1a2b3c4d`; None without one."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     # Reading /dev/stdin, or another pipe, would consume the program's input.
     if not isinstance(path, str) or not os.path.isfile(path):
@@ -92,8 +92,8 @@ def _wait_for_reply(client: Any, identity: Identity, limit_ms: int) -> list[Prob
         return [
             Problem(
                 "foreign-group",
-                f"the coordinator is that of step {reply['step']} on {reply['node']}, this"
-                f" is step {identity.step}",
+                f"the coordinator is that of step {reply['step']} on {reply['node']},"
+                f" this is step {identity.step}",
                 "two steps share a coordinator's address: let the image set"
                 " JAX_COORDINATOR_PORT, and leave JAX_SIF_MTLS on",
             )
@@ -229,8 +229,8 @@ def world_troubles(
             f"{COLLECTIVES_VARIABLE}=mpi, but MPI's world has"
             f" {plural(size, 'process', 'es')} and the group {processes}: this MPI does"
             " not support the launcher, and sums are wrong",
-            "start the ranks with the PMI that the MPI was built for (srun --mpi=list shows"
-            " which exist), or with its own mpirun; or unset"
+            "start the ranks with the PMI that the MPI was built for (srun --mpi=list"
+            " shows which exist), or with its own mpirun; or unset"
             f" {COLLECTIVES_VARIABLE}: gloo needs nothing",
             is_fatal=computes_on_cpu,
         )

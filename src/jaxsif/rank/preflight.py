@@ -83,10 +83,10 @@ def check_coordinator_address(
     source = "the address that was set" if is_chosen else identity.launcher
     yield Problem(
         "coordinator-on-other-node",
-        f"rank 0 runs on {identity.node}, but according to {source} the others connect to"
-        f" {host} ({', '.join(addresses)})",
-        f"set JAX_COORDINATOR_ADDRESS={identity.node}:{port} for every rank, or start rank"
-        f" 0 on {host}",
+        f"rank 0 runs on {identity.node}, but according to {source} the others connect"
+        f" to {host} ({', '.join(addresses)})",
+        f"set JAX_COORDINATOR_ADDRESS={identity.node}:{port} for every rank, or start"
+        f" rank 0 on {host}",
         is_fatal=not is_chosen,
     )
 
@@ -113,8 +113,8 @@ def reach_coordinator(
 ) -> Iterator[Problem]:
     """For all but rank 0: wait until rank 0 listens, and report why if it does not.
 
-    JAX then connects at its first attempt; gRPC retries a refused connection with growing
-    pauses, and reports every failure with the same message after 300 s.
+    JAX then connects at its first attempt; gRPC retries a refused connection with
+    growing pauses, and reports every failure with the same message after 300 s.
 
     Args:
       limit_s: how long to wait.
@@ -211,10 +211,10 @@ def _connect(
         except TimeoutError:
             yield Problem(
                 "coordinator-packets-dropped",
-                f"the coordinator {where} neither accepts nor refuses a connection within"
-                f" {_CONNECT_TIMEOUT_S:.0f} s: packets are dropped on the way",
-                "allow connections between compute nodes on all ports (firewall, nftables,"
-                " security group)",
+                f"the coordinator {where} neither accepts nor refuses a connection"
+                f" within {_CONNECT_TIMEOUT_S:.0f} s: packets are dropped on the way",
+                "allow connections between compute nodes on all ports (firewall,"
+                " nftables, security group)",
             )
             return
         except OSError as error:
@@ -293,10 +293,10 @@ def _large_packets_lost(where: str) -> Problem:
     host = where.partition(":")[0]
     return Problem(
         "large-packets-lost",
-        f"large packets to {where} are lost: a connection is made, but only small packets"
-        " arrive",
-        "compare the MTUs of both nodes (ip link show) and of the switches between them;"
-        f" try: ping -M do -s 1472 {host}",
+        f"large packets to {where} are lost: a connection is made, but only small"
+        " packets arrive",
+        "compare the MTUs of both nodes (ip link show) and of the switches between"
+        f" them; try: ping -M do -s 1472 {host}",
     )
 
 
@@ -306,8 +306,8 @@ _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0,
 _SETTINGS = 4
 _TLS_ALERT = b"\x15\x03"
 
-# A hello exceeds the largest packets (9000 bytes), so that a path which drops large ones
-# is noticed, same as by JAX's first large message. The padding is, in TLS, unknown
+# A hello exceeds the largest packets (9000 bytes), so that a path which drops large
+# ones is noticed, same as by JAX's first large message. The padding is, in TLS, unknown
 # protocols; in HTTP/2, a frame of unknown type, which a server skips (RFC 9113, 5.5).
 _PADDING_BYTES = 9216
 _PADDING = [f"jax-sif-padding-{i:02d}".ljust(255, ".") for i in range(36)]
@@ -366,7 +366,10 @@ def probe_http2(connection: socket.socket) -> str | None:
         _wait_until_delivered(connection)
         return None
     if not answer or answer.startswith(_TLS_ALERT):
-        return "it requires TLS, but this rank has no certificate (JAX_SIF_MTLS, see above)"
+        return (
+            "it requires TLS, but this rank has no certificate (JAX_SIF_MTLS, see"
+            " above)"
+        )
     return f"it replies {answer!r}"
 
 

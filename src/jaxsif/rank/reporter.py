@@ -82,7 +82,8 @@ class Reporter:
         self._nccl_log: NcclLog | None = None
         # When preflight was done, and when JAX was loaded.
         self._import_s: tuple[float | None, float | None] = None, None
-        # Steps done in the first report and its time; the last report, if not yet written.
+        # Steps done in the first report and its time; the last report, if not yet
+        # written.
         self._first_progress: tuple[int, float] | None = None
         self._unwritten_progress: ProgressRecord | None = None
         self._next_progress_s = 0.0
@@ -115,7 +116,8 @@ class Reporter:
     def write(self, record: Record, *, is_flushed: bool = True) -> None:
         """Write only the record. `is_flushed=False`: from a thread that must not wait.
 
-        Never raises: a failed write must not end a program. A forked child writes nothing.
+        Never raises: a failed write must not end a program. A forked child writes
+        nothing.
         """
         if not self._is_enabled or not self.is_of_this_process:
             return
@@ -180,8 +182,8 @@ class Reporter:
         import jax
         import jaxlib
 
-        # Not jax.process_index(), which starts the back end: the program may still choose
-        # its devices. There is no public way to it (JAX 0.12).
+        # Not jax.process_index(), which starts the back end: the program may still
+        # choose its devices. There is no public way to it (JAX 0.12).
         from jax._src.distributed import global_state
 
         self.emit(
@@ -246,7 +248,7 @@ class Reporter:
         )
 
     def prove_identity(self) -> None:
-        """All-reduce tokens that only this run's ranks have, and report foreign ones."""
+        """All-reduce tokens that only this run's ranks have; report foreign ones."""
         from jaxsif.rank import identity_check
 
         self.enters("identity")
@@ -272,8 +274,8 @@ class Reporter:
     def transport(self) -> None:
         """Report the network used by the ranks, after a collective of all.
 
-        Only the first rank of each node reports, so that nodes are comparable: only some
-        ranks have a channel to another node.
+        Only the first rank of each node reports, so that nodes are comparable: only
+        some ranks have a channel to another node.
         """
         if self.identity.local_rank:
             return
@@ -288,7 +290,7 @@ class Reporter:
         self.emit(WarningsRecord(**self.stamp(), problems=_reported(problems)))
 
     def progress(self, done: int) -> None:
-        """Report how many steps are done; at once, or with the next report or the end."""
+        """Report how many steps are done, at once or with the next report."""
         now_s = time.monotonic()
         if self._first_progress is None:
             self._first_progress = done, round(time.time(), 3)
@@ -383,8 +385,8 @@ class RecordOutput:
         self._descriptors = [] if descriptor is None else [descriptor]
         self._file = None if descriptor is None else _file_behind(descriptor)
         if descriptor is not None and self._file is not None:
-            # Closed by exec, so that no other program holds the job's output open. If no
-            # descriptor is free, only the program's own is used.
+            # Closed by exec, so that no other program holds the job's output open. If
+            # no descriptor is free, only the program's own is used.
             with contextlib.suppress(OSError):
                 self._descriptors.insert(0, os.dup(descriptor))
 
@@ -406,7 +408,7 @@ class RecordOutput:
 
 
 def standard_output() -> RecordOutput:
-    """This process's output; Python has none if descriptor 1 was closed at the start."""
+    """This process's output; none if descriptor 1 was closed at the start."""
     try:
         return RecordOutput(sys.__stdout__.fileno() if sys.__stdout__ else None)
     # The program has closed it, and the number may be another file's.
@@ -447,7 +449,7 @@ def _write_whole(descriptor: int, line: bytes) -> None:
 
 @contextlib.contextmanager
 def _without_sigpipe() -> Iterator[None]:
-    """Keep SIGPIPE of a closed reader from killing a program with its default handler."""
+    """Keep SIGPIPE of a closed reader from ending a program."""
     # Not on every system.
     if not hasattr(signal, "sigtimedwait"):
         yield

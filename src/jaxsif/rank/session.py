@@ -108,8 +108,8 @@ class Session:
         if is_required and not given and self.identity.processes > 1:
             raise UsageError(
                 f"{self.who} has no certificate (JAX_MTLS_CERT_FILE is not set), and"
-                f" {TLS_VARIABLE}=required; start the program through the image's entry:"
-                " srun ... singularity run, not singularity exec"
+                f" {TLS_VARIABLE}=required; start the program through the image's"
+                " entry: srun ... singularity run, not singularity exec"
             )
 
     def _select_devices(self, settings: dict[str, Any]) -> list[int] | None:
@@ -266,8 +266,8 @@ def phase_reporter() -> Iterator[Reporter]:
     """Report the program inside the `with` block, from its start to its end.
 
     An exception is printed and recorded, and ends the process at once: JAX would wait
-    300 s for the other ranks at its shutdown barrier. Wrong results end it with status 1,
-    after all ranks have reported theirs.
+    300 s for the other ranks at its shutdown barrier. Wrong results end it with status
+    1, after all ranks have reported theirs.
     """
     session = _begin({}, is_diagnostic=True)
     good_exit: SystemExit | None = None
@@ -292,16 +292,17 @@ def initialize_distributed(**settings: Any) -> DistributedInfo:
     """Join this process to its group, like `jax.distributed.initialize()`, with checks.
 
     First checks the node and the connection to the coordinator, and verifies that the
-    peers belong to this job step. From then on it ends the process soon, with the cause,
-    where JAX would wait for minutes or forever: at an exception, a dead or silent peer, a
-    SIGTERM. Call it before any other JAX function.
+    peers belong to this job step. From then on it ends the process soon, with the
+    cause, where JAX would wait for minutes or forever: at an exception, a dead or
+    silent peer, a SIGTERM. Call it before any other JAX function.
 
-    Rank and coordinator come from the launcher: Slurm, Open MPI, PMIx or PMI, Kubernetes
-    or `jax-sif launch`; without a launcher the process is the only one.
+    Rank and coordinator come from the launcher: Slurm, Open MPI, PMIx or PMI,
+    Kubernetes or `jax-sif launch`; without a launcher the process is the only one.
     JAX_COORDINATOR_ADDRESS, JAX_COORDINATOR_PORT and JAX_LOCAL_DEVICE_IDS override it.
 
     Args:
-      **settings: arguments of `jax.distributed.initialize()`, which override everything.
+      **settings: arguments of `jax.distributed.initialize()`, which override
+        everything.
 
     Returns information about this process and its group; reading device counts from it
     starts JAX's back end.
@@ -333,9 +334,9 @@ def _verify_all_finished() -> None:
 def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
     """Report the work of the whole job and its time, for `jax-sif scale`.
 
-    Every process may call it; only rank 0's report counts, and only the last one. Without
-    `jax-sif verify` beside the job nothing is written. Exclude the first step, which
-    compiles.
+    Every process may call it; only rank 0's report counts, and only the last one.
+    Without `jax-sif verify` beside the job nothing is written. Exclude the first step,
+    which compiles.
 
     Args:
       items: what all processes have done together: number of steps, samples, tokens.
@@ -362,7 +363,7 @@ def report_speed(items: float, seconds: float, unit: str = "steps") -> None:
 
 
 def report_progress(done: int) -> None:
-    """Report how many steps of the program are done; call it once before the first step.
+    """Report how many steps are done; call it once before the first step.
 
     Every process may call it after each step; only rank 0's report counts, and of many
     reports within half a second the last. With it, a job that is started again knows
@@ -386,8 +387,8 @@ def request_requeue() -> None:
     """Request that the job be requeued when the program has succeeded.
 
     For a program that was notified of its time limit and has saved its state. The job
-    must come from `jax-sif job --requeue`, whose script passes the request to Slurm. The
-    next run has the same job id, and SLURM_RESTART_COUNT is one higher.
+    must come from `jax-sif job --requeue`, whose script passes the request to Slurm.
+    The next run has the same job id, and SLURM_RESTART_COUNT is one higher.
 
     Raises UsageError if there is no group yet.
     """

@@ -70,8 +70,8 @@ class Limits:
     def may_miss(self) -> tuple[int, int] | None:
         """Number of reports of all others after which a silent rank counts as dead.
 
-        In general, corresponding to JAX's heartbeat timeout, and while importing JAX; None
-        if ranks do not report.
+        In general, corresponding to JAX's heartbeat timeout, and while importing JAX;
+        None if ranks do not report.
         """
         if not self.is_watched:
             return None
@@ -267,7 +267,7 @@ class Watchdog:
                 self._exit_on_desync(age_s, positions)
 
     def _is_joining(self) -> bool:
-        """Whether there is no group yet; then only `verify` sees which ranks are missing."""
+        """Whether there is no group yet; only `verify` sees missing ranks then."""
         return self._next_phase == "connected"
 
     def _report_due_s(self) -> float:

@@ -393,7 +393,8 @@ def _bars(
         "marker": {"color": colour},
         "text": [
             f"rank {rank.rank} on {plain(rank.node)}<br>{label}:"
-            f" {interval.length_s:.3f} s, from {interval.begin_s:.3f} s to {interval.end_s:.3f} s"
+            f" {interval.length_s:.3f} s, from {interval.begin_s:.3f} s to"
+            f" {interval.end_s:.3f} s"
             for _, rank, interval in found
         ],
         "textposition": "none",

@@ -131,8 +131,8 @@ def bandwidth(frame: SectionBuilder, found: Sequence[BandwidthFigure]) -> Markup
     text = tag(
         "p",
         "The mean of the ranks, the median of the trials; the pale band reaches from"
-        " the slowest rank to the fastest. Bus bandwidth as defined by nccl-tests; 1 GB is"
-        f" 1e9 bytes. {_expectation_text(found)}",
+        " the slowest rank to the fastest. Bus bandwidth as defined by nccl-tests; 1 GB"
+        f" is 1e9 bytes. {_expectation_text(found)}",
     )
     return frame.section(
         "bandwidth",
@@ -244,8 +244,8 @@ def _legend(found: NodePairs, nodes_per_cell: int) -> str:
     )
     return (
         f"{plural(pairs, 'pair')} of {plural(nodes, 'node')}, sorted by switch if"
-        f" known.{typical}{kinds} Slow pairs are orange; a cross marks a timeout or wrong"
-        f" elements; pairs without a colour were not measured.{groups}"
+        f" known.{typical}{kinds} Slow pairs are orange; a cross marks a timeout or"
+        f" wrong elements; pairs without a colour were not measured.{groups}"
     )
 
 

@@ -96,8 +96,9 @@ def scale_arguments(
                 break
         else:
             raise UsageError(
-                f"--scale-argument={name} is not an option in {' '.join(program)!r}; name"
-                " an option that sets the amount of work, and pass it after the program"
+                f"--scale-argument={name} is not an option in {' '.join(program)!r};"
+                " name an option that sets the amount of work, and pass it after the"
+                " program"
             )
     return args
 
@@ -128,7 +129,8 @@ def scripts(
             replace(
                 options,
                 profile_changes={"name": f"{study.name}-{name}", **changes},
-                command_line=f"{options.command_line} && cat {quote(str(folder))}/{name}.slurm",
+                command_line=f"{options.command_line} && cat"
+                f" {quote(str(folder))}/{name}.slurm",
                 output=str(folder / f"{name}.out"),
                 verdict_file=str(folder / f"{name}.json"),
             ),

@@ -1,2 +1,2 @@
-"""How a program starts in the image: entry point, certificates, exceptions, the tool."""
+"""How a program starts in the image: entry, certificates, exceptions, the tool."""
 # SPDX-License-Identifier: Apache-2.0

@@ -1,4 +1,4 @@
-"""Start the tool in the image from a file of byte code: a module takes a millisecond."""
+"""Start the tool from one file of byte code: a module takes a millisecond."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-# Written by tools/image_bundle.py: {"stamp": ..., "modules": {name: (path, byte code)}}.
-# An image without it, or with other modules bound over its own, imports as usual.
+# Written by tools/image_bundle.py: {"stamp": ..., "modules": {name: (path, byte
+# code)}}. An image without it, or with other modules bound over its own, imports as
+# usual.
 BUNDLE = "/opt/jax-sif/modules.bundle"
 
 

@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
 # The ranks of a step must authenticate before they exchange anything. So every rank
-# derives the same authority from what all of them have: the user's secret, in the shared
-# home, and the step's name. Each rank creates its own certificate in anonymous memory,
-# which another user can neither predict, take, nor fill. Nothing is sent, nothing must be
-# removed.
+# derives the same authority from what all of them have: the user's secret, in the
+# shared home, and the step's name. Each rank creates its own certificate in anonymous
+# memory, which another user can neither predict, take, nor fill. Nothing is sent,
+# nothing must be removed.
 
 SECRET_BYTES = 32
 # Longer than any job; and the clocks of two nodes may be a day apart.
@@ -109,7 +109,8 @@ def _make_secret(path: Path) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(os.urandom(SECRET_BYTES))
-        # A link is made once or not at all, also over NFS: the first rank's secret wins.
+        # A link is made once or not at all, also over NFS: the first rank's secret
+        # wins.
         with contextlib.suppress(FileExistsError):
             os.link(name, path)
     finally:
@@ -218,7 +219,7 @@ def reserve_port(content: bytes) -> int:
 
 
 def _unnamed_file(content: bytes) -> int:
-    """In the first of the places that has room: its name is random, and removed at once."""
+    """In the first place that has room: its name is random, and removed at once."""
     import tempfile
 
     places = dict.fromkeys(("/dev/shm", os.environ.get("TMPDIR") or "/tmp", "/tmp"))
@@ -272,7 +273,8 @@ def become(program: Sequence[str], added: Mapping[str, str]) -> NoReturn:
     # Python ignores both, and an ignored signal stays ignored.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    # A shell knows scripts without a first line, and the words when there is no program.
+    # A shell knows scripts without a first line, and the words when there is no
+    # program.
     words = ["sh", "-c", 'exec "$@"', "jax-sif entry", *program]
     os.execve("/bin/sh", words, environment)
 
@@ -317,7 +319,7 @@ def main(step: str, coordinator: str, who: str, without: str, *program: str) -> 
 
 
 def _stop(who: str, reason: object) -> int:
-    """End this rank: without certificates it could join no peer, or admit any process."""
+    """End this rank: without certificates it joins no peer, or admits any process."""
     _print(
         f"{who}: the group cannot be authenticated: {reason}; name a file on a file"
         " system that all nodes share in JAX_SIF_SECRET_FILE, or start without"

@@ -7,8 +7,8 @@ import os
 import sys
 from types import FrameType, TracebackType
 
-# Set by the image's entry to the process that becomes the rank's program. In that process
-# alone, the image's jax-sif.pth lets sys.excepthook come here first.
+# Set by the image's entry to the process that becomes the rank's program. In that
+# process alone, the image's jax-sif.pth lets sys.excepthook come here first.
 RANK_PROCESS_VARIABLE = "JAX_SIF_RANK_PID"
 
 

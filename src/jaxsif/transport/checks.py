@@ -17,7 +17,8 @@ from jaxsif.transport.model import UNKNOWN
 _NETWORKS = {"infiniband": "InfiniBand or RoCE", "slingshot": "Slingshot"}
 _REMEDIES = {
     "infiniband": "see `jax-sif doctor` there: are the ports active, is libibverbs in"
-    " the container, may /dev/infiniband be opened? With NCCL_NET=IB NCCL fails instead",
+    " the container, may /dev/infiniband be opened? With NCCL_NET=IB NCCL fails"
+    " instead",
     "slingshot": "bind the site's libfabric and aws-ofi-nccl plugin into the container"
     " (docs/jobs.md); with NCCL_NET='AWS Libfabric' NCCL fails instead",
 }

@@ -1,2 +1,2 @@
-"""Turns the ranks' records into a verdict, from outside the ranks; never imports JAX."""
+"""Turns records into a verdict, from outside the ranks; never imports JAX."""
 # SPDX-License-Identifier: Apache-2.0

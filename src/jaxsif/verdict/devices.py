@@ -76,8 +76,8 @@ def local_devices_differ(case: StepEvidence) -> Iterator[Finding]:
             "local-devices",
             f"{where(group)}: {count} local devices,"
             f" {case.topology.devices_per_process} expected",
-            f"submit with --gpus-per-node={case.topology.devices_per_node}; JAX_SIF_VERBOSE=1"
-            " shows how the image distributes them",
+            f"submit with --gpus-per-node={case.topology.devices_per_node};"
+            " JAX_SIF_VERBOSE=1 shows how the image distributes them",
             ranks_of(group),
         )
 

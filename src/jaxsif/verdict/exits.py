@@ -84,7 +84,7 @@ def starts_failed(case: StepEvidence) -> Iterator[Finding]:
 
 
 def ranks_left(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that ended with status 0 before they were done, for example by `os._exit(0)`.
+    """Ranks that ended with status 0 before they were done, as by `os._exit(0)`.
 
     The launcher reports any other status, so these are the ranks that are neither done
     nor named in a report.
@@ -227,8 +227,8 @@ def cancelled(case: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "cancelled",
             f"{case.end_from_outside}; no rank is the cause",
-            "the table above shows the last phase of each rank; for a time limit, request"
-            " more with --time",
+            "the table above shows the last phase of each rank; for a time limit,"
+            " request more with --time",
             is_failure=False,
         )
 
@@ -246,8 +246,8 @@ def terminated(case: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "terminated",
             f"{where(group)} got SIGTERM from outside; no rank is the cause",
-            "the job was preempted or cancelled; the table above shows the last phase of"
-            " each rank",
+            "the job was preempted or cancelled; the table above shows the last phase"
+            " of each rank",
             ranks_of(group),
             is_failure=False,
         )
@@ -297,7 +297,8 @@ def deadlines_exceeded(case: StepEvidence) -> Iterator[Finding]:
             "deadline-exceeded",
             f"{where(group)}: no {missing!r} after {waited_s[missing, line]:.0f} s"
             f" (at {line})",
-            "its stack traces are in the output above; JAX_SIF_DEADLINE_S sets the limit",
+            "its stack traces are in the output above; JAX_SIF_DEADLINE_S sets the"
+            " limit",
             ranks_of(group),
         )
 

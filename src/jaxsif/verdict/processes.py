@@ -35,7 +35,8 @@ def independent_processes(case: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "independent-processes",
             f"{where(ungrouped)}: a group of one process instead of"
-            f" {case.topology.processes}; these are independent runs of the same program",
+            f" {case.topology.processes}; these are independent runs of the same"
+            " program",
             "call jax.distributed.initialize() before any other JAX function, and start"
             " with srun",
             ranks_of(ungrouped),
@@ -53,8 +54,8 @@ def duplicate_ranks(case: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "duplicate-rank",
             f"{where(duplicates)} started more than once in one step",
-            "run each program in its own step (one srun, one verdict); if there was only"
-            " one program, start it with srun so that every process has its rank",
+            "run each program in its own step (one srun, one verdict); if there was"
+            " only one program, start it with srun so that every process has its rank",
             ranks_of(duplicates),
         )
 
@@ -74,7 +75,7 @@ def unexpected_process_count(case: StepEvidence) -> Iterator[Finding]:
 
 
 def ranks_silent(case: StepEvidence) -> Iterator[Finding]:
-    """Ranks that stopped reporting before they had connected, while all others went on."""
+    """Ranks that stopped reporting before they connected, unlike all others."""
     by_place: dict[str, list[RankHistory]] = defaultdict(list)
     for rank in sorted(case.silent & case.histories.keys()):
         history = case.histories[rank]
@@ -89,8 +90,9 @@ def ranks_silent(case: StepEvidence) -> Iterator[Finding]:
             "rank-silent",
             f"{where(silent)} {verb} not reported since {place}; the other {waiting}"
             f" wait{_lost_nodes(case, silent)}",
-            "the process is stopped, or its node is lost, disconnected or out of memory:"
-            " check the node (sinfo, jax-sif doctor); JAX_SIF_HEARTBEAT_S sets the limit",
+            "the process is stopped, or its node is lost, disconnected or out of"
+            " memory: check the node (sinfo, jax-sif doctor); JAX_SIF_HEARTBEAT_S sets"
+            " the limit",
             ranks_of(silent),
         )
 
@@ -145,7 +147,8 @@ def unexpected_nodes(case: StepEvidence) -> Iterator[Finding]:
         yield Finding(
             "node-count",
             f"the ranks are distributed as {spread}; {case.topology} requests"
-            f" {case.topology.processes_per_node} on each of {case.topology.nodes} nodes",
+            f" {case.topology.processes_per_node} on each of {case.topology.nodes}"
+            " nodes",
             f"submit with --nodes={case.topology.nodes}"
             f" --ntasks-per-node={case.topology.processes_per_node}",
         )

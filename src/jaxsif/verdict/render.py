@@ -49,7 +49,8 @@ def summary(verdict: Verdict) -> str:
         f"{topology.label}:{_warnings(verdict)}"
         f" {plural(topology.processes, 'process', 'es')} on"
         f" {plural(len(nodes), 'node')}"
-        f" ({listed(nodes, MAX_NODES_IN_LINE)}),{devices if platform else ''} every rank verified its peers,"
+        f" ({listed(nodes, MAX_NODES_IN_LINE)}),{devices if platform else ''} every"
+        " rank verified its peers,"
         f"{f' {headline},' if headline else ''}"
         f" {_seconds(verdict.histories):.1f} s{_requeue_note(verdict.histories)}"
     )

@@ -53,12 +53,12 @@ class Stream:
         """
         Args:
           take: called with each record of this job.
-          on_line: called with each line of Slurm's about ranks and steps, and whether it
-            is known to be the launcher's: otherwise it may be the text of a program.
+          on_line: called with each line of Slurm's about ranks and steps, and whether
+            it is known to be the launcher's: otherwise it may be the text of a program.
           keys: this job's; if empty, the key of the first whole record.
         """
-        # Number of this job's records that are damaged, or from another version of the kit. `foreign`:
-        # number of lines with another key.
+        # Number of this job's records that are damaged, or from another version of the
+        # kit. `foreign`: number of lines with another key.
         self.damaged = self.other_version = self.foreign = 0
         # Of the damaged: those that arrived whole, but whose fields are not known.
         self.mismatched = 0
@@ -83,7 +83,7 @@ class Stream:
         return shown + self._flush_partial_line()
 
     def close(self) -> bytes:
-        """Return the remaining text at the end of the output, possibly a partial line."""
+        """Return the rest of the text at the end of the output, or of a line."""
         tail, self._tail = self._tail, b""
         shown = self._line(tail) if tail else b""
         if not self._keys:

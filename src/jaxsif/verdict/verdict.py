@@ -34,8 +34,8 @@ WORDS: dict[int, Literal["PASS", "FAIL", "COULD NOT TELL"]] = {
 class Verdict:
     """The verdict on one step.
 
-    `histories` are the ranks by number; `program_status` is the exit status of a program
-    without the kit, as the launcher reports it.
+    `histories` are the ranks by number; `program_status` is the exit status of a
+    program without the kit, as the launcher reports it.
     """
 
     step: str
@@ -229,7 +229,8 @@ def _other_version(records: int) -> Finding:
     return Finding(
         "unknown-record-version",
         f"{records} records are from an older or newer jax-sif and cannot be read",
-        "use the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif verify",
+        "use the jax-sif of the job's image: singularity exec $JAX_IMAGE jax-sif"
+        " verify",
         is_failure=False,
     )
 

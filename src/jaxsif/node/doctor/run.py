@@ -1,4 +1,4 @@
-"""Run the doctor's checks in child processes, each with a timeout, and report the node."""
+"""Run the doctor's checks in children with timeouts, and report on the node."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

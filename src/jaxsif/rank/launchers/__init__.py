@@ -30,9 +30,9 @@ from jaxsif.core.slurm_env import (
 from jaxsif.rank.launchers.machine import LocalHost
 
 # The variable by which each is recognised, in this order. The innermost launcher comes
-# first: mpirun and mpiexec start a daemon on each node with srun, and their ranks inherit
-# the variables of the daemon's step, or of the batch script. Open MPI also sets PMIx's
-# variable.
+# first: mpirun and mpiexec start a daemon on each node with srun, and their ranks
+# inherit the variables of the daemon's step, or of the batch script. Open MPI also sets
+# PMIx's variable.
 MARKER_VARIABLES = {
     "open_mpi": "OMPI_COMM_WORLD_RANK",
     "pmix": "PMIX_RANK",
@@ -59,8 +59,8 @@ _STEP_NAMES = {
     "PMI_JOBID": "{job}.{step}",
     "PALS_APID": "{job}.{step}",
 }
-# The shell that salloc opens on a node (LaunchParameters=use_interactive_step), as Slurm
-# 26.05 and as older ones write it. It is a step, but no rank of anything.
+# The shell that salloc opens on a node (LaunchParameters=use_interactive_step), as
+# Slurm 26.05 and as older ones write it. It is a step, but no rank of anything.
 _INTERACTIVE_STEPS = ("-6", "4294967290")
 
 
@@ -112,7 +112,8 @@ ADDRESS_VARIABLE = "JAX_COORDINATOR_ADDRESS"
 PORT_VARIABLE = "JAX_COORDINATOR_PORT"
 
 # The image's entry has the same rule in sh, because it also holds for programs that do
-# not know this kit; tests/rank/test_environments.py compares the two. It has the reasons.
+# not know this kit; tests/rank/test_environments.py compares the two. It has the
+# reasons.
 _FIRST, _COUNT = 12288, 20011
 _JOB_STRIDE, _RESTART_STRIDE = 211, 7919
 
@@ -153,8 +154,9 @@ def identify(
         identity = _identify_by_arguments(identity, settings, environment)
     if not 0 <= identity.rank < identity.processes:
         raise UsageError(
-            f"this is rank {identity.rank} of {identity.processes} ({identity.launcher}),"
-            " and ranks count from 0; start the requested number of processes"
+            f"this is rank {identity.rank} of {identity.processes}"
+            f" ({identity.launcher}), and ranks count from 0; start the requested"
+            " number of processes"
         )
     return identity
 
@@ -202,16 +204,16 @@ def coordinator(
     if given is None and identity.launcher == ARGUMENTS:
         raise UsageError(
             f"initialize_distributed() got num_processes={identity.processes} and"
-            f" process_id={identity.rank}, but no coordinator_address; pass the host and"
-            f" port of process 0, or set {ADDRESS_VARIABLE}"
+            f" process_id={identity.rank}, but no coordinator_address; pass the host"
+            f" and port of process 0, or set {ADDRESS_VARIABLE}"
         )
     if given is None:
         host = _launcher(environment).coordinator_host(environment, identity, machine)
         return (host, _port(environment, identity)) if host else None
     if identity.launcher == SINGLE_PROCESS:
         raise UsageError(
-            f"the coordinator is {given!r}, but without a launcher this process's rank is"
-            " unknown; start it with srun, mpirun or jax-sif launch, or pass"
+            f"the coordinator is {given!r}, but without a launcher this process's rank"
+            " is unknown; start it with srun, mpirun or jax-sif launch, or pass"
             " num_processes and process_id to initialize_distributed()"
         )
     host, _, port = given.rpartition(":")
@@ -242,8 +244,8 @@ def _port(environment: Mapping[str, str], identity: Identity) -> int:
         return coordinator_port(environment, identity)
     if not _is_port(chosen):
         raise UsageError(
-            f"{PORT_VARIABLE} is {chosen!r}, expected a number from 1 to 65535; unset it,"
-            " and every step gets its own port"
+            f"{PORT_VARIABLE} is {chosen!r}, expected a number from 1 to 65535; unset"
+            " it, and every step gets its own port"
         )
     return int(chosen)
 

@@ -1,4 +1,4 @@
-"""A Kubernetes Job of completion mode Indexed: one process per pod, without API calls."""
+"""A Kubernetes Job of completion mode Indexed: a process per pod, no API calls."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ class Kubernetes:
     """The Job sets the index; names and ports follow from the pod."""
 
     def identify(self, environment: Mapping[str, str], machine: LocalHost) -> Identity:
-        """The rank is the pod's index; the pod is the node, and sees its own GPUs alone.
+        """The rank is the pod's index; the pod is the node, with its own GPUs.
 
         The pod's host name is `job-index` (kubernetes.io/docs/tasks/job,
         "Job with Pod-to-Pod Communication"), in a JobSet `set-group-0-index`.
         """
         rank = number(environment, INDEX, "a Job of completionMode: Indexed")
         pod = machine.host_name.partition(".")[0]
-        # A Job's uid, where the manifest hands it on: a JobSet makes new Jobs at a restart.
+        # A Job's uid, where the manifest hands it on: a JobSet makes new Jobs at a
+        # restart.
         run = environment.get(RUN_VARIABLE)
         job = pod.removesuffix(f"-{rank}")
         return Identity(
@@ -51,15 +52,17 @@ class Kubernetes:
             return pod
         if job == pod:
             raise UsageError(
-                f"the pod's host name is {pod!r}, expected it to end in -{identity.rank}, as"
-                " Kubernetes names the pods of an indexed Job; take spec.hostname out of the"
-                " pod's template, or set JAX_COORDINATOR_ADDRESS"
+                f"the pod's host name is {pod!r}, expected it to end in"
+                f" -{identity.rank}, as Kubernetes names the pods of an indexed Job;"
+                " take spec.hostname out of the pod's template, or set"
+                " JAX_COORDINATOR_ADDRESS"
             )
         if not domain:
             raise UsageError(
-                f"the pod {pod!r} has no name in the cluster's name service, so others cannot"
-                " reach it; make a headless Service and name it in the pod's template as"
-                " subdomain (docs/start.md shows both), or set JAX_COORDINATOR_ADDRESS"
+                f"the pod {pod!r} has no name in the cluster's name service, so others"
+                " cannot reach it; make a headless Service and name it in the pod's"
+                " template as subdomain (docs/start.md shows both), or set"
+                " JAX_COORDINATOR_ADDRESS"
             )
         return f"{job}-0.{domain}"
 

@@ -1,4 +1,4 @@
-"""What launchers read: variables and the machine; and the process without a launcher."""
+"""What launchers read, variables and the machine; and a process without one."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class LocalHost:
     """The machine as seen by the process; replaced in tests.
 
     `full_name` returns the host name with its domain, if any: called only when needed,
-    because a name service may be slow. `first_line` returns a file's first line, None if
-    unreadable. `peer_pid` returns the process that created a socket, by its descriptor; None
-    if it is not a socket or not visible. `rank_0_host` returns the node of rank 0 from
-    the variables of a Slurm step, None if unknown.
+    because a name service may be slow. `first_line` returns a file's first line, None
+    if unreadable. `peer_pid` returns the process that created a socket, by its
+    descriptor; None if it is not a socket or not visible. `rank_0_host` returns the
+    node of rank 0 from the variables of a Slurm step, None if unknown.
     """
 
     host_name: str
@@ -102,7 +102,7 @@ class Single:
     """A single process, in a terminal, a batch script or an allocation."""
 
     def identify(self, environment: Mapping[str, str], machine: LocalHost) -> Identity:
-        """Rank 0 of 1. (Whether the allocation has more tasks is checked before the start.)"""
+        """Rank 0 of 1; a check before the start compares that with the allocation."""
         node = machine.host_name
         return Identity("local.0.0.0", 0, 1, 0, node, node, launcher=SINGLE_PROCESS)
 

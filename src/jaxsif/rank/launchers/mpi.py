@@ -28,8 +28,8 @@ _MPI_RANK = "OMPI_COMM_WORLD_RANK"
 _MPI_PROCESSES = "OMPI_COMM_WORLD_SIZE"
 _MPI_LOCAL_RANK = "OMPI_COMM_WORLD_LOCAL_RANK"
 _MPI_LOCAL_PROCESSES = "OMPI_COMM_WORLD_LOCAL_SIZE"
-# The name of the run: `prterun-node1-801@1` in version 5, where node1 is mpirun's host and
-# 801 its process, a number in version 4.
+# The name of the run: `prterun-node1-801@1` in version 5, where node1 is mpirun's host
+# and 801 its process, a number in version 4.
 _RUN = "PMIX_NAMESPACE"
 # Version 4: how to reach mpirun, as `236060672.0;tcp://10.0.0.1,10.1.0.1:37613`.
 _MPIRUN_ADDRESS = "OMPI_MCA_orte_hnp_uri"
@@ -131,9 +131,10 @@ class Pmi:
         has_port = bool(environment.get(PORT_VARIABLE))
         if identity.step.endswith(f".{_UNNAMED}") and not has_port:
             raise UsageError(
-                f"this run of mpiexec cannot be distinguished from others on {identity.node},"
-                f" so its group cannot have its own port; name it: mpiexec -genv"
-                f" {RUN_VARIABLE} run-1 ..., with a different name for each run"
+                "this run of mpiexec cannot be distinguished from others on"
+                f" {identity.node}, so its group cannot have its own port; name it:"
+                f" mpiexec -genv {RUN_VARIABLE} run-1 ..., with a different name for"
+                " each run"
             )
         return host
 
@@ -200,8 +201,8 @@ def _topology(environment: Mapping[str, str]) -> Topology:
     if not label:
         raise UsageError(
             "prterun provides a process's rank, but not the number of processes;"
-            f" {TOPOLOGY_VARIABLE} is {label!r}: set it for every rank, as in prterun -x"
-            f" {TOPOLOGY_VARIABLE}=G4N2p4, or start the program with mpirun"
+            f" {TOPOLOGY_VARIABLE} is {label!r}: set it for every rank, as in prterun"
+            f" -x {TOPOLOGY_VARIABLE}=G4N2p4, or start the program with mpirun"
         )
     return parse_topology(label)
 

@@ -85,8 +85,8 @@ class Slurm:
         is_known = index.isdecimal() and identity.node in nodes
         if is_known and nodes.index(identity.node) != int(index):
             raise _unknown(
-                f"{identity.node} is node {index} of the step, and not so in Slurm's sorted"
-                f" list {environment[STEP_NODE_LIST]}, as in a heterogeneous job"
+                f"{identity.node} is node {index} of the step, and not so in Slurm's"
+                f" sorted list {environment[STEP_NODE_LIST]}, as in a heterogeneous job"
             )
         return nodes[0]
 
