@@ -72,12 +72,11 @@ def test_what_only_follows_is_folded_to_a_line_with_its_count(explain):
     ]
 
 
-def test_a_log_with_consequences_alone_is_not_recognised(explain):
+def test_consequences_alone_are_symptoms(explain):
     status, shown, _ = explain("srun: Terminating StepId=7.0\n")
 
-    assert status == 3
-    assert shown.startswith("not recognised: 1 lines of ")
-    assert "slurm-step-ended, once from line 1" in shown
+    assert status == 4
+    assert "1. srun ended the rest of the step\n" in shown
 
 
 def test_an_unknown_failure_is_reported_with_the_lines_that_look_like_errors(explain):

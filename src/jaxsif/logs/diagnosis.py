@@ -68,19 +68,30 @@ class Diagnosis:
     last_lines: tuple[str, ...] = ()
 
     @property
+    def findings(self) -> tuple[LogCause, ...]:
+        """What was recognised; consequences alone are symptoms: the failure is elsewhere."""
+        if any(r.role in get_args(Outcome) for r in self.recognised):
+            return self.recognised
+        promoted = [
+            replace(r, role="symptom") for r in self.recognised if r.is_consequence
+        ]
+        rest = [r for r in self.recognised if not r.is_consequence]
+        return (*promoted, *rest)
+
+    @property
     def causes(self) -> tuple[LogCause, ...]:
         """All but consequences; the first is the first cause."""
-        return tuple(r for r in self.recognised if not r.is_consequence)
+        return tuple(r for r in self.findings if not r.is_consequence)
 
     @property
     def outcome(self) -> Outcome:
         """Whether it says why something went wrong, or only that it did."""
-        roles = {r.role for r in self.recognised}
+        roles = {r.role for r in self.findings}
         return next((o for o in get_args(Outcome) if o in roles), "nothing")
 
     @property
     def consequences(self) -> tuple[LogCause, ...]:
-        return tuple(r for r in self.recognised if r.is_consequence)
+        return tuple(r for r in self.findings if r.is_consequence)
 
 
 NO_DIAGNOSIS = Diagnosis((), 0, 0, 0, ())
