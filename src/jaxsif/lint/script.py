@@ -361,8 +361,9 @@ def parse_script(text: str) -> Script:
 
 def _without_template(text: str) -> str:
     """Remove the statements of a Jinja template before the script, blank the others."""
-    text = _TEMPLATE_VALUE_RE.sub("{{}}", text)
-    if not _TEMPLATE_RE.search(text):
+    if "{{" in text:
+        text = _TEMPLATE_VALUE_RE.sub("{{}}", text)
+    if "{%" not in text and "{#" not in text:
         return text
     kept = _TEMPLATE_RE.sub("", text)
     # What precedes the script in the template does not do so in the rendered file.

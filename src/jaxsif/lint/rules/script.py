@@ -59,9 +59,10 @@ _ALWAYS_SUCCEEDS = {"true", ":", "echo", "printf", "date", "sleep"}
     "batch-system",
     NOTE,
     fix="nothing, if this is intended: jax-sif lint checks scripts for Slurm",
-    why="its directives, launchers and variables mean nothing to Slurm, and Slurm's mean"
-    " nothing there, so none of the other rules was applied",
-    source="manuals of PBS, LSF, Grid Engine, Flux, HTCondor: directives of each",
+    why="its launchers and variables do not exist in Slurm, and Slurm's do not exist"
+    " there, so none of the other rules was applied; sbatch reads no directives but its"
+    " own and those of PBS",
+    source="manuals of PBS, LSF, Grid Engine, Flux, HTCondor; tried with Slurm 26.05",
 )
 def batch_system(script: Script) -> Iterator[Violation]:
     """The script is for another batch system than Slurm"""
