@@ -278,6 +278,13 @@ class Script:
         )
 
     @cached_property
+    def last_line(self) -> int:
+        """The last line that is not empty."""
+        return max(
+            (n for n, line in enumerate(self.lines, 1) if line.strip()), default=1
+        )
+
+    @cached_property
     def used_names(self) -> set[str]:
         """The names that the script reads other than to print them."""
         return {

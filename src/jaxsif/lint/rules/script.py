@@ -488,8 +488,7 @@ def _keeps_status(script: Script, following: NextStatement) -> bool:
     names = script.command_names(following.line, last)
     if not names.isdisjoint(_ENDING | script.parsed.functions):
         return True
-    is_last = not any(line.strip() for line in script.lines[last:])
-    if words[0] in _TESTS and is_last:
+    if words[0] in _TESTS and last >= script.last_line:
         return True
     return not script.used_names.isdisjoint(_ASSIGNED_RE.findall(text))
 

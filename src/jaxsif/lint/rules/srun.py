@@ -378,9 +378,9 @@ def srun_export(script: Script) -> Iterator[Violation]:
     "srun-exact",
     WARNING,
     fix="srun --exact ... &, with the memory and GPUs of the step: --mem=, --gpus=",
-    why="since 21.08 a step takes all CPUs, memory and GPUs of its nodes unless --exact"
-    " is given, so that the next one waits for its end",
-    source="srun manual, --exact and --overlap; Slurm release notes, 21.08",
+    why="from Slurm 20.11 on a step takes all CPUs of its nodes unless --exact is given,"
+    " and shares none of them, so that the next one waits for its end",
+    source="srun manual, --exact and --overlap; Slurm release notes, 20.11",
 )
 def srun_exact(script: Script) -> Iterator[Violation]:
     """Steps in the background run one after the other"""
