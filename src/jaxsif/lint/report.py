@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 from urllib.parse import quote
 
@@ -102,6 +103,16 @@ def rule_as_text(rule: Rule) -> str:
     )
 
 
+def _wrapped(text: str, indent: str = "  ") -> str:
+    return fill(
+        text,
+        100,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _page_of(rule: Rule) -> str:
     """Return where the documentation describes a rule."""
     return f"docs/lint.md#{rule.id}"
@@ -114,10 +125,14 @@ def rules_as_markdown(topics: Mapping[str, Sequence[Rule]]) -> str:
         parts.append(f"### {topic}\n\n")
         for rule in rules:
             severity = f"{rule.severity}{_JAX_ONLY * rule.needs_jax}"
-            parts.append(
-                f"#### {rule.id}\n\n{rule.title} ({severity}).\n\n"
-                f"- Reason: {rule.why}.\n- Fix: {rule.fix}\n- Source: {rule.source}.\n\n"
+            facts = (
+                f"- Reason: {rule.why}.",
+                f"- Fix: {rule.fix}",
+                f"- Source: {rule.source}.",
             )
+            lines = "".join(f"{_wrapped(fact)}\n" for fact in facts)
+            title = _wrapped(f"{rule.title} ({severity}).", indent="")
+            parts.append(f"#### {rule.id}\n\n{title}\n\n{lines}\n")
     return "".join(parts).replace("<<", "\\<\\<")
 
 
