@@ -113,7 +113,8 @@ def _gpu_conflicts(requested: ParsedOptions) -> Iterator[Violation]:
     WARNING,
     fix="give --gpus-per-node alone",
     why="from 26.05 on sbatch refuses both together, even with the same count",
-    source="Slurm change log, 26.05: --gres=gpu:N and --gpus-per-node exclude each other",
+    source="Slurm change log, 26.05; tried: --gpus-per-node and --gres=gpu are mutually"
+    " exclusive",
 )
 def gpus_twice(script: Script) -> Iterator[Violation]:
     """GPUs are requested with --gres and --gpus-per-node"""
