@@ -69,6 +69,9 @@ def test_a_rank_stands_still(changes, state):
         # Python's pickle holds the interpreter while it works.
         {"rss_bytes": BEFORE.rss_bytes + 10**7, "beat_s": 90.0, "state": "R"},
         {"children_cpu_s": 5.5},
+        # On a busy machine they do not come to run.
+        {"has_running_child": True},
+        {"state": "R"},
         {"threads": {7: (5001, 41.0)}},
         {"threads": {7: (5050, 41.0)}, "has_gpus": True},
         # It sends a file.

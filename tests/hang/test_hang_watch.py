@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 from sample_records import samples
@@ -46,6 +48,14 @@ def test_a_hang_ends_the_step_once_and_the_stacks_are_written(watch, tmp_path):
     (verdict,) = judge(JobState(2), G2, is_program=True, hang=hangs.found)
     assert 1 == verdict.status
     assert [("hang", (1,))] == [(f.kind, f.ranks) for f in verdict.findings]
+
+
+def test_the_stacks_have_the_name_of_the_job():
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "a/b"}
+
+    assert Path("a-b-7.stacks") == hang_watch.stacks_file(job, None)
+    assert Path("x/v.stacks") == hang_watch.stacks_file(job, Path("x/v.json"))
+    assert hang_watch.stacks_file({}, None) is None
 
 
 def test_a_rank_that_moves_is_no_hang(watch):

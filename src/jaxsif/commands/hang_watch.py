@@ -12,6 +12,7 @@ from pathlib import Path
 from jaxsif.core.atomic_write import atomic_write
 from jaxsif.core.errors import KitError
 from jaxsif.core.records import Record, StalledRecord
+from jaxsif.core.slurm_env import JOB_ID, JOB_NAME
 from jaxsif.core.topology import Topology
 from jaxsif.hang.checks import describe
 from jaxsif.hang.group import Hang, Standstill, Standstills, format_stacks, standstill
@@ -25,6 +26,16 @@ _MAX_PAUSE_S = 5.0
 _ANSWERS_S = 4.0
 
 
+def stacks_file(
+    environment: Mapping[str, str], verdict_file: Path | None
+) -> Path | None:
+    """Where the ranks' stacks go: beside the verdict file, or as a job's would be named."""
+    if verdict_file is not None:
+        return verdict_file.with_suffix(".stacks")
+    job, name = environment.get(JOB_ID), environment.get(JOB_NAME, "job")
+    return Path(f"{name.replace('/', '-')}-{job}.stacks") if job else None
+
+
 class HangWatch:
     """Whether the job's ranks still make progress, by their observers' records."""
 
@@ -34,11 +45,11 @@ class HangWatch:
         environment: Mapping[str, str],
         verdict_file: Path | None,
     ) -> None:
-        """`verdict_file`: beside it, `.stacks` instead of `.json`, go the ranks' stacks."""
+        """`verdict_file`: where the verdict is written."""
         self._topology = topology
         self._limit_s = limit_s(environment)
         self._always_ends = environment.get(END_VARIABLE) == "always"
-        self._stacks = verdict_file and verdict_file.with_suffix(".stacks")
+        self._stacks = stacks_file(environment, verdict_file)
         self._standstills = Standstills()
         self._answers: dict[int, Standstill] = {}
         self._last_s = self._first_answer_s = time.monotonic()

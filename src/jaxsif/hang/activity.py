@@ -44,6 +44,7 @@ class Sample:
       position: where the main thread was when Python last ran.
       switches: how often the main thread was taken off its processor.
       main_cpu_s, children_cpu_s: processor time so far.
+      has_running_child: whether one runs, or would on a machine that is less busy.
       threads: of each other thread how often it went to sleep, and its processor time.
       io_bytes: read and written so far, by its children too.
       rss_bytes: memory in use.
@@ -59,6 +60,7 @@ class Sample:
     rss_bytes: int
     state: str
     threads: Mapping[int, tuple[int, float]] = field(default_factory=dict)
+    has_running_child: bool = False
 
 
 def stillness(before: Sample, now: Sample, *, has_gpus: bool) -> str | None:
@@ -74,10 +76,9 @@ def stillness(before: Sample, now: Sample, *, has_gpus: bool) -> str | None:
     if _is_unresponsive(now):
         return DISK_WAIT if now.state == "D" else HOLDS_GIL
     main_share = (now.main_cpu_s - before.main_cpu_s) / elapsed_s
-    if now.switches == before.switches and main_share < _IDLE_SHARE:
-        return BLOCKED
-    if main_share < _IDLE_SHARE:
-        return IDLE
+    # One that would run on a machine that is less busy is not idle.
+    if main_share < _IDLE_SHARE and now.state != "R":
+        return BLOCKED if now.switches == before.switches else IDLE
     # In a call of C that lets other threads run, such as a large product of numpy.
     is_loop = now.position.is_loop and before.position.is_loop
     return SPINNING if is_loop else None
@@ -95,6 +96,8 @@ def _works(before: Sample, now: Sample, elapsed_s: float, *, has_gpus: bool) -> 
     if now.io_bytes - before.io_bytes > _BUSY_BYTES_PER_S * elapsed_s:
         return True
     if abs(now.rss_bytes - before.rss_bytes) > _BUSY_GROWTH_BYTES * elapsed_s:
+        return True
+    if now.has_running_child:
         return True
     if now.children_cpu_s - before.children_cpu_s > _BUSY_SHARE * elapsed_s:
         return True

@@ -143,12 +143,14 @@ def take_sample(
     stat = _stat(f"{thread}/stat")
     whole = _stat(f"/proc/{rank}/stat")
     children = _descendants(rank) if is_whole else []
+    stats = [_stat_or_none(f"/proc/{child}/stat") for child in children]
     return activity.Sample(
         time_s=time.monotonic(),
         position=position,
         switches=_switches(f"{thread}/status"),
         main_cpu_s=_cpu_s(stat),
-        children_cpu_s=sum(_cpu_s(_stat_or_none(f"/proc/{p}/stat")) for p in children),
+        children_cpu_s=sum(map(_cpu_s, stats)),
+        has_running_child=any(child[:1] == ["R"] for child in stats),
         io_bytes=sum(map(_io_bytes, [rank, *children])),
         rss_bytes=int(whole[21]) * _PAGE_BYTES,
         state=stat[0],
