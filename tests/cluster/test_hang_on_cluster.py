@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import pytest
 
-# As a user does it; where the ranks are is asked while they still wait.
+# As a user does it.
 RUN = """cd; module use "$1/modulefiles"; module load "$2"
 export APPTAINER_BIND="$1" HANG="$3" JAX_SIF_HANG_S=8
-script=$(mktemp)
+script=$(mktemp) name=hangs-$(date +%s%N)
 jax-sif job G4N2p4 "$1/tests/cluster/programs/plain_hangs.py" > "$script"
-job=$(sbatch --parsable --job-name=hangs --output="hangs-%j.out" "$script")
-file=hangs-$job
-until grep -qs "odd from" "$file.out"; do sleep 0.1; done
-jax-sif stacks "$job" > "$file.asked" 2>&1 || echo "status $?" >> "$file.asked"
+job=$(sbatch --parsable --job-name="$name" --output="$name-%j.out" "$script")
+file=$name-$job
 while squeue --noheader --jobs="$job" | grep -q .; do sleep 0.2; done
-for part in asked out stacks; do echo; echo "== $part"; cat "$file.$part" || :; done
+for part in out stacks; do echo; echo "== $part"; cat "$file.$part" || :; done
 rm "$script" "$file".*
 """
 
@@ -28,15 +26,10 @@ def test_a_rank_that_hangs_is_named_and_ends_the_job(cluster, hang, state):
     done = cluster.bash(RUN, str(cluster.checkout), cluster.module, hang)
 
     everything = done.stdout + done.stderr
-    shown, _, stacks = done.stdout.partition("\n== stacks\n")
-    asked, _, output = shown.partition("\n== out\n")
+    output, _, stacks = done.stdout.partition("\n== stacks\n")
     verdict = output.strip().splitlines()[-1]
     assert verdict.startswith("FAIL  G4N2p4: rank 3 on node2: "), everything
     assert "plain_hangs.py:" in verdict
     # The odd one first, and the stack of the others once.
     assert f"rank 3: {state}" in stacks.partition("\n")[0], everything
     assert stacks.count("in step\n") == 1, everything
-    # All ranks had answered before, and gone on.
-    assert "status" not in asked, everything
-    assert "no answer" not in asked, everything
-    assert asked.count("in main\n") >= 1, everything

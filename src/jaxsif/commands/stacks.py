@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
         usage="jax-sif stacks JOBID",
         description="Shows where every rank of a running job is, equal stacks once, the"
         " odd ones first, and writes it to NAME-JOB.stacks beside the verdict file. The"
-        " job goes on.",
+        " job goes on. Experimental.",
         epilog="Exit status: 0 shown, 1 no answer, 2 usage error.",
     )
     parser.parse_known_args(arguments)
