@@ -1,4 +1,4 @@
-"""Speeds in the verdict: expected, too low and why, wrong elements first, stragglers."""
+"""Speeds in the verdict: expected, too low and why, wrong elements, stragglers."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -232,8 +232,9 @@ def test_the_result_nearest_to_the_fault_names_the_sender():
     )
 
     assert (
-        "ranks 0-3 on node1, 4-7 on node2: 17 elements of all-reduce at 1 GiB and 1 more"
-        " result are not what was sent; of send-recv at 1 MiB only what rank 0 on node1"
+        "ranks 0-3 on node1, 4-7 on node2: 17 elements of all-reduce at 1 GiB and 1"
+        " more result are not what was sent; of send-recv at 1 MiB only what rank 0 on"
+        " node1"
         " received from rank 7 on node2" == verdict.findings[0].text
     )
 

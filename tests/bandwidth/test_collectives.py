@@ -1,4 +1,4 @@
-"""nccl-tests' formulae: what S means for each collective, algbw, busbw; and formatted sizes."""
+"""nccl-tests' formulae: the size S of each collective, algbw, busbw; sizes."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from jaxsif.core.topology import parse_topology
 from jaxsif.overlay import create as making
 from jaxsif.overlay import manifest, squashfs
 
-# A batch script on the mini cluster, with --nodes=2 --ntasks-per-node=4 --gpus-per-node=4.
+# A batch script on the mini cluster, with --nodes=2 --ntasks-per-node=4
+# --gpus-per-node=4.
 BATCH = {
     "SLURM_JOB_ID": "7",
     "SLURM_JOB_NUM_NODES": "2",

@@ -1,4 +1,4 @@
-"""The command line as a whole: what it knows, and what it says to what it does not know."""
+"""The command line as a whole: what it knows, and its answer to the rest."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

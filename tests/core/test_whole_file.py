@@ -1,4 +1,4 @@
-"""Files that are written whole: what is replaced, what is written, and what stays as it was."""
+"""Files that are written whole: what is replaced, and what stays as it was."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

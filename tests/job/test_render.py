@@ -16,8 +16,8 @@ from jaxsif.job.build import render_job
 from jaxsif.job.render import quote_expandable
 from jaxsif.job.request import JobOptions
 
-# Slurm's and the runtimes' programs: each writes its arguments and environment to a file of
-# its own, item by item with a NUL behind.
+# Slurm's and the runtimes' programs: each writes its arguments and environment to a
+# file of its own, item by item with a NUL behind.
 WRITES_CALL = r"""#!/bin/sh
 { printf '%s\0' "$#" "$@"; env -0; } > "$CALLS/$$ ${0##*/}"
 """

@@ -172,8 +172,8 @@ def test_without_a_program_the_cluster_is_accepted():
     text = render_job(["G64N16p64"], JobOptions(), environment={})
 
     assert (
-        "python /opt/jax-sif/diag/allreduce.py 2> >(jax-sif mark) |\n  jax-sif verify --verdict-file="
-        in text
+        "python /opt/jax-sif/diag/allreduce.py 2> >(jax-sif mark) |\n  jax-sif verify"
+        " --verdict-file=" in text
     )
 
 
@@ -183,8 +183,8 @@ def test_a_diagnostic_with_arguments_is_a_diagnostic():
     text = render_job(words, JobOptions(), environment={})
 
     assert (
-        "diag/bandwidth.py --trials=9 2> >(jax-sif mark) |\n  jax-sif verify --verdict-file="
-        in text
+        "diag/bandwidth.py --trials=9 2> >(jax-sif mark) |\n  jax-sif verify"
+        " --verdict-file=" in text
     )
 
 

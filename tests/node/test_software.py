@@ -49,7 +49,8 @@ def test_a_package_of_the_hosts_is_named_with_what_lets_it_in(
 
     assert ("host-packages-visible", False) == (problem.kind, problem.is_fatal)
     assert problem.text == (
-        f"numpy would be imported from {place} instead of the image's {PACKAGES}: {cause}"
+        f"numpy would be imported from {place} instead of the image's {PACKAGES}:"
+        f" {cause}"
     )
 
 

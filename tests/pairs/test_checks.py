@@ -1,4 +1,4 @@
-"""The checks of pairs of nodes: which node or link is slow, by how much, and what to do about it."""
+"""The checks of pairs of nodes: which node or link is slow, by how much, the remedy."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Twelve nodes below two switches: verdict, text, page and the other formats show the same figures."""
+"""Twelve nodes below two switches: all formats show the figures of the verdict."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

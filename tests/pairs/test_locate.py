@@ -1,4 +1,4 @@
-"""From times of pairs to what is slow: a node, a link, a switch, or the whole cluster."""
+"""From times of pairs to what is slow: node, link, switch, or the whole cluster."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which nodes meet which: no node twice at a time, every node soon, suspects with healthy nodes."""
+"""Which nodes meet: none twice at a time, each soon, suspects with healthy ones."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report's page in a browser without a window: it opens without an error, and draws what it should."""
+"""The report's page in a browser: it opens without an error, and draws its charts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

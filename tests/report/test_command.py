@@ -150,8 +150,8 @@ def test_what_cannot_be_replaced_leaves_no_rubbish(failed):
 def test_the_report_needs_neither_jax_nor_the_judge(failed):
     program = (
         "import sys; from jaxsif.cli import main; main(sys.argv[1:]);"
-        " print([m for m in sys.modules if m.split('.')[0] in ('jax', 'numpy', 'plotly')"
-        " or m.startswith('jaxsif.verdict')], file=sys.stderr)"
+        " print([m for m in sys.modules if m.split('.')[0] in ('jax', 'numpy',"
+        " 'plotly') or m.startswith('jaxsif.verdict')], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "report", failed],

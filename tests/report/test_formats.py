@@ -1,4 +1,4 @@
-"""JUnit XML, CSV, Prometheus and the terminal's text: each is read by what reads it elsewhere."""
+"""JUnit XML, CSV, Prometheus and text: each is read by what reads it elsewhere."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report's page as text: whole, escaped, without network, with and without its charts."""
+"""The report's page as text: whole, escaped, offline, with or without charts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

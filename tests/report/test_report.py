@@ -1,4 +1,4 @@
-"""Reports: the text that people read and the JSON that programs read, from the same values."""
+"""Reports: text for people and JSON for programs, from the same values."""
 # SPDX-License-Identifier: Apache-2.0
 
 import json

@@ -1,4 +1,4 @@
-"""The page of a scaling study in a browser without a window: it opens without an error, and draws what it should."""
+"""The page of a study in a browser: it opens without an error and draws charts."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`jax-sif scale`: what it writes, what it makes of the verdicts, and what it refuses."""
+"""`jax-sif scale`: what it writes, makes of the verdicts, and refuses."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def test_a_large_spread_of_runs_is_noted():
     rows = results.compare(study, [*runs(10, 18), *runs(22, 20)])
 
     assert [
-        "1 node: the fastest run is 2.2 times as fast as the slowest; repeat it (--repeat)"
+        "1 node: the fastest run is 2.2 times as fast as the slowest; repeat it"
+        " (--repeat)"
         ", or run it when the cluster is less busy"
     ] == list(render.notes(rows))
 
@@ -172,18 +173,19 @@ def test_what_misses_a_mark_by_little_does_not_look_as_if_it_met_it():
         ((1, 0.95, 0.9), "SCALES WELL  train: 90% of ideal on 4 nodes (80% is good)"),
         (
             (1, 0.9, 0.7),
-            "SCALES POORLY  train: 70% of ideal on 4 nodes (80% is good); well on 2 nodes",
+            "SCALES POORLY  train: 70% of ideal on 4 nodes (80% is good); well on 2"
+            " nodes",
         ),
         (
             (1, 0.5, 0.25),
-            "SCALES POORLY  train: 50% of ideal on 2 nodes (80% is good), 25% of ideal on"
-            " 4 nodes (80% is good)",
+            "SCALES POORLY  train: 50% of ideal on 2 nodes (80% is good), 25% of ideal"
+            " on 4 nodes (80% is good)",
         ),
         # More nodes may be less efficient, so it is good again where it got no better.
         (
             (1, 1, 1, 0.7, 0.7),
-            "SCALES POORLY  train: 70% of ideal on 8 nodes (80% is good); well on 2 and 4"
-            " and 16 nodes",
+            "SCALES POORLY  train: 70% of ideal on 8 nodes (80% is good); well on 2 and"
+            " 4 and 16 nodes",
         ),
         ((1, None, 0.9), "COULD NOT TELL  train: a run on 2 nodes has no speed"),
         ((None, None), "COULD NOT TELL  train: a run on 1 and 2 nodes has no speed"),
@@ -508,7 +510,8 @@ def test_wrong_usage_says_what_to_do(tmp_path, monkeypatch, capsys, words, compl
     assert complaint in capsys.readouterr().err
 
 
-# What the login node has: Slurm's commands, each of which only writes down its arguments.
+# What the login node has: Slurm's commands, each of which only writes down its
+# arguments.
 SBATCH = """#!/bin/sh
 echo "sbatch $*" >> "$CALLS"
 n=$(grep -c sbatch "$CALLS")
