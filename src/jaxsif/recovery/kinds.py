@@ -56,6 +56,7 @@ nccl-infiniband-timeout nccl-infiniband-error nccl-unreachable nccl-refused
 nccl-remote-error nccl-closed nccl-system-error nccl-failed nccl-cuda-failure
 port-taken kit-port-taken jax-port-taken pair-timeout data-corrupt-pair
 slurm-controller-slow slurm-controller-down secondary-errors no-records
+standstill
 """
 _PROGRAM = """
 program-failed python-exception collective-desync xla-out-of-memory cuda-out-of-memory
