@@ -12,11 +12,16 @@ SRUN = """#!/bin/sh
 for last; do :; done
 sh -c "$last" && echo "$*" > asked
 sleep 0.05
-if [ -z "${SILENT:-}" ]; then echo "rank 3: blocked" > a-b-7.stacks; fi
+if [ -z "${SILENT:-}" ]; then echo "rank 3: blocked" > "${FILE:-a-b-7}.stacks"; fi
 """
 SCONTROL = """#!/bin/sh
-[ "$4" = 7 ] || { echo "slurm_load_jobs error: Invalid job id" >&2; exit 1; }
-echo "JobId=7 JobName=a/b UserId=me JobState=${STATE:-RUNNING} WorkDir=$PWD NumNodes=2 End=now"
+[ "$3" = 7 ] || { echo "slurm_load_jobs error: Invalid job id" >&2; exit 1; }
+echo "JobId=7 JobName=${NAME:-a/b}"
+echo "   UserId=me(1) GroupId=me(1) MCS_label=N/A"
+echo "   JobState=${STATE:-RUNNING} Reason=None Dependency=(null)"
+echo "   NumNodes=2 NumCPUs=4 NumTasks=4 CPUs/Task=1"
+echo "   Command=$PWD/train.slurm"
+echo "   WorkDir=$PWD"
 """
 
 
@@ -31,11 +36,11 @@ def stacks(site, tmp_path):
         program.write_text(text)
         program.chmod(0o755)
 
-    def run(*words: str, **more: str):
+    def run(*words: str, folder=tmp_path, **more: str):
         return subprocess.run(
             [ROOT / "bin/jax-sif", "stacks", *words],
             env={**site, **more},
-            cwd=tmp_path,
+            cwd=folder,
             capture_output=True,
             text=True,
         )
@@ -52,6 +57,16 @@ def test_the_answer_of_a_running_job_is_shown(stacks, tmp_path):
     assert 0 == done.returncode, done.stderr
     assert f"{old}\nrank 3: blocked\n" == done.stdout
     assert "--jobid=7 --overlap" in (tmp_path / "asked").read_text()
+
+
+def test_a_job_and_its_folder_may_have_spaces(stacks, tmp_path):
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+
+    done = stacks("7", folder=folder, NAME="two words x=1", FILE="two words x=1-7")
+
+    assert 0 == done.returncode, done.stderr
+    assert f"{folder}/two words x=1-7.stacks\nrank 3: blocked\n" == done.stdout
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,12 @@ from jaxsif.hang.group import Hang, Standstill
 from jaxsif.verdict.verdict import is_empty, judge
 
 G2 = parse_topology("G2N1p2")
-LOOP = {"state": "spinning", "stack": ["train.py:7 in <module>"], "waits_in": None}
+LOOP = {
+    "state": "spinning",
+    "stack": ["train.py:7 in <module>"],
+    "waits_in": None,
+    "is_alone": True,
+}
 
 
 @pytest.fixture

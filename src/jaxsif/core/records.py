@@ -265,6 +265,9 @@ class StalledRecord(RecordBase, frozen=True, kw_only=True, tag="stalled"):
     is_requested: Annotated[
         bool, Meta(description="Whether it answers `jax-sif stacks`; it may move.")
     ]
+    is_alone: Annotated[
+        bool, Meta(description="Whether its other threads only wait for one another.")
+    ] = False
 
 
 class MovingRecord(RecordBase, frozen=True, kw_only=True, tag="moving"):

@@ -33,6 +33,8 @@ _DEBUGGERS = ("/pdb.py:", "/bdb.py:", "/debugpy/", "/ipdb/", "/pydevd", "/IPytho
 # waits for a disk, or is in a call of C that holds the interpreter's lock.
 BLOCKED, IDLE, SPINNING = "blocked", "idle", "spinning"
 STOPPED, DISK_WAIT, HOLDS_GIL = "stopped", "disk-wait", "holds-gil"
+# The name of a function in the kernel, where the kernel does not show it.
+UNKNOWN_CALL = "unknown"
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,25 @@ from dataclasses import dataclass, field, replace
 
 from jaxsif.core.records import MovingRecord, Record, StalledRecord
 from jaxsif.core.text import format_ranks
-from jaxsif.hang.activity import BLOCKED, IDLE
+from jaxsif.hang.activity import (
+    BLOCKED,
+    HOLDS_GIL,
+    IDLE,
+    SPINNING,
+    STOPPED,
+    UNKNOWN_CALL,
+)
 from jaxsif.hang.limit import ONE_PLACE_FACTOR, repeat_s
 
 # Frames of the interpreter and of libraries: a user looks for a line of the program.
 _LIBRARIES = ("/site-packages/", "/dist-packages/", "<frozen ", "/lib/python3")
-# Functions of the kernel in which a thread waits for work from outside: an idle server,
-# an event loop, a person at a terminal. Such a rank may be healthy for days.
-_WAITS_OUTSIDE = ("accept", "epoll", "ep_poll", "poll", "select", "wait_woken", "n_tty")
+# Functions of the kernel in which a thread waits for no other process: a time, a lock.
+_SLEEPS = ("nanosleep",)
+_LOCKS = ("futex",)
+# The other end of a FIFO that was opened.
+_FIFO = ("wait_for_partner",)
+# Frames of Python's library that wait for a lock of the process.
+_LOCK_FRAMES = ("/threading.py:", "/queue.py:")
 # Frames of Python's library in which a thread waits for its own process, never for JAX.
 _WAITS_INSIDE = ("threading.py:", "queue.py:", "subprocess.py:", "socketserver.py:")
 
@@ -32,6 +43,7 @@ class Standstill:
       waits_in: the kernel's function that the main thread waits in, if known.
       node: the rank's node.
       reported_s: when the report came.
+      is_alone: whether its other threads only wait for one another.
     """
 
     since_s: float
@@ -40,6 +52,7 @@ class Standstill:
     waits_in: str | None = None
     node: str = ""
     reported_s: float = 0.0
+    is_alone: bool = False
 
     @property
     def line(self) -> str:
@@ -52,23 +65,42 @@ class Standstill:
         return self.state == IDLE and "nanosleep" not in (self.waits_in or "futex")
 
     @property
-    def may_be_served(self) -> bool:
-        """Whether it polls, or waits for something outside of the group."""
-        is_outside = any(name in (self.waits_in or "") for name in _WAITS_OUTSIDE)
-        return self.state == IDLE or (self.state == BLOCKED and is_outside)
+    def is_stuck(self) -> bool:
+        """Whether nothing outside of the process can let it go on, nor another thread.
+
+        Of everything else a healthy program may wait for as long: a child that waits for
+        another job, a slow file system, a server without requests, a person.
+        """
+        if self.state == BLOCKED:
+            is_lock = self._waits_in(_LOCKS) and self._is_in_library(_LOCK_FRAMES)
+            return (is_lock and self.is_alone) or self._waits_in(_SLEEPS + _FIFO)
+        if self.state == HOLDS_GIL:
+            return self.waits_in is None or self._waits_in(_LOCKS + _SLEEPS)
+        return self.state == STOPPED or (self.state == SPINNING and self.is_alone)
 
     @property
     def may_wait_for_ranks(self) -> bool:
         """Whether it waits as JAX does: in a futex, in no function of Python's library."""
-        is_futex = "futex" in (self.waits_in or "futex")
-        leaf = self.stack[0] if self.stack else ""
-        is_inside = "/lib/python3" in leaf and any(x in leaf for x in _WAITS_INSIDE)
+        is_futex = self.waits_in in (None, UNKNOWN_CALL) or self._waits_in(_LOCKS)
+        is_inside = self._is_in_library(_WAITS_INSIDE)
         return self.state == BLOCKED and is_futex and not is_inside
 
     @property
     def is_in_jax(self) -> bool:
         """Whether the program called JAX, by its frames."""
         return any("/jax/" in frame for frame in self.stack[:1])
+
+    @property
+    def waits_only_in_jax(self) -> bool:
+        """Whether it waits in JAX, and no other thread may serve it."""
+        return self.is_in_jax and self.is_alone and self._waits_in(_LOCKS)
+
+    def _is_in_library(self, files: tuple[str, ...]) -> bool:
+        leaf = self.stack[0] if self.stack else ""
+        return "/lib/python3" in leaf and any(file in leaf for file in files)
+
+    def _waits_in(self, names: tuple[str, ...]) -> bool:
+        return any(name in (self.waits_in or "") for name in names)
 
 
 @dataclass(frozen=True)
@@ -141,6 +173,7 @@ def standstill(record: StalledRecord, now_s: float) -> Standstill:
         record.waits_in,
         record.node,
         now_s,
+        record.is_alone,
     )
 
 
@@ -164,7 +197,12 @@ def find_hang(
     if not named and for_s < ONE_PLACE_FACTOR * limit_s:
         return None
     common = _common_line(waiting or still)
-    is_certain = bool(named) and not all(still[r].may_be_served for r in named)
+    if len(waiting) == len(still):
+        # At different lines of JAX: each waits for what the others have not called.
+        is_certain = all(s.waits_only_in_jax for s in still.values())
+    else:
+        is_certain = all(still[rank].is_stuck for rank in named)
+    is_certain = is_certain and bool(named)
     return Hang(tuple(sorted(named)), common, for_s, is_certain, still)
 
 
@@ -180,7 +218,7 @@ def _named(
         return set()
     elsewhere = still.keys() - waiting.keys()
     # A server or a poll beside a rank that certainly stands is not the cause.
-    sure = {rank for rank in elsewhere if not still[rank].may_be_served}
+    sure = {rank for rank in elsewhere if still[rank].is_stuck}
     return sure or set(elsewhere) or _minority(waiting)
 
 

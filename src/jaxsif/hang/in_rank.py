@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import functools
 import itertools
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
@@ -22,6 +23,14 @@ from jaxsif.hang.limit import limit_s
 # Once a second, but not in step with a program whose steps take as long.
 _BEATS_S = (1.0, 0.83, 1.19)
 _MAX_FRAMES = 40
+# Signals that end a process, and that a user, Slurm or a shell sends to all of a step.
+_IGNORED = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM),
+)
+# Where threads of Python wait for other threads, innermost.
+_WAITS_FOR_THREADS = ("/threading.py", "/queue.py", "/concurrent/futures/thread.py")
+_KIT = os.path.dirname(os.path.dirname(__file__)) + os.sep
 # Instructions of a loop that can end only by what another thread does.
 _WITHOUT_EFFECT = (
     *("CACHE", "COMPARE", "CONTAINS", "COPY", "EXTENDED", "IS_OP", "JUMP", "LOAD"),
@@ -40,26 +49,76 @@ def start() -> None:
         if limit is not None:
             sys.meta_path.insert(0, _OnImport(*_start_observer(limit)))
     except Exception as error:
-        print(f"jax-sif: hangs are not watched: {error!r}", file=sys.stderr)
+        _say_unwatched(error)
+
+
+class _Pipe:
+    """The end of a pipe to the observer, in a process that may close any descriptor.
+
+    The number may be of a file of the program's by the time it is used.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._file = _identity(descriptor)
+
+    def wake(self) -> None:
+        """Write a byte. Raises OSError if the pipe or the observer is gone."""
+        self._check()
+        # A program may have set SIGPIPE to its default, which ends it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
+        try:
+            os.write(self._descriptor, b"\0")
+        except BrokenPipeError:
+            signal.sigtimedwait([signal.SIGPIPE], 0)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def close(self) -> None:
+        """Close it if it is still the pipe."""
+        with contextlib.suppress(OSError):
+            self._check()
+            os.close(self._descriptor)
+
+    def _check(self) -> None:
+        if _identity(self._descriptor) != self._file:
+            raise OSError(errno.EBADF, "the program closed the pipe to the observer")
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 class _OnImport:
-    """A finder that finds nothing: it starts the thread at `import jax`."""
+    """A finder that finds nothing: it starts the thread at `import jax`.
 
-    def __init__(self, position: page.Page, wake: int) -> None:
+    It stays among the finders, for Python is going through them when it is called.
+    """
+
+    def __init__(self, position: page.Page, pipe: _Pipe) -> None:
         self._position = position
-        self._wake = wake
+        self._pipe = pipe
         self._process = os.getpid()
+        self._is_done = False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name != "jax":
+        if name != "jax" or self._is_done or os.getpid() != self._process:
             return
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        if os.getpid() == self._process:
+        self._is_done = True
+        try:
+            self._pipe.wake()
             _enable_dump()
             Sampler(self._position).start()
-            os.write(self._wake, b"\0")
+        except Exception as error:
+            _say_unwatched(error)
+
+
+def _say_unwatched(error: Exception) -> None:
+    # The program may have closed it.
+    with contextlib.suppress(Exception):
+        print(f"jax-sif: hangs are not watched: {error!r}", file=sys.stderr)
 
 
 class Sampler:
@@ -68,7 +127,7 @@ class Sampler:
     def __init__(self, position: page.Page) -> None:
         self._page = position
         self._main = threading.main_thread()
-        self._last: tuple[tuple[str, ...], bool, int] | None = None
+        self._last: tuple[tuple[str, ...], bool, int, bool] | None = None
         # Threads that were seen in JAX: a program may train in one.
         self._jax_threads: set[int] = set()
 
@@ -77,7 +136,12 @@ class Sampler:
 
     def _run(self) -> None:
         for beat_s in itertools.cycle(_BEATS_S):
-            self.sample()
+            try:
+                self.sample()
+            except Exception:
+                # The old position would look as if the program stood there.
+                self._last = None
+                self._page.forget()
             time.sleep(beat_s)
 
     def sample(self) -> None:
@@ -85,7 +149,8 @@ class Sampler:
         frames.pop(threading.get_ident(), None)
         frame = frames.pop(self._main.ident or 0, None)
         is_loop = frame is not None and is_at_empty_loop(frame)
-        seen = stack_of(frame), is_loop, self._other_places(frames)
+        is_alone = all(map(_waits_for_threads, frames.values()))
+        seen = stack_of(frame), is_loop, self._other_places(frames), is_alone
         # A frame that is kept would keep the arrays of the program.
         del frame, frames
         if seen == self._last:
@@ -105,6 +170,12 @@ class Sampler:
             if thread in self._jax_threads:
                 places.append((thread, tuple((id(code), n) for code, n in place)))
         return hash(tuple(places))
+
+
+def _waits_for_threads(frame: FrameType) -> bool:
+    """Whether a thread waits for other threads; any other one may serve the program."""
+    file = frame.f_code.co_filename
+    return file.endswith(_WAITS_FOR_THREADS) or file.startswith(_KIT)
 
 
 def _walk(frame: FrameType | None) -> Iterator[FrameType]:
@@ -148,7 +219,7 @@ def _enable_dump() -> None:
         faulthandler.register(page.DUMP_SIGNAL, file=file, all_threads=True)
 
 
-def _start_observer(limit: float) -> tuple[page.Page, int]:
+def _start_observer(limit: float) -> tuple[page.Page, _Pipe]:
     """Start the observer as no child of this process; return its page and its pipe.
 
     A program that waits for its children must not meet one that it did not start.
@@ -156,28 +227,36 @@ def _start_observer(limit: float) -> tuple[page.Page, int]:
     shared = page.create()
     end, wake = os.pipe()
     rank = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.close(wake)
-        _become_observer(rank, shared, end, limit)
-    os.waitpid(child, 0)
+    # Those that come before the observer ignores them are this process's.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+    try:
+        child = os.fork()
+        if child == 0:
+            os.close(wake)
+            _become_observer(rank, shared, end, limit, before)
+        os.waitpid(child, 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(end)
     position = page.Page(shared)
     os.close(shared)
+    pipe = _Pipe(wake)
     # A child of the program's would keep the observer from seeing the end of the rank.
-    os.register_at_fork(after_in_child=lambda: _close(wake))
-    return position, wake
+    os.register_at_fork(after_in_child=pipe.close)
+    return position, pipe
 
 
-def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
-
-
-def _become_observer(rank: int, shared: int, end: int, limit: float) -> None:
+def _become_observer(
+    rank: int, shared: int, end: int, limit: float, mask: Iterable[int]
+) -> None:
     try:
         if os.fork():
             os._exit(0)
+        # What the program or a user sends to the rank's process group is not for it.
+        os.setsid()
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # Most programs without JAX end before a byte comes, and cost no second Python.
         if not os.read(end, 1):
             os._exit(0)

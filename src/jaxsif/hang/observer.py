@@ -15,8 +15,9 @@ from typing import Any
 
 from jaxsif.core.records import MovingRecord, Record, StalledRecord
 from jaxsif.hang import activity
+from jaxsif.hang.activity import UNKNOWN_CALL
 from jaxsif.hang.limit import repeat_s
-from jaxsif.hang.page import DUMP_NAME, DUMP_SIGNAL, Page, Position
+from jaxsif.hang.page import ASK_SIGNAL, DUMP_NAME, DUMP_SIGNAL, Page, Position
 
 # The process looks at the rank this often.
 _LOOK_S = 1.0
@@ -61,6 +62,8 @@ class Observer:
         """Compare the rank with how it was at the last look."""
         before = self._last
         has_moved = before is None or position.place != before.position.place
+        # Without the thread that looks it is not known where the program is.
+        has_moved = has_moved or not _is_thread(self._rank, position.sampler)
         self._last = take_sample(self._rank, position, is_whole=not has_moved)
         now_s = self._last.time_s
         still = None
@@ -78,6 +81,11 @@ class Observer:
         if state != self._reported or now_s - self._reported_s >= self._repeat_s:
             self._reported, self._reported_s = state, now_s
             self._say(state, self._last)
+
+    def lose(self) -> None:
+        """Called while it is not known where the rank is: it may move."""
+        self._stillness.add(None, time.monotonic())
+        self.end()
 
     def end(self) -> None:
         """Take back what was reported: the rank moves, or has ended."""
@@ -105,6 +113,7 @@ class Observer:
             stalled_s=round(self._stillness.duration_s(sample.time_s), 1),
             stack=[frame[-200:] for frame in stack[:_MAX_FRAMES]],
             waits_in=_system_call(self._rank, sample.state),
+            is_alone=sample.position.is_alone,
             is_requested=is_requested,
         )
 
@@ -156,6 +165,10 @@ def take_sample(
         state=stat[0],
         threads=_threads(rank, position.thread or rank) if is_whole else {},
     )
+
+
+def _is_thread(rank: int, thread: int) -> bool:
+    return os.path.exists(f"/proc/{rank}/task/{thread}")
 
 
 def _threads(rank: int, main: int) -> dict[int, tuple[int, float]]:
@@ -220,12 +233,12 @@ def _descendants(rank: int) -> list[int]:
 
 
 def _system_call(rank: int, state: str) -> str | None:
-    """What the main thread waits in, by its name in the kernel; None if unknown."""
+    """What the main thread waits in, by its name in the kernel; None: it runs."""
     if state == "R":
         return None
     with contextlib.suppress(OSError), open(f"/proc/{rank}/wchan") as file:
-        return file.read().strip("0\n") or None
-    return None
+        return file.read().strip("0\n") or UNKNOWN_CALL
+    return UNKNOWN_CALL
 
 
 def dumped_stack(rank: int, thread: int) -> tuple[str, ...]:
@@ -276,20 +289,10 @@ def _dump_file(rank: int) -> str | None:
 def main() -> None:
     """Follow a rank until it ends. Arguments: process, page, pipe, limit in seconds."""
     rank, page, end, limit = sys.argv[-4:]
-    for number in (
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGALRM,
-    ):
-        signal.signal(number, signal.SIG_IGN)
     requests, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    # Its default does nothing, so the rank is not disturbed where all processes get it.
-    signal.signal(signal.SIGURG, lambda *_: None)
+    signal.signal(ASK_SIGNAL, lambda *_: None)
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         follow(int(rank), Page(int(page)), int(end), requests, float(limit))
     # The job's output ends when this process does.
@@ -298,22 +301,37 @@ def main() -> None:
 
 def follow(rank: int, page: Page, end: int, requests: int, limit_s: float) -> None:
     """Look once a second until `end` is closed or the rank has ended."""
-    process = os.pidfd_open(rank)
+    ends = [end, *_process_end(rank)]
     poll = select.poll()
-    for descriptor in (end, process, requests):
+    for descriptor in (*ends, requests):
         poll.register(descriptor, select.POLLIN)
     observer = Observer(rank, limit_s, _writer(), has_gpus=_has_gpus())
     while True:
         ready = dict(poll.poll(1000 * _LOOK_S))
-        if process in ready or end in ready:
+        if not ready.keys().isdisjoint(ends):
             observer.end()
             return
         position = page.read()
-        if position is not None:
+        if position is None:
+            observer.lose()
+        else:
             observer.look(position)
         if requests in ready:
             os.read(requests, 4096)
             observer.report()
+
+
+def _process_end(rank: int) -> list[int]:
+    """A descriptor that is ready once the process ends; none where the kernel has none.
+
+    Before Linux 5.3, or where a container forbids it. The pipe ends with the rank, too.
+    """
+    try:
+        return [os.pidfd_open(rank)]
+    except ProcessLookupError:
+        raise
+    except (OSError, AttributeError):
+        return []
 
 
 def _has_gpus() -> bool:

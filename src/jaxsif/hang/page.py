@@ -20,6 +20,9 @@ SIZE_BYTES = 16384
 # It goes to the thread that looks, for in the main thread it would end a call of sleep(3).
 DUMP_SIGNAL = signal.SIGRTMAX - 5
 DUMP_NAME = "jax-sif-stack"
+# At this signal an observer reports where its rank is. Its default does nothing, and no
+# job asks Slurm to send it before the time limit, as SIGURG. `bin/stacks` sends it.
+ASK_SIGNAL = signal.SIGWINCH
 _MAX_TEXT = SIZE_BYTES - _HEADER.size
 
 
@@ -34,6 +37,8 @@ class Position:
       is_loop: whether the innermost frame runs a loop that does nothing, as in `while
         True: pass`.
       others: changes when another thread that calls JAX moves.
+      is_alone: whether no other thread of Python may serve the main thread: each waits
+        for other threads.
       sampler: the number in the kernel of the thread that looked.
     """
 
@@ -42,6 +47,7 @@ class Position:
     stack: tuple[str, ...] = ()
     is_loop: bool = False
     others: int = 0
+    is_alone: bool = False
     sampler: int = 0
 
     @property
@@ -60,10 +66,15 @@ class Page:
         self._thread = 0
 
     def write(
-        self, thread: int, stack: tuple[str, ...], is_loop: bool, others: int = 0
+        self,
+        thread: int,
+        stack: tuple[str, ...],
+        is_loop: bool,
+        others: int = 0,
+        is_alone: bool = False,
     ) -> None:
         """Publish a new position, from the thread that looks."""
-        facts = is_loop, others, threading.get_native_id()
+        facts = is_loop, others, is_alone, threading.get_native_id()
         text = json.dumps([stack, *facts]).encode()
         while len(text) > _MAX_TEXT:
             stack = stack[: len(stack) // 2]
@@ -78,8 +89,13 @@ class Page:
         length = _HEADER.unpack_from(self._memory)[3]
         self._put(self._sequence, length)
 
+    def forget(self) -> None:
+        """Publish that the position is unknown."""
+        self._sequence = 0
+        _HEADER.pack_into(self._memory, 0, 0, time.monotonic_ns(), 0, 0)
+
     def read(self) -> Position | None:
-        """The last position; None before the first one, and while one is written."""
+        """The last position; None while it is unknown or one is written."""
         sequence, beat_ns, thread, length = _HEADER.unpack_from(self._memory)
         if sequence == 0 or sequence % 2:
             return None

@@ -46,9 +46,7 @@ def stopped():
 
 
 def lock():
-    mine = threading.Lock()
-    mine.acquire()
-    mine.acquire()
+    threading.Event().wait()
 
 
 def fifo():
