@@ -29,8 +29,10 @@ _VERDICT_FILE = (
 )
 # The end of a script that can be requeued.
 _REQUEUE_BLOCK = f""" || status=$?
-# The program saved its state and requests a requeue (jaxsif.request_requeue).
-if [[ ${{status:-0}} == {REQUEUE} ]]; then scontrol requeue "$SLURM_JOB_ID"; fi
+# The program saved its state and requests a requeue (jaxsif.request_requeue). Of a job
+# array this task only.
+job=${{SLURM_ARRAY_TASK_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
+if [[ ${{status:-0}} == {REQUEUE} ]]; then scontrol requeue "${{job:-$SLURM_JOB_ID}}"; fi
 exit "${{status:-0}}\""""
 
 _NEEDS_IMAGE = (
