@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -27,9 +28,18 @@ SLURM = {
         case "$*" in
           *'--no-kill --wait=0'*)
             answer=ok
-            if [ "$word" = look ]; then answer=idle; fi
-            if [ "$word" = look ] && [ -e "$FAKE/saves" ]; then answer=busy; fi
+            case "$*" in
+              *' look '[0-9]*)
+                answer=idle
+                if [ -e "$FAKE/saves" ]; then answer=busy; fi
+                if [ -e "$FAKE/mute" ]; then echo >> "$FAKE/mute"; exec sleep 60; fi
+                ;;
+            esac
             for node in $(echo "$nodes" | tr , ' '); do
+              if grep -qsx "$node" "$FAKE/occupied"; then
+                echo "$node occupied: process 12 of an earlier attempt cannot be ended"
+                continue
+              fi
               grep -qsx "$node" "$FAKE/broken" || echo "$node $answer"
             done
             if [ -e "$FAKE/lost" ]; then exec sleep 60; fi
@@ -45,16 +55,21 @@ SLURM = {
     """,
     "sinfo": 'if [ -e "$FAKE/deaf" ]; then exit 1; fi; cat "$FAKE/states"',
     "scancel": 'echo "$*" >> "$FAKE/cancelled"',
+    "uname": "echo node1.cluster",
     "scontrol": """
         case $1 in
+          --oneliner)
+            case "$*" in *'show step'*) sed "s/PID/$(cat "$FAKE/pid" "$TMPDIR"/jax-sif-recover-*/srun.process | tail -n 1)/" "$FAKE/steps" ;; *) cat "$FAKE/job" ;; esac ;;
           show) printf '%s\\n' node1 node2 node3 | grep -Fx "$(tr , '\\n' < "$FAKE/list")" ;;
           *) echo "$*" >> "$FAKE/scontrol" ;;
         esac
     """,
     # Of the container only the tool.
     "apptainer": """
+        echo "$*" >> "$FAKE/containers"
         while [ "$1" != jax-sif ]; do shift; done
         shift
+        if [ -e "$FAKE/unbound" ] && [ "$1" = recover ]; then exit 1; fi
         exec "$PYTHON" -m jaxsif "$@"
     """,
 }
@@ -72,6 +87,9 @@ def recover(site, tmp_path):
         program.chmod(0o755)
     (tmp_path / "states").write_text("node1 mixed\nnode2 mixed\nnode3 mixed\n")
     (tmp_path / "allocation").write_text("node[1-3]\n")
+    (tmp_path / "pid").write_text("0\n")
+    (tmp_path / "steps").touch()
+    (tmp_path / "job").write_text("JobId=7 ExcNodeList=(null) NodeList=node[1-3]\n")
     (tmp_path / "list").write_text("node1,node2,node3")
     environment = {
         **site,
@@ -247,14 +265,163 @@ def test_what_a_killed_loop_left_is_no_second_loop(recover, tmp_path):
     assert not lock.exists()
 
 
-def test_a_slurm_that_does_not_answer_is_waited_for_and_given_up(recover, tmp_path):
+def test_nothing_is_started_while_slurm_cannot_say_what_lives(
+    recover, history, tmp_path
+):
     (tmp_path / "deaf").touch()
 
-    done = recover(KILLED, KILLED, WELL, JAX_SIF_SLURM_TIMEOUT_S="1")
+    done = recover(KILLED, WELL, JAX_SIF_SLURM_TIMEOUT_S="1")
 
+    assert 137 == done.returncode, done.stderr
+    (attempt,) = history()["attempts"]
     # Its nodes are unknown, and nothing is left out because of that.
-    assert 0 == done.returncode, done.stderr
+    assert ("stop", []) == (
+        attempt["decision"]["action"],
+        attempt["decision"]["left_out"],
+    )
     assert "Slurm does not respond" in done.stderr
+
+
+def test_a_job_that_slurm_does_not_know_is_not_waited_for(recover, tmp_path):
+    squeue = tmp_path / "runtime/squeue"
+    squeue.write_text("#!/bin/sh\necho 'Invalid job id specified' >&2; exit 1\n")
+
+    assert 137 == recover(KILLED, WELL).returncode
+
+
+def test_a_node_with_a_process_of_an_earlier_attempt_is_not_used(
+    recover, history, tmp_path
+):
+    (tmp_path / "occupied").write_text("node2\n")
+
+    done = recover(KILLED, WELL)
+
+    assert 0 == done.returncode, done.stderr
+    assert ["node1", "node3"] == history()["attempts"][1]["nodes"]
+
+
+def test_too_many_such_nodes_are_asked_again_and_end_the_job(
+    recover, history, tmp_path
+):
+    (tmp_path / "occupied").write_text("node2\nnode3\n")
+
+    done = recover(KILLED, WELL, JAX_SIF_READY_TIMEOUT_S="0")
+
+    assert 137 == done.returncode, done.stderr
+    assert 4 == (tmp_path / "asked").read_text().count(" sweep 1\n")
+    assert ["stop"] == [a["decision"]["action"] for a in history()["attempts"]]
+
+
+def test_such_a_node_that_becomes_free_is_used(recover, tmp_path):
+    (tmp_path / "occupied").write_text("node2\nnode3\n")
+    (tmp_path / "runtime/sleep").write_text(
+        '#!/bin/sh\nif [ "$1" = 3 ]; then rm -f "$FAKE/occupied"; fi\nexec /bin/sleep 0.1\n'
+    )
+    (tmp_path / "runtime/sleep").chmod(0o755)
+
+    done = recover(KILLED, WELL, JAX_SIF_READY_TIMEOUT_S="3")
+
+    assert 0 == done.returncode, done.stderr
+
+
+def test_only_the_loops_own_step_is_ended(recover, tmp_path):
+    """A monitor of the user, and another task of a job array, run beside it."""
+    (tmp_path / "steps").write_text(
+        "StepId=7_2.0 State=RUNNING SrunHost:Pid=node1:PID\n"
+        "StepId=7_2.1 State=RUNNING SrunHost:Pid=node1:1PID\n"
+        "StepId=7_2.2 State=RUNNING SrunHost:Pid=login:PID\n"
+        "StepId=7_3.0 State=RUNNING SrunHost:Pid=node2:PID\n"
+        "StepId=7_2.batch State=RUNNING SrunHost:Pid=node1:\n"
+    )
+
+    assert 0 == recover(KILLED, WELL).returncode
+
+    assert "--signal=KILL 7_2.0\n" == (tmp_path / "cancelled").read_text()
+
+
+def test_of_a_job_array_one_task_is_requeued(recover, tmp_path):
+    (tmp_path / "job").write_text("JobId=7 ExcNodeList=node[8-9] NodeList=node[1-3]\n")
+    (tmp_path / "allocation").write_text("node1\n")
+    (tmp_path / "list").write_text("node1")
+    (tmp_path / "states").write_text("node1 mixed\nnode2 down*\nnode3 down*\n")
+    array = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
+
+    done = recover(KILLED, words=("--user-program", "--requeue"), **array)
+
+    assert 75 == done.returncode, done.stderr
+    # What the user excludes stays excluded.
+    assert ["requeue 7_2", "update job=7_2 ExcNodeList=node[8-9],node2"] == (
+        (tmp_path / "scontrol").read_text().splitlines()
+    )
+
+
+def test_the_loops_folder_is_bound_into_the_container(recover, tmp_path):
+    assert 0 == recover(WELL).returncode
+
+    bind = f"--bind {tmp_path}/jax-sif-recover-{os.getuid()}-7 "
+    calls = (tmp_path / "containers").read_text().splitlines()
+    own = [call for call in calls if " decide " in call or " verify " in call]
+    assert 3 == len(own)
+    assert all(bind in call for call in own), own
+
+
+def test_a_folder_that_the_container_does_not_write_is_refused_at_once(
+    recover, tmp_path
+):
+    apptainer = tmp_path / "runtime/apptainer"
+    writes = apptainer.read_text()
+    remove = 'rm -f "$TMPDIR"/jax-sif-recover-*/written; exit $status\n'
+    apptainer.write_text(
+        writes.replace("exec ", "status=0; ").rstrip() + f" || status=$?\n{remove}"
+    )
+
+    done = recover(WELL)
+
+    assert 2 == done.returncode
+    assert "TMPDIR" in done.stderr
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(("text", "status"), [(WELL, 0), (KILLED, 137)])
+def test_without_a_decision_the_job_ends_as_its_attempt(
+    recover, tmp_path, text, status
+):
+    done = recover(f"touch {tmp_path}/unbound\n{text}", WELL)
+
+    assert status == done.returncode, done.stderr
+    assert "no decision could be made" in done.stderr
+
+
+def test_the_status_of_srun_that_cannot_be_read_is_no_success(recover, tmp_path):
+    """As on a full disk."""
+    done = recover(f"mkdir $(echo {tmp_path}/jax-sif-recover-*)/srun.status\n{WELL}")
+
+    assert 1 == done.returncode, done.stderr
+
+
+def test_an_attempt_of_a_killed_loop_is_ended_first(recover, tmp_path):
+    lock = tmp_path / f"jax-sif-recover-{os.getuid()}-7"
+    lock.mkdir()
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True)
+    (lock / "process").write_text(ended.stdout)
+
+    assert 0 == recover(WELL).returncode
+
+    asked = (tmp_path / "asked").read_text()
+    assert 0 < asked.find(" sweep 999999999\n") < asked.find("train.py")
+
+
+def test_beside_a_killed_loop_of_which_nothing_is_known_nothing_starts(
+    recover, tmp_path
+):
+    lock = tmp_path / f"jax-sif-recover-{os.getuid()}-7"
+    lock.mkdir()
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True)
+    (lock / "process").write_text(ended.stdout)
+    (tmp_path / "deaf").touch()
+
+    assert 1 == recover(WELL, JAX_SIF_SLURM_TIMEOUT_S="1").returncode
+    assert not (tmp_path / "asked").exists()
 
 
 @pytest.mark.parametrize(
@@ -295,34 +462,45 @@ def test_the_sweep_ends_what_an_earlier_attempt_left_and_nothing_else():
     on_node = script.partition("\n'\n")[0]
     job = f"{os.getpid()}{time.time_ns() % 1000}"
 
-    def start(mark: str) -> subprocess.Popen:
-        variables = {"PATH": os.environ["PATH"], "JAX_SIF_ATTEMPT_ID": mark}
+    def start(mark: str, number: str = job) -> subprocess.Popen:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "JAX_SIF_ATTEMPT_ID": mark,
+            "SLURM_JOB_ID": number,
+        }
         return subprocess.Popen(["sleep", "600"], env=variables)
 
     def ask(what: str) -> tuple[str, str]:
         done = subprocess.run(
-            ["sh", "-c", on_node, "sh", what],
+            ["sh", "-c", on_node, "sh", what, "9"],
             env={
                 "PATH": os.environ["PATH"],
                 "SLURM_JOB_ID": job,
                 "SLURMD_NODENAME": "node2",
-                # A job that is submitted from another one inherits its mark.
+                # As of a job that another one submitted.
                 "JAX_SIF_ATTEMPT_ID": "1.1",
             },
             **{"capture_output": True, "text": True, "timeout": 60},
         )
         return done.stdout, done.stderr
 
-    own, others = start(f"{job}.1"), start(f"{job}7.1")
+    own = start(f"{job}.9")
+    others = {
+        "of another job": start(f"{job}7.1", f"{job}7"),
+        "submitted by the program": start(f"{job}.1", f"{job}8"),
+        "of the next attempt": start(f"{job}.10"),
+    }
     try:
         assert ("node2 busy\n", "") == ask("look")
         assert own.poll() is None
         assert ("node2 ok\n", "") == ask("sweep")
         assert -9 == own.wait(10)
         assert ("node2 idle\n", "") == ask("look")
-        assert others.poll() is None
+        assert dict.fromkeys(others) == {
+            what: process.poll() for what, process in others.items()
+        }
     finally:
-        for process in (own, others):
+        for process in (own, *others.values()):
             process.kill()
             process.wait()
 
@@ -333,7 +511,7 @@ def test_srun_that_waits_for_a_lost_node_is_ended(recover, history, tmp_path):
     (tmp_path / "lost").touch()
     waits = 'echo "srun: error: node1: task 0: Killed" >&2; exec sleep 600\n'
 
-    done = recover(waits, WELL)
+    done = recover(waits, WELL, JAX_SIF_READY_TIMEOUT_S="2")
 
     assert 0 == done.returncode, done.stderr
     assert "1 of 2 nodes do not answer" in done.stderr
@@ -352,3 +530,68 @@ def test_srun_that_waits_for_a_busy_node_is_left_alone(recover, history, tmp_pat
     assert "do not answer" not in done.stderr
     (first, _) = history()["attempts"]
     assert first["ended"] - first["started"] >= 15
+
+
+def test_a_slurm_that_starts_nothing_is_no_evidence_of_lost_nodes(recover, tmp_path):
+    (tmp_path / "mute").touch()
+    # Until three questions have had no answer.
+    waits = (
+        'echo "srun: error: node2: task 1: Killed" >&2\n'
+        'until [ "$(grep -c "" "$FAKE/mute")" -ge 4 ]; do sleep 0.2; done\n'
+        'rm "$FAKE/mute"; exit 137\n'
+    )
+
+    done = recover(waits, WELL, JAX_SIF_READY_TIMEOUT_S="1")
+
+    assert 0 == done.returncode, done.stderr
+    assert "do not answer" not in done.stderr
+
+
+def test_the_watcher_ends_with_a_killed_loop(recover, tmp_path):
+    """As at SIGKILL; Ctrl-C is waited for."""
+    lock = f"{tmp_path}/jax-sif-recover-*"
+    kills = f"cat {lock}/process > {tmp_path}/loop; kill -KILL $(cat {lock}/process)\n"
+
+    assert -9 == recover(kills).returncode
+
+    group = (tmp_path / "loop").read_text().strip()
+    deadline_s = time.monotonic() + 60
+    while children := marked(tmp_path):
+        assert time.monotonic() < deadline_s, (group, children)
+        time.sleep(0.2)
+
+
+def marked(folder) -> list[str]:
+    """The processes of the loop whose TMPDIR is the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (path / "environ").read_bytes()
+        except OSError:
+            continue
+        if (
+            f"TMPDIR={folder}\0".encode() in environment
+            and int(path.name) != os.getpid()
+        ):
+            found.append(path.name)
+    return found
+
+
+def test_ctrl_c_ends_the_starts_and_cleans_up(recover, history, tmp_path):
+    ends = f"kill -INT $(cat {tmp_path}/jax-sif-recover-*/process); {KILLED}"
+
+    done = recover(ends, WELL)
+
+    assert 137 == done.returncode, done.stderr
+    assert ["stop"] == [a["decision"]["action"] for a in history()["attempts"]]
+    assert not list(tmp_path.glob("jax-sif-recover-*"))
+
+
+def test_a_program_whose_processes_ended_well_is_not_run_twice(
+    recover, history, tmp_path
+):
+    """The verdict reads a failure, and what the program did is done."""
+    done = recover('echo "srun: error: node2: task 1: Killed" >&2\n', WELL)
+
+    assert 0 != done.returncode
+    assert ["stop"] == [a["decision"]["action"] for a in history()["attempts"]]

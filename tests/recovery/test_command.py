@@ -82,11 +82,11 @@ def test_a_killed_rank_is_the_cause_whatever_its_peers_report(decide):
 def test_evidence_of_a_node_comes_before_what_follows_from_it(decide):
     answer, attempt = decide(
         finding("gloo-closed", [0]),
-        finding("host-disk-full", [2]),
+        finding("image-missing", [2]),
         finding("gpu-lost", [1], is_warning=True),
     )
 
-    assert "host-disk-full" == attempt["cause"]["kind"]
+    assert "image-missing" == attempt["cause"]["kind"]
     assert ("start", "node1,node2") == (answer["action"], answer["nodes"])
     assert "node3" == answer["left_out"]
 
@@ -121,6 +121,16 @@ def test_a_node_that_has_not_answered_makes_way(decide):
 
     assert "node1,node2" == answer["nodes"]
     assert [] == attempt["decision"]["left_out"]
+
+
+def test_a_node_with_a_process_that_cannot_be_ended_is_not_fit(decide):
+    ready = "node1 ok\nnode3 occupied: process 12\n"
+
+    answer, _ = decide(
+        finding("gloo-closed", [0]), allocation="node[1,3]\n", ready=ready
+    )
+
+    assert "stop" == answer["action"]
 
 
 def test_a_damaged_history_is_begun_anew(decide, tmp_path: Path, monkeypatch, capsys):

@@ -68,9 +68,10 @@ def names(decision: Decision) -> list[str]:
         ),
         (cause("gpu-lost", "node1"), "start", ["node2", "node3"], ["node1"], 0),
         (cause("image-missing", "node2"), "start", ["node1", "node3"], ["node2"], 0),
-        (cause("host-disk-full", "node2"), "start", ["node1", "node3"], ["node2"], 0),
         (cause("foreign-peer", "node2"), "start", ["node1", "node3"], ["node2"], 0),
-        # Suspected: the same nodes.
+        # Suspected: the same nodes. Rank 0 alone may write to a full disk of all nodes.
+        (cause("host-disk-full", "node2"), "start", ["node1", "node2"], [], 0),
+        (cause("disk-full", "node1"), "start", ["node1", "node2"], [], 0),
         (cause("rank-silent", "node2"), "start", ["node1", "node2"], [], 0),
         (cause("hang", "node2"), "start", ["node1", "node2"], [], 0),
         (
@@ -187,8 +188,8 @@ def test_a_second_suspicion_without_a_spare_keeps_the_node():
 
 
 def test_evidence_on_all_nodes_leaves_none_out():
-    """As a full file system that all nodes share."""
-    why = cause("host-disk-full", "node1", "node2", ranks=(0, 1, 2, 3))
+    """As an image on a disk that all nodes share."""
+    why = cause("image-missing", "node1", "node2", ranks=(0, 1, 2, 3))
 
     found = decide([attempt(why)], NOW)
 
@@ -197,9 +198,11 @@ def test_evidence_on_all_nodes_leaves_none_out():
 
 
 def test_a_fault_that_follows_its_rank_is_not_of_a_node():
-    first = attempt(cause("disk-full", "node1", ranks=(0,)), left_out=("node1",))
+    first = attempt(cause("image-missing", "node1", ranks=(0,)), left_out=("node1",))
     moved = attempt(
-        cause("disk-full", "node2", ranks=(0,)), nodes=("node2", "node3"), steps=(0, 50)
+        cause("image-missing", "node2", ranks=(0,)),
+        nodes=("node2", "node3"),
+        steps=(0, 50),
     )
 
     found = decide([first, moved], NOW)
@@ -322,3 +325,43 @@ def test_no_kind_is_in_two_rows_of_the_table():
 
     assert sorted(listed) == sorted(set(listed))
     assert Evidence.FINAL not in KINDS.values()
+
+
+def test_a_node_on_which_an_earlier_attempt_lives_is_not_used():
+    why = "process 12 cannot be ended"
+    held = now(unready={"node2": why}, occupied=frozenset({"node2"}))
+
+    found = decide([attempt(cause("rank-silent", "node1"))], held)
+    without_spare = msgspec.structs.replace(held, nodes=("node1", "node2"))
+
+    assert ("start", ("node1", "node3"), []) == (
+        found.action,
+        found.nodes,
+        names(found),
+    )
+    stopped = decide([attempt(cause("rank-silent", "node1"))], without_spare)
+    assert "stop" == stopped.action
+    assert "stop" == first_start([], without_spare).action
+
+
+def test_nothing_is_started_beside_an_attempt_that_may_live():
+    why = cause("slurm-node-failed", "node2")
+
+    assert "stop" == decide([attempt(why)], now(is_unswept=True)).action
+
+
+def test_requeues_are_not_failures():
+    requeued = [attempt(status=75)] * 9
+    failed = attempt(cause("gloo-timeout", "node2"), steps=(50, 60))
+
+    assert "start" == first_start(requeued, now(max_restarts=1)).action
+    assert "start" == decide([*requeued, failed], now(max_restarts=1)).action
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"), [("rank-incomplete", "stop"), ("slurm-node-failed", "start")]
+)
+def test_a_program_that_ended_well_everywhere_is_final(kind, action):
+    found = decide([attempt(cause(kind, "node2"))], now(has_ended_well=True))
+
+    assert action == found.action

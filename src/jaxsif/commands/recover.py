@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="jax-sif recover",
         usage="jax-sif recover [--max-restarts=N] [--spare-nodes=N] [--requeue]"
         " [--user-program] [--verdict-file=FILE] [--history=FILE] -- srun ...",
-        description="In a job's script: runs srun and jax-sif verify, and starts the"
+        description="Experimental: never run on a real cluster. In a job's script: runs srun and jax-sif verify, and starts the"
         " program again after a failure that another start can mend, on a spare node"
         " where a node is at fault. It adds --nodes, --ntasks, --nodelist and"
         " --overlap to srun's options, and sets JAX_SIF_ATTEMPT.",
@@ -70,6 +70,8 @@ def _decide_parser() -> argparse.ArgumentParser:
     add("--spare-nodes", type=int, required=True)
     add("--requeue", action="store_true")
     add("--interrupted", action="store_true")
+    add("--ended-well", action="store_true", help="srun of a user's program gave 0")
+    add("--unswept", action="store_true", help="Slurm did not respond")
     add("--attempt", default=_FIRST, metavar="N", help=f"or {_FIRST}")
     add("--nodes", default="", help="of the attempt, as Slurm writes them")
     add("--started", type=float, default=0.0)
@@ -93,6 +95,7 @@ def _decide(chosen: argparse.Namespace, topology: Topology) -> int:
     now = _situation(chosen, topology)
     attempts = list(history.attempts)
     if chosen.attempt == _FIRST:
+        history.prove_writable()
         decision = policy.first_start(attempts, now)
     else:
         attempts.append(_attempt(chosen))
@@ -198,6 +201,13 @@ class History:
         except KitError as error:
             print(f"jax-sif recover: warning: {error}", file=sys.stderr)
 
+    def prove_writable(self) -> None:
+        """Write into the loop's own folder, where bin/recover looks for it; may raise."""
+        from jaxsif.core.atomic_write import atomic_write
+
+        hint = "set TMPDIR to a folder that the container sees, such as /tmp"
+        atomic_write(self._chosen.work / "written", "", hint)
+
     def _read(self) -> tuple[Attempt, ...]:
         """The attempts so far: of this loop, or of the job before it was requeued."""
         from jaxsif.core import attempts_file
@@ -235,7 +245,8 @@ def _situation(chosen: argparse.Namespace, topology: Topology) -> Situation:
     """From the files of the loop: `allocation`, `states` and `ready`.
 
     `allocation` is Slurm's list of the job's nodes; `states` has a node and its state on
-    each line; `ready` a node and `ok` or a reason. Without `ready` all nodes are.
+    each line; `ready` a node and `ok`, or a reason, whose first word is `occupied:` where a process
+    could not be ended. Without `ready` all nodes are.
     """
     from jaxsif.core import slurm_env
     from jaxsif.core.hostlist import expand
@@ -265,8 +276,13 @@ def _situation(chosen: argparse.Namespace, topology: Topology) -> Situation:
         max_restarts=chosen.max_restarts,
         failed=failed,
         unready=unready,
+        occupied=frozenset(
+            node for node, why in unready.items() if why.split()[0] == "occupied:"
+        ),
         may_requeue=chosen.requeue,
         is_interrupted=chosen.interrupted,
+        is_unswept=chosen.unswept,
+        has_ended_well=chosen.ended_well,
     )
 
 

@@ -34,7 +34,7 @@ cuda-ecc cuda-no-device cuda-no-kernel-module cuda-system-not-ready cuda-driver-
 image-missing image-unreadable container-user-namespace container-fuse
 container-image-damaged container-squashfuse container-superblock
 container-file-system-lost container-extraction container-creation
-host-image-read-error host-disk-full disk-full dev-shm-too-small infiniband-down
+host-image-read-error dev-shm-too-small infiniband-down
 foreign-peer wrong-sum data-corrupt-collective
 """
 _SUSPECT = """
@@ -43,7 +43,7 @@ deadline-exceeded jax-heartbeat-lost
 slurm-task-killed slurm-task-segfault slurm-task-bus-error slurm-task-aborted
 slurm-task-illegal-instruction slurm-task-ended slurm-out-of-memory
 cuda-unknown-error cuda-launch-failed cuda-illegal-address xid-94-contained xid-other
-jax-plugin-error host-stale-file
+jax-plugin-error host-stale-file host-disk-full disk-full
 """
 _NO_NODE = """
 coordinator-not-listening coordinator-unreachable coordinator-packets-dropped

@@ -34,7 +34,9 @@ class Situation(Struct, frozen=True, kw_only=True):
 
     `nodes` are those of the allocation, in Slurm's order; `failed` has those that Slurm
     calls down, with its reason; `unready` those on which no process could be started, or
-    an earlier one still runs. `needed` is their number for one attempt.
+    an earlier one still runs; of these `occupied` has those that no attempt may use: a
+    process of an earlier attempt lives there, and could not be ended. `needed` is their
+    number for one attempt.
     """
 
     nodes: tuple[str, ...]
@@ -42,14 +44,19 @@ class Situation(Struct, frozen=True, kw_only=True):
     max_restarts: int
     failed: Mapping[str, str] = {}
     unready: Mapping[str, str] = {}
+    occupied: frozenset[str] = frozenset()
     may_requeue: bool = False
     # The job got SIGTERM: it is being cancelled, preempted, or its time is up.
     is_interrupted: bool = False
+    # Slurm does not respond: what lives on the nodes is not known.
+    is_unswept: bool = False
+    # Every process of a user's program ended with status 0.
+    has_ended_well: bool = False
 
 
 def first_start(attempts: Sequence[Attempt], now: Situation) -> Decision:
     """The nodes for the first attempt of a run; of a requeued job, after the others."""
-    if attempts and len(attempts) > now.max_restarts:
+    if _failures(attempts) > now.max_restarts:
         return Decision("stop", f"{_restarts(now.max_restarts)} used up")
     reason = "first start" if not attempts else "start after a requeue"
     return _start(attempts, now, {}, reason)
@@ -68,8 +75,13 @@ def decide(attempts: Sequence[Attempt], now: Situation) -> Decision:
     if last.status == REQUEUE:
         reason = "the program has saved its state and asks for a requeue"
         return Decision("requeue" if now.may_requeue else "stop", reason)
+    if now.is_unswept:
+        return Decision("stop", "Slurm does not respond: the attempt may still live")
     failed = {n: now.failed[n] for n in last.nodes if n in now.failed}
     evidence = Evidence.NODE if failed else evidence_of(last, now)
+    if now.has_ended_well and evidence is not Evidence.NODE:
+        # What it does besides would be done twice.
+        return Decision("stop", "every process of the program ended with status 0")
     ending = _final_reason(attempts, evidence)
     if ending is not None:
         return Decision("stop", ending, left_out=_nodes_left_out(failed))
@@ -141,12 +153,17 @@ def _is_same(before: Cause, cause: Cause) -> bool:
 
 def _spent_reason(attempts: Sequence[Attempt], now: Situation) -> str | None:
     """Why no more starts are allowed; None if they are."""
-    if len(attempts) > now.max_restarts:
+    if _failures(attempts) > now.max_restarts:
         return f"{_restarts(now.max_restarts)} used up"
     tail = attempts_without_progress(attempts)
     if tail >= MAX_WITHOUT_PROGRESS:
         return f"{tail} attempts without progress"
     return None
+
+
+def _failures(attempts: Sequence[Attempt]) -> int:
+    """How many attempts have failed; a requeue that the program asks for is none."""
+    return sum(attempt.status not in (PASS, REQUEUE) for attempt in attempts)
 
 
 def _restarts(count: int) -> str:
@@ -261,9 +278,9 @@ def _start(
 def _fit(
     attempts: Sequence[Attempt], now: Situation, left_out: Mapping[str, str]
 ) -> list[str]:
-    """The nodes that are neither left out nor down."""
+    """The nodes that are neither left out, nor down, nor occupied."""
     gone = {n.node for a in attempts for n in a.decision.left_out}
-    gone |= left_out.keys() | now.failed.keys()
+    gone |= left_out.keys() | now.failed.keys() | now.occupied
     return [node for node in now.nodes if node not in gone]
 
 
