@@ -18,7 +18,7 @@ COMMANDS = {
     "run": "start a program as the image does, without an image",
     "verify": "print a job's output, then a verdict",
     "mark": "in a job script: mark srun's messages for jax-sif verify",
-    "recover": "in a job script: start the program again after a failure",
+    "recover": "experimental: in a job script, start the program again after a failure",
     "nodes": "sum up which nodes ended jobs with restarts",
     "stacks": "show where every rank of a running job is",
     "baseline": "record speeds of successful runs, to compare later runs with",
