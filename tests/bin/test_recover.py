@@ -534,10 +534,10 @@ def test_srun_that_waits_for_a_busy_node_is_left_alone(recover, history, tmp_pat
 
 def test_a_slurm_that_starts_nothing_is_no_evidence_of_lost_nodes(recover, tmp_path):
     (tmp_path / "mute").touch()
-    # Until three questions have had no answer.
+    # Until two questions have had no answer.
     waits = (
         'echo "srun: error: node2: task 1: Killed" >&2\n'
-        'until [ "$(grep -c "" "$FAKE/mute")" -ge 4 ]; do sleep 0.2; done\n'
+        'until [ "$(grep -c "" "$FAKE/mute")" -ge 3 ]; do sleep 0.2; done\n'
         'rm "$FAKE/mute"; exit 137\n'
     )
 
