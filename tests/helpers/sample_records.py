@@ -128,6 +128,7 @@ def samples(rank: int = 0, topology: Topology = G8N2P8) -> dict[str, Record]:
             stack=["train.py:42 in step", "train.py:9 in <module>"],
             waits_in="futex_do_wait",
             is_requested=False,
+            is_alone=False,
         ),
         MovingRecord(**at),
         RequeueRecord(**at),

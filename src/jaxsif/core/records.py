@@ -267,7 +267,7 @@ class StalledRecord(RecordBase, frozen=True, kw_only=True, tag="stalled"):
     ]
     is_alone: Annotated[
         bool, Meta(description="Whether its other threads only wait for one another.")
-    ] = False
+    ]
 
 
 class MovingRecord(RecordBase, frozen=True, kw_only=True, tag="moving"):
